@@ -1,0 +1,5 @@
+"""`python -m fidelity`: the command."""
+
+from .cli import main
+
+main()

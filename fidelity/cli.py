@@ -1,0 +1,258 @@
+"""The `fidelity` command: upscale and measure. Exit 0 done, 1 something was refused, 2 wrong usage."""
+
+import json
+import logging
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+except ModuleNotFoundError as error:  # the pack inside ComfyUI installs none of these
+    raise SystemExit(f"{error.name} is missing; the command wants: pip install 'fidelity-upscale[standalone]'") from error
+
+import torch
+
+from . import __version__
+from .decide.pipeline import StageProgress, enlarge
+from .decide.planning import Target, resolve_target
+from .decide.recipes import RECIPES, SAFE_DOMAIN, Recipe
+from .imaging.drift import Drift, flatten_alpha, measure_drift
+from .imaging.metrics import psnr, ssim
+from .models.device import DeviceName, Precision, choose_device
+from .models.loader import Model, choose_model, load_model
+from .models.runner import MIN_TILE_PX, ModelOutputError, OutOfMemoryError
+from .outside.files import (
+    FileRefusedError,
+    SourceFile,
+    check_memory,
+    check_writable,
+    expand_inputs,
+    name_outputs,
+    read_image,
+    write_image,
+    write_whole,
+)
+from .outside.report import build_report, describe, describe_drift
+
+app = typer.Typer(
+    help="Enlarge images so that they stay themselves: colours held, and proven.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_REFUSALS = (ModelOutputError, OutOfMemoryError, FileNotFoundError, ValueError)
+
+DomainChoice = Literal["auto", "photo", "anime_flux", "anime_sd", "line_art", "painting"]
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+) -> None:
+    if version:
+        print(f"fidelity {__version__}")
+        raise typer.Exit
+
+
+@app.command("upscale")
+def upscale_command(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files, or folders of them.")],
+    out: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="A file for one image, else a folder.")],
+    scale: Annotated[float | None, typer.Option(help="Factor on both sides.", show_default="the model's own")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Exact size in pixels.")] = None,
+    long_edge: Annotated[int | None, typer.Option(metavar="PX", help="Pixels along the longer side.")] = None,
+    megapixels: Annotated[float | None, typer.Option(metavar="MP", help="Millions of pixels.")] = None,
+    domain: Annotated[DomainChoice, typer.Option(help="What kind of image it is; decides the other defaults.")] = "auto",
+    model: Annotated[
+        str, typer.Option(metavar="NAME_OR_FILE", help="The network; auto is the domain's best installed.")
+    ] = "auto",
+    models_dir: Annotated[Path | None, typer.Option(help="A folder of networks beside the shipped ones.")] = None,
+    channels: Annotated[Literal["auto", "luma", "rgb"], typer.Option(help="What the network sees.")] = "auto",
+    consistency: Annotated[
+        Literal["auto", "off", "color", "full"], typer.Option(help="How the result is held to its source.")
+    ] = "auto",
+    gate: Annotated[
+        Literal["blend", "reject", "report", "off"],
+        typer.Option(help="What happens where colours drifted all the same.", show_default="the recipe's"),
+    ]
+    | None = None,
+    tile: Annotated[str, typer.Option(metavar="auto|PX", help="Side of a tile in pixels of the source.")] = "auto",
+    device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = "auto",
+    report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Where to write the figures.")] = None,
+) -> None:
+    """Enlarge images, hold their colours, and report how well they were held."""
+    target = _usage(lambda: Target(scale, _parse_size(size), long_edge, megapixels))
+    tile_px = _usage(lambda: _parse_tile(tile))
+    place = _usage(lambda: choose_device(device))
+    recipe = _override(RECIPES[SAFE_DOMAIN if domain == "auto" else domain], channels, consistency, gate)
+    failures = 0
+    with _refusing() as first:
+        files = expand_inputs(inputs)
+        network = load_model(choose_model(model, recipe.models, [models_dir] if models_dir else []))
+    if first:
+        raise typer.Exit(1)
+    outputs = _place_outputs(inputs, files, out)
+    reports: list[dict[str, Any]] = []
+    with _progress() as progress:
+        for source, output in zip(files, outputs, strict=True):
+            with _refusing(source) as refused:
+                made = _upscale_file(source, output, network, recipe, target, place, precision, tile_px, domain, progress)
+                reports.append(made)
+                print(describe(made), flush=True)
+            failures += len(refused)
+    if report:
+        with _refusing() as refused:
+            write_whole(report, lambda file: file.write((json.dumps(reports, indent=2) + "\n").encode()))
+        failures += len(refused)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command("measure")
+def measure_command(
+    reference: Annotated[Path, typer.Argument(help="The source or ground truth.")],
+    candidate: Annotated[Path, typer.Argument(help="The image to judge.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare two images: PSNR, SSIM and CIEDE2000 at one size, else the drift at the smaller size."""
+    with _refusing() as refused:
+        figures = _measure(read_image(reference), read_image(candidate))
+    if refused:
+        raise typer.Exit(1)
+    if as_json:
+        print(json.dumps(figures, indent=2))
+        return
+    for name, value in figures.items():
+        if isinstance(value, dict) and "mean" in value:
+            print(f"{name:<12} {describe_drift(Drift(**value))}")
+        elif not isinstance(value, dict):
+            print(f"{name:<12} {value:.4f}" if isinstance(value, float) else f"{name:<12} {value}")
+
+
+def main() -> None:
+    """Runs the command; Ctrl-C ends it without a traceback, and with nothing half-written."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _errors.print("cancelled")
+        sys.exit(130)
+
+
+def _upscale_file(
+    source: Path,
+    output: Path,
+    model: Model,
+    recipe: Recipe,
+    target: Target,
+    device: torch.device,
+    precision: Precision,
+    tile: int | None,
+    domain: DomainChoice,
+    progress: StageProgress | None,
+) -> dict[str, Any]:
+    file = read_image(source)
+    given = (file.image.shape[2], file.image.shape[3])
+    wanted = resolve_target(given, target, model.scale)
+    if output.resolve() == source.resolve():
+        raise FileRefusedError(f"{output}: is the source itself; wanted another name")
+    check_writable(output, wanted, file.image.shape[1])
+    check_memory(source, wanted, file.image.shape[1])
+    enlargement = enlarge(file.image, model, recipe, target, device, precision, tile, progress)
+    write_image(output, enlargement.image, file.icc_profile)
+    return build_report(source, given, output, enlargement, model, recipe, domain != "auto", file.notes)
+
+
+def _measure(reference: SourceFile, candidate: SourceFile) -> dict[str, Any]:
+    one_size = reference.image.shape[2:] == candidate.image.shape[2:]
+    figures: dict[str, Any] = {"compared at": "full size" if one_size else "the smaller size"}
+    first, second = (flatten_alpha(file.image) for file in (reference, candidate))
+    if one_size:
+        channels = max(first.shape[1], second.shape[1])
+        first, second = first.expand(-1, channels, -1, -1), second.expand(-1, channels, -1, -1)
+        figures["psnr"] = psnr(first, second)
+        figures["psnr_y"] = psnr(first, second, luma=True)
+        figures["ssim"] = ssim(first, second) if min(first.shape[2:]) >= 11 else None
+    figures["color"] = asdict(measure_drift(first, second))
+    figures["full" if not one_size else "ciede2000"] = asdict(measure_drift(first, second, "full"))
+    return figures
+
+
+def _override(
+    recipe: Recipe, channels: str, consistency: str, gate: Literal["blend", "reject", "report", "off"] | None
+) -> Recipe:
+    changes: dict[str, Any] = {"channels": channels, "consistency": consistency, "gate": gate}
+    return replace(recipe, **{name: value for name, value in changes.items() if value not in ("auto", None)})
+
+
+def _place_outputs(inputs: list[Path], files: list[Path], out: Path) -> list[Path]:
+    is_folder = out.is_dir() or not out.suffix or len(files) > 1 or any(path.is_dir() for path in inputs)
+    if is_folder and out.suffix and not out.is_dir():
+        raise typer.BadParameter(f"{out} is one file, but there are {len(files)} images; wanted a folder", param_hint="-o")
+    return name_outputs(files, out, is_folder)
+
+
+def _parse_size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, cross, height = text.lower().partition("x")
+    if not cross or not width.isdigit() or not height.isdigit():
+        raise ValueError(f"--size is {text!r}; wanted WIDTHxHEIGHT in pixels, as in 1920x1080")
+    return int(height), int(width)
+
+
+def _parse_tile(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < MIN_TILE_PX:
+        raise ValueError(f"--tile is {text!r}; wanted auto or at least {MIN_TILE_PX} pixels")
+    return int(text)
+
+
+def _usage(make: Any) -> Any:
+    """Turns a ValueError about an option into wrong usage, exit 2."""
+    try:
+        return make()
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@contextmanager
+def _refusing(source: Path | None = None) -> Generator[list[str], None, None]:
+    """Prints a refusal as one line on stderr and collects it, so that the next image still runs."""
+    refused: list[str] = []
+    try:
+        yield refused
+    except _REFUSALS as error:
+        line = str(error) or type(error).__name__
+        if source is not None and str(source) not in line:
+            line = f"{source}: {line}"
+        _refuse(line, refused)
+    except Exception as error:  # a fault of ours in one image must not cost the others
+        logging.getLogger(__name__).debug("unexpected", exc_info=True)
+        _refuse(f"{source or 'fidelity'}: failed unexpectedly ({type(error).__name__}: {error})", refused)
+
+
+def _refuse(message: str, refused: list[str]) -> None:
+    refused.append(" ".join(message.split()))
+    _errors.print(refused[-1], markup=False)
+
+
+@contextmanager
+def _progress() -> Generator[StageProgress | None, None, None]:
+    """A progress bar on a terminal, nothing in a pipe."""
+    if not _errors.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+    with Progress(*columns, console=_errors, transient=True) as bars:
+        bar = bars.add_task("reading", total=None)
+        yield lambda stage, done, total: bars.update(bar, description=stage, completed=done, total=total)

@@ -1,0 +1,171 @@
+"""What an enlargement did to its source: colour drift, sharpness, overshoot and flat texture."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .bands import check_image, iterate_bands, working_dtype
+from .color import delta_e
+from .filters import box_mean, gaussian_blur, local_range
+from .resample import resize
+
+DriftBand = Literal["color", "full"]
+
+COLOR_BAND_SIGMA_PX = 1.5
+"""Low-pass of the *color* band in source pixels: enough that legitimate sharpening does not count as drift."""
+
+OVERSHOOT_TOLERANCE = 3 / 255
+"""How far outside the source's local range a sample must lie to count as overshoot."""
+
+SOURCE_RANGE_PX = 5
+"""Side of the source neighbourhood that a sample's range is taken from."""
+
+_FLAT_DEVIATION = 1.5 / 255
+_FLAT_WINDOW_PX = 9
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A summary of a CIEDE2000 map."""
+
+    mean: float
+    """Mean difference; 0 is none, about 1 just noticeable."""
+    p99: float
+    """99th percentile."""
+    max: float
+    """Largest difference of any pixel."""
+
+
+def common_size(reference: Tensor, candidate: Tensor) -> tuple[int, int]:
+    """The (height, width) at which two images of one scene are compared: the smaller of each side."""
+    return min(reference.shape[2], candidate.shape[2]), min(reference.shape[3], candidate.shape[3])
+
+
+def drift_map(reference: Tensor, candidate: Tensor, band: DriftBand = "color") -> Tensor:
+    """CIEDE2000 between a source and its enlargement, at the size of the smaller one.
+
+    Args:
+        reference: The source, ``(B or 1, C, H, W)``.
+        candidate: The enlargement, ``(B, C, H', W')``, of any size.
+        band: "color" low-passes both sides first with a Gaussian of `COLOR_BAND_SIGMA_PX`; "full" does not.
+
+    Returns:
+        ``(B, 1, h, w)`` in float32. With alpha, both are laid over mid-grey, so that hidden colours do not count.
+    """
+    size = common_size(reference, candidate)
+    small_reference, small_candidate = (_at_size(image, size, band) for image in (reference, candidate))
+    batch = max(small_reference.shape[0], small_candidate.shape[0])
+    return delta_e(small_reference.expand(batch, -1, -1, -1), small_candidate.expand(batch, -1, -1, -1))
+
+
+def summarize_drift(difference: Tensor) -> Drift:
+    """Mean, 99th percentile and maximum of a CIEDE2000 map."""
+    values = difference.flatten().float()
+    rank = max(1, round(0.99 * values.numel()))  # torch.quantile refuses more than 16 million values
+    p99 = torch.kthvalue(values, rank).values
+    return Drift(values.mean().item(), p99.item(), values.max().item())
+
+
+def measure_drift(reference: Tensor, candidate: Tensor, band: DriftBand = "color") -> Drift:
+    """`summarize_drift` of `drift_map`."""
+    return summarize_drift(drift_map(reference, candidate, band))
+
+
+def sharpness(image: Tensor) -> float:
+    """Standard deviation of a 3x3 Laplacian of the channel mean; alpha does not count."""
+    total = squares = 0.0
+    for grey in _grey_bands(image, halo=1):
+        kernel = grey.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
+        edges = functional.conv2d(functional.pad(grey, (1, 1, 0, 0), mode="replicate"), kernel.reshape(1, 1, 3, 3))
+        total += edges.sum().item()
+        squares += edges.square().sum().item()
+    count = image.shape[0] * image.shape[2] * image.shape[3]
+    return math.sqrt(max(0.0, squares / count - (total / count) ** 2))
+
+
+def sharpness_ratio(raw: Tensor, result: Tensor) -> float:
+    """`sharpness` of the result over that of the network's raw output; 1 means equally sharp."""
+    before = sharpness(raw)
+    return sharpness(result) / before if before > 0 else 1.0
+
+
+def overshoot_percent(source: Tensor, result: Tensor) -> float:
+    """The share of result samples that lie outside the source's range around them, in percent.
+
+    The range is that of the 5x5 source pixels around a sample, and counts from `OVERSHOOT_TOLERANCE` on.
+    """
+    result = result[:, :3]
+    outside = 0
+    for rows, lowest, highest in iterate_source_range(source, result):
+        band = result[:, :, rows].float()
+        over = (band < lowest - OVERSHOOT_TOLERANCE) | (band > highest + OVERSHOOT_TOLERANCE)
+        outside += int(over.sum())
+    return 100 * outside / (result.shape[0] * max(result.shape[1], source[:, :3].shape[1]) * result[0, 0].numel())
+
+
+def iterate_source_range(source: Tensor, result: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yields (rows, lowest, highest): the source's local range under each band of rows of a larger image.
+
+    Args:
+        source: ``(B, C, h, w)``; alpha does not count.
+        result: The larger image; its shape and device are used, not its values.
+    """
+    lowest, highest = local_range(source[:, :3].float(), SOURCE_RANGE_PX)
+    height, width = result.shape[2:]
+    rows_of = _nearest(height, source.shape[2], source.device)
+    columns_of = _nearest(width, source.shape[3], source.device)
+    lowest, highest = lowest[:, :, :, columns_of], highest[:, :, :, columns_of]
+    for rows in iterate_bands(height, result.shape[0] * 3 * width * 4):
+        yield rows, lowest[:, :, rows_of[rows]], highest[:, :, rows_of[rows]]
+
+
+def flat_texture(raw: Tensor, result: Tensor) -> tuple[float, float]:
+    """Mean 9x9 standard deviation where the raw output is flat, in 1/255: (of the raw output, of the result).
+
+    Flat is where the raw output's own deviation is below 1.5/255. What the second figure has over the
+    first is texture that was added where the model drew nothing. Both are 0 where nothing is flat.
+    """
+    before, after = (_local_deviation(image) for image in (raw, result))
+    flat = before < _FLAT_DEVIATION
+    if not flat.any():
+        return 0.0, 0.0
+    return 255 * before[flat].mean().item(), 255 * after[flat].mean().item()
+
+
+def flatten_alpha(image: Tensor, backdrop: float = 0.5) -> Tensor:
+    """Lays an image with straight alpha over a grey backdrop; an image without alpha is returned as it is."""
+    if image.shape[1] != 4:
+        return image
+    alpha = image[:, 3:4]
+    return image[:, :3] * alpha + backdrop * (1 - alpha)
+
+
+def _at_size(image: Tensor, size: tuple[int, int], band: DriftBand) -> Tensor:
+    check_image(image)
+    small = resize(flatten_alpha(image), size).float().clamp_(0, 1)
+    return gaussian_blur(small, COLOR_BAND_SIGMA_PX) if band == "color" else small
+
+
+def _nearest(outputs: int, inputs: int, device: torch.device) -> Tensor:
+    return ((torch.arange(outputs, device=device) * 2 + 1) * inputs // (2 * outputs)).clamp(max=inputs - 1)
+
+
+def _grey_bands(image: Tensor, halo: int) -> Iterator[Tensor]:
+    """Bands of the channel mean with `halo` more rows above and below, repeated at the border."""
+    height, width = image.shape[2:]
+    for rows in iterate_bands(height, image.shape[0] * 3 * width * 4):
+        top, bottom = max(0, rows.start - halo), min(height, rows.stop + halo)
+        grey = image[:, :3, top:bottom].to(working_dtype(image.dtype)).mean(dim=1, keepdim=True)
+        missing = (0, 0, halo - (rows.start - top), halo - (bottom - rows.stop))
+        yield functional.pad(grey, missing, mode="replicate")
+
+
+def _local_deviation(image: Tensor) -> Tensor:
+    grey = image[:, :3].float().mean(dim=1, keepdim=True)
+    mean = box_mean(grey, _FLAT_WINDOW_PX)
+    return (box_mean(grey.square(), _FLAT_WINDOW_PX) - mean.square()).clamp(min=0).sqrt()

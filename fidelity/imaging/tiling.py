@@ -1,0 +1,173 @@
+"""Cutting an image into equal tiles: integer planning only, no pixels but the fade weights.
+
+A plan in two dimensions is two plans in one. Along an axis every window has the same length, the
+windows overlap by the context both neighbours need, and each sample is kept from one window, or
+faded between two, so that the weights of all tiles sum to one everywhere.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Span:
+    """One tile along one axis, in source pixels; every pair is (start, stop)."""
+
+    window: tuple[int, int]
+    """What the network is shown."""
+    core: tuple[int, int]
+    """The part of its answer that is kept, fades included; lies inside the window."""
+    fade_in: int
+    """Length at the start of the core over which its weight rises from 0 to 1; 0 for a hard cut."""
+    fade_out: int
+    """Length at the end of the core over which its weight falls from 1 to 0."""
+
+    @property
+    def length(self) -> int:
+        """Length of the window."""
+        return self.window[1] - self.window[0]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One rectangle of work."""
+
+    rows: Span
+    columns: Span
+
+    @property
+    def window_size(self) -> tuple[int, int]:
+        """(height, width) of what the network is shown."""
+        return self.rows.length, self.columns.length
+
+
+def plan_spans(length: int, window: int, context: int, fade: int = 0) -> list[Span]:
+    """Covers an axis with equal windows.
+
+    Args:
+        length: Samples along the axis.
+        window: The longest window allowed; what is used may be shorter, never longer.
+        context: Samples that the network must see beyond what is kept, on each side that is not a border.
+        fade: Samples over which two neighbours are blended; 0 for a hard cut.
+
+    Returns:
+        At least one span, from the start of the axis to its end; all windows have one length.
+
+    Raises:
+        ValueError: If the window is too short to keep anything between its contexts.
+    """
+    if window >= length:
+        return [Span((0, length), (0, length), 0, 0)]
+    shared = 2 * context + fade
+    if window <= shared + fade:
+        raise ValueError(f"a window of {window} px keeps nothing between contexts of {context} px and a fade of {fade} px")
+    count = 1 + math.ceil((length - window) / (window - shared))
+    window = math.ceil((length + (count - 1) * shared) / count)
+    starts = [round(index * (length - window) / (count - 1)) for index in range(count)]
+    cuts = [(first + window + second) // 2 - fade // 2 for first, second in zip(starts, starts[1:], strict=False)]
+    spans: list[Span] = []
+    for index, start in enumerate(starts):
+        first, last = index == 0, index == count - 1
+        core = (0 if first else cuts[index - 1], length if last else cuts[index] + fade)
+        spans.append(Span((start, start + window), core, 0 if first else fade, 0 if last else fade))
+    return spans
+
+
+def choose_window(size: tuple[int, int], max_pixels: int, context_px: int, fade_px: int = 0) -> tuple[int, int]:
+    """The (height, width) of window that covers an image with the least computation.
+
+    Args:
+        size: (height, width) of the image.
+        max_pixels: The largest window allowed, in pixels; exceeded where even the smallest sensible one is larger.
+        context_px: As in `plan_spans`.
+        fade_px: As in `plan_spans`.
+
+    Returns:
+        The window whose tiles add up to the fewest pixels, contexts included; the squarest of equals.
+    """
+    shared = 2 * context_px + fade_px
+    shortest = shared + fade_px + SHORTEST_CORE_PX
+    candidates = [
+        (rows * height * columns * width, abs(height - width), (height, width))
+        for rows, height in _divisions(size[0], shared, shortest)
+        for columns, width in _divisions(size[1], shared, shortest)
+        if height * width <= max_pixels
+    ]
+    if not candidates:
+        return min(size[0], shortest), min(size[1], shortest)
+    return min(candidates)[2]
+
+
+def plan_tiles(size: tuple[int, int], window: tuple[int, int], context_px: int, fade_px: int = 0) -> list[Tile]:
+    """Covers an image of (height, width) with equal tiles of at most `window`, row by row; see `plan_spans`."""
+    rows, columns = (plan_spans(length, longest, context_px, fade_px) for length, longest in zip(size, window, strict=True))
+    return [Tile(row, column) for row in rows for column in columns]
+
+
+def split_tile(tile: Tile, size: tuple[int, int], context_px: int, fade_px: int = 0) -> list[Tile]:
+    """Cuts one tile in half along each axis; the parts keep and fade together exactly what it did.
+
+    Args:
+        tile: The tile to cut.
+        size: (height, width) of the image.
+        context_px: As in `plan_spans`.
+        fade_px: Blending between the new halves.
+
+    Returns:
+        Four tiles of one window size, or two where an axis is too short, or none where both are.
+    """
+    rows = _split_span(tile.rows, size[0], context_px, fade_px)
+    columns = _split_span(tile.columns, size[1], context_px, fade_px)
+    if len(rows) == len(columns) == 1:
+        return []
+    return [Tile(row, column) for row in rows for column in columns]
+
+
+def fade_weights(span: Span, scale: int) -> Tensor | None:
+    """The weight of each output sample of a span's core, ``(core length · scale,)`` float32; None where all are 1."""
+    if not span.fade_in and not span.fade_out:
+        return None
+    weights = torch.ones((span.core[1] - span.core[0]) * scale)
+    if span.fade_in:
+        weights[: span.fade_in * scale] *= _ramp(span.fade_in * scale)
+    if span.fade_out:
+        weights[-span.fade_out * scale :] *= 1 - _ramp(span.fade_out * scale)
+    return weights
+
+
+SHORTEST_CORE_PX = 8
+"""Tiles are not cut below this: the context around them would cost far more than they do."""
+
+
+def _divisions(length: int, shared: int, shortest: int) -> list[tuple[int, int]]:
+    """The (count, window length) of every way to cover an axis with equal windows not shorter than `shortest`."""
+    divisions = [(1, length)]
+    for count in range(2, length + 1):
+        window = math.ceil((length + (count - 1) * shared) / count)
+        if window < shortest:
+            break
+        divisions.append((count, window))
+    return divisions
+
+
+def _split_span(span: Span, length: int, context: int, fade: int) -> list[Span]:
+    start, stop = span.core
+    shortest = max(SHORTEST_CORE_PX, span.fade_in + fade, span.fade_out + fade)
+    if stop - start < 2 * shortest:
+        return [span]
+    cut = (start + stop) // 2 - fade // 2
+    cores = [(start, cut + fade), (cut, stop)]
+    window = min(length, max(high - low for low, high in cores) + 2 * context)
+    spans: list[Span] = []
+    for (low, high), fade_in, fade_out in zip(cores, (span.fade_in, fade), (fade, span.fade_out), strict=True):
+        first = min(max(0, (low + high - window) // 2), length - window)
+        first = max(0, min(first, low - context, length - window))
+        spans.append(Span((first, first + window), (low, high), fade_in, fade_out))
+    return spans
+
+
+def _ramp(length: int) -> Tensor:
+    return (torch.arange(length, dtype=torch.float32) + 0.5) / length

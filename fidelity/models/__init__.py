@@ -1,0 +1,1 @@
+"""Loading super-resolution networks and running them tile by tile."""

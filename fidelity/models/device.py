@@ -1,0 +1,70 @@
+"""Choosing a device and a precision, and telling an out-of-memory error from any other."""
+
+from typing import Literal
+
+import torch
+from spandrel import ImageModelDescriptor
+from torch import nn
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
+DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISION_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+def choose_device(name: DeviceName = "auto") -> torch.device:
+    """The device of that name, or for "auto" the best there is.
+
+    Raises:
+        ValueError: If the device is not present.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if present[kind])
+    if not present[name]:
+        raise ValueError(f"device {name} is not present; there is {', '.join(k for k, here in present.items() if here)}")
+    return torch.device(name)
+
+
+def choose_dtype(
+    descriptor: ImageModelDescriptor[nn.Module], device: torch.device, precision: Precision = "auto"
+) -> torch.dtype:
+    """The dtype to run a network in.
+
+    Args:
+        descriptor: The network; its limits are respected.
+        device: Where it runs.
+        precision: "auto" is half precision on a GPU where the network allows it, float32 on a CPU. A named
+            half precision that the network cannot do gives float32; what was used is in the report.
+
+    Returns:
+        float32, float16 or bfloat16.
+    """
+    can = {
+        "fp16": descriptor.supports_half,
+        "bf16": descriptor.supports_bfloat16 and (device.type != "cuda" or torch.cuda.is_bf16_supported()),
+        "fp32": True,
+    }
+    if precision == "auto":
+        wanted = ("fp32",) if device.type == "cpu" else ("fp16", "bf16", "fp32")
+        return DTYPES[next(name for name in wanted if can[name])]
+    return DTYPES[precision] if can[precision] else torch.float32
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on whatever device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    message = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in message or "can't allocate memory" in message)
+
+
+def free_memory_bytes(device: torch.device) -> int | None:
+    """Memory that a run may take on a GPU; None where there is no figure to go by."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return None

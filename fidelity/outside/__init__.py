@@ -1,0 +1,1 @@
+"""What lies outside the engine: files and reports. Only the command uses it, with the `standalone` extra."""

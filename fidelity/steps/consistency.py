@@ -1,0 +1,255 @@
+"""The consistency projection: make an enlargement shrink back to its source, whatever drew it.
+
+Let x be the enlargement, y the source, D the antialiased bicubic reduction to the source's size and U
+the bicubic enlargement back. Mode **full** is iterative back-projection (Irani and Peleg, "Improving
+resolution by image registration", 1991): x + U(s) with s such that y = D(x + U(s)). It puts back
+everything, so it also rings wherever the network moved an edge.
+
+Mode **color** puts back only what a viewer would call colour and tone. It looks for the correction s, at
+the source's resolution, that minimises
+
+    |B (r - s)|²  +  λ Σ w |∇s|²        r = y - D(x)
+
+in luma and colour differences apart. The first term is the colour drift: B is a Gaussian of 1.5 source
+pixels, so that an edge drawn sharper than the source's counts for nothing. The second says where a
+correction may vary: w is 1 where the network drew a flat area and falls, as 1 / (1 + (|∇D(x)| / θ)²), to a
+floor at the edges it drew. So the correction is smooth inside an area, no texture is added where nothing was
+drawn, and it may jump from one area to the next (weighted least squares, after Farbman, Fattal, Lischinski
+and Szeliski, "Edge-preserving decompositions for multi-scale tone and detail manipulation", 2008, applied to
+the drift instead of the image). The floor on w keeps the solution from following noise inside busy areas;
+colour differences have a lower one, and a smaller λ, because what is put back there does not soften lines.
+A plain low-pass of r, which this replaces, must choose between leaving drift beside every edge and
+writing the network's errors at edges into the flats as mottle. Conjugate gradients solve it; only
+s = U(...) ever touches the large image.
+
+Sharpening networks also leave the range of colours that the source has nearby. Samples outside the
+source's 5x5 neighbourhood are drawn back by firm shrinkage (Gao and Bruce, "WaveShrink with firm
+shrinkage", 1997): small excesses, halos and speckle, go; the strongest, the cores of fine lines that the
+source could not resolve, stay. The threshold is set so that about 2 % of the samples stay outside.
+Ground truth itself has 3 to 7 % of them on Set5, a sharpening network up to 47 %.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..imaging.bands import check_image
+from ..imaging.color import is_grey, rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
+from ..imaging.drift import COLOR_BAND_SIGMA_PX, OVERSHOOT_TOLERANCE, common_size, iterate_source_range
+from ..imaging.filters import gaussian_blur
+from ..imaging.resample import AxisWeights, apply_separable, compose_weights, iterate_separable, resize, resize_weights
+from .alpha import bleed_colors
+
+ConsistencyMode = Literal["color", "full"]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ConsistencySettings:
+    """Constants of the projection; the defaults gave the figures in benchmarks/README.md."""
+
+    rounds: int = 3
+    """Corrections of the large image; each makes up for what clipping undid in the one before."""
+    luma_smoothness: float = 0.2
+    """λ for luma: how much variation inside an area costs against drift; 0 puts back every frequency."""
+    luma_floor: float = 0.07
+    """The least w for luma: smoothness asked for across edges, as a share of that inside areas."""
+    chroma_smoothness: float = 0.02
+    """λ for the colour differences, where texture is seen least and drift most."""
+    chroma_floor: float = 0.03
+    """The least w for the colour differences."""
+    edge: float = 2 / 255
+    """θ: step between neighbouring source pixels at which an area ends."""
+    solver_steps: int = 15
+    """Conjugate-gradient steps in each round of mode color."""
+    overshoot_share: float = 0.018
+    """Share of samples that may stay outside the source's local range; 1 lets all of them."""
+    full_steps: int = 30
+    """Back-projection steps in each round of mode full, at the source's size."""
+
+
+def project(
+    image: Tensor,
+    reference: Tensor,
+    mode: ConsistencyMode = "color",
+    settings: ConsistencySettings | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Makes an enlargement shrink back to its source.
+
+    Args:
+        image: The enlargement, ``(B, C, H, W)``, from whatever upscaler, at any ratio to the source.
+        reference: The source, ``(B or 1, C, h, w)``, showing the same scene in the same frame.
+        mode: "color" holds colours and tones and leaves edges to the upscaler; "full" holds every pixel.
+        settings: Constants; the defaults if not given.
+        progress: Called after each part of the work.
+
+    Returns:
+        The projected image, in [0, 1]. Alpha is returned as it was. Where the source is grey, so is the result.
+
+    Raises:
+        ValueError: If the shapes do not fit or the mode is unknown.
+    """
+    check_image(image)
+    check_image(reference, "reference")
+    if mode not in ("color", "full"):
+        raise ValueError(f"mode is {mode!r}; wanted 'color' or 'full'")
+    if reference.shape[0] not in (1, image.shape[0]):
+        raise ValueError(f"reference has {reference.shape[0]} images, image {image.shape[0]}; wanted 1 or as many")
+    settings = settings or ConsistencySettings()
+    output = image.clone()
+    parts = image.shape[0] * settings.rounds
+    for index in range(image.shape[0]):
+        source = reference[index % reference.shape[0]].unsqueeze(0).to(image.device)
+        target = output[index : index + 1, : min(3, image.shape[1])]
+        _project_colors(target, source, mode, settings, _counted(progress, index * settings.rounds, parts))
+    return output
+
+
+def _counted(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
+    return lambda done: progress(before + done, total) if progress else None
+
+
+def _project_colors(
+    target: Tensor, source: Tensor, mode: ConsistencyMode, settings: ConsistencySettings, report: Callable[[int], None]
+) -> None:
+    """Projects one image, ``(1, 1 or 3, H, W)``, in place."""
+    colors = bleed_colors(source) if source.shape[1] == 4 else source
+    if target.shape[1] == 1:
+        colors = rgb_to_luma(colors)
+    elif is_grey(colors):
+        target.copy_(rgb_to_luma(target).expand_as(target))
+        colors = colors.expand(-1, 3, -1, -1)
+    small = common_size(source, target)
+    wanted = resize(colors.float(), small).clamp_(0, 1)
+    large = (target.shape[2], target.shape[3])
+    down = tuple(resize_weights(a, b) for a, b in zip(large, small, strict=True))
+    up = tuple(resize_weights(b, a) for a, b in zip(large, small, strict=True))
+    target.clamp_(0, 1)
+    first = apply_separable(target, *down, dtype=torch.float32)
+    solve = _color_solver(first, settings) if mode == "color" else _full_solver(down, up, settings)
+    correction = torch.zeros_like(wanted)
+    for done in range(settings.rounds):
+        if mode == "color":
+            limit_overshoot_(target, wanted, settings.overshoot_share)
+        left = wanted - apply_separable(target, *down, dtype=torch.float32)
+        update = solve(correction, left)
+        for rows, values in iterate_separable(update, *up):
+            band = target[:, :, rows]
+            band.copy_(values.add_(band).clamp_(0, 1))
+        correction += update
+        report(done + 1)
+    if mode == "color":
+        limit_overshoot_(target, wanted, settings.overshoot_share)
+
+
+def limit_overshoot_(image: Tensor, source: Tensor, share: float) -> None:
+    """Draws samples outside the source's local range back, in place, until only `share` of them is left outside.
+
+    Args:
+        image: ``(1, C, H, W)``, changed in place.
+        source: ``(1, C, h, w)``.
+        share: Samples that may stay outside, in [0, 1]; the strongest do.
+    """
+    bins = 4096
+    counts = torch.zeros(bins, device=image.device)
+    for rows, lowest, highest in iterate_source_range(source, image):
+        band = image[:, :, rows].float()
+        counts += torch.histc(torch.maximum(lowest - band, band - highest), bins, 0, 1)
+    above = counts.flip(0).cumsum(0).flip(0)
+    allowed = share * image[0].numel()
+    threshold = int((above > allowed).sum()) / bins
+    # Half a step of 8 bits below the tolerance, so that rounding to a file does not cross it again.
+    tolerance = OVERSHOOT_TOLERANCE - 0.6 / 255
+    if threshold <= tolerance:
+        return
+    kept = 1.3 * threshold  # excesses from here on are left alone; in between they are led over without a step
+    for rows, lowest, highest in iterate_source_range(source, image):
+        band = image[:, :, rows].float()
+        excess = torch.maximum(lowest - band, band - highest)
+        between = tolerance + (excess - threshold) * (kept - tolerance) / (kept - threshold)
+        limited = torch.where(excess < threshold, excess.clamp(max=tolerance), torch.minimum(between, excess))
+        cut = excess - limited
+        image[:, :, rows] = torch.where(band > highest, band - cut, torch.where(band < lowest, band + cut, band))
+
+
+def _color_solver(drawn: Tensor, settings: ConsistencySettings) -> Callable[[Tensor, Tensor], Tensor]:
+    """The weighted least squares of the module's docstring; `drawn` is what the network drew, at source size."""
+    luma, chroma = settings.luma_smoothness, settings.chroma_smoothness
+    smoothness = drawn.new_tensor([luma, chroma, chroma][: drawn.shape[1]]).reshape(1, -1, 1, 1)
+    floors = [settings.luma_floor, settings.chroma_floor, settings.chroma_floor]
+    floor = drawn.new_tensor(floors[: drawn.shape[1]]).reshape(1, -1, 1, 1)
+    weights = []
+    for axis in (2, 3):
+        step = drawn.diff(dim=axis).square().mean(dim=1, keepdim=True)
+        weights.append(smoothness * (floor + (1 - floor) / (1 + step / settings.edge**2)))
+
+    def normal_operator(correction: Tensor) -> Tensor:
+        result = gaussian_blur(correction, COLOR_BAND_SIGMA_PX * math.sqrt(2))
+        for axis, weight in zip((2, 3), weights, strict=True):
+            flow = weight * correction.diff(dim=axis)
+            length = correction.shape[axis] - 1
+            result.narrow(axis, 1, length).add_(flow)
+            result.narrow(axis, 0, length).sub_(flow)
+        return result
+
+    def solve(correction: Tensor, left: Tensor) -> Tensor:
+        before, missing = _to_opponent(correction), _to_opponent(correction + left)
+        start = before + gaussian_blur(missing - before, COLOR_BAND_SIGMA_PX)
+        goal = gaussian_blur(missing, COLOR_BAND_SIGMA_PX * math.sqrt(2))
+        return _from_opponent(_conjugate_gradients(normal_operator, goal, start, settings.solver_steps) - before)
+
+    return solve
+
+
+def _full_solver(
+    down: tuple[AxisWeights, ...], up: tuple[AxisWeights, ...], settings: ConsistencySettings
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Back-projection at the source's size: D after U is itself a small operator there."""
+    rows, columns = (compose_weights(outer, inner) for outer, inner in zip(down, up, strict=True))
+
+    def solve(_correction: Tensor, left: Tensor) -> Tensor:
+        update = torch.zeros_like(left)
+        for _ in range(settings.full_steps):
+            update += left - apply_separable(update, rows, columns)
+        return update
+
+    return solve
+
+
+def _conjugate_gradients(operator: Callable[[Tensor], Tensor], goal: Tensor, start: Tensor, steps: int) -> Tensor:
+    """Solves operator(x) = goal for each channel by itself (Hestenes and Stiefel, 1952)."""
+    solution = start.clone()
+    residual = goal - operator(solution)
+    direction = residual.clone()
+    energy = residual.square().sum(dim=(2, 3), keepdim=True)
+    for _ in range(steps):
+        image = operator(direction)
+        step = energy / (direction * image).sum(dim=(2, 3), keepdim=True).clamp(min=1e-20)
+        solution += step * direction
+        residual -= step * image
+        reduced = residual.square().sum(dim=(2, 3), keepdim=True)
+        direction = residual + reduced / energy.clamp(min=1e-20) * direction
+        energy = reduced
+    return solution
+
+
+def _to_opponent(difference: Tensor) -> Tensor:
+    """RGB differences to luma and colour differences, without the offset that images carry."""
+    if difference.shape[1] == 1:
+        return difference
+    return rgb_to_ycbcr(difference) - _neutral(difference)
+
+
+def _from_opponent(difference: Tensor) -> Tensor:
+    if difference.shape[1] == 1:
+        return difference
+    return ycbcr_to_rgb(difference + _neutral(difference))
+
+
+def _neutral(like: Tensor) -> Tensor:
+    return like.new_tensor([0, 0.5, 0.5]).reshape(1, 3, 1, 1)

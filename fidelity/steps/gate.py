@@ -1,0 +1,166 @@
+"""The Delta-E gate: lets an enlargement pass, blends it back where its colours left the source, or rejects it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..imaging.bands import check_image
+from ..imaging.drift import Drift, drift_map, summarize_drift
+from ..imaging.filters import gaussian_blur
+from ..imaging.resample import iterate_separable, resize, resize_weights
+from .alpha import bleed_colors
+
+GateAction = Literal["blend", "reject", "report"]
+"""What to do with an image that fails: blend the failing regions toward the fallback, return the fallback
+in its place, or only say so."""
+
+_ROUNDS = 8
+_REACH_PX = 5
+
+
+@dataclass(frozen=True)
+class GateLimits:
+    """The largest CIEDE2000 drift that passes, on the color band at the source's size."""
+
+    mean: float = 1.0
+    """Of the whole image; about 1 is just noticeable side by side."""
+    max: float = 3.0
+    """Of any pixel."""
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What the gate decided, and on what grounds."""
+
+    image: Tensor
+    """``(B, C, H, W)``: the image itself, the blend, or the fallback."""
+    action: Literal["pass", "blend", "reject", "report"]
+    """What was done; "pass" means that the image was within the limits and is returned as it was."""
+    passed: bool
+    """Whether the image that came in was within the limits."""
+    before: Drift
+    """Drift of the image that came in."""
+    after: Drift
+    """Drift of the image that is returned."""
+    blended_share: float
+    """Share of the area that was blended back, in [0, 1]."""
+    difference: Tensor
+    """``(B, 1, h, w)`` CIEDE2000 map of the image that came in, at the source's size."""
+
+
+def gate(
+    image: Tensor,
+    reference: Tensor,
+    action: GateAction = "blend",
+    limits: GateLimits | None = None,
+    fallback: Tensor | None = None,
+) -> GateResult:
+    """Compares an enlargement with its source and acts where colours left it.
+
+    Args:
+        image: The enlargement, ``(B, C, H, W)``.
+        reference: The source, ``(B or 1, C, h, w)``.
+        action: What to do when the limits are exceeded.
+        limits: Mean and maximum CIEDE2000; the defaults if not given.
+        fallback: A safe enlargement of the image's shape; the source enlarged bicubically if not given.
+
+    Returns:
+        The decision. With "blend", each image of a batch is blended only where and as far as it takes to pass.
+
+    Raises:
+        ValueError: If shapes do not fit, a limit is negative or the action is unknown.
+    """
+    check_image(image)
+    check_image(reference, "reference")
+    limits = limits or GateLimits()
+    if action not in ("blend", "reject", "report"):
+        raise ValueError(f"action is {action!r}; wanted 'blend', 'reject' or 'report'")
+    if min(limits.mean, limits.max) < 0:
+        raise ValueError(f"limits are {limits.mean} mean and {limits.max} max; wanted 0 or more")
+    if fallback is not None and fallback.shape != image.shape:
+        raise ValueError(f"fallback is {tuple(fallback.shape)}, image {tuple(image.shape)}; wanted one shape")
+    reference = reference.to(image.device)
+    difference = drift_map(reference, image)
+    before = summarize_drift(difference)
+    failing = [index for index in range(image.shape[0]) if not _within(difference[index], limits)]
+    if not failing or action == "report":
+        done = "report" if failing else "pass"
+        return GateResult(image, done, not failing, before, before, 0.0, difference)
+    output, share = image.clone(), 0.0
+    for index in failing:
+        source = reference[index % reference.shape[0]].unsqueeze(0)
+        current = output[index : index + 1]
+        safe = safe_enlargement(source, current) if fallback is None else fallback[index : index + 1].to(image)
+        if action == "reject":
+            current.copy_(safe)
+            share += 1
+        else:
+            share += _blend_back_(current, safe, source, difference[index : index + 1], limits)
+    after = summarize_drift(drift_map(reference, output))
+    return GateResult(output, action, False, before, after, share / image.shape[0], difference)
+
+
+def safe_enlargement(source: Tensor, like: Tensor) -> Tensor:
+    """The source enlarged bicubically to the shape of `like`: soft, but of the right colours."""
+    colors = bleed_colors(source) if source.shape[1] == 4 else source
+    channels = like.shape[1]
+    size = (like.shape[2], like.shape[3])
+    enlarged = resize(colors.expand(-1, min(3, max(channels, colors.shape[1])), -1, -1).float(), size)
+    if channels == 1 and enlarged.shape[1] == 3:
+        enlarged = enlarged.mean(dim=1, keepdim=True)
+    if channels == 4:
+        alpha = resize(source[:, 3:4].float(), size) if source.shape[1] == 4 else torch.ones_like(enlarged[:, :1])
+        enlarged = torch.cat((enlarged, alpha), dim=1)
+    return enlarged.clamp_(0, 1).to(like.dtype)
+
+
+def paint_heat_map(difference: Tensor, limit: float = GateLimits.max) -> Tensor:
+    """Colours a CIEDE2000 map for the eye: black none, through blue, green and yellow, red at the limit and above.
+
+    Args:
+        difference: ``(B, 1, h, w)``.
+        limit: The difference that is drawn red.
+
+    Returns:
+        ``(B, 3, h, w)`` in [0, 1].
+    """
+    stops = difference.new_tensor([[0, 0, 0], [0, 0.2, 0.7], [0, 0.65, 0.35], [0.95, 0.85, 0.1], [0.9, 0.05, 0.05]])
+    place = (difference[:, 0] / max(limit, 1e-6)).clamp(0, 1) * (len(stops) - 1)
+    lower = place.floor().clamp(max=len(stops) - 2)
+    share = (place - lower).unsqueeze(-1)
+    index = lower.long()
+    return (stops[index] * (1 - share) + stops[index + 1] * share).permute(0, 3, 1, 2)
+
+
+def _within(difference: Tensor, limits: GateLimits) -> bool:
+    return difference.mean().item() <= limits.mean and difference.max().item() <= limits.max
+
+
+def _blend_back_(image: Tensor, safe: Tensor, source: Tensor, difference: Tensor, limits: GateLimits) -> float:
+    """Blends one image toward `safe`, in place, as far as the limits ask; returns the share of area touched."""
+    raw = image.clone()
+    weight = torch.zeros_like(difference)
+    for attempt in range(_ROUNDS):
+        # A blend moves the difference about linearly, so this is the share of the fallback that brings it to the limit.
+        aim = 0.9 * limits.max * (1 - attempt / _ROUNDS)
+        needed = (1 - aim / difference.clamp(min=1e-6)).clamp(min=0) * (difference > limits.max)
+        if difference.mean().item() > limits.mean:
+            needed = needed.maximum(torch.full_like(needed, 1 - 0.9 * limits.mean / difference.mean().item()))
+        grown = functional.max_pool2d(needed, _REACH_PX, stride=1, padding=_REACH_PX // 2)
+        weight = weight + (1 - weight) * grown
+        _mix_(image, raw, safe, gaussian_blur(weight, 1.0).maximum(weight * (attempt == _ROUNDS - 1)))
+        difference = drift_map(source, image)
+        if _within(difference, limits):
+            return (weight > 0).float().mean().item()
+    image.copy_(safe)
+    return 1.0
+
+
+def _mix_(image: Tensor, raw: Tensor, safe: Tensor, weight: Tensor) -> None:
+    rows = resize_weights(weight.shape[2], image.shape[2])
+    columns = resize_weights(weight.shape[3], image.shape[3])
+    for band, share in iterate_separable(weight, rows, columns):
+        image[:, :, band] = torch.lerp(raw[:, :, band].float(), safe[:, :, band].float(), share.clamp(0, 1))
