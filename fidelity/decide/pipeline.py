@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..imaging.drift import Drift, measure_drift, overshoot_percent, sharpness
-from ..models.device import Precision, free_memory_bytes, is_out_of_memory
+from ..models.device import Precision, move_if_room
 from ..models.loader import Model
 from ..steps.consistency import project
 from ..steps.gate import GateResult, gate
@@ -74,8 +74,9 @@ def enlarge(
     raw_sharpness = sharpness(upscaled.image)
     result, home = upscaled.image, image.device
     if recipe.consistency != "off":
-        near = _near(result, device)
-        result = project(near, image, recipe.consistency, progress=_stage(progress, "consistency")).to(home)
+        result = project(move_if_room(result, device), image, recipe.consistency, progress=_stage(progress, "consistency")).to(
+            home
+        )
     decision = None
     if recipe.gate != "off":
         decision = gate(result, image, recipe.gate, recipe.gate_limits)
@@ -100,16 +101,3 @@ def _measured(
 
 def _stage(progress: StageProgress | None, name: str) -> Callable[[int, int], None] | None:
     return (lambda done, total: progress(name, done, total)) if progress else None
-
-
-def _near(image: Tensor, device: torch.device) -> Tensor:
-    """The image on `device` if there is ample room for the work there, else where it is."""
-    free = free_memory_bytes(device)
-    if free is None or free < 6 * image.nbytes:
-        return image
-    try:
-        return image.to(device)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        return image

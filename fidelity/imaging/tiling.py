@@ -7,6 +7,7 @@ faded between two, so that the weights of all tiles sum to one everywhere.
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -67,7 +68,7 @@ def plan_spans(length: int, window: int, context: int, fade: int = 0) -> list[Sp
     count = 1 + math.ceil((length - window) / (window - shared))
     window = math.ceil((length + (count - 1) * shared) / count)
     starts = [round(index * (length - window) / (count - 1)) for index in range(count)]
-    cuts = [(first + window + second) // 2 - fade // 2 for first, second in zip(starts, starts[1:], strict=False)]
+    cuts = [(first + window + second) // 2 - fade // 2 for first, second in pairwise(starts)]
     spans: list[Span] = []
     for index, start in enumerate(starts):
         first, last = index == 0, index == count - 1

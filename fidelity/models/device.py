@@ -4,10 +4,13 @@ from typing import Literal
 
 import torch
 from spandrel import ImageModelDescriptor
-from torch import nn
+from torch import Tensor, nn
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
+WORKING_COPIES = 6
+"""Room that a step is given on a GPU, in copies of its image, before it works there."""
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISION_NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -68,3 +71,16 @@ def free_memory_bytes(device: torch.device) -> int | None:
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return None
+
+
+def move_if_room(image: Tensor, device: torch.device) -> Tensor:
+    """The image on `device` if there is ample room for work on it there, else where it is."""
+    free = free_memory_bytes(device)
+    if free is None or free < WORKING_COPIES * image.nbytes:
+        return image
+    try:
+        return image.to(device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return image

@@ -118,8 +118,7 @@ def accept_rgb(model: Model) -> Model:
 def list_models(folders: Iterable[Path | str]) -> dict[str, Path]:
     """Model files by name, the shipped ones first, then those in `folders` and below; the first of a name wins."""
     found: dict[str, Path] = {}
-    for folder in (SHIPPED_WEIGHTS, *folders):
-        folder = Path(folder)
+    for folder in map(Path, (SHIPPED_WEIGHTS, *folders)):
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
             if path.suffix.lower() in MODEL_SUFFIXES and path.is_file():
                 found.setdefault(path.relative_to(folder).as_posix(), path)

@@ -31,6 +31,8 @@ CPU_TENSOR_BYTES = 30 * 2**20
 time goes into clearing them: a network took 1.5 times as long (benchmarks/speed.py)."""
 MAX_TILE_PIXELS = 1024 * 1024
 """On a GPU what memory allows beyond this goes into a batch of tiles."""
+ROOM_TILE_PX = 512
+"""Tile that room is asked for beforehand; with less, tiles get smaller, with more, larger."""
 MIN_TILE_PX = 32
 """The smallest tile a user may ask for."""
 
@@ -60,6 +62,22 @@ class RunReport:
     """Whether the context covered the receptive field, so that tiling changed nothing."""
 
 
+def estimate_memory(descriptor: ImageModelDescriptor[nn.Module], size: tuple[int, int], dtype: torch.dtype) -> int:
+    """Bytes that a network should find free: enough for a tile of `ROOM_TILE_PX`, or the image if that is smaller.
+
+    Args:
+        descriptor: The network.
+        size: (height, width) of the image.
+        dtype: What it will run in.
+    """
+    pixels = min(size[0], ROOM_TILE_PX) * min(size[1], ROOM_TILE_PX)
+    return _tile_bytes(probe_network(descriptor), pixels, dtype)
+
+
+def _tile_bytes(probe: NetworkProbe, pixels: int, dtype: torch.dtype) -> int:
+    return int(pixels * probe.values_per_pixel * dtype.itemsize * _LIVE_LAYERS)
+
+
 class Runner:
     """One network, ready to run on one device in one precision.
 
@@ -81,6 +99,7 @@ class Runner:
         self.model = model
         self.device = device
         self.output = output
+        self._finite = True
         self._source = _grey_network(model.descriptor) if output == "luma" else model.descriptor
         self._dtype = choose_dtype(self._source, device, precision)
         self._descriptor = self._copy(torch.float32)
@@ -95,7 +114,7 @@ class Runner:
 
     def tile_bytes(self, height: int, width: int) -> int:
         """What one tile of this size takes while it is computed."""
-        return int(height * width * self.probe.values_per_pixel * self._dtype.itemsize * _LIVE_LAYERS)
+        return _tile_bytes(self.probe, height * width, self._dtype)
 
     def run(
         self, image: Tensor, out: Tensor | None = None, tile: int | None = None, progress: Progress | None = None
@@ -163,7 +182,7 @@ class Runner:
                 if not is_finite(values):
                     self._fall_back()
                     return self._run_stream(image, out, progress)
-                out[index : index + 1, :, rows] = self._finish(values)
+                out[index : index + 1, :, rows] = self._finish(values.clamp_(0, 1))
                 strips += 1
                 if progress:
                     progress(index * height * self.scale + rows.stop, total)
@@ -210,14 +229,13 @@ class Runner:
         ]
         batch = torch.stack(windows)
         result = self._call(batch)
-        if not is_finite(result):
+        while not self._finite:
             self._fall_back()
             result = self._call(batch)
-            if not is_finite(result):
-                self._fall_back()
         return result
 
     def _call(self, batch: Tensor) -> Tensor:
+        self._finite = True
         with _quiet_cudnn(self.device):
             return self._finish(self._descriptor(self._prepare(batch)))
 
@@ -253,9 +271,16 @@ class Runner:
 
     def _copy(self, dtype: torch.dtype) -> ImageModelDescriptor[nn.Module]:
         descriptor = copy.copy(self._source)
-        network = copy.deepcopy(self._source.model).to(device=self.device, dtype=dtype, memory_format=torch.channels_last)
+        network = copy.deepcopy(self._source.model).to(device=self.device, dtype=dtype)
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stub lacks it
+        network.register_forward_hook(self._watch)
         descriptor._model = network.eval().requires_grad_(False)  # spandrel offers no public way to swap the module
         return descriptor
+
+    def _watch(self, _module: nn.Module, _inputs: object, output: object) -> None:
+        """Looks at the network's own output, since spandrel clips it and infinity would pass for white."""
+        if isinstance(output, Tensor):
+            self._finite = self._finite and is_finite(output)
 
     def _release(self) -> None:
         if self.device.type == "cuda":

@@ -59,7 +59,7 @@ class ConvolutionStream:
             prepare: Brings a strip of it to the network's dtype, device and channels.
 
         Yields:
-            Slices of rows that cover ``scale · H`` once, with ``(1, C, rows, scale · W)`` values in [0, 1].
+            Slices of rows that cover ``scale · H`` once, with ``(1, C, rows, scale · W)`` values, not clipped.
         """
         for layer in self._layers:
             layer.held = None
@@ -74,7 +74,7 @@ class ConvolutionStream:
             fresh = slice(done, done + strip.shape[2])
             base = functional.interpolate(prepare(image[:, :, fresh]), scale_factor=self._scale, mode="nearest")
             done = fresh.stop
-            values = functional.pixel_shuffle(strip, self._scale).add_(base).clamp_(0, 1)
+            values = functional.pixel_shuffle(strip, self._scale).add_(base)
             yield slice(fresh.start * self._scale, fresh.stop * self._scale), values
 
 

@@ -11,6 +11,7 @@ from ..decide.pipeline import Enlargement
 from ..decide.recipes import Recipe
 from ..imaging.drift import Drift
 from ..models.loader import Model
+from ..steps.gate import report_gate
 
 NOT_CLASSIFIED = "not classified: no domain was named, so the safe recipe is used"
 
@@ -61,14 +62,7 @@ def build_report(
         "drift": {"color": asdict(enlargement.color_drift), "full": asdict(enlargement.full_drift)},
         "sharpness_ratio": enlargement.sharpness_ratio,
         "overshoot_percent": enlargement.overshoot_percent,
-        "gate": {
-            "action": decision.action if decision else "off",
-            "passed": decision.passed if decision else None,
-            "mean_limit": limits.mean,
-            "max_limit": limits.max,
-            "before": asdict(decision.before) if decision else None,
-            "blended_share": decision.blended_share if decision else 0.0,
-        },
+        "gate": report_gate(decision, limits) if decision else {"action": "off", "passed": None},
         "seconds": enlargement.seconds,
         "peak_memory_bytes": peak_memory_bytes(),
     }

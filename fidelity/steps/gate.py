@@ -1,7 +1,7 @@
 """The Delta-E gate: lets an enlargement pass, blends it back where its colours left the source, or rejects it."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -117,6 +117,19 @@ def safe_enlargement(source: Tensor, like: Tensor) -> Tensor:
     return enlarged.clamp_(0, 1).to(like.dtype)
 
 
+def report_gate(decision: GateResult, limits: GateLimits) -> dict[str, Any]:
+    """The decision in plain numbers and words, for reports."""
+    return {
+        "action": decision.action,
+        "passed": decision.passed,
+        "mean_limit": limits.mean,
+        "max_limit": limits.max,
+        "before": asdict(decision.before),
+        "after": asdict(decision.after),
+        "blended_share": decision.blended_share,
+    }
+
+
 def paint_heat_map(difference: Tensor, limit: float = GateLimits.max) -> Tensor:
     """Colours a CIEDE2000 map for the eye: black none, through blue, green and yellow, red at the limit and above.
 
@@ -144,11 +157,10 @@ def _blend_back_(image: Tensor, safe: Tensor, source: Tensor, difference: Tensor
     raw = image.clone()
     weight = torch.zeros_like(difference)
     for attempt in range(_ROUNDS):
-        # A blend moves the difference about linearly, so this is the share of the fallback that brings it to the limit.
-        aim = 0.9 * limits.max * (1 - attempt / _ROUNDS)
-        needed = (1 - aim / difference.clamp(min=1e-6)).clamp(min=0) * (difference > limits.max)
-        if difference.mean().item() > limits.mean:
-            needed = needed.maximum(torch.full_like(needed, 1 - 0.9 * limits.mean / difference.mean().item()))
+        cap = _cap(difference, limits)
+        # A blend moves the difference about linearly, so this share of the fallback brings it down to the aim.
+        aim = 0.9 * cap * (1 - attempt / _ROUNDS)
+        needed = (1 - aim / difference.clamp(min=1e-6)).clamp(min=0) * (difference > cap)
         grown = functional.max_pool2d(needed, _REACH_PX, stride=1, padding=_REACH_PX // 2)
         weight = weight + (1 - weight) * grown
         _mix_(image, raw, safe, gaussian_blur(weight, 1.0).maximum(weight * (attempt == _ROUNDS - 1)))
@@ -157,6 +169,14 @@ def _blend_back_(image: Tensor, safe: Tensor, source: Tensor, difference: Tensor
             return (weight > 0).float().mean().item()
     image.copy_(safe)
     return 1.0
+
+
+def _cap(difference: Tensor, limits: GateLimits) -> float:
+    """The largest difference that may stay anywhere for the maximum and the mean to be within their limits."""
+    cap = limits.max
+    while cap > 1e-6 and difference.clamp(max=cap).mean().item() > 0.95 * limits.mean:
+        cap *= 0.9
+    return cap
 
 
 def _mix_(image: Tensor, raw: Tensor, safe: Tensor, weight: Tensor) -> None:

@@ -113,7 +113,7 @@ def upscale(
     meter = _Meter(progress, runs * count_passes(size, target, model.scale))
     job = _Job(model, device, precision, target, tile, meter)
     if is_grey(colors):
-        enlarged, passes = job.run(rgb_to_luma(colors), "luma")
+        enlarged, passes = job.run(colors[:, :1], "luma")
         result = enlarged.clamp_(0, 1).repeat(1, colors.shape[1], 1, 1)
     elif channels == "luma" or model.descriptor.output_channels == 1:
         output = empty_image(colors, 3, *target)

@@ -1,0 +1,23 @@
+"""The pack's ComfyUI nodes. They turn inputs round, call the engine, and turn results back; no mathematics here."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .channels import FidelityMergeYCbCr, FidelitySplitYCbCr
+from .holding import FidelityConsistency, FidelityDeltaEGate
+from .upscaling import FidelityLoadUpscaleModel, FidelityUpscale
+
+NODES: list[type[io.ComfyNode]] = [
+    FidelityLoadUpscaleModel,
+    FidelityUpscale,
+    FidelityConsistency,
+    FidelityDeltaEGate,
+    FidelitySplitYCbCr,
+    FidelityMergeYCbCr,
+]
+
+
+class FidelityExtension(ComfyExtension):
+    """What the host asks for its nodes."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES

@@ -1,0 +1,63 @@
+"""Luma and colour differences as images of their own."""
+
+from comfy_api.latest import io
+
+from ..fidelity.imaging.planes import merge_planes, split_planes
+from . import host
+
+CATEGORY = "Fidelity"
+
+_MATRIX_TOOLTIP = "bt601: JPEG and nearly all still images. bt709: frames of HD video. Use the same to split and to merge."
+
+
+def _matrix_input() -> io.Combo.Input:
+    return io.Combo.Input("matrix", options=["bt601", "bt709"], default="bt601", tooltip=_MATRIX_TOOLTIP)
+
+
+class FidelitySplitYCbCr(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FidelitySplitYCbCr",
+            display_name="Split YCbCr (Fidelity)",
+            category=CATEGORY,
+            description="Splits an image into luma and two colour differences, full range, as grey images. Enlarge the luma "
+            "with anything and merge again: colours stay true.",
+            search_aliases=["ycbcr", "luma", "chroma", "split channels", "yuv"],
+            inputs=[io.Image.Input("image", tooltip="Grey, RGB or RGBA."), _matrix_input()],
+            outputs=[
+                io.Image.Output(display_name="y", tooltip="Luma, as a grey RGB image."),
+                io.Image.Output(display_name="cb", tooltip="Blue difference as a grey RGB image; mid-grey is neutral."),
+                io.Image.Output(display_name="cr", tooltip="Red difference as a grey RGB image; mid-grey is neutral."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image: io.Image.Type, matrix: str) -> io.NodeOutput:
+        planes = split_planes(host.to_engine(image), matrix)  # type: ignore[arg-type]
+        return io.NodeOutput(*(host.to_host(plane.expand(-1, 3, -1, -1)) for plane in planes))
+
+
+class FidelityMergeYCbCr(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FidelityMergeYCbCr",
+            display_name="Merge YCbCr (Fidelity)",
+            category=CATEGORY,
+            description="Joins luma and colour differences again. Differences of another size are resampled to the luma's, "
+            "so only the luma needs to be enlarged.",
+            search_aliases=["ycbcr", "luma", "chroma", "merge channels", "yuv"],
+            inputs=[
+                io.Image.Input("y", tooltip="Luma; of a coloured image, its luma is taken. Its size is the result's."),
+                io.Image.Input("cb", tooltip="Blue difference from Split YCbCr."),
+                io.Image.Input("cr", tooltip="Red difference from Split YCbCr."),
+                _matrix_input(),
+            ],
+            outputs=[io.Image.Output(tooltip="The RGB image.")],
+        )
+
+    @classmethod
+    def execute(cls, y: io.Image.Type, cb: io.Image.Type, cr: io.Image.Type, matrix: str) -> io.NodeOutput:
+        merged = merge_planes(host.to_engine(y), host.to_engine(cb), host.to_engine(cr), matrix)  # type: ignore[arg-type]
+        return io.NodeOutput(host.to_host(merged))

@@ -1,0 +1,85 @@
+"""The only home of `comfy.*`: images turned round, models loaded by the host, progress, and cancelling."""
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.utils
+import folder_paths
+import torch
+from torch import Tensor
+
+from ..fidelity.models.device import choose_dtype, move_if_room
+from ..fidelity.models.loader import Model, accept_rgb, list_models, load_model
+from ..fidelity.models.runner import estimate_memory
+
+UPSCALE_MODELS = "upscale_models"
+"""The host's folder of super-resolution networks."""
+
+
+def to_engine(image: Tensor) -> Tensor:
+    """The host's ``(B, H, W, C)`` as the engine's ``(B, C, H, W)``; a view, nothing is copied."""
+    return image.movedim(-1, 1)
+
+
+def to_host(image: Tensor) -> Tensor:
+    """The engine's ``(B, C, H, W)`` as the host's ``(B, H, W, C)``, where and as the host keeps images."""
+    device = comfy.model_management.intermediate_device()
+    return image.movedim(1, -1).to(device=device, dtype=comfy.model_management.intermediate_dtype())
+
+
+def near_compute(image: Tensor) -> Tensor:
+    """The image on the host's compute device if there is ample room, else where it is."""
+    return move_if_room(image, comfy.model_management.get_torch_device())
+
+
+def list_model_names() -> list[str]:
+    """Shipped networks first, then those in the host's folder."""
+    shipped = list(list_models([]))
+    return shipped + [name for name in folder_paths.get_filename_list(UPSCALE_MODELS) if name not in shipped]
+
+
+def load_upscale_model(name: str) -> Any:
+    """Loads a network as the host's UPSCALE_MODEL, under the host's memory management.
+
+    Args:
+        name: One of `list_model_names`.
+    """
+    shipped = list_models([]).get(name)
+    path = shipped or folder_paths.get_full_path_or_raise(UPSCALE_MODELS, name)
+    descriptor = accept_rgb(load_model(path)).descriptor
+    descriptor.patcher = comfy.model_patcher.CoreModelPatcher(  # type: ignore[attr-defined]
+        descriptor.model,
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
+    descriptor.fidelity_name = name  # type: ignore[attr-defined]
+    return descriptor
+
+
+def prepare_model(upscale_model: Any, image: Tensor) -> tuple[Model, torch.device]:
+    """Has the host bring an UPSCALE_MODEL, ours or core's, to the compute device, with room to work there.
+
+    Args:
+        upscale_model: A spandrel image model with a patcher.
+        image: The image it will run on, ``(B, C, H, W)``.
+    """
+    name = getattr(upscale_model, "fidelity_name", upscale_model.architecture.name)
+    patcher = upscale_model.patcher
+    device = patcher.load_device
+    dtype = choose_dtype(upscale_model, device)
+    needed = estimate_memory(upscale_model, (image.shape[2], image.shape[3]), dtype)
+    comfy.model_management.load_models_gpu([patcher], memory_required=needed, force_full_load=True)
+    return Model(name, upscale_model), device
+
+
+def track_progress() -> Callable[[int, int], None]:
+    """A progress bar on the node; calling it raises once the user has cancelled."""
+    bar = comfy.utils.ProgressBar(1)
+
+    def report(done: int, total: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done, total)
+
+    return report

@@ -1,0 +1,127 @@
+"""Loading a super-resolution network and enlarging with it."""
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..fidelity.decide.planning import Target, resolve_target
+from ..fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
+from ..fidelity.models.runner import MIN_TILE_PX
+from ..fidelity.steps.upscale import MAX_SIDE_PX, upscale
+from . import host
+
+CATEGORY = "Fidelity"
+
+
+class FidelityLoadUpscaleModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FidelityLoadUpscaleModel",
+            display_name="Load Upscale Model (Fidelity)",
+            category=CATEGORY,
+            description="Loads a super-resolution network: one that ships with the pack, or one from models/upscale_models. "
+            "Works with core's Upscale Image (using Model) too.",
+            search_aliases=["upscale model loader", "esrgan", "super resolution model"],
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=host.list_model_names(),
+                    tooltip="The network. natural-x4 ships with the pack; put others in models/upscale_models.",
+                ),
+            ],
+            outputs=[io.UpscaleModel.Output(tooltip="For Upscale (Fidelity) or core's Upscale Image (using Model).")],
+        )
+
+    @classmethod
+    def execute(cls, model_name: str) -> io.NodeOutput:
+        return io.NodeOutput(host.load_upscale_model(model_name))
+
+
+class FidelityUpscale(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        side = {"min": 1, "max": MAX_SIDE_PX, "step": 1}
+        return io.Schema(
+            node_id="FidelityUpscale",
+            display_name="Upscale (Fidelity)",
+            category=CATEGORY,
+            description="Enlarges images with a network to exactly the size you ask for. Grey stays grey, transparency is "
+            "kept without fringes, and running out of memory makes tiles smaller instead of failing.",
+            search_aliases=["upscale", "enlarge", "super resolution", "upscale image using model", "hires"],
+            inputs=[
+                io.UpscaleModel.Input("upscale_model", tooltip="From Load Upscale Model (Fidelity) or core's loader."),
+                io.Image.Input("image", tooltip="Grey, RGB or RGBA; a batch is enlarged image by image."),
+                io.DynamicCombo.Input(
+                    "target",
+                    tooltip="How large the result is to be. The size is met exactly, to the pixel.",
+                    options=[
+                        io.DynamicCombo.Option("model scale", []),
+                        io.DynamicCombo.Option(
+                            "scale by",
+                            [
+                                io.Float.Input(
+                                    "scale", default=4.0, min=0.01, max=64.0, step=0.01, tooltip="Factor on both sides."
+                                )
+                            ],
+                        ),
+                        io.DynamicCombo.Option(
+                            "size",
+                            [
+                                io.Int.Input("width", default=3840, tooltip="Width of the result in pixels.", **side),
+                                io.Int.Input("height", default=2160, tooltip="Height of the result in pixels.", **side),
+                            ],
+                        ),
+                        io.DynamicCombo.Option(
+                            "long edge",
+                            [
+                                io.Int.Input(
+                                    "long_edge", default=4096, tooltip="Longer side in pixels; the aspect is kept.", **side
+                                )
+                            ],
+                        ),
+                        io.DynamicCombo.Option(
+                            "megapixels",
+                            [
+                                io.Float.Input(
+                                    "megapixels", default=16.0, min=0.01, max=1000.0, step=0.01, tooltip="Millions of pixels."
+                                )
+                            ],
+                        ),
+                    ],
+                ),
+                io.Combo.Input(
+                    "channels",
+                    options=["luma", "rgb"],
+                    default=RECIPES[SAFE_DOMAIN].channels,
+                    tooltip="luma: the network redraws light and dark only, colours are resampled and stay true. "
+                    "rgb: it redraws colours too, which also mends colours damaged by JPEG.",
+                ),
+                io.Int.Input(
+                    "tile",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    step=16,
+                    advanced=True,
+                    tooltip=f"Side of a tile in pixels of the source, at least {MIN_TILE_PX}; 0 chooses by memory.",
+                ),
+            ],
+            outputs=[io.Image.Output(tooltip="The enlarged images.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, upscale_model: Any, image: io.Image.Type, target: dict[str, Any], channels: str, tile: int
+    ) -> io.NodeOutput:
+        source = host.to_engine(image)
+        model, device = host.prepare_model(upscale_model, source)
+        size = resolve_target((source.shape[2], source.shape[3]), _read_target(target), model.scale)
+        progress = host.track_progress()
+        result = upscale(source, model, size, channels, device, tile=tile or None, progress=progress)  # type: ignore[arg-type]
+        return io.NodeOutput(host.to_host(result.image))
+
+
+def _read_target(choice: dict[str, Any]) -> Target:
+    size = (choice["height"], choice["width"]) if choice["target"] == "size" else None
+    return Target(choice.get("scale"), size, choice.get("long_edge"), choice.get("megapixels"))

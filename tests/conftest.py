@@ -1,0 +1,135 @@
+"""Fixtures for all tests: small images, small networks, and where test data and a host are."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from spandrel import ImageModelDescriptor, ModelLoader
+from spandrel.architectures.Compact import Compact
+from torch import nn
+
+from fidelity.models.loader import Model, load_model
+
+
+@pytest.fixture
+def random_image():
+    """Makes a random image of a shape; the same one every time."""
+
+    def make(*shape, dtype=torch.float32, seed=0):
+        return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def photo():
+    """A 96x112 px piece of scikit-image's astronaut, (1, 3, 96, 112)."""
+    from skimage import data
+
+    return torch.from_numpy(data.astronaut()[20:116, 160:272].copy()).permute(2, 0, 1)[None].float() / 255
+
+
+@pytest.fixture(scope="session")
+def compact_file(tmp_path_factory):
+    """Writes a Compact network with weights that make it a visible sharpener, and returns its file."""
+
+    def make(scale=2, channels=3, features=8, convolutions=2, name=None):
+        torch.manual_seed(scale * 100 + channels)
+        network = Compact(num_in_ch=channels, num_out_ch=channels, num_feat=features, num_conv=convolutions, upscale=scale)
+        path = tmp_path_factory.mktemp("models") / (name or f"compact-{channels}ch-x{scale}.safetensors")
+        save_file(network.state_dict(), path)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def compact(compact_file):
+    """Loads such a network."""
+
+    def make(scale=2, channels=3, **options) -> Model:
+        return load_model(compact_file(scale, channels, **options))
+
+    return make
+
+
+class Faulty(nn.Module):
+    """Nearest-neighbour enlargement whose output a test can spoil."""
+
+    def __init__(self, scale=2, spoil=None):
+        super().__init__()
+        self.scale = scale
+        self.weight = nn.Parameter(torch.ones(1))
+        self.spoil = spoil
+        self.calls = []
+
+    def __deepcopy__(self, memo):
+        copied = Faulty(self.scale, self.spoil)
+        copied.calls = self.calls
+        return copied
+
+    def forward(self, image):
+        self.calls.append((tuple(image.shape), image.dtype))
+        result = nn.functional.interpolate(image * self.weight, scale_factor=self.scale, mode="nearest")
+        return self.spoil(image, result) if self.spoil else result
+
+
+@pytest.fixture
+def faulty():
+    """Makes a model of a `Faulty` network: spoil(input, output) returns the output or raises."""
+
+    def make(spoil=None, scale=2, half=True) -> Model:
+        network = Faulty(scale, spoil)
+        descriptor = ImageModelDescriptor(
+            network,
+            network.state_dict(),
+            architecture=ModelLoader().registry.architectures()[0].architecture,
+            purpose="SR" if scale > 1 else "Restoration",
+            tags=[],
+            supports_half=half,
+            supports_bfloat16=half,
+            scale=scale,
+            input_channels=3,
+            output_channels=3,
+        )
+        return Model("faulty.pth", descriptor)
+
+    return make
+
+
+@pytest.fixture
+def image_file(tmp_path):
+    """Writes a small random image file and returns its path."""
+
+    def make(name="image.png", mode="RGB", size=(24, 18), **options):
+        samples = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+        picture = Image.fromarray(samples, "RGBA") if mode == "RGBA" else Image.fromarray(samples[..., :3]).convert(mode)
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path, **options)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def test_data():
+    """The folder of real weights and images, named by FIDELITY_TEST_DATA."""
+    folder = os.environ.get("FIDELITY_TEST_DATA")
+    if not folder:
+        pytest.skip("set FIDELITY_TEST_DATA to a folder of real weights and images to run this")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def read_rgb():
+    """Reads an image file as (1, 3, H, W)."""
+
+    def read(path):
+        return torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).permute(2, 0, 1)[None].float() / 255
+
+    return read

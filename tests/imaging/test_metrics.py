@@ -1,0 +1,76 @@
+"""PSNR and SSIM against scikit-image and published figures."""
+
+import math
+
+import pytest
+import torch
+from skimage import metrics as oracle
+
+from fidelity.imaging.metrics import psnr, ssim, studio_luma
+from fidelity.imaging.resample import resize
+
+
+def as_array(image):
+    return image[0].permute(1, 2, 0).double().numpy()
+
+
+@pytest.fixture
+def pair(photo, random_image):
+    return photo, (photo + 0.1 * (random_image(*photo.shape) - 0.5)).clamp(0, 1)
+
+
+def test_psnr_agrees_with_scikit_image(pair):
+    expected = oracle.peak_signal_noise_ratio(as_array(pair[0]), as_array(pair[1]), data_range=1)
+    assert psnr(*pair) == pytest.approx(expected, abs=1e-5)
+
+
+def test_ssim_agrees_with_scikit_image(pair):
+    expected = oracle.structural_similarity(
+        as_array(pair[0]), as_array(pair[1]), data_range=1, channel_axis=2, gaussian_weights=True, sigma=1.5,
+        use_sample_covariance=False,
+    )  # fmt: skip
+    assert ssim(*pair) == pytest.approx(expected, abs=1e-6)
+
+
+def test_studio_luma_runs_from_16_to_235():
+    ends = torch.stack((torch.zeros(3), torch.ones(3))).reshape(2, 3, 1, 1)
+    assert (studio_luma(ends).flatten() * 255).tolist() == pytest.approx([16, 235], abs=1e-3)
+
+
+def test_equal_images_have_infinite_psnr_and_ssim_of_one(photo):
+    assert psnr(photo, photo) == math.inf
+    assert ssim(photo, photo) == pytest.approx(1)
+
+
+def test_the_crop_leaves_the_border_out(photo):
+    spoiled = photo.clone()
+    spoiled[..., :4, :] = 0
+    assert psnr(photo, spoiled) < 30
+    assert psnr(photo, spoiled, crop_px=4) == math.inf
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(2, 33.68), (4, 28.43)])
+def test_bicubic_on_set5_gives_the_known_figure(test_data, read_rgb, scale, expected):
+    figures = []
+    for path in sorted((test_data / "images/set5/HR").glob("*.png")):
+        truth, small = read_rgb(path), read_rgb(test_data / f"images/set5/LRx{scale}" / path.name)
+        large = resize(small, tuple(truth.shape[2:])).clamp(0, 1)
+        figures.append(psnr(truth, large, luma=True, crop_px=scale))
+    assert sum(figures) / len(figures) == pytest.approx(expected, abs=0.01)
+
+
+def test_two_shapes_are_refused(random_image):
+    with pytest.raises(ValueError, match="wanted one shape"):
+        psnr(random_image(1, 3, 8, 8), random_image(1, 3, 8, 9))
+
+
+def test_a_crop_that_leaves_nothing_is_refused(random_image):
+    image = random_image(1, 3, 8, 8)
+    with pytest.raises(ValueError, match="a crop of 4 px leaves nothing of 8x8"):
+        psnr(image, image, crop_px=4)
+
+
+def test_an_image_smaller_than_the_window_is_refused(random_image):
+    image = random_image(1, 3, 10, 40)
+    with pytest.raises(ValueError, match="SSIM wants at least 11x11"):
+        ssim(image, image)

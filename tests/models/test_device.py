@@ -1,0 +1,50 @@
+"""Devices, precisions and out-of-memory errors."""
+
+import pytest
+import torch
+
+from fidelity.models.device import choose_device, choose_dtype, is_out_of_memory, move_if_room
+
+CPU, GPU = torch.device("cpu"), torch.device("mps")
+
+
+def test_a_cpu_is_always_there():
+    assert choose_device("cpu") == CPU
+    assert choose_device("auto").type in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is present")
+def test_a_device_that_is_absent_is_refused():
+    with pytest.raises(ValueError, match="device cuda is not present; there is .*cpu"):
+        choose_device("cuda")
+
+
+def test_auto_is_full_precision_on_a_cpu_and_half_on_a_gpu_that_can(compact, faulty):
+    assert choose_dtype(compact().descriptor, CPU) == torch.float32
+    assert choose_dtype(compact().descriptor, GPU) == torch.float16
+    assert choose_dtype(faulty(half=False).descriptor, GPU) == torch.float32
+
+
+def test_a_half_precision_the_network_cannot_do_is_not_used(compact, faulty):
+    assert choose_dtype(compact().descriptor, CPU, "bf16") == torch.bfloat16
+    assert choose_dtype(faulty(half=False).descriptor, CPU, "fp16") == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (RuntimeError("expected 3 channels"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_out_of_memory_is_told_from_other_errors(error, expected):
+    assert is_out_of_memory(error) is expected
+
+
+def test_an_image_stays_where_no_memory_is_known(random_image):
+    image = random_image(1, 3, 4, 4)
+    assert move_if_room(image, CPU) is image
