@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -178,12 +179,18 @@ def _measure(reference: SourceFile, candidate: SourceFile) -> dict[str, Any]:
     if one_size:
         channels = max(first.shape[1], second.shape[1])
         first, second = first.expand(-1, channels, -1, -1), second.expand(-1, channels, -1, -1)
-        figures["psnr"] = psnr(first, second)
-        figures["psnr_y"] = psnr(first, second, luma=True)
+        figures["identical"] = torch.equal(first, second)
+        figures["psnr"] = _or_none(psnr(first, second))
+        figures["psnr_y"] = _or_none(psnr(first, second, luma=True))
         figures["ssim"] = ssim(first, second) if min(first.shape[2:]) >= 11 else None
     figures["color"] = asdict(measure_drift(first, second))
     figures["full" if not one_size else "ciede2000"] = asdict(measure_drift(first, second, "full"))
     return figures
+
+
+def _or_none(decibels: float) -> float | None:
+    """JSON knows no infinity: equal images have no PSNR there."""
+    return decibels if math.isfinite(decibels) else None
 
 
 def _override(

@@ -1,0 +1,60 @@
+"""PSNR and SSIM of networks on Set5: the network alone, and with each mode of the projection.
+
+    FIDELITY_TEST_DATA=/path/to/data python -m benchmarks.set5 [MODEL ...]
+
+Figures are on BT.601 studio-range luma, borders cropped by the scale, outputs rounded to 8 bits, as the
+literature computes them.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fidelity.imaging.metrics import psnr, ssim
+from fidelity.imaging.resample import resize
+from fidelity.models.loader import SHIPPED_WEIGHTS, load_model
+from fidelity.steps.consistency import project
+from fidelity.steps.upscale import upscale
+
+
+def read(path: Path) -> torch.Tensor:
+    """An image file as (1, 3, H, W)."""
+    return torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", type=Path, nargs="*", default=sorted(SHIPPED_WEIGHTS.glob("*.safetensors")))
+    folder = Path(os.environ["FIDELITY_TEST_DATA"]) / "images/set5"
+    for path in parser.parse_args().models:
+        model = load_model(path)
+        scale, figures = model.scale, dict[str, list[tuple[float, float]]]()
+        print(f"{model.name}, PSNR-Y dB / SSIM-Y")
+        for truth_path in sorted((folder / "HR").glob("*.png")):
+            source = read(folder / f"LRx{scale}" / truth_path.name)
+            size = (source.shape[2] * scale, source.shape[3] * scale)
+            truth = read(truth_path)[:, :, : size[0], : size[1]]
+            raw = upscale(source, model).image
+            results = {
+                "bicubic": resize(source, size),
+                "network": raw,
+                "color": project(raw, source, "color"),
+                "full": project(raw, source, "full"),
+            }
+            for name, result in results.items():
+                rounded = (result.clamp(0, 1) * 255).round() / 255
+                figures.setdefault(name, []).append(
+                    (psnr(truth, rounded, luma=True, crop_px=scale), ssim(truth, rounded, luma=True, crop_px=scale))
+                )
+            line = "  ".join(f"{name} {rows[-1][0]:.2f} / {rows[-1][1]:.4f}" for name, rows in figures.items())
+            print(f"  {truth_path.stem:<10}{line}")
+        means = {name: np.mean(rows, axis=0) for name, rows in figures.items()}
+        print(f"  {'mean':<10}" + "  ".join(f"{name} {row[0]:.2f} / {row[1]:.4f}" for name, row in means.items()))
+
+
+if __name__ == "__main__":
+    main()

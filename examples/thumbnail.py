@@ -1,0 +1,62 @@
+"""Makes the thumbnail of a GAN workflow: a drawn picture, enlarged by the pipeline, beside its bicubic enlargement.
+
+    python -m examples.thumbnail workflows/keep-colors.jpg
+
+The picture is drawn here, so it is ours to ship.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from fidelity.decide.pipeline import enlarge
+from fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
+from fidelity.imaging.resample import resize
+from fidelity.models.loader import choose_model, load_model
+
+SIDE_PX = 400
+_DRAWN_PX = 4 * SIDE_PX
+
+
+def draw_source() -> torch.Tensor:
+    """A small picture of hills at dusk, (1, 3, SIDE_PX / 4, SIDE_PX / 4)."""
+    ramp = np.linspace(0, 1, _DRAWN_PX)[:, None, None]
+    sky = np.array([46, 62, 120]) * (1 - ramp) + np.array([255, 176, 110]) * ramp
+    scene = Image.fromarray(np.broadcast_to(sky, (_DRAWN_PX, _DRAWN_PX, 3)).round().astype(np.uint8))
+    draw = ImageDraw.Draw(scene)
+    draw.ellipse((520, 420, 1080, 980), fill=(255, 226, 150))
+    for index, color in enumerate([(150, 96, 120), (92, 66, 104), (46, 42, 74)]):
+        x = np.arange(0, _DRAWN_PX + 1, 4)
+        y = 860 + 210 * index + 90 * np.sin(x / (190 - 30 * index) + 2 * index) + 30 * np.sin(x / 47 + index)
+        draw.polygon([(0, _DRAWN_PX), *zip(x.tolist(), y.tolist(), strict=True), (_DRAWN_PX, _DRAWN_PX)], fill=color)
+    for x in range(90, _DRAWN_PX, 210):  # bare trees before the sun
+        top = 700 + (x * 7) % 180
+        draw.line((x, top, x, _DRAWN_PX), fill=(24, 22, 40), width=18)
+        for step in range(4):
+            y = top + 60 + 90 * step
+            draw.line((x, y + 50, x + 70 - 10 * step, y - 20), fill=(24, 22, 40), width=9)
+            draw.line((x, y + 80, x - 80 + 12 * step, y), fill=(24, 22, 40), width=9)
+    samples = torch.from_numpy(np.asarray(scene).copy()).movedim(-1, 0)[None].float() / 255
+    return resize(samples, (SIDE_PX // 4, SIDE_PX // 4)).clamp(0, 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path)
+    source = draw_source()
+    recipe = RECIPES[SAFE_DOMAIN]
+    result = enlarge(source, load_model(choose_model("auto", ())), recipe).image
+    halves = torch.cat((resize(source, (SIDE_PX, SIDE_PX))[..., : SIDE_PX // 2], result[..., SIDE_PX // 2 :]), dim=3)
+    picture = Image.fromarray((halves[0].clamp(0, 1) * 255).round().byte().movedim(0, -1).numpy())
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(18)
+    draw.line((SIDE_PX // 2, 0, SIDE_PX // 2, SIDE_PX), fill="white", width=2)
+    for text, x in (("bicubic", 8), ("Fidelity", SIDE_PX // 2 + 8)):
+        draw.text((x, SIDE_PX - 28), text, fill="white", font=font, stroke_width=2, stroke_fill="black")
+    picture.save(parser.parse_args().output, quality=88)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""The nodes in a real ComfyUI, queued over its HTTP API."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from fidelity.imaging.drift import measure_drift, overshoot_percent
+from fidelity.imaging.resample import resize
+
+PACK = Path(__file__).parents[2]
+NODES = {
+    "FidelityLoadUpscaleModel",
+    "FidelityUpscale",
+    "FidelityConsistency",
+    "FidelityDeltaEGate",
+    "FidelitySplitYCbCr",
+    "FidelityMergeYCbCr",
+}
+
+
+SAVING = 0.25
+"""Mean CIEDE2000 that core's SaveImage costs by itself: it cuts values off to 8 bits instead of rounding them."""
+
+
+def node(kind, **inputs):
+    return {"class_type": kind, "inputs": inputs}
+
+
+@pytest.fixture
+def keep_colors(host, photo):
+    """The shipped API workflow on a photo."""
+    graph = json.loads((PACK / "workflows/api/keep-colors.json").read_text())
+    graph["1"]["inputs"]["image"] = host.upload(photo)
+    return graph
+
+
+def upscaling(name, loader="FidelityLoadUpscaleModel", **inputs):
+    """Load an image, load a model, upscale, save."""
+    settings = {"target": "model scale", "channels": "luma", "tile": 0} | inputs
+    return {
+        "1": node("LoadImage", image=name),
+        "2": node(loader, model_name="small.safetensors"),
+        "3": node("FidelityUpscale", upscale_model=["2", 0], image=["1", 0], **settings),
+        "9": node("SaveImage", images=["3", 0], filename_prefix="test"),
+    }
+
+
+def test_every_node_is_there_and_every_input_explains_itself(host):
+    info = host.get("/object_info")
+    assert set(info) >= NODES
+    for name in NODES:
+        entry = info[name]
+        assert entry["description"]
+        assert entry["category"] == "Fidelity"
+        for inputs in entry["input"].values():
+            for spec in inputs.values():
+                assert spec[1].get("tooltip"), f"{name} has an input without a tooltip"
+        assert all(entry["output_tooltips"]), f"{name} has an output without a tooltip"
+
+
+def test_the_shipped_workflow_keeps_the_colours_of_a_photo(host, keep_colors, photo):
+    outputs = host.run(keep_colors)
+    result = host.fetch(outputs, "7")
+    assert result.shape == (1, 3, 384, 448)
+    report = json.loads(outputs["6"]["text"][0])
+    assert report["passed"] is True
+    assert report["before"]["mean"] <= 0.1
+    assert report["before"]["max"] <= 1.5
+    assert overshoot_percent(photo, result) <= 2
+    assert measure_drift(photo, result).mean <= report["before"]["mean"] + SAVING
+
+
+@pytest.mark.parametrize(
+    ("target", "size"),
+    [
+        ({"target": "scale by", "target.scale": 1.25}, (120, 140)),
+        ({"target": "size", "target.width": 101, "target.height": 333}, (333, 101)),
+        ({"target": "long edge", "target.long_edge": 300}, (257, 300)),
+        ({"target": "megapixels", "target.megapixels": 0.04}, (185, 216)),
+    ],
+)
+def test_each_target_gives_its_exact_size(host, photo, target, size):
+    result = host.fetch(host.run(upscaling(host.upload(photo), **target)), "9")
+    assert tuple(result.shape[2:]) == size
+
+
+def test_core_can_run_our_model_and_we_can_run_cores(host, photo):
+    name = host.upload(photo)
+    by_core = {
+        "1": node("LoadImage", image=name),
+        "2": node("FidelityLoadUpscaleModel", model_name="small.safetensors"),
+        "3": node("ImageUpscaleWithModel", upscale_model=["2", 0], image=["1", 0]),
+        "9": node("SaveImage", images=["3", 0], filename_prefix="test"),
+    }
+    by_us = upscaling(name, loader="UpscaleModelLoader", channels="rgb")
+    first, second = host.fetch(host.run(by_core), "9"), host.fetch(host.run(by_us), "9")
+    assert (first - second).abs().max() <= 1.001 / 255
+
+
+def test_core_can_run_the_shipped_grey_model(host, photo):
+    graph = {
+        "1": node("LoadImage", image=host.upload(photo)),
+        "2": node("FidelityLoadUpscaleModel", model_name="natural-x4.safetensors"),
+        "3": node("ImageUpscaleWithModel", upscale_model=["2", 0], image=["1", 0]),
+        "9": node("SaveImage", images=["3", 0], filename_prefix="test"),
+    }
+    result = host.fetch(host.run(graph), "9")
+    assert result.shape == (1, 3, 384, 448)
+    assert measure_drift(photo, result).mean < 0.2
+
+
+def test_consistency_and_gate_hold_what_core_enlarged(host, photo):
+    graph = upscaling(host.upload(photo))
+    graph["3"] = node("ImageUpscaleWithModel", upscale_model=["2", 0], image=["1", 0])
+    graph["4"] = node("FidelityConsistency", image=["3", 0], reference=["1", 0], mode="color")
+    gate = {"action": "blend", "mean_limit": 1.0, "max_limit": 3.0}
+    graph["5"] = node("FidelityDeltaEGate", image=["3", 0], reference=["1", 0], **gate)
+    graph["8"] = node("SaveImage", images=["4", 0], filename_prefix="held")
+    graph["7"] = node("SaveImage", images=["5", 0], filename_prefix="gated")
+    outputs = host.run(graph)
+    raw, held, gated = (measure_drift(photo, host.fetch(outputs, key)) for key in ("9", "8", "7"))
+    assert held.mean < raw.mean / 4 + SAVING
+    assert gated.mean <= 1 + SAVING
+    assert gated.max <= 3 + SAVING
+
+
+def test_splitting_and_merging_gives_the_image_back(host, photo):
+    graph = {
+        "1": node("LoadImage", image=host.upload(photo)),
+        "2": node("FidelitySplitYCbCr", image=["1", 0], matrix="bt709"),
+        "3": node("FidelityMergeYCbCr", y=["2", 0], cb=["2", 1], cr=["2", 2], matrix="bt709"),
+        "9": node("SaveImage", images=["3", 0], filename_prefix="test"),
+    }
+    assert (host.fetch(host.run(graph), "9") - photo).abs().max() <= 1.001 / 255  # what SaveImage cuts off
+
+
+def test_a_batch_with_alpha_runs_through_every_step(host, photo):
+    mask = torch.zeros(1, 3, 96, 112)
+    mask[..., 30:80] = 1
+    graph = {
+        "1": node("LoadImage", image=host.upload(photo)),
+        "m": node("LoadImageMask", image=host.upload(mask), channel="red"),
+        "a": node("JoinImageWithAlpha", image=["1", 0], alpha=["m", 0]),
+        "b": node("RepeatImageBatch", image=["a", 0], amount=2),
+        "2": node("FidelityLoadUpscaleModel", model_name="small.safetensors"),
+        "3": node("FidelityUpscale", upscale_model=["2", 0], image=["b", 0], target="model scale", channels="rgb", tile=64),
+        "4": node("FidelityConsistency", image=["3", 0], reference=["a", 0], mode="color"),
+        "5": node("FidelityDeltaEGate", image=["4", 0], reference=["a", 0], action="blend", mean_limit=1.0, max_limit=3.0),
+        "9": node("SaveImage", images=["5", 0], filename_prefix="test"),
+    }
+    outputs = host.run(graph)
+    assert len(outputs["9"]["images"]) == 2
+    assert host.fetch(outputs, "9").shape == (1, 4, 192, 224)
+
+
+def test_an_image_of_one_pixel_runs(host):
+    assert host.fetch(host.run(upscaling(host.upload(torch.ones(1, 3, 1, 1)))), "9").shape == (1, 3, 2, 2)
+
+
+def test_cancelling_stops_half_way_and_the_next_prompt_runs(host, photo):
+    graph = upscaling(host.upload(resize(photo, (1500, 1500)).clamp(0, 1)), channels="rgb")
+    graph["2"]["inputs"]["model_name"] = "slow.safetensors"
+    prompt = host.start(graph)
+    until = time.monotonic() + 60
+    while not host.get("/queue")["queue_running"] and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(3)
+    host.post("/interrupt", {})
+    asked = time.monotonic()
+    status, outputs, messages = host.wait(prompt)
+    assert status == "error"
+    assert "execution_interrupted" in messages
+    assert "9" not in outputs
+    assert time.monotonic() - asked < 20  # one strip takes well under a second; the whole image far over a minute
+    host.run(upscaling(host.upload(photo)))
+
+
+def refusal(host, graph):
+    status, _, messages = host.wait(host.start(graph))
+    assert status == "error"
+    return messages["execution_error"]["exception_message"].strip()
+
+
+def test_what_is_no_model_is_refused_in_one_line(host, photo):
+    graph = upscaling(host.upload(photo))
+    graph["2"]["inputs"]["model_name"] = "text.pth"
+    assert refusal(host, graph) == "text.pth: damaged or not a model file"
+
+
+def test_a_reference_of_another_batch_is_refused(host, photo):
+    graph = upscaling(host.upload(photo))
+    graph["b"] = node("RepeatImageBatch", image=["1", 0], amount=3)
+    graph["4"] = node("FidelityConsistency", image=["3", 0], reference=["b", 0], mode="color")
+    graph["9"]["inputs"]["images"] = ["4", 0]
+    assert refusal(host, graph) == "reference has 3 images, image 1; wanted 1 or as many"
+
+
+def test_a_tile_too_small_is_refused(host, photo):
+    assert refusal(host, upscaling(host.upload(photo), tile=16)) == "tile is 16 px; wanted at least 32"
+
+
+def test_half_precision_images_are_held_too(half_host, photo):
+    graph = json.loads((PACK / "workflows/api/keep-colors.json").read_text())
+    graph["1"]["inputs"]["image"] = half_host.upload(photo)
+    outputs = half_host.run(graph)
+    assert json.loads(outputs["6"]["text"][0])["before"]["mean"] <= 0.15
+    assert measure_drift(photo, half_host.fetch(outputs, "7")).mean <= 0.15 + SAVING

@@ -1,0 +1,72 @@
+"""The shipped workflows use nodes that exist, with the defaults of the recipes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
+from fidelity.models.loader import list_models
+
+PACK = Path(__file__).parents[2]
+WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
+
+
+def test_there_are_workflows_and_each_has_a_picture_and_an_api_form():
+    assert WORKFLOWS
+    for path in WORKFLOWS:
+        assert path.with_suffix(".jpg").is_file()
+        assert (path.parent / "api" / path.name).is_file()
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_node_says_which_pack_it_is_from(path):
+    for node in json.loads(path.read_text())["nodes"]:
+        if node["type"] != "MarkdownNote":
+            expected = "fidelity-upscale" if node["type"].startswith("Fidelity") else "comfy-core"
+            assert node["properties"]["cnr_id"] == expected
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_both_forms_have_the_same_settings(path):
+    api = json.loads((path.parent / "api" / path.name).read_text())
+    drawn = {str(node["id"]): node for node in json.loads(path.read_text())["nodes"]}
+    for key, node in api.items():
+        assert drawn[key]["type"] == node["class_type"]
+        named = drawn[key]["widgets_values_named"]
+        for name, value in node["inputs"].items():
+            if not isinstance(value, list):
+                assert named[name] == value, f"{path.stem}: {node['class_type']}.{name}"
+
+
+@pytest.mark.parametrize("path", sorted((PACK / "workflows/api").glob("*.json")), ids=lambda path: path.stem)
+def test_settings_are_the_recipes(path):
+    recipe = RECIPES[SAFE_DOMAIN]
+    for node in json.loads(path.read_text()).values():
+        inputs = node["inputs"]
+        if node["class_type"] == "FidelityUpscale":
+            assert inputs["channels"] == recipe.channels
+        if node["class_type"] == "FidelityConsistency":
+            assert inputs["mode"] == recipe.consistency
+        if node["class_type"] == "FidelityDeltaEGate":
+            limits = recipe.gate_limits
+            assert (inputs["action"], inputs["mean_limit"], inputs["max_limit"]) == (recipe.gate, limits.mean, limits.max)
+        if node["class_type"] == "FidelityLoadUpscaleModel":
+            assert inputs["model_name"] in list_models([])
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_node_exists_on_the_host(host, path):
+    known = host.get("/object_info")
+    for node in json.loads(path.read_text())["nodes"]:
+        assert node["type"] in known or node["type"] == "MarkdownNote"
+
+
+def test_every_node_of_ours_has_a_help_page(host):
+    for name in host.get("/object_info"):
+        if name.startswith("Fidelity"):
+            assert (PACK / f"js/docs/{name}.md").is_file(), name
+
+
+def test_the_template_browser_lists_our_workflows(host):
+    assert [path.stem for path in WORKFLOWS] == sorted(host.get("/workflow_templates")["fidelity-upscale"])

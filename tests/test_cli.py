@@ -1,0 +1,147 @@
+"""The command: what it writes, prints and returns."""
+
+import json
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from fidelity.cli import app
+
+run = CliRunner().invoke
+
+
+def test_an_image_is_enlarged_and_reported(image_file, tmp_path):
+    out, report = tmp_path / "out" / "big.png", tmp_path / "report.json"
+    result = run(app, ["upscale", str(image_file()), "-o", str(out), "--report", str(report), "--domain", "painting"])
+    assert result.exit_code == 0, result.output
+    assert Image.open(out).size == (96, 72)
+    (made,) = json.loads(report.read_text())
+    assert made["input"] == {"path": str(image_file()), "width": 24, "height": 18, "notes": []}
+    assert (made["output"]["width"], made["output"]["height"]) == (96, 72)
+    assert (made["domain"]["label"], made["domain"]["confidence"]) == ("painting", 1.0)
+    assert made["model"]["name"] == "natural-x4.safetensors"
+    assert made["model"]["precision"] == "fp32"
+    assert made["passes"][0]["kind"] == "network"
+    assert {"mean", "p99", "max"} == set(made["drift"]["color"]) == set(made["drift"]["full"])
+    assert made["gate"]["action"] in ("pass", "blend")
+    assert made["recipe"]["consistency"] == "color"
+    assert made["peak_memory_bytes"] > 10**7
+    assert {"sharpness_ratio", "overshoot_percent", "seconds"} <= set(made)
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        (["--scale", "1.5"], (36, 27)),
+        (["--size", "31x57"], (31, 57)),
+        (["--long-edge", "240"], (240, 180)),
+        (["--megapixels", "0.0108"], (120, 90)),
+    ],
+)
+def test_each_target_is_met_exactly(image_file, tmp_path, options, size):
+    out = tmp_path / "out.png"
+    assert run(app, ["upscale", str(image_file()), "-o", str(out), *options]).exit_code == 0
+    assert Image.open(out).size == size
+
+
+def test_settings_reach_the_steps_and_the_report(image_file, tmp_path, compact_file):
+    report = tmp_path / "r.json"
+    model = compact_file(2)
+    arguments = ["--channels", "rgb", "--consistency", "off", "--gate", "off", "--precision", "bf16", "--tile", "64"]
+    arguments += ["--model", model.stem, "--models-dir", str(model.parent), "--device", "cpu", "--report", str(report)]
+    assert run(app, ["upscale", str(image_file()), "-o", str(tmp_path / "o.png"), *arguments]).exit_code == 0
+    (made,) = json.loads(report.read_text())
+    assert made["model"] == {"name": model.name, "architecture": "RealESRGAN Compact", "scale": 2, "precision": "bf16"}
+    assert (made["recipe"]["channels"], made["recipe"]["consistency"], made["gate"]["action"]) == ("rgb", "off", "off")
+
+
+def test_one_bad_file_never_stops_the_rest(image_file, tmp_path):
+    folder = image_file("in/a.png").parent
+    (folder / "b.png").write_text("no image")
+    image_file("in/c.png")
+    result = run(app, ["upscale", str(folder), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+    assert result.stderr.strip() == f"{folder / 'b.png'}: not an image, or of no known format"
+
+
+def test_several_inputs_go_to_a_folder(image_file, tmp_path):
+    result = run(app, ["upscale", str(image_file("a.png")), str(image_file("b.jpg")), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+
+
+def test_a_model_that_is_refused_is_one_line_and_writes_nothing(image_file, tmp_path):
+    (tmp_path / "fake.pth").write_text("no model")
+    result = run(app, ["upscale", str(image_file()), "-o", str(tmp_path / "o.png"), "--model", str(tmp_path / "fake.pth")])
+    assert result.exit_code == 1
+    assert result.stderr.strip().startswith("fake.pth: damaged or not a model file")
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "o.png").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--scale", "2", "--long-edge", "9"],
+        ["--size", "12by9"],
+        ["--scale", "0"],
+        ["--tile", "7"],
+        ["--tile", "many"],
+        ["--domain", "sculpture"],
+        ["--gate", "maybe"],
+    ],
+)
+def test_wrong_usage_is_exit_two(image_file, tmp_path, options):
+    assert run(app, ["upscale", str(image_file()), "-o", str(tmp_path / "o.png"), *options]).exit_code == 2
+
+
+def test_two_images_do_not_fit_in_one_file(image_file, tmp_path):
+    arguments = ["upscale", str(image_file("a.png")), str(image_file("b.png")), "-o", str(tmp_path / "o.png")]
+    assert run(app, arguments).exit_code == 2
+
+
+def test_the_source_is_never_overwritten(image_file):
+    path = image_file()
+    before = path.read_bytes()
+    result = run(app, ["upscale", str(path), "-o", str(path)])
+    assert result.exit_code == 1
+    assert "is the source itself; wanted another name" in result.stderr
+    assert path.read_bytes() == before
+
+
+def test_a_format_that_cannot_hold_the_result_is_refused_before_the_work(image_file, tmp_path):
+    result = run(app, ["upscale", str(image_file("a.png", "RGBA")), "-o", str(tmp_path / "o.jpg")])
+    assert result.exit_code == 1
+    assert "JPEG holds no transparency" in result.stderr
+
+
+def test_images_of_one_size_are_measured_in_full(image_file):
+    result = run(app, ["measure", str(image_file()), str(image_file()), "--json"])
+    figures = json.loads(result.stdout)
+    assert figures["ssim"] == pytest.approx(1)
+    assert figures["psnr"] is None
+    assert figures["identical"] is True
+    assert figures["ciede2000"]["max"] == 0
+
+
+def test_images_of_two_sizes_are_measured_by_their_drift(image_file):
+    result = run(app, ["measure", str(image_file()), str(image_file("b.png", size=(48, 36))), "--json"])
+    figures = json.loads(result.stdout)
+    assert figures["compared at"] == "the smaller size"
+    assert {"color", "full"} <= set(figures)
+    assert "psnr" not in figures
+
+
+def test_a_measurement_is_readable_without_json(image_file):
+    result = run(app, ["measure", str(image_file()), str(image_file("b.png", "L"))])
+    assert result.exit_code == 0
+    assert "psnr_y" in result.stdout
+    assert "mean" in result.stdout
+
+
+def test_measuring_a_missing_file_is_one_line(tmp_path, image_file):
+    result = run(app, ["measure", str(tmp_path / "none.png"), str(image_file())])
+    assert result.exit_code == 1
+    assert result.stderr.strip() == f"{tmp_path / 'none.png'}: no such file"
