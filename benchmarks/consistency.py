@@ -18,7 +18,6 @@ in 1/255. They are defined in `fidelity.imaging.drift`.
 """
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +26,7 @@ import torch
 from PIL import Image
 from skimage import data
 
+from benchmarks.sources import data_folder, read
 from fidelity.imaging.color import rgb_to_ycbcr, ycbcr_to_rgb
 from fidelity.imaging.drift import flat_texture, measure_drift, overshoot_percent, sharpness_ratio
 from fidelity.imaging.filters import gaussian_blur
@@ -52,18 +52,13 @@ def back_project(raw: torch.Tensor, source: torch.Tensor, luma: float, chroma: f
 
 
 METHODS: dict[str, Method] = {
-    "raw": lambda raw, source, model: raw,
-    "luma": lambda raw, source, model: upscale(source, model, channels="luma").image,
-    "low band": lambda raw, source, model: back_project(raw, source, 2, 2, 5),
-    "two bands": lambda raw, source, model: back_project(raw, source, 2, 1, 10),
-    "color": lambda raw, source, model: project(raw, source, "color"),
-    "full": lambda raw, source, model: project(raw, source, "full"),
+    "raw": lambda raw, _source, _model: raw,
+    "luma": lambda _raw, source, model: upscale(source, model, channels="luma").image,
+    "low band": lambda raw, source, _model: back_project(raw, source, 2, 2, 5),
+    "two bands": lambda raw, source, _model: back_project(raw, source, 2, 1, 10),
+    "color": lambda raw, source, _model: project(raw, source, "color"),
+    "full": lambda raw, source, _model: project(raw, source, "full"),
 }
-
-
-def read(path: Path) -> torch.Tensor:
-    """An image file as (1, 3, H, W)."""
-    return torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).permute(2, 0, 1)[None].float() / 255
 
 
 def read_sources(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
@@ -96,7 +91,7 @@ def main() -> None:
     parser.add_argument("--crops", type=Path, help="write the source, raw and each method side by side here")
     parser.add_argument("--shipped", action="store_true", help="measure the shipped networks too")
     options = parser.parse_args()
-    folder = Path(os.environ["FIDELITY_TEST_DATA"])
+    folder = data_folder()
     sources = read_sources(folder / "images")
     paths = sorted((folder / "models").glob("*.safetensors"))
     paths += sorted(SHIPPED_WEIGHTS.glob("*.safetensors")) if options.shipped else []

@@ -7,13 +7,11 @@ literature computes them.
 """
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image
 
+from benchmarks.sources import data_folder, read
 from fidelity.imaging.metrics import psnr, ssim
 from fidelity.imaging.resample import resize
 from fidelity.models.loader import SHIPPED_WEIGHTS, load_model
@@ -21,15 +19,10 @@ from fidelity.steps.consistency import project
 from fidelity.steps.upscale import upscale
 
 
-def read(path: Path) -> torch.Tensor:
-    """An image file as (1, 3, H, W)."""
-    return torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).permute(2, 0, 1)[None].float() / 255
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=Path, nargs="*", default=sorted(SHIPPED_WEIGHTS.glob("*.safetensors")))
-    folder = Path(os.environ["FIDELITY_TEST_DATA"]) / "images/set5"
+    folder = data_folder() / "images/set5"
     for path in parser.parse_args().models:
         model = load_model(path)
         scale, figures = model.scale, dict[str, list[tuple[float, float]]]()

@@ -1,6 +1,7 @@
 """Trains one luma super-resolution network on generated images and writes it as safetensors.
 
 Example: python -m training.train --scale 4 --output fidelity/models/weights/natural-x4.safetensors
+A run that was stopped goes on where it was.
 """
 
 import argparse
@@ -8,6 +9,7 @@ import copy
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -83,8 +85,22 @@ def learning_rate_at(step: int, settings: Settings) -> float:
     return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def train(settings: Settings, output: Path, device: torch.device) -> None:
-    """Trains, resuming from `<output>.state` when it is there, and writes weights and a record beside them."""
+def train(
+    settings: Settings,
+    output: Path,
+    device: torch.device,
+    every: int = 200,
+    on_save: Callable[[int], None] | None = None,
+) -> None:
+    """Trains, resuming from the `.state` file beside the output when it is there, and writes weights and a record.
+
+    Args:
+        settings: What to train, and how.
+        output: The `.safetensors` file to write.
+        device: Where to train.
+        every: Steps between one saved state and the next.
+        on_save: Called with the step after each.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
     network = Compact(
@@ -121,8 +137,8 @@ def train(settings: Settings, output: Path, device: torch.device) -> None:
             for kept, current in zip(average.parameters(), network.parameters(), strict=True):
                 kept.lerp_(current, 1 - decay)
         total += loss.item()
-        if (step + 1) % 200 == 0 or step + 1 == settings.steps:
-            count = (step - first) % 200 + 1
+        if (step + 1) % every == 0 or step + 1 == settings.steps:
+            count = (step - first) % every + 1
             curve.append([step + 1, round(total / count, 6)])
             print(f"{step + 1}/{settings.steps} loss {total / count:.5f} {time.perf_counter() - started:.0f} s", flush=True)
             total = 0.0
@@ -138,6 +154,8 @@ def train(settings: Settings, output: Path, device: torch.device) -> None:
                 state_path,
             )
             save_weights(average, output)
+            if on_save:
+                on_save(step + 1)
     record = {"settings": asdict(settings), "loss_curve": curve, "torch": torch.__version__}
     output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     state_path.unlink(missing_ok=True)

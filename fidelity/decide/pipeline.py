@@ -10,6 +10,7 @@ from torch import Tensor
 from ..imaging.drift import Drift, measure_drift, overshoot_percent, sharpness
 from ..models.device import Precision, move_if_room
 from ..models.loader import Model
+from ..progress import Progress
 from ..steps.consistency import project
 from ..steps.gate import GateResult, gate
 from ..steps.upscale import Pass, Upscaled, upscale
@@ -99,5 +100,5 @@ def _measured(
     )
 
 
-def _stage(progress: StageProgress | None, name: str) -> Callable[[int, int], None] | None:
+def _stage(progress: StageProgress | None, name: str) -> Progress | None:
     return (lambda done, total: progress(name, done, total)) if progress else None

@@ -2,7 +2,7 @@
 
 import copy
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -14,13 +14,11 @@ from torch import Tensor, nn
 from ..imaging.bands import empty_image, is_finite
 from ..imaging.color import rgb_to_luma
 from ..imaging.tiling import Tile, choose_window, fade_weights, plan_tiles, split_tile
+from ..progress import Progress
 from .device import PRECISION_NAMES, Precision, choose_dtype, free_memory_bytes, is_out_of_memory
 from .loader import LumaAdapter, Model
 from .probe import NetworkProbe, probe_network
 from .streaming import ConvolutionStream
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total) after every step of work; raising in it cancels the work."""
 
 BLEND_CONTEXT_PX = 16
 """Context of a tile whose network reaches further than is paid for."""

@@ -71,10 +71,11 @@ def build_report(
 def describe(report: dict[str, Any]) -> str:
     """The report in one line for a terminal."""
     given, made, color = report["input"], report["output"], report["drift"]["color"]
+    notes = "".join(f"  ({note})" for note in given["notes"])
     return (
         f"{given['path']} {given['width']}x{given['height']} -> {made['path']} {made['width']}x{made['height']}  "
         f"{report['model']['name']}  color drift {color['mean']:.2f} mean {color['p99']:.2f} p99 {color['max']:.2f} max  "
-        f"sharpness {report['sharpness_ratio']:.2f}  gate {report['gate']['action']}  {report['seconds']:.1f} s"
+        f"sharpness {report['sharpness_ratio']:.2f}  gate {report['gate']['action']}  {report['seconds']:.1f} s{notes}"
     )
 
 

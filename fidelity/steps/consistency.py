@@ -42,10 +42,10 @@ from ..imaging.color import is_grey, rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
 from ..imaging.drift import COLOR_BAND_SIGMA_PX, OVERSHOOT_TOLERANCE, common_size, iterate_source_range
 from ..imaging.filters import gaussian_blur
 from ..imaging.resample import AxisWeights, apply_separable, compose_weights, iterate_separable, resize, resize_weights
+from ..progress import Progress
 from .alpha import bleed_colors
 
 ConsistencyMode = Literal["color", "full"]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from ..imaging.filters import local_range
 from ..imaging.resample import iterate_separable, resize, resize_weights
 from ..models.device import Precision
 from ..models.loader import Model
-from ..models.runner import Progress, Runner, RunReport
+from ..models.runner import Runner, RunReport
+from ..progress import Progress
 from .alpha import bleed_colors
 from .consistency import project
 

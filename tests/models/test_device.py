@@ -15,7 +15,7 @@ def test_a_cpu_is_always_there():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is present")
 def test_a_device_that_is_absent_is_refused():
-    with pytest.raises(ValueError, match="device cuda is not present; there is .*cpu"):
+    with pytest.raises(ValueError, match=r"device cuda is not present; there is .*cpu"):
         choose_device("cuda")
 
 
