@@ -1,5 +1,6 @@
 """The `fidelity` command: upscale and measure. Exit 0 done, 1 something was refused, 2 wrong usage."""
 
+import io
 import json
 import logging
 import math
@@ -31,9 +32,10 @@ from .models.runner import MIN_TILE_PX, ModelOutputError, OutOfMemoryError
 from .outside.files import (
     FileRefusedError,
     SourceFile,
+    check_folder,
     check_memory,
     check_writable,
-    expand_inputs,
+    expand_input,
     name_outputs,
     read_image,
     write_image,
@@ -54,13 +56,19 @@ _REFUSALS = (ModelOutputError, OutOfMemoryError, FileNotFoundError, ValueError)
 DomainChoice = Literal["auto", "photo", "anime_flux", "anime_sd", "line_art", "painting"]
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
-) -> None:
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         print(f"fidelity {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and leave.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command("upscale")
@@ -75,7 +83,9 @@ def upscale_command(
     model: Annotated[
         str, typer.Option(metavar="NAME_OR_FILE", help="The network; auto is the domain's best installed.")
     ] = "auto",
-    models_dir: Annotated[Path | None, typer.Option(help="A folder of networks beside the shipped ones.")] = None,
+    models_dir: Annotated[
+        Path | None, typer.Option(help="A folder of networks beside the shipped ones.", exists=True, file_okay=False)
+    ] = None,
     channels: Annotated[Literal["auto", "luma", "rgb"], typer.Option(help="What the network sees.")] = "auto",
     consistency: Annotated[
         Literal["auto", "off", "color", "full"], typer.Option(help="How the result is held to its source.")
@@ -95,12 +105,20 @@ def upscale_command(
     tile_px = _usage(lambda: _parse_tile(tile))
     place = _usage(lambda: choose_device(device))
     recipe = _override(RECIPES[SAFE_DOMAIN if domain == "auto" else domain], channels, consistency, gate)
+    files: list[Path] = []
     failures = 0
-    with _refusing() as first:
-        files = expand_inputs(inputs)
+    for path in inputs:
+        with _refusing() as refused:
+            files += expand_input(path)
+        failures += len(refused)
+    with _refusing() as refused:
+        if report:
+            check_folder(report)
         network = load_model(choose_model(model, recipe.models, [models_dir] if models_dir else []))
-    if first:
+    if refused or not files:
         raise typer.Exit(1)
+    if network.descriptor.output_channels == 1:
+        recipe = replace(recipe, channels="luma")  # a grey network has no colours to draw
     outputs = _place_outputs(inputs, files, out)
     reports: list[dict[str, Any]] = []
     with _progress() as progress:
@@ -140,12 +158,10 @@ def measure_command(
 
 
 def main() -> None:
-    """Runs the command; Ctrl-C ends it without a traceback, and with nothing half-written."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        _errors.print("cancelled")
-        sys.exit(130)
+    """Runs the command; names that the terminal cannot show are shown escaped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    app()
 
 
 def _upscale_file(
@@ -166,10 +182,11 @@ def _upscale_file(
     if output.resolve() == source.resolve():
         raise FileRefusedError(f"{output}: is the source itself; wanted another name")
     check_writable(output, wanted, file.image.shape[1])
-    check_memory(source, wanted, file.image.shape[1])
+    check_memory(source, tuple(file.image.shape), wanted)
     enlargement = enlarge(file.image, model, recipe, target, device, precision, tile, progress)
     write_image(output, enlargement.image, file.icc_profile)
-    return build_report(source, given, output, enlargement, model, recipe, domain != "auto", file.notes)
+    used = {"target": asdict(target), "tile": tile, "device": str(device), "precision": precision}
+    return build_report(source, given, output, enlargement, model, recipe, used, domain != "auto", file.notes)
 
 
 def _measure(reference: SourceFile, candidate: SourceFile) -> dict[str, Any]:
@@ -250,7 +267,7 @@ def _refusing(source: Path | None = None) -> Generator[list[str], None, None]:
 
 def _refuse(message: str, refused: list[str]) -> None:
     refused.append(" ".join(message.split()))
-    _errors.print(refused[-1], markup=False)
+    _errors.print(refused[-1], markup=False, emoji=False)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ class FidelitySplitYCbCr(io.ComfyNode):
     @classmethod
     def execute(cls, image: io.Image.Type, matrix: str) -> io.NodeOutput:
         planes = split_planes(host.to_engine(image), matrix)  # type: ignore[arg-type]
-        return io.NodeOutput(*(host.to_host(plane.expand(-1, 3, -1, -1)) for plane in planes))
+        return io.NodeOutput(*(host.to_host(plane.repeat(1, 3, 1, 1)) for plane in planes))
 
 
 class FidelityMergeYCbCr(io.ComfyNode):

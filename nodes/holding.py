@@ -42,8 +42,8 @@ class FidelityConsistency(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: io.Image.Type, reference: io.Image.Type, mode: str) -> io.NodeOutput:
-        enlarged = host.near_compute(host.to_engine(image))
-        result = project(enlarged, host.to_engine(reference), mode, progress=host.track_progress())  # type: ignore[arg-type]
+        source, progress = host.to_engine(reference), host.track_progress()
+        result = host.run_near_compute(lambda near: project(near, source, mode, progress=progress), image, source)  # type: ignore[arg-type]
         return io.NodeOutput(host.to_host(result))
 
 
@@ -101,8 +101,8 @@ class FidelityDeltaEGate(io.ComfyNode):
     ) -> io.NodeOutput:
         limits = GateLimits(mean_limit, max_limit)
         safe = None if fallback is None else host.to_engine(fallback)
-        enlarged = host.near_compute(host.to_engine(image))
-        decision = gate(enlarged, host.to_engine(reference), action, limits, safe)  # type: ignore[arg-type]
+        source = host.to_engine(reference)
+        decision = host.run_near_compute(lambda near: gate(near, source, action, limits, safe), image, source)  # type: ignore[arg-type]
         heat_map = host.to_host(paint_heat_map(decision.difference, max_limit))
         report = json.dumps(report_gate(decision, limits), indent=1)
         return io.NodeOutput(host.to_host(decision.image), heat_map, report, decision.passed)

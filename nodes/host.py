@@ -10,7 +10,7 @@ import folder_paths
 import torch
 from torch import Tensor
 
-from ..fidelity.models.device import choose_dtype, move_if_room
+from ..fidelity.models.device import Result, choose_dtype, run_where_room
 from ..fidelity.models.loader import Model, accept_rgb, list_models, load_model
 from ..fidelity.models.runner import estimate_memory
 
@@ -29,9 +29,15 @@ def to_host(image: Tensor) -> Tensor:
     return image.movedim(1, -1).to(device=device, dtype=comfy.model_management.intermediate_dtype())
 
 
-def near_compute(image: Tensor) -> Tensor:
-    """The image on the host's compute device if there is ample room, else where it is."""
-    return move_if_room(image, comfy.model_management.get_torch_device())
+def run_near_compute(step: Callable[[Tensor], Result], image: Tensor, source: Tensor) -> Result:
+    """Runs a step on the host's compute device if there is room for it, else where the image is.
+
+    Args:
+        step: What to do with the image, ``(B, C, H, W)``.
+        image: The enlargement, as the host has it.
+        source: Its source, ``(B, C, h, w)``.
+    """
+    return run_where_room(step, to_engine(image), source, comfy.model_management.get_torch_device())
 
 
 def list_model_names() -> list[str]:

@@ -26,6 +26,7 @@ def test_an_image_is_enlarged_and_reported(image_file, tmp_path):
     assert {"mean", "p99", "max"} == set(made["drift"]["color"]) == set(made["drift"]["full"])
     assert made["gate"]["action"] in ("pass", "blend")
     assert made["recipe"]["consistency"] == "color"
+    assert {"target", "tile", "device", "precision", "models", "channels", "gate"} <= set(made["recipe"])
     assert made["peak_memory_bytes"] > 10**7
     assert {"sharpness_ratio", "overshoot_percent", "seconds"} <= set(made)
 
@@ -54,6 +55,7 @@ def test_settings_reach_the_steps_and_the_report(image_file, tmp_path, compact_f
     (made,) = json.loads(report.read_text())
     assert made["model"] == {"name": model.name, "architecture": "RealESRGAN Compact", "scale": 2, "precision": "bf16"}
     assert (made["recipe"]["channels"], made["recipe"]["consistency"], made["gate"]["action"]) == ("rgb", "off", "off")
+    assert made["gate"]["mean_limit"] == 1.0
 
 
 def test_one_bad_file_never_stops_the_rest(image_file, tmp_path):
@@ -64,6 +66,20 @@ def test_one_bad_file_never_stops_the_rest(image_file, tmp_path):
     assert result.exit_code == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
     assert result.stderr.strip() == f"{folder / 'b.png'}: not an image, or of no known format"
+
+
+def test_an_empty_folder_does_not_stop_the_others(image_file, tmp_path):
+    (tmp_path / "empty").mkdir()
+    result = run(app, ["upscale", str(tmp_path / "empty"), str(image_file()), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "no images in this folder" in result.stderr
+    assert (tmp_path / "out/image.png").is_file()
+
+
+def test_the_version_is_shown():
+    result = run(app, ["--version"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("fidelity ")
 
 
 def test_several_inputs_go_to_a_folder(image_file, tmp_path):
@@ -87,6 +103,8 @@ def test_a_model_that_is_refused_is_one_line_and_writes_nothing(image_file, tmp_
         ["--scale", "2", "--long-edge", "9"],
         ["--size", "12by9"],
         ["--scale", "0"],
+        ["--scale", "inf"],
+        ["--models-dir", "/nowhere/at/all"],
         ["--tile", "7"],
         ["--tile", "many"],
         ["--domain", "sculpture"],

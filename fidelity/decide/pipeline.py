@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..imaging.drift import Drift, measure_drift, overshoot_percent, sharpness
-from ..models.device import Precision, move_if_room
+from ..models.device import Precision, run_where_room
 from ..models.loader import Model
 from ..progress import Progress
 from ..steps.consistency import project
@@ -75,9 +75,8 @@ def enlarge(
     raw_sharpness = sharpness(upscaled.image)
     result, home = upscaled.image, image.device
     if recipe.consistency != "off":
-        result = project(move_if_room(result, device), image, recipe.consistency, progress=_stage(progress, "consistency")).to(
-            home
-        )
+        mode, report = recipe.consistency, _stage(progress, "consistency")
+        result = run_where_room(lambda near: project(near, image, mode, progress=report), result, image, device).to(home)
     decision = None
     if recipe.gate != "off":
         decision = gate(result, image, recipe.gate, recipe.gate_limits)

@@ -1,7 +1,7 @@
 """Target sizes. Pure integers."""
 
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 
 from ..steps.upscale import check_target
 
@@ -25,8 +25,8 @@ class Target:
             raise ValueError(f"{' and '.join(given)} were given; wanted one of them")
         for name in given:
             value = getattr(self, name)
-            if not min(value if isinstance(value, tuple) else (value,)) > 0:
-                raise ValueError(f"{name} is {value}; wanted more than 0")
+            if not all(0 < side < inf for side in (value if isinstance(value, tuple) else (value,))):
+                raise ValueError(f"{name} is {value}; wanted more than 0, and finite")
 
 
 def resolve_target(source: tuple[int, int], target: Target, model_scale: int) -> tuple[int, int]:

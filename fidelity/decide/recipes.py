@@ -20,7 +20,7 @@ class Recipe:
     domain: Domain
     """What kind of image this is for."""
     models: tuple[str, ...]
-    """Beginnings of model names, best first; the first that is installed is taken, else a shipped one."""
+    """Names of models, best first; the first that is installed is taken, else a shipped one."""
     channels: Channels = "luma"
     """"luma" sends luma alone through the network, "rgb" all colours."""
     consistency: ConsistencyMode | Literal["off"] = "color"

@@ -38,6 +38,13 @@ def is_finite(values: Tensor) -> bool:
     return bool(torch.isfinite(values.sum(dtype=working_dtype(values.dtype))))
 
 
+def check_finite(image: Tensor, name: str = "image") -> None:
+    """Raises a ValueError that counts them if any samples are NaN or infinite."""
+    if not is_finite(image):
+        count = int((~torch.isfinite(image)).sum())
+        raise ValueError(f"{name} has {count} samples that are not finite (NaN or infinite); wanted numbers in [0, 1]")
+
+
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype that arithmetic is done in: float64 for float64, float32 for everything else."""
     return torch.float64 if dtype == torch.float64 else torch.float32

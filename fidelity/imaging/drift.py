@@ -55,17 +55,22 @@ def drift_map(reference: Tensor, candidate: Tensor, band: DriftBand = "color") -
         band: "color" low-passes both sides first with a Gaussian of `COLOR_BAND_SIGMA_PX`; "full" does not.
 
     Returns:
-        ``(B, 1, h, w)`` in float32. With alpha, both are laid over mid-grey, so that hidden colours do not count.
+        ``(B, 1, h, w)`` in float32. With alpha, both are laid over mid-grey, so that hidden colours do not count;
+        if only one has alpha, the other is laid over with the same.
     """
     size = common_size(reference, candidate)
-    small_reference, small_candidate = (_at_size(image, size, band) for image in (reference, candidate))
+    check_image(reference, "reference")
+    check_image(candidate, "candidate")
+    with_alpha = [image[:, 3:] for image in (reference, candidate) if image.shape[1] == 4]
+    lone_alpha = with_alpha[0] if len(with_alpha) == 1 else None
+    small_reference, small_candidate = (_at_size(image, size, band, lone_alpha) for image in (reference, candidate))
     batch = max(small_reference.shape[0], small_candidate.shape[0])
     return delta_e(small_reference.expand(batch, -1, -1, -1), small_candidate.expand(batch, -1, -1, -1))
 
 
 def summarize_drift(difference: Tensor) -> Drift:
     """Mean, 99th percentile and maximum of a CIEDE2000 map."""
-    values = difference.flatten().float()
+    values = difference.flatten().float().cpu()  # a map is small, and not every device can select ranks
     rank = max(1, round(0.99 * values.numel()))  # torch.quantile refuses more than 16 million values
     p99 = torch.kthvalue(values, rank).values
     return Drift(values.mean().item(), p99.item(), values.max().item())
@@ -145,9 +150,13 @@ def flatten_alpha(image: Tensor, backdrop: float = 0.5) -> Tensor:
     return image[:, :3] * alpha + backdrop * (1 - alpha)
 
 
-def _at_size(image: Tensor, size: tuple[int, int], band: DriftBand) -> Tensor:
-    check_image(image)
-    small = resize(flatten_alpha(image), size).float().clamp_(0, 1)
+def _at_size(image: Tensor, size: tuple[int, int], band: DriftBand, lone_alpha: Tensor | None) -> Tensor:
+    if lone_alpha is None:
+        small = resize(flatten_alpha(image), size).float().clamp_(0, 1)
+    else:
+        alpha = resize(lone_alpha.to(image.device), size).float().clamp_(0, 1)
+        small = resize(image[:, :3], size).float().clamp_(0, 1)
+        small = flatten_alpha(torch.cat((small.expand(-1, 3, -1, -1), alpha.expand(small.shape[0], -1, -1, -1)), dim=1))
     return gaussian_blur(small, COLOR_BAND_SIGMA_PX) if band == "color" else small
 
 

@@ -78,6 +78,7 @@ def resize(image: Tensor, size: tuple[int, int], kernel: Kernel = "bicubic") -> 
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)  # kept for later calls, which may want gradients
 def resize_weights(input_length: int, output_length: int, kernel: Kernel = "bicubic") -> AxisWeights:
     """The weights of `resize` along one axis."""
     function, support = _KERNELS[kernel]
@@ -93,6 +94,7 @@ def resize_weights(input_length: int, output_length: int, kernel: Kernel = "bicu
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)
 def gaussian_weights(length: int, sigma: float) -> AxisWeights:
     """The weights of a Gaussian along one axis, cut at 4 sigma; the image is mirrored at its border.
 
@@ -182,6 +184,7 @@ def _blocks(axis: AxisWeights, dtype: torch.dtype, device: torch.device) -> list
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)
 def _cached_blocks(axis: AxisWeights, outputs: int, dtype: torch.dtype, device: torch.device) -> list[_Block]:
     weights = axis.weights
     taps = weights.shape[1]

@@ -45,7 +45,7 @@ class Tile:
         return self.rows.length, self.columns.length
 
 
-def plan_spans(length: int, window: int, context: int, fade: int = 0) -> list[Span]:
+def plan_spans(length: int, window: int, context: int, fade: int = 0, multiple: int = 1) -> list[Span]:
     """Covers an axis with equal windows.
 
     Args:
@@ -53,6 +53,7 @@ def plan_spans(length: int, window: int, context: int, fade: int = 0) -> list[Sp
         window: The longest window allowed; what is used may be shorter, never longer.
         context: Samples that the network must see beyond what is kept, on each side that is not a border.
         fade: Samples over which two neighbours are blended; 0 for a hard cut.
+        multiple: Grid that a network works on (window attention, pixel unshuffle): windows start on it.
 
     Returns:
         At least one span, from the start of the axis to its end; all windows have one length.
@@ -62,12 +63,14 @@ def plan_spans(length: int, window: int, context: int, fade: int = 0) -> list[Sp
     """
     if window >= length:
         return [Span((0, length), (0, length), 0, 0)]
-    shared = 2 * context + fade
-    if window <= shared + fade:
+    shared = 2 * context + fade + multiple - 1
+    if window <= shared + fade + multiple - 1:
         raise ValueError(f"a window of {window} px keeps nothing between contexts of {context} px and a fade of {fade} px")
-    count = 1 + math.ceil((length - window) / (window - shared))
+    longest = window - (multiple - 1)
+    count = 1 + math.ceil((length - longest) / (longest - shared))
     window = math.ceil((length + (count - 1) * shared) / count)
-    starts = [round(index * (length - window) / (count - 1)) for index in range(count)]
+    window = length - _round_down(length - window, multiple)
+    starts = [_round_down(round(index * (length - window) / (count - 1)), multiple) for index in range(count)]
     cuts = [(first + window + second) // 2 - fade // 2 for first, second in pairwise(starts)]
     spans: list[Span] = []
     for index, start in enumerate(starts):
@@ -77,7 +80,9 @@ def plan_spans(length: int, window: int, context: int, fade: int = 0) -> list[Sp
     return spans
 
 
-def choose_window(size: tuple[int, int], max_pixels: int, context_px: int, fade_px: int = 0) -> tuple[int, int]:
+def choose_window(
+    size: tuple[int, int], max_pixels: int, context_px: int, fade_px: int = 0, multiple: int = 1
+) -> tuple[int, int]:
     """The (height, width) of window that covers an image with the least computation.
 
     Args:
@@ -85,30 +90,40 @@ def choose_window(size: tuple[int, int], max_pixels: int, context_px: int, fade_
         max_pixels: The largest window allowed, in pixels; exceeded where even the smallest sensible one is larger.
         context_px: As in `plan_spans`.
         fade_px: As in `plan_spans`.
+        multiple: As in `plan_spans`.
 
     Returns:
         The window whose tiles add up to the fewest pixels, contexts included; the squarest of equals.
     """
-    shared = 2 * context_px + fade_px
-    shortest = shared + fade_px + SHORTEST_CORE_PX
-    candidates = [
-        (rows * height * columns * width, abs(height - width), (height, width))
-        for rows, height in _divisions(size[0], shared, shortest)
-        for columns, width in _divisions(size[1], shared, shortest)
-        if height * width <= max_pixels
-    ]
-    if not candidates:
+    shared = 2 * context_px + fade_px + multiple - 1
+    shortest = shared + fade_px + multiple - 1 + SHORTEST_CORE_PX
+    best: tuple[int, int, tuple[int, int]] | None = None
+    for rows, height in _divisions(size[0], shared, shortest):
+        # The fewest columns that keep within the budget compute least: every further one adds context.
+        longest = max_pixels // height
+        columns = 1 if longest >= size[1] else math.ceil((size[1] - shared) / max(1, longest - shared))
+        width = math.ceil((size[1] + (columns - 1) * shared) / columns)
+        if height * width > max_pixels or (columns > 1 and width < shortest):
+            continue
+        candidate = (rows * height * columns * width, abs(height - width), (height, width))
+        best = candidate if best is None else min(best, candidate)
+    if best is None:
         return min(size[0], shortest), min(size[1], shortest)
-    return min(candidates)[2]
+    height, width = best[2]
+    return min(size[0], height + multiple - 1), min(size[1], width + multiple - 1)
 
 
-def plan_tiles(size: tuple[int, int], window: tuple[int, int], context_px: int, fade_px: int = 0) -> list[Tile]:
+def plan_tiles(
+    size: tuple[int, int], window: tuple[int, int], context_px: int, fade_px: int = 0, multiple: int = 1
+) -> list[Tile]:
     """Covers an image of (height, width) with equal tiles of at most `window`, row by row; see `plan_spans`."""
-    rows, columns = (plan_spans(length, longest, context_px, fade_px) for length, longest in zip(size, window, strict=True))
+    rows, columns = (
+        plan_spans(length, longest, context_px, fade_px, multiple) for length, longest in zip(size, window, strict=True)
+    )
     return [Tile(row, column) for row in rows for column in columns]
 
 
-def split_tile(tile: Tile, size: tuple[int, int], context_px: int, fade_px: int = 0) -> list[Tile]:
+def split_tile(tile: Tile, size: tuple[int, int], context_px: int, fade_px: int = 0, multiple: int = 1) -> list[Tile]:
     """Cuts one tile in half along each axis; the parts keep and fade together exactly what it did.
 
     Args:
@@ -116,12 +131,14 @@ def split_tile(tile: Tile, size: tuple[int, int], context_px: int, fade_px: int 
         size: (height, width) of the image.
         context_px: As in `plan_spans`.
         fade_px: Blending between the new halves.
+        multiple: As in `plan_spans`.
 
     Returns:
-        Four tiles of one window size, or two where an axis is too short, or none where both are.
+        Four tiles of one window size, or two where an axis cannot be cut into smaller windows, or none
+        where neither can.
     """
-    rows = _split_span(tile.rows, size[0], context_px, fade_px)
-    columns = _split_span(tile.columns, size[1], context_px, fade_px)
+    rows = _split_span(tile.rows, size[0], context_px, fade_px, multiple)
+    columns = _split_span(tile.columns, size[1], context_px, fade_px, multiple)
     if len(rows) == len(columns) == 1:
         return []
     return [Tile(row, column) for row in rows for column in columns]
@@ -154,20 +171,27 @@ def _divisions(length: int, shared: int, shortest: int) -> list[tuple[int, int]]
     return divisions
 
 
-def _split_span(span: Span, length: int, context: int, fade: int) -> list[Span]:
+def _split_span(span: Span, length: int, context: int, fade: int, multiple: int) -> list[Span]:
     start, stop = span.core
     shortest = max(SHORTEST_CORE_PX, span.fade_in + fade, span.fade_out + fade)
     if stop - start < 2 * shortest:
         return [span]
     cut = (start + stop) // 2 - fade // 2
     cores = [(start, cut + fade), (cut, stop)]
-    window = min(length, max(high - low for low, high in cores) + 2 * context)
+    window = min(length, max(high - low for low, high in cores) + 2 * context + 2 * (multiple - 1))
+    window = length - _round_down(length - window, multiple)
+    if window >= span.length:  # the halves need so much context that nothing would be saved
+        return [span]
     spans: list[Span] = []
     for (low, high), fade_in, fade_out in zip(cores, (span.fade_in, fade), (fade, span.fade_out), strict=True):
         first = min(max(0, (low + high - window) // 2), length - window)
-        first = max(0, min(first, low - context, length - window))
+        first = _round_down(max(0, min(first, low - context, length - window)), multiple)
         spans.append(Span((first, first + window), (low, high), fade_in, fade_out))
     return spans
+
+
+def _round_down(value: int, multiple: int) -> int:
+    return value // multiple * multiple
 
 
 def _ramp(length: int) -> Tensor:

@@ -1,16 +1,18 @@
 """Choosing a device and a precision, and telling an out-of-memory error from any other."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeVar
 
 import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Result = TypeVar("Result")
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
-WORKING_COPIES = 6
-"""Room that a step is given on a GPU, in copies of its image, before it works there."""
+_RESULT_BYTES = 16  # a step works on float32 bands of a result, beside its input and its output
+_SOURCE_BYTES = 128  # the projection's solver keeps about 30 float32 copies at the source's size
 
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISION_NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -60,7 +62,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     message = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in message or "can't allocate memory" in message)
+    return isinstance(error, RuntimeError) and any(
+        sign in message for sign in ("out of memory", "can't allocate memory", "alloc_failed")
+    )
 
 
 def free_memory_bytes(device: torch.device) -> int | None:
@@ -73,14 +77,27 @@ def free_memory_bytes(device: torch.device) -> int | None:
     return None
 
 
-def move_if_room(image: Tensor, device: torch.device) -> Tensor:
-    """The image on `device` if there is ample room for work on it there, else where it is."""
+def work_memory_bytes(result: tuple[int, ...], source: tuple[int, ...]) -> int:
+    """What the steps after the network need at most, for shapes ``(B, C, H, W)`` of a result and its source."""
+    channels = max(result[1], source[1])
+    small = min(result[2], source[2]) * min(result[3], source[3])
+    return result[0] * channels * (result[2] * result[3] * _RESULT_BYTES + small * _SOURCE_BYTES)
+
+
+def run_where_room(step: Callable[[Tensor], Result], image: Tensor, source: Tensor, device: torch.device) -> Result:
+    """Runs a step on `device` if there is room for it, else, or if memory runs out there, where the image is.
+
+    Args:
+        step: What to do with the image.
+        image: The enlargement, ``(B, C, H, W)``.
+        source: Its source.
+        device: Where to work if possible.
+    """
     free = free_memory_bytes(device)
-    if free is None or free < WORKING_COPIES * image.nbytes:
-        return image
-    try:
-        return image.to(device)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        return image
+    if free is not None and free > work_memory_bytes(tuple(image.shape), tuple(source.shape)):
+        try:
+            return step(image.to(device))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+    return step(image)

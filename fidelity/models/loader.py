@@ -145,18 +145,26 @@ def choose_model(name: str, preferred: Iterable[str], folders: Iterable[Path | s
 
     Args:
         name: "auto", or what `find_model` takes.
-        preferred: Beginnings of file names, best first; case does not matter.
+        preferred: Names, best first; what follows one in a file name must start with `-`, `_`, `.` or a space.
         folders: Folders of installed models.
     """
     folders = list(folders)
     if name != "auto":
         return find_model(name, folders)
     models = list_models(folders)
-    for beginning in preferred:
+    for wanted in preferred:
         for known, path in models.items():
-            if Path(known).name.lower().startswith(beginning.lower()):
+            if _is_named(Path(known).stem, wanted):
                 return path
     return SHIPPED_WEIGHTS / DEFAULT_MODEL
+
+
+def _is_named(stem: str, wanted: str) -> bool:
+    """Whether a file name is that of a model or of a version of it, and not of another kind of the same family."""
+    rest = stem.lower().removeprefix(wanted.lower())
+    if rest == stem.lower() and wanted:
+        return False
+    return not rest or (rest[0] in "-_. " and "anime" not in rest and "denoise" not in rest)
 
 
 def _load_descriptor(path: Path) -> ImageModelDescriptor[nn.Module]:

@@ -110,6 +110,10 @@ class Runner:
         """Enlargement factor."""
         return self.model.scale
 
+    @property
+    def _multiple(self) -> int:
+        return self._source.size_requirements.multiple_of
+
     def tile_bytes(self, height: int, width: int) -> int:
         """What one tile of this size takes while it is computed."""
         return _tile_bytes(self.probe, height * width, self._dtype)
@@ -140,7 +144,8 @@ class Runner:
             return out, self._run_stream(image, out, progress)
         context, fade = self._overlap()
         window = self._window(size, tile, context, fade)
-        pending = deque((index, part) for index in range(image.shape[0]) for part in plan_tiles(size, window, context, fade))
+        tiles = plan_tiles(size, window, context, fade, self._multiple)
+        pending = deque((index, part) for index in range(image.shape[0]) for part in tiles)
         if fade:
             out.zero_()
         batch, done, smallest = self._batch(pending[0][1]), 0, pending[0][1].window_size
@@ -189,20 +194,22 @@ class Runner:
 
     def _overlap(self) -> tuple[int, int]:
         reach = self.probe.receptive_field_px
-        return (BLEND_CONTEXT_PX, BLEND_FADE_PX) if reach is None else (reach, 0)
+        if reach is None:
+            return BLEND_CONTEXT_PX, BLEND_FADE_PX
+        return reach + self._multiple - 1, 0  # on a grid, reach depends on where on it a pixel lies
 
     def _window(self, size: tuple[int, int], tile: int | None, context: int, fade: int) -> tuple[int, int]:
         if tile is not None:
             if tile < MIN_TILE_PX:
                 raise ValueError(f"tile is {tile} px; wanted at least {MIN_TILE_PX}")
-            side = max(tile, 2 * (context + fade) + MIN_TILE_PX)
+            side = max(tile, 2 * (context + fade + self._multiple) + MIN_TILE_PX)
             return side, side
         free = free_memory_bytes(self.device)
         if free is None:
             pixels = CPU_TENSOR_BYTES / (self.probe.values_per_pixel / 2 * self._dtype.itemsize)
         else:
             pixels = min(MAX_TILE_PIXELS, free * _GPU_SHARE / self.tile_bytes(1, 1))
-        return choose_window(size, int(pixels), context, fade)
+        return choose_window(size, int(pixels), context, fade, self._multiple)
 
     def _batch(self, part: Tile) -> int:
         free = free_memory_bytes(self.device)
@@ -211,14 +218,18 @@ class Runner:
     def _halve(
         self, pending: "deque[tuple[int, Tile]]", size: tuple[int, int], context: int, fade: int
     ) -> "deque[tuple[int, Tile]]":
-        halves = [(index, half) for index, part in pending for half in split_tile(part, size, context, fade)]
-        if not halves:
-            height, width = pending[0][1].window_size
+        failed = pending[0][1]
+        if not split_tile(failed, size, context, fade, self._multiple):
+            height, width = failed.window_size
             raise OutOfMemoryError(
                 f"{self.model.name}: out of memory on {self.device} with a tile of {width}x{height} px already; "
                 f"it needs about {self.tile_bytes(height, width) / 2**20:.0f} MiB"
             )
-        return deque(halves)
+        return deque(
+            (index, piece)
+            for index, part in pending
+            for piece in split_tile(part, size, context, fade, self._multiple) or [part]
+        )
 
     @torch.inference_mode()
     def _compute(self, image: Tensor, jobs: list[tuple[int, Tile]]) -> Tensor:
@@ -248,8 +259,8 @@ class Runner:
         """Goes over to float32 after numbers that are not finite; raises if they came from float32."""
         if self._dtype == torch.float32:
             raise ModelOutputError(f"{self.model.name}: gave numbers that are not finite, in fp32 too; the file may be damaged")
+        self._descriptor = self._copy(torch.float32)  # first: if memory runs out here, the old copy still fits its dtype
         self._dtype = torch.float32
-        self._descriptor = self._copy(torch.float32)
 
     def _place(self, target: Tensor, part: Tile, values: Tensor) -> None:
         scale = self.scale
@@ -306,10 +317,11 @@ def _take_alike(pending: "deque[tuple[int, Tile]]", count: int) -> list[tuple[in
 
 @contextmanager
 def _quiet_cudnn(device: torch.device) -> Generator[None, None, None]:
-    """Lets cuDNN pick the fastest convolutions: all tiles have one size, so the search pays off."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = device.type == "cuda"
+    """Lets cuDNN pick the fastest convolutions, as all tiles have one size, and keeps fp32 exact (no TF32)."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.allow_tf32
+    cudnn.benchmark, cudnn.allow_tf32 = device.type == "cuda", False
     try:
         yield
     finally:
-        torch.backends.cudnn.benchmark = before
+        cudnn.benchmark, cudnn.allow_tf32 = before

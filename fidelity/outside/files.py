@@ -3,7 +3,8 @@
 import errno
 import io
 import os
-from collections.abc import Callable, Generator, Iterable
+import uuid
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ import psutil
 import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from ..models.device import work_memory_bytes
 
 READ_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
 """Endings that are looked for in folders; a file named on its own is read whatever it is called."""
@@ -82,6 +85,8 @@ def read_image(path: Path) -> SourceFile:
         raise FileRefusedError(
             f"{path}: more than {limit / 1e6:.0f} megapixels, too large for the memory of this machine"
         ) from error
+    except _RangeError as error:
+        raise FileRefusedError(f"{path}: {error}") from error
     except UnidentifiedImageError as error:
         raise FileRefusedError(f"{path}: not an image, or of no known format") from error
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:  # Pillow's decoders raise all of these
@@ -111,6 +116,7 @@ def write_image(path: Path, image: Tensor, icc_profile: bytes | None = None) -> 
 
 def check_writable(path: Path, size: tuple[int, int], channels: int) -> None:
     """Refuses early, before any work is done, what `write_image` could not write."""
+    check_folder(path)
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise FileRefusedError(f"{path}: cannot write {path.suffix or 'a file without ending'}; wanted {', '.join(FORMATS)}")
@@ -123,15 +129,22 @@ def check_writable(path: Path, size: tuple[int, int], channels: int) -> None:
         )
 
 
-def check_memory(path: Path, size: tuple[int, int], channels: int) -> None:
+def check_folder(path: Path) -> None:
+    """Refuses early a file whose folder can be neither written to nor made."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise FileRefusedError(f"{path}: {folder} is not a folder that can be written to")
+
+
+def check_memory(path: Path, source: tuple[int, ...], size: tuple[int, int]) -> None:
     """Refuses a result that would not fit in the memory of this machine.
 
     Args:
         path: The source, for the message.
+        source: Its shape, ``(B, C, H, W)``.
         size: (height, width) of the result.
-        channels: Channels of the result.
     """
-    needed = size[0] * size[1] * channels * _BYTES_PER_SAMPLE
+    needed = work_memory_bytes((source[0], source[1], *size), source)
     available = psutil.virtual_memory().available
     if needed > available:
         raise FileRefusedError(
@@ -146,7 +159,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         FileRefusedError: If the folder or the disk refuses; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -162,22 +175,18 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def expand_inputs(inputs: Iterable[Path]) -> list[Path]:
-    """Files as they are, folders as the images directly in them, in order of name.
+def expand_input(path: Path) -> list[Path]:
+    """A file as it is, a folder as the images directly in it, in order of name.
 
     Raises:
         FileRefusedError: If a folder holds no image.
     """
-    files: list[Path] = []
-    for path in inputs:
-        if not path.is_dir():
-            files.append(path)
-            continue
-        found = sorted(item for item in path.iterdir() if item.suffix.lower() in READ_SUFFIXES and item.is_file())
-        if not found:
-            raise FileRefusedError(f"{path}: no images in this folder; wanted {', '.join(READ_SUFFIXES)}")
-        files.extend(found)
-    return files
+    if not path.is_dir():
+        return [path]
+    found = sorted(item for item in path.iterdir() if item.suffix.lower() in READ_SUFFIXES and item.is_file())
+    if not found:
+        raise FileRefusedError(f"{path}: no images in this folder; wanted {', '.join(READ_SUFFIXES)}")
+    return found
 
 
 def name_outputs(inputs: list[Path], out: Path, is_folder: bool) -> list[Path]:
@@ -218,9 +227,9 @@ def _frame_notes(opened: Image.Image) -> list[str]:
 def _to_array(picture: Image.Image, profile: bytes | None, notes: list[str]) -> tuple[np.ndarray, bytes | None]:
     mode = picture.mode
     if mode in ("I;16", "I;16B", "I;16L", "I"):
-        return (np.asarray(picture).astype(np.float32) / 65535)[..., None], _fitting(profile, b"GRAY")
+        return _scaled(np.asarray(picture), 65535), _fitting(profile, b"GRAY")
     if mode == "F":
-        return np.asarray(picture).astype(np.float32)[..., None], _fitting(profile, b"GRAY")
+        return _scaled(np.asarray(picture), 1), _fitting(profile, b"GRAY")
     if mode == "CMYK":
         picture, profile = _cmyk_to_srgb(picture, profile, notes), None
     elif mode in ("1", "L") and "transparency" not in picture.info:
@@ -229,6 +238,24 @@ def _to_array(picture: Image.Image, profile: bytes | None, notes: list[str]) -> 
     has_alpha = mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
     picture = picture.convert("RGBA" if has_alpha else "RGB")
     return np.asarray(picture).astype(np.float32) / 255, _fitting(profile, b"RGB ")
+
+
+def _scaled(samples: np.ndarray, white: int) -> np.ndarray:
+    """Grey samples of a deep format as (H, W, 1) in [0, 1].
+
+    Raises:
+        _RangeError: If some are not finite or outside [0, white]: what they mean cannot be known.
+    """
+    if not np.isfinite(samples).all():
+        raise _RangeError("holds samples that are not finite (NaN or infinite); wanted numbers")
+    lowest, highest = samples.min(), samples.max()
+    if lowest < 0 or highest > white:
+        raise _RangeError(f"holds samples from {lowest:g} to {highest:g}; wanted 0 to {white} for this format")
+    return (samples.astype(np.float32) / white)[..., None]
+
+
+class _RangeError(Exception):
+    """Samples whose meaning cannot be known."""
 
 
 def _cmyk_to_srgb(picture: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:

@@ -23,6 +23,7 @@ def build_report(
     enlargement: Enlargement,
     model: Model,
     recipe: Recipe,
+    used: dict[str, Any],
     domain_given: bool,
     notes: tuple[str, ...] = (),
 ) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def build_report(
         enlargement: What the pipeline returned.
         model: The network.
         recipe: The recipe as it was used, overrides included.
+        used: Settings of this run that no recipe holds: target, tile, device, precision asked for.
         domain_given: Whether a person named the domain.
         notes: What happened when the file was read.
     """
@@ -42,6 +44,7 @@ def build_report(
     networks = [step for step in enlargement.passes if step.kind == "network"]
     limits = recipe.gate_limits
     decision = enlargement.gate
+    limit_figures = {"mean_limit": limits.mean, "max_limit": limits.max}
     return {
         "input": {"path": str(source), "width": source_size[1], "height": source_size[0], "notes": list(notes)},
         "output": {"path": str(output), "width": width, "height": height},
@@ -51,7 +54,7 @@ def build_report(
             "scores": {},
             "evidence": ["named by the user" if domain_given else NOT_CLASSIFIED],
         },
-        "recipe": asdict(recipe),
+        "recipe": asdict(recipe) | used,
         "model": {
             "name": model.name,
             "architecture": model.architecture,
@@ -62,7 +65,7 @@ def build_report(
         "drift": {"color": asdict(enlargement.color_drift), "full": asdict(enlargement.full_drift)},
         "sharpness_ratio": enlargement.sharpness_ratio,
         "overshoot_percent": enlargement.overshoot_percent,
-        "gate": report_gate(decision, limits) if decision else {"action": "off", "passed": None},
+        "gate": report_gate(decision, limits) if decision else {"action": "off", "passed": None} | limit_figures,
         "seconds": enlargement.seconds,
         "peak_memory_bytes": peak_memory_bytes(),
     }
@@ -85,7 +88,7 @@ def describe_drift(drift: Drift) -> str:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory this process has held at once, plus the most on a CUDA device."""
+    """The most memory this process has held at once since it began, plus the most on a CUDA device."""
     on_device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     if sys.platform == "win32":
         import psutil

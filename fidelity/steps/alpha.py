@@ -29,10 +29,13 @@ def _fill(weighted: Tensor, weight: Tensor, colors: Tensor | None) -> Tensor:
     height, width = weight.shape[2:]
     if max(height, width) == 1:
         return torch.where(weight > 0, known, torch.full_like(known, 0.5))
-    half = (-(-height // 2), -(-width // 2))
-    coarse = _fill(functional.adaptive_avg_pool2d(weighted, half), functional.adaptive_avg_pool2d(weight, half), None)
+    coarse = _fill(_halve(weighted), _halve(weight), None)
     guess = functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
     if colors is not None:  # visible pixels keep their own colour to the bit
         return torch.where(weight > 0, colors, guess)
     trust = (4 * weight).clamp(max=1)
     return known * trust + guess * (1 - trust)
+
+
+def _halve(image: Tensor) -> Tensor:
+    return functional.avg_pool2d(image, 2, ceil_mode=True)

@@ -37,7 +37,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..imaging.bands import check_image
+from ..imaging.bands import check_finite, check_image
 from ..imaging.color import is_grey, rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
 from ..imaging.drift import COLOR_BAND_SIGMA_PX, OVERSHOOT_TOLERANCE, common_size, iterate_source_range
 from ..imaging.filters import gaussian_blur
@@ -100,6 +100,8 @@ def project(
         raise ValueError(f"mode is {mode!r}; wanted 'color' or 'full'")
     if reference.shape[0] not in (1, image.shape[0]):
         raise ValueError(f"reference has {reference.shape[0]} images, image {image.shape[0]}; wanted 1 or as many")
+    check_finite(image)
+    check_finite(reference, "reference")
     settings = settings or ConsistencySettings()
     output = image.clone()
     parts = image.shape[0] * settings.rounds
@@ -122,8 +124,10 @@ def _project_colors(
     if target.shape[1] == 1:
         colors = rgb_to_luma(colors)
     elif is_grey(colors):
-        target.copy_(rgb_to_luma(target).expand_as(target))
-        colors = colors.expand(-1, 3, -1, -1)
+        luma = rgb_to_luma(target)
+        _project_colors(luma, colors[:, :1], mode, settings, report)
+        target.copy_(luma.expand_as(target))
+        return
     small = common_size(source, target)
     wanted = resize(colors.float(), small).clamp_(0, 1)
     large = (target.shape[2], target.shape[3])
@@ -155,26 +159,38 @@ def limit_overshoot_(image: Tensor, source: Tensor, share: float) -> None:
         source: ``(1, C, h, w)``.
         share: Samples that may stay outside, in [0, 1]; the strongest do.
     """
-    bins = 4096
-    counts = torch.zeros(bins, device=image.device)
+    counts = torch.zeros(_EXCESS_BINS, device=image.device)
     for rows, lowest, highest in iterate_source_range(source, image):
-        band = image[:, :, rows].float()
-        counts += torch.histc(torch.maximum(lowest - band, band - highest), bins, 0, 1)
+        excess = _excess(image[:, :, rows], lowest, highest)
+        outside = (excess > OVERSHOOT_TOLERANCE).sum(dim=1).flatten().float()
+        place = (excess.amax(dim=1).flatten() * _EXCESS_BINS).long().clamp(0, _EXCESS_BINS - 1)
+        counts.index_add_(0, place, outside)
     above = counts.flip(0).cumsum(0).flip(0)
-    allowed = share * image[0].numel()
-    threshold = int((above > allowed).sum()) / bins
+    threshold = int((above > share * image[0].numel()).sum()) / _EXCESS_BINS
     # Half a step of 8 bits below the tolerance, so that rounding to a file does not cross it again.
     tolerance = OVERSHOOT_TOLERANCE - 0.6 / 255
     if threshold <= tolerance:
         return
-    kept = 1.3 * threshold  # excesses from here on are left alone; in between they are led over without a step
+    kept = _FIRM_SPAN * threshold
     for rows, lowest, highest in iterate_source_range(source, image):
         band = image[:, :, rows].float()
-        excess = torch.maximum(lowest - band, band - highest)
-        between = tolerance + (excess - threshold) * (kept - tolerance) / (kept - threshold)
-        limited = torch.where(excess < threshold, excess.clamp(max=tolerance), torch.minimum(between, excess))
-        cut = excess - limited
-        image[:, :, rows] = torch.where(band > highest, band - cut, torch.where(band < lowest, band + cut, band))
+        excess = _excess(band, lowest, highest)
+        strongest = excess.amax(dim=1, keepdim=True)
+        between = tolerance + (strongest - threshold) * (kept - tolerance) / (kept - threshold)
+        limited = torch.where(strongest < threshold, strongest.clamp(max=tolerance), torch.minimum(between, strongest))
+        # One share for all channels of a pixel, or colours would break up where some are limited and some are not.
+        cut = excess * (1 - limited / strongest.clamp(min=1e-6))
+        image[:, :, rows] = torch.where(band > highest, band - cut, band + cut)
+
+
+_EXCESS_BINS = 4096
+_FIRM_SPAN = 2.0
+"""Excesses of this many thresholds and more are left alone; below, they are led over without a step."""
+
+
+def _excess(band: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
+    """How far each sample lies outside its range; 0 inside."""
+    return torch.maximum(lowest - band, band - highest).clamp(min=0)
 
 
 def _color_solver(drawn: Tensor, settings: ConsistencySettings) -> Callable[[Tensor, Tensor], Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..imaging.bands import check_image, empty_image, is_finite
+from ..imaging.bands import check_finite, check_image, empty_image
 from ..imaging.color import is_grey, rgb_to_luma
 from ..imaging.filters import local_range
 from ..imaging.resample import iterate_separable, resize, resize_weights
@@ -36,7 +36,7 @@ class Pass:
     kind: Literal["network", "resize"]
     """What did it."""
     scale: float
-    """Factor along the longer side."""
+    """The larger of the two sides' factors."""
     tile: tuple[int, int] | None
     """(height, width) of the network's tiles in pixels of its input; None for a resize."""
     seconds: float
@@ -108,8 +108,10 @@ def upscale(
     check_target(target)
     device = device or image.device
     alpha = image[:, 3:4] if image.shape[1] == 4 else None
-    flat_alpha = alpha is not None and bool((alpha == alpha[:, :, :1, :1]).all())
+    flat_alpha = _is_flat(image)
     colors = bleed_colors(image) if alpha is not None else image
+    if image.shape[0] > 1 and len({(is_grey(one), _is_flat(one)) for one in image.split(1)}) > 1:
+        return _upscale_each(image, model, target, channels, device, precision, tile, progress)
     runs = 1 if alpha is None or flat_alpha else 2
     meter = _Meter(progress, runs * count_passes(size, target, model.scale))
     job = _Job(model, device, precision, target, tile, meter)
@@ -132,6 +134,35 @@ def upscale(
             passes += more
         result = torch.cat((result, coverage.to(result.dtype)), dim=1)
     return Upscaled(result, tuple(passes))
+
+
+def _upscale_each(
+    image: Tensor,
+    model: Model,
+    target: tuple[int, int],
+    channels: Channels,
+    device: torch.device,
+    precision: Precision,
+    tile: int | None,
+    progress: Progress | None,
+) -> Upscaled:
+    """A batch of which some images are grey, or some have no transparency, one by one."""
+    made: list[Upscaled] = []
+    for index, one in enumerate(image.split(1)):
+        share = _share_of(progress, index, image.shape[0])
+        made.append(upscale(one, model, target, channels, device, precision, tile, share))
+    passes = tuple(step for part in made for step in part.passes)
+    return Upscaled(torch.cat([part.image for part in made]), passes)
+
+
+def _share_of(progress: Progress | None, index: int, count: int) -> Progress | None:
+    return (lambda done, total: progress(index * total + done, count * total)) if progress else None
+
+
+def _is_flat(image: Tensor) -> bool:
+    """Whether transparency is the same all over each image, or there is none."""
+    alpha = image[:, 3:]
+    return bool((alpha == alpha[:, :, :1, :1]).all())
 
 
 def check_target(target: tuple[int, int]) -> None:
@@ -214,7 +245,7 @@ class _Job:
             scale = max(self.target[0] / image.shape[2], self.target[1] / image.shape[3])
             image = resize(image, self.target).clamp_(0, 1)
             passes.append(Pass("resize", scale, None, time.perf_counter() - started))
-        return image, passes
+        return (image if passes else image.clone()), passes
 
 
 def _network_pass(scale: int, report: RunReport, seconds: float) -> Pass:
@@ -235,8 +266,6 @@ def _spread(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _within_range(image: Tensor) -> Tensor:
     """The image clipped to [0, 1]; itself if nothing is outside, since a copy costs as much as the source."""
-    if not is_finite(image):
-        count = int((~torch.isfinite(image)).sum())
-        raise ValueError(f"image has {count} samples that are not finite (NaN or infinite); wanted numbers in [0, 1]")
+    check_finite(image)
     lowest, highest = torch.aminmax(image)
     return image if lowest >= 0 and highest <= 1 else image.clamp(0, 1)

@@ -35,6 +35,16 @@ def test_spans_lie_where_a_hand_would_put_them(length, window, context, fade, ex
     assert plan_spans(length, window, context, fade) == [Span(*row) for row in expected]
 
 
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("multiple", [2, 8])
+def test_windows_start_on_the_networks_grid(length, multiple):
+    spans = plan_spans(length, 100, 9, 4, multiple)
+    check_cover(spans, length, 9)
+    assert all(span.window[0] % multiple == 0 for span in spans)
+    assert len({span.length for span in spans}) == 1
+    assert spans[0].length <= 100
+
+
 def check_cover(spans, length, context, scale=2):
     """Every sample has weight one, and context on each side that is not a border."""
     total = torch.zeros(length * scale)
@@ -66,6 +76,11 @@ def test_tiles_split_twice_still_cover_every_sample_once(fade):
     for axis, length in enumerate(size):
         spans = {(tile.rows, tile.columns)[axis] for tile in tiles}
         check_cover(sorted(spans, key=lambda span: span.core), length, context)
+
+
+def test_a_half_that_needs_as_large_a_window_is_not_made():
+    span = Span((0, 64), (0, 64), 0, 0)
+    assert split_tile(Tile(span, span), (64, 64), 32) == []
 
 
 def test_a_tile_too_small_to_split_gives_none():

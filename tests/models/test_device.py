@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from fidelity.models.device import choose_device, choose_dtype, is_out_of_memory, move_if_room
+from fidelity.models import device
+from fidelity.models.device import (
+    choose_device,
+    choose_dtype,
+    is_out_of_memory,
+    run_where_room,
+    work_memory_bytes,
+)
 
 CPU, GPU = torch.device("cpu"), torch.device("mps")
 
@@ -37,6 +44,7 @@ def test_a_half_precision_the_network_cannot_do_is_not_used(compact, faulty):
         (MemoryError(), True),
         (RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"), True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
         (RuntimeError("expected 3 channels"), False),
         (ValueError("out of memory"), False),
     ],
@@ -45,6 +53,25 @@ def test_out_of_memory_is_told_from_other_errors(error, expected):
     assert is_out_of_memory(error) is expected
 
 
-def test_an_image_stays_where_no_memory_is_known(random_image):
+def test_a_step_runs_where_the_image_is_if_no_memory_is_known(random_image):
     image = random_image(1, 3, 4, 4)
-    assert move_if_room(image, CPU) is image
+    assert run_where_room(lambda near: near, image, image, CPU) is image
+
+
+def test_a_step_that_runs_out_of_memory_runs_again_where_the_image_is(random_image, monkeypatch):
+    image, places = random_image(1, 3, 4, 4), []
+
+    def step(near):
+        places.append(near.dtype)
+        if len(places) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return near
+
+    monkeypatch.setattr(device, "free_memory_bytes", lambda place: 10**9)
+    assert run_where_room(step, image, image, CPU) is image
+    assert len(places) == 2
+
+
+def test_memory_grows_with_the_result_and_with_the_source():
+    assert work_memory_bytes((1, 3, 400, 400), (1, 3, 100, 100)) > 3 * 400 * 400 * 12
+    assert work_memory_bytes((1, 3, 400, 400), (1, 3, 400, 400)) > work_memory_bytes((1, 3, 400, 400), (1, 3, 100, 100))

@@ -145,3 +145,11 @@ def test_auto_takes_the_preferred_model_if_installed_else_a_shipped_one(compact_
     folder = compact_file(name="realesrgan_x4plus_v3.safetensors").parent
     assert choose_model("auto", ["RealESRGAN_x4plus"], [folder]).name == "realesrgan_x4plus_v3.safetensors"
     assert choose_model("auto", ["RealESRGAN_x4plus"]).name == "natural-x4.safetensors"
+
+
+def test_auto_does_not_take_another_kind_of_the_same_family(compact_file):
+    folder = compact_file(name="RealESRGAN_x4plus_anime_6B.safetensors").parent
+    assert choose_model("auto", ["RealESRGAN_x4plus"], [folder]).name == "natural-x4.safetensors"
+    assert choose_model("auto", ["RealESRGAN_x4plus_anime_6B"], [folder]).name.startswith("RealESRGAN_x4plus_anime")
+    other = compact_file(name="hatchet.safetensors").parent
+    assert choose_model("auto", ["HAT"], [other]).name == "natural-x4.safetensors"

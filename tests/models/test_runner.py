@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from spandrel import ImageModelDescriptor, ModelLoader, SizeRequirements
 
 from fidelity.models import runner as runner_module
+from fidelity.models.loader import Model
 from fidelity.models.runner import ModelOutputError, OutOfMemoryError, Runner, estimate_memory
 
 CPU = torch.device("cpu")
@@ -103,6 +105,54 @@ def test_running_out_with_blended_tiles_keeps_every_weight_at_one(faulty, random
     calls.clear()
     result, _ = runner.run(image, tile=100)
     assert (result - image.repeat_interleave(2, 2).repeat_interleave(2, 3)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("tile", [34, 50])
+@pytest.mark.parametrize("limit", [900, 1500, 2200])
+@pytest.mark.parametrize("blended", [False, True])
+def test_every_pixel_is_written_however_often_memory_runs_out(faulty, random_image, tile, limit, blended):
+    started = []
+
+    def spoil(image, result):
+        if started and image.shape[2] * image.shape[3] > limit:
+            raise MemoryError
+        return result + 0 * image.mean() if blended else result
+
+    model, image = faulty(spoil), random_image(1, 3, 150, 163)
+    runner = Runner(model, CPU)
+    started.append(True)
+    out = torch.full((1, 3, 300, 326), torch.nan)
+    try:
+        runner.run(image, out, tile=tile)
+    except OutOfMemoryError:
+        return  # said, not hidden
+    assert (out - image.repeat_interleave(2, 2).repeat_interleave(2, 3)).abs().max() < 1e-6
+
+
+def test_a_network_on_a_grid_is_tiled_on_its_grid(random_image):
+    class Unshuffled(torch.nn.Module):
+        """Works on 4x4 blocks, as networks with pixel unshuffle do."""
+
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.mix = torch.nn.Conv2d(48, 48, 3, padding=1)
+
+        def forward(self, image):
+            blocks = self.mix(torch.nn.functional.pixel_unshuffle(image, 4))
+            return image + torch.nn.functional.pixel_shuffle(blocks, 4)
+
+    network = Unshuffled()
+    descriptor = ImageModelDescriptor(
+        network, network.state_dict(), architecture=ModelLoader().registry.architectures()[0].architecture,
+        purpose="Restoration", tags=[], supports_half=True, supports_bfloat16=True, scale=1, input_channels=3,
+        output_channels=3, size_requirements=SizeRequirements(multiple_of=4),
+    )  # fmt: skip
+    model, image = Model("unshuffled", descriptor), random_image(1, 3, 151, 163)
+    result, report = Runner(model, CPU).run(image, tile=64)
+    assert report.tiles > 4
+    assert report.seamless
+    assert (result - whole(model, image)).abs().max() < 1 / 1024
 
 
 def test_memory_that_is_never_enough_is_said_with_the_size_and_the_model(faulty, random_image):

@@ -154,6 +154,14 @@ def test_an_unknown_mode_is_refused(photo):
         project(photo, photo, "colour")
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_samples_that_are_not_finite_are_refused_and_do_not_spread(photo, which):
+    images = [photo.clone(), photo.clone()]
+    images[which][0, 0, 3, 3] = torch.nan
+    with pytest.raises(ValueError, match="has 1 samples that are not finite"):
+        project(*images)
+
+
 def test_batches_that_do_not_match_are_refused(photo):
     with pytest.raises(ValueError, match="reference has 2 images, image 3; wanted 1 or as many"):
         project(photo.repeat(3, 1, 1, 1), photo.repeat(2, 1, 1, 1))

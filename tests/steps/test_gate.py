@@ -101,6 +101,25 @@ def test_the_report_is_plain_numbers(photo, spoiled):
     assert report["after"]["max"] <= report["max_limit"] == 3.0
 
 
+def test_an_image_that_lost_its_transparency_is_judged_by_its_colours(photo, good):
+    alpha = torch.ones_like(photo[:, :1])
+    alpha[..., 40:] = 0.2
+    assert gate(good, torch.cat((photo, alpha), dim=1)).passed
+
+
+@pytest.mark.parametrize(("images", "references"), [(1, 3), (3, 2)])
+def test_batches_that_do_not_match_are_refused(photo, good, images, references):
+    with pytest.raises(ValueError, match="wanted 1 or as many"):
+        gate(good.repeat(images, 1, 1, 1), photo.repeat(references, 1, 1, 1))
+
+
+def test_an_image_that_is_not_finite_is_refused(photo, good):
+    spoiled = good.clone()
+    spoiled[0, 1, 5, 5] = torch.inf
+    with pytest.raises(ValueError, match="image has 1 samples that are not finite"):
+        gate(spoiled, photo)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

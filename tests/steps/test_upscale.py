@@ -135,3 +135,18 @@ def test_progress_runs_from_the_first_tile_to_all(compact, random_image):
     upscale(random_image(1, 4, 40, 40), compact(), (170, 170), tile=32, progress=lambda done, total: seen.append((done, total)))
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert seen[-1][0] == seen[-1][1]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_target_of_the_same_size_is_a_copy(compact, random_image, channels):
+    image = random_image(1, channels, 9, 9)
+    result = upscale(image, compact(), (9, 9), channels="rgb").image
+    assert torch.allclose(result, image)
+    assert result.data_ptr() != image.data_ptr()
+
+
+def test_a_grey_image_in_a_batch_of_coloured_ones_stays_grey(compact, random_image):
+    grey, colored = random_image(1, 1, 12, 12).repeat(1, 3, 1, 1), random_image(1, 3, 12, 12, seed=1)
+    result = upscale(torch.cat((grey, colored)), compact(), channels="rgb").image
+    assert torch.equal(result[:1], upscale(grey, compact(), channels="rgb").image)
+    assert torch.equal(result[1:], upscale(colored, compact(), channels="rgb").image)
