@@ -184,7 +184,7 @@ def limit_overshoot_(image: Tensor, source: Tensor, share: float) -> None:
 
 
 _EXCESS_BINS = 4096
-_FIRM_SPAN = 2.0
+_FIRM_SPAN = 1.8
 """Excesses of this many thresholds and more are left alone; below, they are led over without a step."""
 
 
