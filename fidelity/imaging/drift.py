@@ -106,27 +106,38 @@ def overshoot_percent(source: Tensor, result: Tensor) -> float:
     """
     result = result[:, :3]
     outside = 0
-    for rows, lowest, highest in iterate_source_range(source, result):
+    for rows, lowest, highest in SourceRange(source, (result.shape[2], result.shape[3])).bands():
         band = result[:, :, rows].float()
         over = (band < lowest - OVERSHOOT_TOLERANCE) | (band > highest + OVERSHOOT_TOLERANCE)
         outside += int(over.sum())
     return 100 * outside / (result.shape[0] * max(result.shape[1], source[:, :3].shape[1]) * result[0, 0].numel())
 
 
-def iterate_source_range(source: Tensor, result: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Yields (rows, lowest, highest): the source's local range under each band of rows of a larger image.
+class SourceRange:
+    """The source's local range under the samples of a larger image."""
 
-    Args:
-        source: ``(B, C, h, w)``; alpha does not count.
-        result: The larger image; its shape and device are used, not its values.
-    """
-    lowest, highest = local_range(source[:, :3].float(), SOURCE_RANGE_PX)
-    height, width = result.shape[2:]
-    rows_of = _nearest(height, source.shape[2], source.device)
-    columns_of = _nearest(width, source.shape[3], source.device)
-    lowest, highest = lowest[:, :, :, columns_of], highest[:, :, :, columns_of]
-    for rows in iterate_bands(height, result.shape[0] * 3 * width * 4):
-        yield rows, lowest[:, :, rows_of[rows]], highest[:, :, rows_of[rows]]
+    def __init__(self, source: Tensor, size: tuple[int, int]) -> None:
+        """Takes the range over `SOURCE_RANGE_PX` around every pixel.
+
+        Args:
+            source: ``(B, C, h, w)``; alpha does not count.
+            size: (height, width) of the larger image.
+        """
+        height, width = size
+        self._rows = _nearest(height, source.shape[2], source.device)
+        self._columns = _nearest(width, source.shape[3], source.device)
+        self._bounds = local_range(source[:, :3].float(), SOURCE_RANGE_PX)
+
+    def bands(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yields (rows, lowest, highest) from the top of the larger image."""
+        row_bytes = self._bounds[0].shape[0] * 3 * len(self._columns) * 4
+        for rows in iterate_bands(len(self._rows), row_bytes):
+            index = self._rows[rows]
+            first, last = int(index[0]), int(index[-1]) + 1
+            lowest, highest = (
+                bound[:, :, first:last].index_select(3, self._columns).index_select(2, index - first) for bound in self._bounds
+            )
+            yield rows, lowest, highest
 
 
 def flat_texture(raw: Tensor, result: Tensor) -> tuple[float, float]:

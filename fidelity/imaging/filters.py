@@ -35,7 +35,10 @@ def box_mean(image: Tensor, size_px: int) -> Tensor:
 
 def local_range(image: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
     """The minimum and the maximum over a square of odd side `size_px` around every sample; same shapes."""
+    return -_local_maximum(-image, size_px), _local_maximum(image, size_px)
+
+
+def _local_maximum(image: Tensor, size_px: int) -> Tensor:
     radius = size_px // 2
-    highest = functional.max_pool2d(image, size_px, stride=1, padding=radius)
-    lowest = -functional.max_pool2d(-image, size_px, stride=1, padding=radius)
-    return lowest, highest
+    along_rows = functional.max_pool2d(image, (size_px, 1), stride=1, padding=(radius, 0))
+    return functional.max_pool2d(along_rows, (1, size_px), stride=1, padding=(0, radius))

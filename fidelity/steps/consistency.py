@@ -39,7 +39,7 @@ from torch import Tensor
 
 from ..imaging.bands import check_finite, check_image
 from ..imaging.color import is_grey, rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
-from ..imaging.drift import COLOR_BAND_SIGMA_PX, OVERSHOOT_TOLERANCE, common_size, iterate_source_range
+from ..imaging.drift import COLOR_BAND_SIGMA_PX, OVERSHOOT_TOLERANCE, SourceRange, common_size
 from ..imaging.filters import gaussian_blur
 from ..imaging.resample import AxisWeights, apply_separable, compose_weights, iterate_separable, resize, resize_weights
 from ..progress import Progress
@@ -64,7 +64,7 @@ class ConsistencySettings:
     """The least w for the colour differences."""
     edge: float = 2 / 255
     """θ: step between neighbouring source pixels at which an area ends."""
-    solver_steps: int = 15
+    solver_steps: int = 12
     """Conjugate-gradient steps in each round of mode color."""
     overshoot_share: float = 0.018
     """Share of samples that may stay outside the source's local range; 1 lets all of them."""
@@ -136,10 +136,11 @@ def _project_colors(
     target.clamp_(0, 1)
     first = apply_separable(target, *down, dtype=torch.float32)
     solve = _color_solver(first, settings) if mode == "color" else _full_solver(down, up, settings)
+    allowed = SourceRange(wanted, large) if mode == "color" else None
     correction = torch.zeros_like(wanted)
     for done in range(settings.rounds):
-        if mode == "color":
-            limit_overshoot_(target, wanted, settings.overshoot_share)
+        if allowed:
+            limit_overshoot_(target, allowed, settings.overshoot_share)
         left = wanted - apply_separable(target, *down, dtype=torch.float32)
         update = solve(correction, left)
         for rows, values in iterate_separable(update, *up):
@@ -147,20 +148,20 @@ def _project_colors(
             band.copy_(values.add_(band).clamp_(0, 1))
         correction += update
         report(done + 1)
-    if mode == "color":
-        limit_overshoot_(target, wanted, settings.overshoot_share)
+    if allowed:
+        limit_overshoot_(target, allowed, settings.overshoot_share)
 
 
-def limit_overshoot_(image: Tensor, source: Tensor, share: float) -> None:
+def limit_overshoot_(image: Tensor, allowed: SourceRange, share: float) -> None:
     """Draws samples outside the source's local range back, in place, until only `share` of them is left outside.
 
     Args:
         image: ``(1, C, H, W)``, changed in place.
-        source: ``(1, C, h, w)``.
+        allowed: The range of its source.
         share: Samples that may stay outside, in [0, 1]; the strongest do.
     """
     counts = torch.zeros(_EXCESS_BINS, device=image.device)
-    for rows, lowest, highest in iterate_source_range(source, image):
+    for rows, lowest, highest in allowed.bands():
         excess = _excess(image[:, :, rows], lowest, highest)
         outside = (excess > OVERSHOOT_TOLERANCE).sum(dim=1).flatten().float()
         place = (excess.amax(dim=1).flatten() * _EXCESS_BINS).long().clamp(0, _EXCESS_BINS - 1)
@@ -172,7 +173,7 @@ def limit_overshoot_(image: Tensor, source: Tensor, share: float) -> None:
     if threshold <= tolerance:
         return
     kept = _FIRM_SPAN * threshold
-    for rows, lowest, highest in iterate_source_range(source, image):
+    for rows, lowest, highest in allowed.bands():
         band = image[:, :, rows].float()
         excess = _excess(band, lowest, highest)
         strongest = excess.amax(dim=1, keepdim=True)

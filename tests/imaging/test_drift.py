@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fidelity.imaging.drift import (
+    SourceRange,
     flat_texture,
-    iterate_source_range,
     measure_drift,
     overshoot_percent,
     sharpness,
@@ -78,8 +78,7 @@ def test_overshoot_counts_samples_beyond_three_steps():
 def test_the_source_range_lies_over_the_pixels_it_comes_from(random_image):
     source = random_image(1, 3, 9, 11)
     lowest, highest = local_range(source, 5)
-    large = torch.empty(1, 3, 27, 33)
-    for rows, low, high in iterate_source_range(source, large):
+    for rows, low, high in SourceRange(source, (27, 33)).bands():
         for row in range(rows.start, rows.stop):
             assert torch.equal(low[:, :, row - rows.start], lowest[:, :, row // 3].repeat_interleave(3, dim=2))
             assert torch.equal(high[:, :, row - rows.start], highest[:, :, row // 3].repeat_interleave(3, dim=2))
