@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from ..imaging.bands import iterate_bands
 from ..models.device import work_memory_bytes
 
 READ_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
@@ -107,7 +108,7 @@ def write_image(path: Path, image: Tensor, icc_profile: bytes | None = None) -> 
         FileRefusedError: If the format cannot hold the image, or the disk cannot hold the file.
     """
     check_writable(path, (image.shape[2], image.shape[3]), image.shape[1])
-    samples = image[0].float().clamp(0, 1).mul(255).round().to(torch.uint8).movedim(0, -1).contiguous().numpy()
+    samples = _to_bytes(image[0])
     picture = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
     kind = FORMATS[path.suffix.lower()]
     profile = {"icc_profile": icc_profile} if icc_profile else {}
@@ -206,6 +207,15 @@ def name_outputs(inputs: list[Path], out: Path, is_folder: bool) -> list[Path]:
 def max_source_pixels() -> int:
     """Pixels of a source that the memory of this machine can hold, with room to work."""
     return int(psutil.virtual_memory().total * _MEMORY_SHARE / (3 * _BYTES_PER_SAMPLE))
+
+
+def _to_bytes(image: Tensor) -> np.ndarray:
+    """``(C, H, W)`` in [0, 1] as ``(H, W, C)`` bytes, rounded; in bands, because every step of it is a copy."""
+    channels, height, width = image.shape
+    samples = np.empty((height, width, channels), dtype=np.uint8)
+    for rows in iterate_bands(height, channels * width * 4):
+        samples[rows] = image[:, rows].float().clamp(0, 1).mul(255).round().to(torch.uint8).movedim(0, -1).cpu().numpy()
+    return samples
 
 
 @contextmanager
