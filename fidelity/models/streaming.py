@@ -15,7 +15,7 @@ from spandrel.architectures.Compact import Compact
 from torch import Tensor, nn
 from torch.nn import functional
 
-STRIP_BYTES = 4 * 2**20
+STRIP_BYTES = 3 * 2**20
 """About the size of one layer's output for one strip."""
 
 
