@@ -5,8 +5,6 @@ from comfy_api.latest import io
 from ..fidelity.imaging.planes import merge_planes, split_planes
 from . import host
 
-CATEGORY = "Fidelity"
-
 _MATRIX_TOOLTIP = "bt601: JPEG and nearly all still images. bt709: frames of HD video. Use the same to split and to merge."
 
 
@@ -20,7 +18,7 @@ class FidelitySplitYCbCr(io.ComfyNode):
         return io.Schema(
             node_id="FidelitySplitYCbCr",
             display_name="Split YCbCr (Fidelity)",
-            category=CATEGORY,
+            category=host.CATEGORY,
             description="Splits an image into luma and two colour differences, full range, as grey images. Enlarge the luma "
             "with anything and merge again: colours stay true.",
             search_aliases=["ycbcr", "luma", "chroma", "split channels", "yuv"],
@@ -44,7 +42,7 @@ class FidelityMergeYCbCr(io.ComfyNode):
         return io.Schema(
             node_id="FidelityMergeYCbCr",
             display_name="Merge YCbCr (Fidelity)",
-            category=CATEGORY,
+            category=host.CATEGORY,
             description="Joins luma and colour differences again. Differences of another size are resampled to the luma's, "
             "so only the luma needs to be enlarged.",
             search_aliases=["ycbcr", "luma", "chroma", "merge channels", "yuv"],

@@ -10,8 +10,6 @@ from ..fidelity.steps.consistency import project
 from ..fidelity.steps.gate import GateLimits, gate, paint_heat_map, report_gate
 from . import host
 
-CATEGORY = "Fidelity"
-
 _RECIPE = RECIPES[SAFE_DOMAIN]
 _SOURCE_TOOLTIP = "The image before it was enlarged, showing the same frame; one image, or one for each of the batch."
 
@@ -22,7 +20,7 @@ class FidelityConsistency(io.ComfyNode):
         return io.Schema(
             node_id="FidelityConsistency",
             display_name="Hold Colors (Fidelity)",
-            category=CATEGORY,
+            category=host.CATEGORY,
             description="Puts back the source's colours and tones after any upscaler, at any ratio: a GAN, SUPIR, SeedVR2, "
             "a diffusion pass. Shrunk back, the result shows the source's colours; its edges stay as sharp as they were drawn.",
             search_aliases=["color fix", "colour correction", "color match", "back projection", "color drift", "wavelet"],
@@ -54,7 +52,7 @@ class FidelityDeltaEGate(io.ComfyNode):
         return io.Schema(
             node_id="FidelityDeltaEGate",
             display_name="Delta-E Gate (Fidelity)",
-            category=CATEGORY,
+            category=host.CATEGORY,
             description="Measures how far colours drifted from the source (CIEDE2000 at the source's size) and acts where it "
             "is too much: blends those regions back toward a safe enlargement, rejects the image, or reports.",
             search_aliases=["delta e", "ciede2000", "color check", "quality gate", "color difference", "heat map"],

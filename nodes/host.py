@@ -14,6 +14,9 @@ from ..fidelity.models.device import Result, choose_dtype, run_where_room
 from ..fidelity.models.loader import Model, accept_rgb, list_models, load_model
 from ..fidelity.models.runner import estimate_memory
 
+CATEGORY = "Fidelity"
+"""Where the host's menu shows the pack's nodes."""
+
 UPSCALE_MODELS = "upscale_models"
 """The host's folder of super-resolution networks."""
 

@@ -10,8 +10,6 @@ from ..fidelity.models.runner import MIN_TILE_PX
 from ..fidelity.steps.upscale import MAX_SIDE_PX, upscale
 from . import host
 
-CATEGORY = "Fidelity"
-
 
 class FidelityLoadUpscaleModel(io.ComfyNode):
     @classmethod
@@ -19,7 +17,7 @@ class FidelityLoadUpscaleModel(io.ComfyNode):
         return io.Schema(
             node_id="FidelityLoadUpscaleModel",
             display_name="Load Upscale Model (Fidelity)",
-            category=CATEGORY,
+            category=host.CATEGORY,
             description="Loads a super-resolution network: one that ships with the pack, or one from models/upscale_models. "
             "Works with core's Upscale Image (using Model) too.",
             search_aliases=["upscale model loader", "esrgan", "super resolution model"],
@@ -45,7 +43,7 @@ class FidelityUpscale(io.ComfyNode):
         return io.Schema(
             node_id="FidelityUpscale",
             display_name="Upscale (Fidelity)",
-            category=CATEGORY,
+            category=host.CATEGORY,
             description="Enlarges images with a network to exactly the size you ask for. Grey stays grey, transparency is "
             "kept without fringes, and running out of memory makes tiles smaller instead of failing.",
             search_aliases=["upscale", "enlarge", "super resolution", "upscale image using model", "hires"],

@@ -33,6 +33,15 @@ def check_image(image: Tensor, name: str = "image", channels: tuple[int, ...] = 
         raise ValueError(f"{name} has dtype {image.dtype}; wanted floating point in [0, 1]")
 
 
+def check_pair(image: Tensor, reference: Tensor) -> None:
+    """Raises a ValueError unless an enlargement and its source are finite images and one source serves each of the batch."""
+    for name, tensor in (("image", image), ("reference", reference)):
+        check_image(tensor, name)
+        check_finite(tensor, name)
+    if reference.shape[0] not in (1, image.shape[0]):
+        raise ValueError(f"reference has {reference.shape[0]} images, image {image.shape[0]}; wanted 1 or as many")
+
+
 def is_finite(values: Tensor) -> bool:
     """Whether no number is NaN or infinite, without a mask as large as the tensor."""
     return bool(torch.isfinite(values.sum(dtype=working_dtype(values.dtype))))

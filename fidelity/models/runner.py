@@ -100,10 +100,8 @@ class Runner:
         self._finite = True
         self._source = _grey_network(model.descriptor) if output == "luma" else model.descriptor
         self._dtype = choose_dtype(self._source, device, precision)
-        self._descriptor = self._copy(torch.float32)
-        self.probe: NetworkProbe = probe_network(self._source if self._source.device == device else self._descriptor)
-        if self._dtype != torch.float32:
-            self._descriptor = self._copy(self._dtype)
+        self.probe: NetworkProbe = probe_network(self._source)
+        self._descriptor = self._copy(self._dtype)
 
     @property
     def scale(self) -> int:
@@ -140,8 +138,9 @@ class Runner:
         size = (image.shape[2], image.shape[3])
         if out is None:
             out = empty_image(image, image.shape[1], size[0] * self.scale, size[1] * self.scale)
-        if tile is None and self.device.type == "cpu" and ConvolutionStream.of(self._descriptor):
-            return out, self._run_stream(image, out, progress)
+        stream = ConvolutionStream.of(self._descriptor) if tile is None and self.device.type == "cpu" else None
+        if stream:
+            return out, self._run_stream(stream, image, out, progress)
         context, fade = self._overlap()
         window = self._window(size, tile, context, fade)
         tiles = plan_tiles(size, window, context, fade, self._multiple)
@@ -175,16 +174,14 @@ class Runner:
         return out, RunReport(PRECISION_NAMES[self._dtype], smallest, done, seamless)
 
     @torch.inference_mode()
-    def _run_stream(self, image: Tensor, out: Tensor, progress: Progress | None) -> RunReport:
-        stream = ConvolutionStream.of(self._descriptor)
-        assert stream is not None
+    def _run_stream(self, stream: ConvolutionStream, image: Tensor, out: Tensor, progress: Progress | None) -> RunReport:
         batch, _, height, width = image.shape
         total, strips = batch * height * self.scale, 0
         for index in range(batch):
             for rows, values in stream.run(image[index : index + 1], self._prepare):
                 if not is_finite(values):
                     self._fall_back()
-                    return self._run_stream(image, out, progress)
+                    return self.run(image, out, progress=progress)[1]
                 out[index : index + 1, :, rows] = self._finish(values.clamp_(0, 1))
                 strips += 1
                 if progress:

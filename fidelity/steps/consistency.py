@@ -37,7 +37,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..imaging.bands import check_finite, check_image
+from ..imaging.bands import check_pair
 from ..imaging.color import is_grey, rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
 from ..imaging.drift import COLOR_BAND_SIGMA_PX, OVERSHOOT_TOLERANCE, SourceRange, common_size
 from ..imaging.filters import gaussian_blur
@@ -94,14 +94,9 @@ def project(
     Raises:
         ValueError: If the shapes do not fit or the mode is unknown.
     """
-    check_image(image)
-    check_image(reference, "reference")
+    check_pair(image, reference)
     if mode not in ("color", "full"):
         raise ValueError(f"mode is {mode!r}; wanted 'color' or 'full'")
-    if reference.shape[0] not in (1, image.shape[0]):
-        raise ValueError(f"reference has {reference.shape[0]} images, image {image.shape[0]}; wanted 1 or as many")
-    check_finite(image)
-    check_finite(reference, "reference")
     settings = settings or ConsistencySettings()
     output = image.clone()
     parts = image.shape[0] * settings.rounds
@@ -134,9 +129,11 @@ def _project_colors(
     down = tuple(resize_weights(a, b) for a, b in zip(large, small, strict=True))
     up = tuple(resize_weights(b, a) for a, b in zip(large, small, strict=True))
     target.clamp_(0, 1)
-    first = apply_separable(target, *down, dtype=torch.float32)
-    solve = _color_solver(first, settings) if mode == "color" else _full_solver(down, up, settings)
-    allowed = SourceRange(wanted, large) if mode == "color" else None
+    if mode == "color":
+        solve = _color_solver(apply_separable(target, *down, dtype=torch.float32), settings)
+        allowed = SourceRange(wanted, large)
+    else:
+        solve, allowed = _full_solver(down, up, settings), None
     correction = torch.zeros_like(wanted)
     for done in range(settings.rounds):
         if allowed:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..imaging.bands import check_finite, check_image
+from ..imaging.bands import check_pair
 from ..imaging.drift import Drift, drift_map, summarize_drift
 from ..imaging.filters import gaussian_blur
 from ..imaging.resample import iterate_separable, resize, resize_weights
@@ -73,8 +73,7 @@ def gate(
     Raises:
         ValueError: If shapes do not fit, a limit is negative or the action is unknown.
     """
-    check_image(image)
-    check_image(reference, "reference")
+    check_pair(image, reference)
     limits = limits or GateLimits()
     if action not in ("blend", "reject", "report"):
         raise ValueError(f"action is {action!r}; wanted 'blend', 'reject' or 'report'")
@@ -82,10 +81,6 @@ def gate(
         raise ValueError(f"limits are {limits.mean} mean and {limits.max} max; wanted 0 or more")
     if fallback is not None and fallback.shape != image.shape:
         raise ValueError(f"fallback is {tuple(fallback.shape)}, image {tuple(image.shape)}; wanted one shape")
-    if reference.shape[0] not in (1, image.shape[0]):
-        raise ValueError(f"reference has {reference.shape[0]} images, image {image.shape[0]}; wanted 1 or as many")
-    check_finite(image)
-    check_finite(reference, "reference")
     reference = reference.to(image.device)
     difference = drift_map(reference, image)
     before = summarize_drift(difference)

@@ -107,11 +107,11 @@ def upscale(
     target = target or (size[0] * model.scale, size[1] * model.scale)
     check_target(target)
     device = device or image.device
+    if image.shape[0] > 1 and len({(is_grey(one), _is_flat(one)) for one in image.split(1)}) > 1:
+        return _upscale_each(image, model, target, channels, device, precision, tile, progress)
     alpha = image[:, 3:4] if image.shape[1] == 4 else None
     flat_alpha = _is_flat(image)
     colors = bleed_colors(image) if alpha is not None else image
-    if image.shape[0] > 1 and len({(is_grey(one), _is_flat(one)) for one in image.split(1)}) > 1:
-        return _upscale_each(image, model, target, channels, device, precision, tile, progress)
     runs = 1 if alpha is None or flat_alpha else 2
     meter = _Meter(progress, runs * count_passes(size, target, model.scale))
     job = _Job(model, device, precision, target, tile, meter)
