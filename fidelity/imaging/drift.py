@@ -103,14 +103,16 @@ def overshoot_percent(source: Tensor, result: Tensor) -> float:
     """The share of result samples that lie outside the source's range around them, in percent.
 
     The range is that of the 5x5 source pixels around a sample, and counts from `OVERSHOOT_TOLERANCE` on.
+    Alpha is laid over mid-grey, as for the drift, so that hidden colours do not count.
     """
-    result = result[:, :3]
+    source = flatten_alpha(source)
+    channels = max(min(3, result.shape[1]), source.shape[1])
     outside = 0
     for rows, lowest, highest in SourceRange(source, (result.shape[2], result.shape[3])).bands():
-        band = result[:, :, rows].float()
+        band = flatten_alpha(result[:, :, rows].float())
         over = (band < lowest - OVERSHOOT_TOLERANCE) | (band > highest + OVERSHOOT_TOLERANCE)
         outside += int(over.sum())
-    return 100 * outside / (result.shape[0] * max(result.shape[1], source[:, :3].shape[1]) * result[0, 0].numel())
+    return 100 * outside / (result.shape[0] * channels * result[0, 0].numel())
 
 
 class SourceRange:

@@ -75,6 +75,13 @@ def test_overshoot_counts_samples_beyond_three_steps():
     assert overshoot_percent(source, result) == pytest.approx(100 / 3 / 4)
 
 
+def test_hidden_colours_do_not_count_as_overshoot(photo):
+    alpha = torch.ones_like(photo[:, :1])
+    alpha[..., :50] = 0
+    source = torch.cat((photo * alpha, alpha), dim=1)  # black where clear
+    assert overshoot_percent(source, torch.cat((photo, alpha), dim=1)) == 0
+
+
 def test_the_source_range_lies_over_the_pixels_it_comes_from(random_image):
     source = random_image(1, 3, 9, 11)
     lowest, highest = local_range(source, 5)
