@@ -21,13 +21,14 @@ except ModuleNotFoundError as error:  # the pack inside ComfyUI installs none of
 import torch
 
 from . import __version__
+from .decide.choosing import AUTO_SCALE, ModelChooser
 from .decide.pipeline import StageProgress, enlarge
 from .decide.planning import Target, resolve_target
 from .decide.recipes import RECIPES, SAFE_DOMAIN, Recipe
 from .imaging.drift import Drift, flatten_alpha, measure_drift
 from .imaging.metrics import psnr, ssim
 from .models.device import DeviceName, Precision, choose_device
-from .models.loader import Model, choose_model, load_model
+from .models.loader import list_models
 from .models.runner import MIN_TILE_PX, ModelOutputError, OutOfMemoryError
 from .outside.files import (
     FileRefusedError,
@@ -75,13 +76,15 @@ def _root(
 def upscale_command(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files, or folders of them.")],
     out: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="A file for one image, else a folder.")],
-    scale: Annotated[float | None, typer.Option(help="Factor on both sides.", show_default="the model's own")] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Factor on both sides.", show_default="the model's own, 4 for auto")
+    ] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Exact size in pixels.")] = None,
     long_edge: Annotated[int | None, typer.Option(metavar="PX", help="Pixels along the longer side.")] = None,
     megapixels: Annotated[float | None, typer.Option(metavar="MP", help="Millions of pixels.")] = None,
     domain: Annotated[DomainChoice, typer.Option(help="What kind of image it is; decides the other defaults.")] = "auto",
     model: Annotated[
-        str, typer.Option(metavar="NAME_OR_FILE", help="The network; auto is the domain's best installed.")
+        str, typer.Option(metavar="NAME_OR_FILE", help="The network; auto takes the best one for the domain and the scale.")
     ] = "auto",
     models_dir: Annotated[
         Path | None, typer.Option(help="A folder of networks beside the shipped ones.", exists=True, file_okay=False)
@@ -114,17 +117,15 @@ def upscale_command(
     with _refusing() as refused:
         if report:
             check_folder(report)
-        network = load_model(choose_model(model, recipe.models, [models_dir] if models_dir else []))
+        chooser = ModelChooser(model, list_models([models_dir] if models_dir else []))
     if refused or not files:
         raise typer.Exit(1)
-    if network.descriptor.output_channels == 1:
-        recipe = replace(recipe, channels="luma")  # a grey network has no colours to draw
     outputs = _place_outputs(inputs, files, out)
     reports: list[dict[str, Any]] = []
     with _progress() as progress:
         for source, output in zip(files, outputs, strict=True):
             with _refusing(source) as refused:
-                made = _upscale_file(source, output, network, recipe, target, place, precision, tile_px, domain, progress)
+                made = _upscale_file(source, output, chooser, recipe, target, place, precision, tile_px, domain, progress)
                 reports.append(made)
                 print(describe(made), flush=True)
             failures += len(refused)
@@ -167,7 +168,7 @@ def main() -> None:
 def _upscale_file(
     source: Path,
     output: Path,
-    model: Model,
+    chooser: ModelChooser,
     recipe: Recipe,
     target: Target,
     device: torch.device,
@@ -178,15 +179,18 @@ def _upscale_file(
 ) -> dict[str, Any]:
     file = read_image(source)
     given = (file.image.shape[2], file.image.shape[3])
-    wanted = resolve_target(given, target, model.scale)
+    wanted = resolve_target(given, target, chooser.fixed.scale if chooser.fixed else AUTO_SCALE)
     if output.resolve() == source.resolve():
         raise FileRefusedError(f"{output}: is the source itself; wanted another name")
     check_writable(output, wanted, file.image.shape[1])
     check_memory(source, tuple(file.image.shape), wanted)
-    enlargement = enlarge(file.image, model, recipe, target, device, precision, tile, progress)
+    model, choice = chooser.choose(recipe, max(wanted[0] / given[0], wanted[1] / given[1]))
+    if model.descriptor.output_channels == 1:
+        recipe = replace(recipe, channels="luma")  # a grey network has no colours to draw
+    enlargement = enlarge(file.image, model, recipe, Target(size=wanted), device, precision, tile, progress)
     write_image(output, enlargement.image, file.icc_profile)
     used = {"target": asdict(target), "tile": tile, "device": str(device), "precision": precision}
-    return build_report(source, given, output, enlargement, model, recipe, used, domain != "auto", file.notes)
+    return build_report(source, given, output, enlargement, model, choice, recipe, used, domain != "auto", file.notes)
 
 
 def _measure(reference: SourceFile, candidate: SourceFile) -> dict[str, Any]:

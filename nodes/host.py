@@ -1,6 +1,7 @@
 """The only home of `comfy.*`: images turned round, models loaded by the host, progress, and cancelling."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management
@@ -10,8 +11,10 @@ import folder_paths
 import torch
 from torch import Tensor
 
+from ..fidelity.decide.choosing import ModelChoice, ModelChooser
+from ..fidelity.decide.recipes import RECIPES, Domain
 from ..fidelity.models.device import Result, choose_dtype, run_where_room
-from ..fidelity.models.loader import Model, accept_rgb, list_models, load_model
+from ..fidelity.models.loader import Model, accept_rgb, list_models
 from ..fidelity.models.runner import estimate_memory
 
 CATEGORY = "Fidelity"
@@ -43,28 +46,33 @@ def run_near_compute(step: Callable[[Tensor], Result], image: Tensor, source: Te
     return run_where_room(step, to_engine(image), source, comfy.model_management.get_torch_device())
 
 
-def list_model_names() -> list[str]:
-    """Shipped networks first, then those in the host's folder."""
-    shipped = list(list_models([]))
-    return shipped + [name for name in folder_paths.get_filename_list(UPSCALE_MODELS) if name not in shipped]
+def list_upscale_models() -> dict[str, Path]:
+    """Files of networks by name: the shipped ones first, then those in the host's folders."""
+    models = list_models([])
+    for name in folder_paths.get_filename_list(UPSCALE_MODELS):
+        path = folder_paths.get_full_path(UPSCALE_MODELS, name)
+        if path is not None:
+            models.setdefault(name, Path(path))
+    return models
 
 
-def load_upscale_model(name: str) -> Any:
+def load_upscale_model(name: str, domain: Domain, scale: float) -> tuple[Any, ModelChoice]:
     """Loads a network as the host's UPSCALE_MODEL, under the host's memory management.
 
     Args:
-        name: One of `list_model_names`.
+        name: One of `list_upscale_models`, or "auto".
+        domain: The kind of image that "auto" chooses for.
+        scale: The enlargement that "auto" chooses for.
     """
-    shipped = list_models([]).get(name)
-    path = shipped or folder_paths.get_full_path_or_raise(UPSCALE_MODELS, name)
-    descriptor = accept_rgb(load_model(path)).descriptor
+    model, choice = ModelChooser(name, list_upscale_models()).choose(RECIPES[domain], scale)
+    descriptor = accept_rgb(model).descriptor
     descriptor.patcher = comfy.model_patcher.CoreModelPatcher(  # type: ignore[attr-defined]
         descriptor.model,
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
-    descriptor.fidelity_name = name  # type: ignore[attr-defined]
-    return descriptor
+    descriptor.fidelity_name = model.name  # type: ignore[attr-defined]
+    return descriptor, choice
 
 
 def prepare_model(upscale_model: Any, image: Tensor) -> tuple[Model, torch.device]:

@@ -4,8 +4,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..fidelity.decide.choosing import AUTO_SCALE
 from ..fidelity.decide.planning import Target, resolve_target
-from ..fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
+from ..fidelity.decide.recipes import RECIPES, SAFE_DOMAIN, Domain
 from ..fidelity.models.runner import MIN_TILE_PX
 from ..fidelity.steps.upscale import MAX_SIDE_PX, upscale
 from . import host
@@ -18,22 +19,46 @@ class FidelityLoadUpscaleModel(io.ComfyNode):
             node_id="FidelityLoadUpscaleModel",
             display_name="Load Upscale Model (Fidelity)",
             category=host.CATEGORY,
-            description="Loads a super-resolution network: one that ships with the pack, or one from models/upscale_models. "
-            "Works with core's Upscale Image (using Model) too.",
+            description="Loads a super-resolution network: the best one there is for a kind of image, one that ships with the "
+            "pack, or one from models/upscale_models. Works with core's Upscale Image (using Model) too.",
             search_aliases=["upscale model loader", "esrgan", "super resolution model"],
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=host.list_model_names(),
-                    tooltip="The network. natural-x4 ships with the pack; put others in models/upscale_models.",
+                    options=["auto", *host.list_upscale_models()],
+                    default="auto",
+                    tooltip="The network. auto takes the best one installed for the domain and scale below, else one that "
+                    "ships with the pack: natural for photos and paintings, drawn for anime and line art. "
+                    "Put others in models/upscale_models.",
+                ),
+                io.Combo.Input(
+                    "domain",
+                    options=list(RECIPES),
+                    default=SAFE_DOMAIN,
+                    optional=True,
+                    tooltip="The kind of image that auto chooses for; without meaning for a network chosen by name.",
+                ),
+                io.Float.Input(
+                    "scale",
+                    default=float(AUTO_SCALE),
+                    min=1.0,
+                    max=64.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="The enlargement that auto chooses for, as a factor on both sides; up to 2 takes a x2 network.",
                 ),
             ],
-            outputs=[io.UpscaleModel.Output(tooltip="For Upscale (Fidelity) or core's Upscale Image (using Model).")],
+            outputs=[
+                io.UpscaleModel.Output(tooltip="For Upscale (Fidelity) or core's Upscale Image (using Model)."),
+                io.String.Output("choice", tooltip="Which network was taken, why, and which better one could be installed."),
+            ],
         )
 
     @classmethod
-    def execute(cls, model_name: str) -> io.NodeOutput:
-        return io.NodeOutput(host.load_upscale_model(model_name))
+    def execute(cls, model_name: str, domain: Domain = SAFE_DOMAIN, scale: float = AUTO_SCALE) -> io.NodeOutput:
+        model, choice = host.load_upscale_model(model_name, domain, scale)
+        better = f" Better: {choice.better}." if choice.better else ""
+        return io.NodeOutput(model, f"{choice.path.name}: {choice.reason}.{better}")
 
 
 class FidelityUpscale(io.ComfyNode):

@@ -53,7 +53,14 @@ def test_settings_reach_the_steps_and_the_report(image_file, tmp_path, compact_f
     arguments += ["--model", model.stem, "--models-dir", str(model.parent), "--device", "cpu", "--report", str(report)]
     assert run(app, ["upscale", str(image_file()), "-o", str(tmp_path / "o.png"), *arguments]).exit_code == 0
     (made,) = json.loads(report.read_text())
-    assert made["model"] == {"name": model.name, "architecture": "RealESRGAN Compact", "scale": 2, "precision": "bf16"}
+    assert made["model"] == {
+        "name": model.name,
+        "architecture": "RealESRGAN Compact",
+        "scale": 2,
+        "precision": "bf16",
+        "reason": "named by the user",
+        "better": None,
+    }
     assert (made["recipe"]["channels"], made["recipe"]["consistency"], made["gate"]["action"]) == ("rgb", "off", "off")
     assert made["gate"]["mean_limit"] == 1.0
 

@@ -9,8 +9,11 @@ from ..steps.upscale import Channels
 
 Domain = Literal["photo", "anime_flux", "anime_sd", "line_art", "painting"]
 
+DRAWN_DOMAINS: tuple[Domain, ...] = ("anime_flux", "anime_sd", "line_art")
+"""Kinds of image that are made of lines and flat areas."""
+
 _PHOTO_MODELS = ("RealESRGAN_x4plus", "SwinIR", "HAT")
-_DRAWN_MODELS = ("RealESRGAN_x4plus_anime_6B", "4x-AnimeSharp", "waifu2x", "realcugan")
+_DRAWN_MODELS = ("RealESRGAN_x4plus_anime_6B", "4x-AnimeSharp", "waifu2x", "Real-CUGAN")
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,9 @@ class Recipe:
     domain: Domain
     """What kind of image this is for."""
     models: tuple[str, ...]
-    """Names of models, best first; the first that is installed is taken, else a shipped one."""
+    """Names in `fidelity.decide.choosing.KNOWN_MODELS`, best first; the first that is installed is taken."""
+    shipped: Literal["natural", "drawn"] = "natural"
+    """Which of the shipped networks is taken where none of those is installed."""
     channels: Channels = "luma"
     """"luma" sends luma alone through the network, "rgb" all colours."""
     consistency: ConsistencyMode | Literal["off"] = "color"
@@ -33,9 +38,9 @@ class Recipe:
 
 RECIPES: dict[Domain, Recipe] = {
     "photo": Recipe("photo", _PHOTO_MODELS),
-    "anime_flux": Recipe("anime_flux", _DRAWN_MODELS),
-    "anime_sd": Recipe("anime_sd", _DRAWN_MODELS),
-    "line_art": Recipe("line_art", _DRAWN_MODELS),
+    "anime_flux": Recipe("anime_flux", _DRAWN_MODELS, "drawn"),
+    "anime_sd": Recipe("anime_sd", _DRAWN_MODELS, "drawn"),
+    "line_art": Recipe("line_art", _DRAWN_MODELS, "drawn"),
     "painting": Recipe("painting", ("SwinIR", "RealESRGAN_x4plus")),
 }
 """The recipes; each setting can be overridden with `dataclasses.replace`."""

@@ -2,14 +2,22 @@
 
 import pickle
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from spandrel import ImageModelDescriptor, ModelLoader, StateDict, UnsupportedModelError, canonicalize_state_dict
+from spandrel import (
+    MAIN_REGISTRY,
+    ImageModelDescriptor,
+    ModelLoader,
+    StateDict,
+    UnsupportedModelError,
+    canonicalize_state_dict,
+)
 from torch import Tensor, nn
 
 from ..imaging.color import rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
@@ -18,8 +26,6 @@ from ..imaging.resample import resize
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 """Where the networks that come with the pack lie."""
 
-DEFAULT_MODEL = "natural-x4.safetensors"
-"""The shipped network that is used where no better one is installed."""
 
 MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 """File name endings that the loader reads; the last three through PyTorch's tensors-only unpickler."""
@@ -125,46 +131,44 @@ def list_models(folders: Iterable[Path | str]) -> dict[str, Path]:
     return found
 
 
-def find_model(name: str, folders: Iterable[Path | str] = ()) -> Path:
+def find_model(name: str, models: Mapping[str, Path]) -> Path:
     """The file of a model given by path, by file name, or by file name without its ending.
+
+    Args:
+        name: What to look for.
+        models: Files by name, from `list_models`.
 
     Raises:
         FileNotFoundError: If nothing matches; the message lists what there is.
     """
     if Path(name).is_file():
         return Path(name)
-    models = list_models(folders)
     for known, path in models.items():
         if name in (known, Path(known).name, Path(known).stem):
             return path
     raise FileNotFoundError(f"{name}: no such model; there are {', '.join(models) or 'none'}")
 
 
-def choose_model(name: str, preferred: Iterable[str], folders: Iterable[Path | str] = ()) -> Path:
-    """The file of a named model, or for "auto" the first installed one that a recipe prefers, else a shipped one.
+def detect_architecture(path: Path) -> str | None:
+    """The architecture of a model file, without building the network; None if it is of none, or cannot be read.
 
-    Args:
-        name: "auto", or what `find_model` takes.
-        preferred: Names, best first; what follows one in a file name must start with `-`, `_`, `.` or a space.
-        folders: Folders of installed models.
+    Reading many files takes long, so each is read once, until it changes.
     """
-    folders = list(folders)
-    if name != "auto":
-        return find_model(name, folders)
-    models = list_models(folders)
-    for wanted in preferred:
-        for known, path in models.items():
-            if _is_named(Path(known).stem, wanted):
-                return path
-    return SHIPPED_WEIGHTS / DEFAULT_MODEL
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return _detect_architecture(path, status.st_mtime_ns, status.st_size)
 
 
-def _is_named(stem: str, wanted: str) -> bool:
-    """Whether a file name is that of a model or of a version of it, and not of another kind of the same family."""
-    rest = stem.lower().removeprefix(wanted.lower())
-    if rest == stem.lower() and wanted:
-        return False
-    return not rest or (rest[0] in "-_. " and "anime" not in rest and "denoise" not in rest)
+@lru_cache(maxsize=1024)
+def _detect_architecture(path: Path, _changed_ns: int, _size: int) -> str | None:
+    try:
+        state_dict = _read_state_dict(path)
+    except (ModelRefusedError, OSError):
+        return None
+    found = (support for support in MAIN_REGISTRY.architectures("detection") if support.detect(state_dict))
+    return next((support.architecture.name for support in found), None)
 
 
 def _load_descriptor(path: Path) -> ImageModelDescriptor[nn.Module]:

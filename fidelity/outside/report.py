@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..decide.choosing import ModelChoice
 from ..decide.pipeline import Enlargement
 from ..decide.recipes import Recipe
 from ..imaging.drift import Drift
@@ -22,6 +23,7 @@ def build_report(
     output: Path,
     enlargement: Enlargement,
     model: Model,
+    choice: ModelChoice,
     recipe: Recipe,
     used: dict[str, Any],
     domain_given: bool,
@@ -35,6 +37,7 @@ def build_report(
         output: File that was written.
         enlargement: What the pipeline returned.
         model: The network.
+        choice: Why it was taken.
         recipe: The recipe as it was used, overrides included.
         used: Settings of this run that no recipe holds: target, tile, device, precision asked for.
         domain_given: Whether a person named the domain.
@@ -60,6 +63,8 @@ def build_report(
             "architecture": model.architecture,
             "scale": model.scale,
             "precision": networks[-1].precision if networks else None,
+            "reason": choice.reason,
+            "better": choice.better,
         },
         "passes": [asdict(step) for step in enlargement.passes],
         "drift": {"color": asdict(enlargement.color_drift), "full": asdict(enlargement.full_drift)},

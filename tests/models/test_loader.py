@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from fidelity.models.loader import (
     ModelRefusedError,
     accept_rgb,
-    choose_model,
+    detect_architecture,
     find_model,
     list_models,
     load_model,
@@ -125,31 +125,33 @@ def test_an_rgb_network_needs_no_adapter(compact):
 
 
 def test_installed_models_are_listed_after_the_shipped_ones(compact_file):
-    path = compact_file(name="zz-mine.safetensors")
+    path = compact_file(name="aa-mine.safetensors")
     names = list(list_models([path.parent]))
-    assert names[0] == "natural-x4.safetensors"
-    assert names[-1] == "zz-mine.safetensors"
+    assert names[0] == "drawn-x2.safetensors"
+    assert names[-1] == "aa-mine.safetensors"
 
 
 @pytest.mark.parametrize("name", ["natural-x4", "natural-x4.safetensors"])
 def test_a_model_is_found_with_and_without_its_ending(name):
-    assert find_model(name).name == "natural-x4.safetensors"
+    assert find_model(name, list_models([])).name == "natural-x4.safetensors"
 
 
 def test_an_unknown_name_is_answered_with_those_there_are():
-    with pytest.raises(FileNotFoundError, match=r"nothing: no such model; there are natural-x4"):
-        find_model("nothing")
+    with pytest.raises(FileNotFoundError, match=r"nothing: no such model; there are drawn-x2.*natural-x4"):
+        find_model("nothing", list_models([]))
 
 
-def test_auto_takes_the_preferred_model_if_installed_else_a_shipped_one(compact_file):
-    folder = compact_file(name="realesrgan_x4plus_v3.safetensors").parent
-    assert choose_model("auto", ["RealESRGAN_x4plus"], [folder]).name == "realesrgan_x4plus_v3.safetensors"
-    assert choose_model("auto", ["RealESRGAN_x4plus"]).name == "natural-x4.safetensors"
+def test_the_architecture_is_seen_without_building_the_network(compact_file, tmp_path):
+    path = compact_file()
+    assert detect_architecture(path) == "RealESRGAN Compact"
+    (tmp_path / "text.pth").write_bytes(b"hello")
+    assert detect_architecture(tmp_path / "text.pth") is None
+    assert detect_architecture(tmp_path / "missing.pth") is None
 
 
-def test_auto_does_not_take_another_kind_of_the_same_family(compact_file):
-    folder = compact_file(name="RealESRGAN_x4plus_anime_6B.safetensors").parent
-    assert choose_model("auto", ["RealESRGAN_x4plus"], [folder]).name == "natural-x4.safetensors"
-    assert choose_model("auto", ["RealESRGAN_x4plus_anime_6B"], [folder]).name.startswith("RealESRGAN_x4plus_anime")
-    other = compact_file(name="hatchet.safetensors").parent
-    assert choose_model("auto", ["HAT"], [other]).name == "natural-x4.safetensors"
+def test_a_changed_file_is_read_again(compact_file, tmp_path):
+    path = tmp_path / "changing.safetensors"
+    save_file({"fc.weight": torch.zeros(3, 3)}, path)
+    assert detect_architecture(path) is None
+    path.write_bytes(compact_file().read_bytes())
+    assert detect_architecture(path) == "RealESRGAN Compact"

@@ -8,14 +8,14 @@ from skimage import data
 
 from fidelity.imaging.metrics import psnr
 from fidelity.imaging.resample import resize
-from fidelity.models.loader import DEFAULT_MODEL, SHIPPED_WEIGHTS, load_model
+from fidelity.models.loader import SHIPPED_WEIGHTS, load_model
 from fidelity.steps.upscale import upscale
 
 SHIPPED = sorted(SHIPPED_WEIGHTS.glob("*.safetensors"))
 
 
-def test_the_default_is_shipped_and_all_together_are_small():
-    assert SHIPPED_WEIGHTS / DEFAULT_MODEL in SHIPPED
+def test_both_kinds_are_shipped_for_both_scales_and_all_together_are_small():
+    assert [path.stem for path in SHIPPED] == ["drawn-x2", "drawn-x4", "natural-x2", "natural-x4"]
     assert sum(path.stat().st_size for path in SHIPPED) < 8 * 2**20
 
 

@@ -100,16 +100,28 @@ def test_core_can_run_our_model_and_we_can_run_cores(host, photo):
     assert (first - second).abs().max() <= 1.001 / 255
 
 
-def test_core_can_run_the_shipped_grey_model(host, photo):
+@pytest.mark.parametrize("name", ["natural-x4", "natural-x2", "drawn-x4", "drawn-x2"])
+def test_core_can_run_each_shipped_grey_model(host, photo, name):
     graph = {
         "1": node("LoadImage", image=host.upload(photo)),
-        "2": node("FidelityLoadUpscaleModel", model_name="natural-x4.safetensors"),
+        "2": node("FidelityLoadUpscaleModel", model_name=f"{name}.safetensors"),
         "3": node("ImageUpscaleWithModel", upscale_model=["2", 0], image=["1", 0]),
         "9": node("SaveImage", images=["3", 0], filename_prefix="test"),
     }
     result = host.fetch(host.run(graph), "9")
-    assert result.shape == (1, 3, 384, 448)
-    assert measure_drift(photo, result).mean < 0.2
+    scale = int(name[-1])
+    assert result.shape == (1, 3, 96 * scale, 112 * scale)
+    assert measure_drift(photo, result).mean < 0.1 + SAVING
+
+
+@pytest.mark.parametrize(("domain", "scale", "expected"), [("line_art", 2, "drawn-x2"), ("painting", 3, "natural-x4")])
+def test_auto_loads_a_network_for_the_domain_and_the_scale(host, photo, domain, scale, expected):
+    graph = upscaling(host.upload(photo))
+    graph["2"]["inputs"] = {"model_name": "auto", "domain": domain, "scale": scale}
+    graph["8"] = node("PreviewAny", source=["2", 1])
+    (said,) = host.run(graph)["8"]["text"]
+    assert said.startswith(f"{expected}.safetensors: ships with the pack")
+    assert "Better: " in said
 
 
 def test_consistency_and_gate_hold_what_core_enlarged(host, photo):

@@ -13,18 +13,19 @@ Image = NDArray[np.float32]
 _SUPERSAMPLE = 2
 
 
-def dead_leaves(size_px: int, generator: np.random.Generator) -> Image:
+def dead_leaves(size_px: int, generator: np.random.Generator, channels: int = 1) -> Image:
     """Draws one square dead-leaves image.
 
     Args:
         size_px: Side of the image in pixels.
         generator: Source of all randomness.
+        channels: 1 for luma, 3 for muted colours.
 
     Returns:
-        ``(size_px, size_px)`` float32 luma, sRGB-like, in [0, 1].
+        ``(channels, size_px, size_px)`` float32, sRGB-like, in [0, 1].
     """
     canvas_px = size_px * _SUPERSAMPLE
-    canvas = _texture(canvas_px, generator)
+    canvas = np.repeat(_texture(canvas_px, generator)[None], channels, axis=0)
     smallest = generator.uniform(2, 8)
     count = int(generator.integers(300, 1500))
     # Radii with density r^-3 between the bounds: what makes the image look alike at every scale.
@@ -37,11 +38,15 @@ def dead_leaves(size_px: int, generator: np.random.Generator) -> Image:
     for radius in radii:
         _paint_leaf(canvas, texture, float(radius), tone_center, tone_spread, generator)
     if generator.random() < 0.4:
-        canvas = ndimage.gaussian_filter(canvas, generator.uniform(0.5, 3.0))
+        blur = generator.uniform(0.5, 3.0)
+        canvas = np.asarray(ndimage.gaussian_filter(canvas, blur, axes=(1, 2)), np.float32)
         for radius in radii[: count // 4]:  # sharp leaves before a blurred ground: depth of field
             _paint_leaf(canvas, texture, float(radius), tone_center, tone_spread, generator)
     canvas = canvas * _shading(canvas_px, generator)
-    small = canvas.reshape(size_px, _SUPERSAMPLE, size_px, _SUPERSAMPLE).mean(axis=(1, 3))
+    if generator.random() < 0.75:  # no lens draws an edge one pixel wide
+        softness = generator.uniform(0.2, 0.9) * _SUPERSAMPLE
+        canvas = np.asarray(ndimage.gaussian_filter(canvas, softness, axes=(1, 2)), np.float32)
+    small = canvas.reshape(channels, size_px, _SUPERSAMPLE, size_px, _SUPERSAMPLE).mean(axis=(2, 4))
     small = small + generator.normal(0, generator.uniform(0, 0.004), small.shape)
     return np.clip(small, 0, 1).astype(np.float32)
 
@@ -50,7 +55,7 @@ def _paint_leaf(
     canvas: Image, texture: Image, radius: float, center: float, spread: float, generator: np.random.Generator
 ) -> None:
     extent = int(np.ceil(radius)) + 1
-    side = canvas.shape[0]
+    channels, side, _ = canvas.shape
     y, x = generator.integers(0, side, 2)
     top, bottom = max(0, y - extent), min(side, y + extent + 1)
     left, right = max(0, x - extent), min(side, x + extent + 1)
@@ -58,13 +63,15 @@ def _paint_leaf(
     columns = np.arange(left, right, dtype=np.float32)[None, :] - x
     inside = _shape_mask(rows, columns, radius, generator)
     tone = np.float32(np.clip(generator.normal(center, spread), 0.02, 0.98))
+    if channels > 1:
+        tone = tone + generator.normal(0, 0.1, (channels, 1, 1)).astype(np.float32)
     amplitude = np.float32(generator.exponential(0.05)) if generator.random() < 0.7 else np.float32(0)
     shift_y, shift_x = generator.integers(0, side // 2, 2)
     patch = np.roll(texture, (-shift_y, -shift_x), axis=(0, 1)) if amplitude and radius > side / 8 else texture
     grain = (patch[top:bottom, left:right] - np.float32(0.5)) * amplitude * 4
     slope_y, slope_x = generator.normal(0, 0.15 / max(radius, 4), 2).astype(np.float32)
     fill = tone + grain + slope_y * rows + slope_x * columns
-    region = canvas[top:bottom, left:right]
+    region = canvas[:, top:bottom, left:right]
     np.copyto(region, fill, where=inside)
 
 
