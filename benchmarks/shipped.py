@@ -3,8 +3,8 @@
     FIDELITY_TEST_DATA=/path/to/data python -m benchmarks.shipped [--sheet FOLDER]
 
 Quality is PSNR-Y / SSIM-Y as in benchmarks.set5. Speed is 1920x1080 to 3840x2160 against realesr-animevideov3-x4 through
-the same engine, in turns, as a ratio of medians. The sheets show bicubic, Lanczos, the shipped networks and two of the
-test data's side by side.
+the same engine, in turns, as a ratio of medians. The sheets show bicubic, Lanczos, the shipped networks and others side by
+side, on pictures of the test data and on held-out drawings with their truth.
 """
 
 import argparse
@@ -32,6 +32,9 @@ CROPS = {
 }
 """Sources of the sheets, and the corner of a window of 64x64 px in them."""
 
+DRAWINGS = {1: (40, 60), 10: (20, 10), 11: (60, 90), 14: (90, 90)}
+"""Held-out drawings of the sheets, by number, and the corner of a window of 128x128 px of the truth in them."""
+
 _WINDOW_PX = 64
 _CELL_PX = 256
 _RIVALS = {2: ("realcugan-up2x-conservative",), 4: ("realesr-animevideov3-x4", "realcugan-up4x-conservative")}
@@ -45,7 +48,10 @@ def main() -> None:
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         for scale in (2, 4):
-            draw_sheet(scale, [model for model in shipped if model.scale == scale]).save(folder / f"shipped-x{scale}.png")
+            ours = [model for model in shipped if model.scale == scale]
+            rivals = [load_model(data_folder() / f"models/{name}.safetensors") for name in _RIVALS[scale]]
+            draw_pictures(scale, [*ours, *rivals]).save(folder / f"pictures-x{scale}.png")
+            draw_drawings(scale, ours).save(folder / f"drawings-x{scale}.jpg", quality=92)
         return
     print("| network | parameters | Set5 | bicubic | held-out drawings | bicubic |\n|---|---|---|---|---|---|")
     for model in shipped:
@@ -98,26 +104,54 @@ def time_in_turns(models: list[Model], rounds: int = 3) -> None:
         print(f"| {name} | {median:.2f} | {median / medians[models[0].name]:.2f} |")
 
 
-def draw_sheet(scale: int, shipped: list[Model]) -> Image.Image:
-    """A labelled sheet: a row for each source, a column for each way to enlarge it."""
-    rivals = [load_model(data_folder() / f"models/{name}.safetensors") for name in _RIVALS[scale]]
-    columns = ["bicubic", "Lanczos", *(model.name.removesuffix(".safetensors") for model in (*shipped, *rivals))]
+def draw_pictures(scale: int, models: list[Model]) -> Image.Image:
+    """Windows of real pictures, enlarged in every way."""
+    rows: list[list[Tensor]] = []
+    for name, (x, y) in CROPS.items():
+        results = enlarge_all(read(data_folder() / name), scale, models)
+        rows.append([crop(result, x * scale, y * scale, _WINDOW_PX * scale) for result in results])
+    return lay_out(["bicubic", "Lanczos", *map(label, models)], rows)
+
+
+def draw_drawings(scale: int, models: list[Model]) -> Image.Image:
+    """Windows of held-out drawings, reduced and enlarged in every way, and the truth."""
+    drawings, rows = held_out("drawn"), list[list[Tensor]]()
+    for number, (x, y) in DRAWINGS.items():
+        truth = drawings[number]
+        results = [*enlarge_all(reduce(truth, scale), scale, models), truth]
+        rows.append([crop(result, x, y, 128) for result in results])
+    return lay_out(["bicubic", "Lanczos", *map(label, models), "truth"], rows)
+
+
+def enlarge_all(source: Tensor, scale: int, models: list[Model]) -> list[Tensor]:
+    """By bicubic and Lanczos resampling, then by each network."""
+    size = (source.shape[2] * scale, source.shape[3] * scale)
+    return [resize(source, size), resize(source, size, "lanczos"), *(upscale(source, model).image for model in models)]
+
+
+def crop(image: Tensor, x: int, y: int, side: int) -> Tensor:
+    """A square window, (3, side, side)."""
+    return image[0, :, y : y + side, x : x + side]
+
+
+def label(model: Model) -> str:
+    """The name to write over a column."""
+    return model.name.removesuffix(".safetensors")
+
+
+def lay_out(labels: list[str], rows: list[list[Tensor]]) -> Image.Image:
+    """A sheet with a column for each label and a row for each list of windows, all drawn at one size."""
     margin, head = 8, 26
-    size = (len(columns) * (_CELL_PX + margin) + margin, head + len(CROPS) * (_CELL_PX + margin))
+    size = (len(labels) * (_CELL_PX + margin) + margin, head + len(rows) * (_CELL_PX + margin))
     sheet = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
-    for column, label in enumerate(columns):
-        pen.text((margin + column * (_CELL_PX + margin), 5), label, fill="black", font=font)
-    for row, (name, (x, y)) in enumerate(CROPS.items()):
-        source = read(data_folder() / name)
-        size_px = (source.shape[2] * scale, source.shape[3] * scale)
-        results = [resize(source, size_px), resize(source, size_px, "lanczos")]
-        results += [upscale(source, model).image for model in (*shipped, *rivals)]
-        for column, result in enumerate(results):
-            window = result[0, :, y * scale : (y + _WINDOW_PX) * scale, x * scale : (x + _WINDOW_PX) * scale]
-            pixels = (window.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    for column, text in enumerate(labels):
+        left = margin + column * (_CELL_PX + margin)
+        pen.text((left, 5), text, fill="black", font=font)
+        for row, windows in enumerate(rows):
+            pixels = (windows[column].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
             cell = Image.fromarray(pixels).resize((_CELL_PX, _CELL_PX), Image.Resampling.NEAREST)
-            sheet.paste(cell, (margin + column * (_CELL_PX + margin), head + row * (_CELL_PX + margin)))
+            sheet.paste(cell, (left, head + row * (_CELL_PX + margin)))
     return sheet
 
 

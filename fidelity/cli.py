@@ -1,4 +1,4 @@
-"""The `fidelity` command: upscale and measure. Exit 0 done, 1 something was refused, 2 wrong usage."""
+"""The `fidelity` command: upscale, classify, plan and measure. Exit 0 done, 1 something was refused, 2 wrong usage."""
 
 import io
 import json
@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,10 +21,11 @@ except ModuleNotFoundError as error:  # the pack inside ComfyUI installs none of
 import torch
 
 from . import __version__
-from .decide.choosing import AUTO_SCALE, ModelChooser
+from .decide.choosing import AUTO_SCALE, ModelChooser, estimate_seconds
+from .decide.domain import Verdict, classify, named_verdict
 from .decide.pipeline import StageProgress, enlarge
-from .decide.planning import Target, resolve_target
-from .decide.recipes import RECIPES, SAFE_DOMAIN, Recipe
+from .decide.planning import Target, parse_memory, resolve_target
+from .decide.recipes import RECIPES
 from .imaging.drift import Drift, flatten_alpha, measure_drift
 from .imaging.metrics import psnr, ssim
 from .models.device import DeviceName, Precision, choose_device
@@ -34,15 +35,16 @@ from .outside.files import (
     FileRefusedError,
     SourceFile,
     check_folder,
-    check_memory,
     check_writable,
     expand_input,
+    free_memory_bytes,
     name_outputs,
     read_image,
     write_image,
     write_whole,
 )
-from .outside.report import build_report, describe, describe_drift
+from .outside.metadata import read_provenance
+from .outside.report import build_report, describe, describe_drift, describe_plan, describe_verdict, report_plan
 
 app = typer.Typer(
     help="Enlarge images so that they stay themselves: colours held, and proven.",
@@ -55,6 +57,20 @@ _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 _REFUSALS = (ModelOutputError, OutOfMemoryError, FileNotFoundError, ValueError)
 
 DomainChoice = Literal["auto", "photo", "anime_flux", "anime_sd", "line_art", "painting"]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is to be done to every image of a run."""
+
+    chooser: ModelChooser
+    domain: DomainChoice
+    changes: dict[str, Any]
+    """Settings of the recipe that the user chose."""
+    target: Target
+    device: torch.device
+    precision: Precision
+    tile: int | None
 
 
 def _show_version(wanted: bool) -> None:
@@ -107,7 +123,7 @@ def upscale_command(
     target = _usage(lambda: Target(scale, _parse_size(size), long_edge, megapixels))
     tile_px = _usage(lambda: _parse_tile(tile))
     place = _usage(lambda: choose_device(device))
-    recipe = _override(RECIPES[SAFE_DOMAIN if domain == "auto" else domain], channels, consistency, gate)
+    changes = {"channels": channels, "consistency": consistency, "gate": gate}
     files: list[Path] = []
     failures = 0
     for path in inputs:
@@ -120,12 +136,14 @@ def upscale_command(
         chooser = ModelChooser(model, list_models([models_dir] if models_dir else []))
     if refused or not files:
         raise typer.Exit(1)
+    chosen = {name: value for name, value in changes.items() if value not in ("auto", None)}
+    job = _Job(chooser, domain, chosen, target, place, precision, tile_px)
     outputs = _place_outputs(inputs, files, out)
     reports: list[dict[str, Any]] = []
     with _progress() as progress:
         for source, output in zip(files, outputs, strict=True):
             with _refusing(source) as refused:
-                made = _upscale_file(source, output, chooser, recipe, target, place, precision, tile_px, domain, progress)
+                made = _upscale_file(source, output, job, progress)
                 reports.append(made)
                 print(describe(made), flush=True)
             failures += len(refused)
@@ -134,6 +152,71 @@ def upscale_command(
             write_whole(report, lambda file: file.write((json.dumps(reports, indent=2) + "\n").encode()))
         failures += len(refused)
     if failures:
+        raise typer.Exit(1)
+
+
+@app.command("classify")
+def classify_command(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files, or folders of them.")],
+    ignore_metadata: Annotated[bool, typer.Option(help="Judge by the pixels alone.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, the recipe included.")] = False,
+) -> None:
+    """Tell what kind of image each one is, how sure that is, why, and which recipe follows."""
+    verdicts: list[dict[str, Any]] = []
+    failures = 0
+    for path in inputs:
+        files: list[Path] = []
+        with _refusing() as refused:
+            files = expand_input(path)
+        failures += len(refused)
+        for source in files:
+            with _refusing(source) as refused:
+                verdict = _classify(read_image(source), not ignore_metadata)
+                recipe = asdict(RECIPES[verdict.recipe_domain])
+                verdicts.append({"path": str(source)} | describe_verdict(verdict) | {"recipe": recipe})
+                if not as_json:
+                    unsure = "" if verdict.label == verdict.recipe_domain else f"  (unsure: recipe {verdict.recipe_domain})"
+                    print(
+                        f"{source}  {verdict.label} {verdict.confidence:.2f}{unsure}  {'; '.join(verdict.evidence)}", flush=True
+                    )
+            failures += len(refused)
+    if as_json:
+        print(json.dumps(verdicts, indent=2))
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command("plan")
+def plan_command(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image file.")],
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Exact size in pixels.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Factor on both sides.", show_default=str(AUTO_SCALE))] = None,
+    long_edge: Annotated[int | None, typer.Option(metavar="PX", help="Pixels along the longer side.")] = None,
+    megapixels: Annotated[float | None, typer.Option(metavar="MP", help="Millions of pixels.")] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="What may be used, as in 8GB.", show_default="what is free")
+    ] = None,
+    domain: Annotated[DomainChoice, typer.Option(help="What kind of image it is.")] = "auto",
+    model: Annotated[str, typer.Option(metavar="NAME_OR_FILE", help="The network.")] = "auto",
+    models_dir: Annotated[Path | None, typer.Option(help="A folder of networks.", exists=True, file_okay=False)] = None,
+    device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say how an image would be enlarged: passes, networks, memory and time, before any of it is done."""
+    target = _usage(lambda: Target(scale, _parse_size(size), long_edge, megapixels))
+    memory_bytes = _usage(lambda: parse_memory(memory)) if memory else free_memory_bytes()
+    place = _usage(lambda: choose_device(device))
+    with _refusing(source) as refused:
+        chooser = ModelChooser(model, list_models([models_dir] if models_dir else []))
+        file = read_image(source)
+        verdict = _classify(file) if domain == "auto" else named_verdict(domain)
+        given = (file.image.shape[2], file.image.shape[3])
+        wanted = resolve_target(given, target, chooser.fixed.scale if chooser.fixed else AUTO_SCALE)
+        planned = chooser.plan(RECIPES[verdict.recipe_domain], given, wanted, memory_bytes, file.image.shape[1])
+        seconds = estimate_seconds(planned, place, precision)
+        print(json.dumps(report_plan(planned, seconds), indent=2) if as_json else describe_plan(planned, seconds))
+    if refused:
         raise typer.Exit(1)
 
 
@@ -165,32 +248,28 @@ def main() -> None:
     app()
 
 
-def _upscale_file(
-    source: Path,
-    output: Path,
-    chooser: ModelChooser,
-    recipe: Recipe,
-    target: Target,
-    device: torch.device,
-    precision: Precision,
-    tile: int | None,
-    domain: DomainChoice,
-    progress: StageProgress | None,
-) -> dict[str, Any]:
+def _upscale_file(source: Path, output: Path, job: _Job, progress: StageProgress | None) -> dict[str, Any]:
     file = read_image(source)
     given = (file.image.shape[2], file.image.shape[3])
-    wanted = resolve_target(given, target, chooser.fixed.scale if chooser.fixed else AUTO_SCALE)
+    fixed = job.chooser.fixed
+    wanted = resolve_target(given, job.target, fixed.scale if fixed else AUTO_SCALE)
     if output.resolve() == source.resolve():
         raise FileRefusedError(f"{output}: is the source itself; wanted another name")
     check_writable(output, wanted, file.image.shape[1])
-    check_memory(source, tuple(file.image.shape), wanted)
-    model, choice = chooser.choose(recipe, max(wanted[0] / given[0], wanted[1] / given[1]))
-    if model.descriptor.output_channels == 1:
-        recipe = replace(recipe, channels="luma")  # a grey network has no colours to draw
-    enlargement = enlarge(file.image, model, recipe, Target(size=wanted), device, precision, tile, progress)
+    verdict = _classify(file) if job.domain == "auto" else named_verdict(job.domain)
+    recipe = replace(RECIPES[verdict.recipe_domain], **job.changes)
+    planned = job.chooser.plan(recipe, given, wanted, free_memory_bytes(), file.image.shape[1])
+    if planned.choice.is_luma or any(model.descriptor.output_channels == 1 for model in planned.models):
+        recipe = replace(recipe, channels="luma")  # the networks have no colours to draw
+    target = Target(size=wanted)
+    enlargement = enlarge(file.image, planned.models, recipe, target, job.device, job.precision, job.tile, progress)
     write_image(output, enlargement.image, file.icc_profile)
-    used = {"target": asdict(target), "tile": tile, "device": str(device), "precision": precision}
-    return build_report(source, given, output, enlargement, model, choice, recipe, used, domain != "auto", file.notes)
+    used = {"target": asdict(job.target), "tile": job.tile, "device": str(job.device), "precision": job.precision}
+    return build_report(source, given, output, enlargement, planned, recipe, used, verdict, file.notes)
+
+
+def _classify(file: SourceFile, use_metadata: bool = True) -> Verdict:
+    return classify(file.image, read_provenance(file.path) if use_metadata else None)
 
 
 def _measure(reference: SourceFile, candidate: SourceFile) -> dict[str, Any]:
@@ -212,13 +291,6 @@ def _measure(reference: SourceFile, candidate: SourceFile) -> dict[str, Any]:
 def _or_none(decibels: float) -> float | None:
     """JSON knows no infinity: equal images have no PSNR there."""
     return decibels if math.isfinite(decibels) else None
-
-
-def _override(
-    recipe: Recipe, channels: str, consistency: str, gate: Literal["blend", "reject", "report", "off"] | None
-) -> Recipe:
-    changes: dict[str, Any] = {"channels": channels, "consistency": consistency, "gate": gate}
-    return replace(recipe, **{name: value for name, value in changes.items() if value not in ("auto", None)})
 
 
 def _place_outputs(inputs: list[Path], files: list[Path], out: Path) -> list[Path]:

@@ -2,11 +2,14 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from . import host
 from .channels import FidelityMergeYCbCr, FidelitySplitYCbCr
+from .deciding import FidelityClassifyDomain
 from .holding import FidelityConsistency, FidelityDeltaEGate
 from .upscaling import FidelityLoadUpscaleModel, FidelityUpscale
 
 NODES: list[type[io.ComfyNode]] = [
+    FidelityClassifyDomain,
     FidelityLoadUpscaleModel,
     FidelityUpscale,
     FidelityConsistency,
@@ -18,6 +21,9 @@ NODES: list[type[io.ComfyNode]] = [
 
 class FidelityExtension(ComfyExtension):
     """What the host asks for its nodes."""
+
+    async def on_load(self) -> None:
+        host.offer_shipped_models()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

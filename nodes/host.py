@@ -14,7 +14,7 @@ from torch import Tensor
 from ..fidelity.decide.choosing import ModelChoice, ModelChooser
 from ..fidelity.decide.recipes import RECIPES, Domain
 from ..fidelity.models.device import Result, choose_dtype, run_where_room
-from ..fidelity.models.loader import Model, accept_rgb, list_models
+from ..fidelity.models.loader import SHIPPED_WEIGHTS, Model, accept_rgb, list_models
 from ..fidelity.models.runner import estimate_memory
 
 CATEGORY = "Fidelity"
@@ -44,6 +44,11 @@ def run_near_compute(step: Callable[[Tensor], Result], image: Tensor, source: Te
         source: Its source, ``(B, C, h, w)``.
     """
     return run_where_room(step, to_engine(image), source, comfy.model_management.get_torch_device())
+
+
+def offer_shipped_models() -> None:
+    """Lets the host's own loader find the shipped networks, after those in its own folders."""
+    folder_paths.add_model_folder_path(UPSCALE_MODELS, str(SHIPPED_WEIGHTS))
 
 
 def list_upscale_models() -> dict[str, Path]:

@@ -55,6 +55,11 @@ class FidelityLoadUpscaleModel(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, model_name: str, **_others: object) -> str:
+        """What auto chooses may change when networks are installed or removed."""
+        return "|".join(host.list_upscale_models()) if model_name == "auto" else model_name
+
+    @classmethod
     def execute(cls, model_name: str, domain: Domain = SAFE_DOMAIN, scale: float = AUTO_SCALE) -> io.NodeOutput:
         model, choice = host.load_upscale_model(model_name, domain, scale)
         better = f" Better: {choice.better}." if choice.better else ""

@@ -170,3 +170,77 @@ def test_measuring_a_missing_file_is_one_line(tmp_path, image_file):
     result = run(app, ["measure", str(tmp_path / "none.png"), str(image_file())])
     assert result.exit_code == 1
     assert result.stderr.strip() == f"{tmp_path / 'none.png'}: no such file"
+
+
+def test_the_kind_of_each_image_is_told_with_its_recipe(image_file):
+    result = run(app, ["classify", str(image_file()), "--json"])
+    assert result.exit_code == 0
+    (made,) = json.loads(result.stdout)
+    assert set(made["scores"]) == {"photo", "anime_flux", "anime_sd", "line_art", "painting"}
+    assert sum(made["scores"].values()) == pytest.approx(1, abs=1e-3)
+    assert made["confidence"] == max(made["scores"].values()) == made["scores"][made["label"]]
+    assert made["evidence"]
+    assert made["recipe"]["models"]
+    shown = run(app, ["classify", str(image_file())]).stdout
+    assert made["label"] in shown
+    assert made["evidence"][0] in shown
+
+
+def test_a_file_that_says_what_made_it_is_believed_unless_told_not_to(tmp_path):
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("parameters", "1girl, solo\nNegative prompt: x\nSteps: 20, Model: animagine-xl, Version: v1.10")
+    Image.new("RGB", (64, 64), "teal").save(tmp_path / "a.png", pnginfo=info)
+    (made,) = json.loads(run(app, ["classify", str(tmp_path / "a.png"), "--json"]).stdout)
+    assert made["label"] == "anime_sd"
+    assert made["confidence"] > 0.9
+    assert "animagine-xl" in made["evidence"][0]
+    (blind,) = json.loads(run(app, ["classify", str(tmp_path / "a.png"), "--json", "--ignore-metadata"]).stdout)
+    assert not any("animagine" in line for line in blind["evidence"])
+    report = tmp_path / "r.json"
+    run(app, ["upscale", str(tmp_path / "a.png"), "-o", str(tmp_path / "o.png"), "--scale", "2", "--report", str(report)])
+    (made,) = json.loads(report.read_text())
+    assert made["domain"]["label"] == made["recipe"]["domain"] == "anime_sd"
+    assert made["model"]["name"] == "drawn-x2.safetensors"
+    assert made["model"]["better"].startswith("RealESRGAN_x4plus_anime_6B, https://")
+
+
+def test_classifying_goes_on_after_a_bad_file(image_file, tmp_path):
+    (tmp_path / "bad.png").write_text("no image")
+    result = run(app, ["classify", str(tmp_path / "bad.png"), str(image_file()), "--json"])
+    assert result.exit_code == 1
+    assert len(json.loads(result.stdout)) == 1
+    assert "not an image" in result.stderr
+
+
+def test_a_plan_tells_passes_memory_and_time(image_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    arguments = ["plan", str(image_file()), "--size", "192x144", "--memory", "4GB", "--domain", "photo"]
+    result = run(app, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    made = json.loads(result.stdout)
+    assert [step["network"] for step in made["passes"]] == ["natural-x2.safetensors", "natural-x4.safetensors"]
+    assert made["target"] == {"width": 192, "height": 144}
+    assert made["network_seconds"] > 0
+    assert 0 < made["peak_memory_bytes"] < 4 * 2**30
+    shown = run(app, arguments).stdout
+    assert "24x18 -> 192x144" in shown
+    assert "2. natural-x4.safetensors: to 192x144" in shown
+
+
+def test_a_plan_is_what_is_then_done(image_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    report = tmp_path / "r.json"
+    target = ["--size", "200x150", "--domain", "line_art"]
+    planned = json.loads(run(app, ["plan", str(image_file()), *target, "--json"]).stdout)
+    run(app, ["upscale", str(image_file()), "-o", str(tmp_path / "o.png"), *target, "--report", str(report)])
+    (made,) = json.loads(report.read_text())
+    assert [step["model"] for step in made["passes"]] == [step["network"] for step in planned["passes"]]
+
+
+def test_a_plan_beyond_the_memory_is_refused_with_what_would_do(image_file):
+    result = run(app, ["plan", str(image_file()), "--size", "60000x45000", "--memory", "8GB"])
+    assert result.exit_code == 1
+    assert "may be used; wanted at most about" in result.stderr
+    assert run(app, ["plan", str(image_file()), "--size", "96x72", "--memory", "lots"]).exit_code == 2

@@ -1,12 +1,21 @@
-"""Choosing a network: those that are installed, ranked for a kind of image and a scale, then the shipped ones."""
+"""Choosing networks: those that are installed, ranked for a kind of image and a scale, then the shipped ones."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
+from ..models.device import Precision
 from ..models.loader import SHIPPED_WEIGHTS, Model, ModelRefusedError, detect_architecture, find_model, load_model
+from ..models.runner import estimate_memory
+from ..models.speed import measure_seconds_per_pixel
+from ..steps.upscale import RESIZE_SHARE
+from .planning import Network, Plan, plan_passes
 from .recipes import DRAWN_DOMAINS, Recipe
+
+_KEPT_MODELS = 4
 
 AUTO_SCALE = 4
 """The factor of an enlargement for which neither a size nor a network was asked for."""
@@ -52,12 +61,26 @@ class ModelChoice:
     path: Path
     reason: str
     """One sentence for the report."""
+    is_luma: bool = False
+    """Whether it is a shipped one: they redraw luma alone, whatever is sent through them."""
     better: str | None = None
     """A network worth installing, with its page; None unless the choice is a shipped one that "auto" fell back to."""
 
 
+@dataclass(frozen=True)
+class ModelPlan:
+    """The passes to a target, the networks that make them, and why those."""
+
+    plan: Plan
+    """Sizes, order and memory."""
+    models: tuple[Model, ...]
+    """One for each network pass of the plan, in order; empty if a resize is all there is."""
+    choice: ModelChoice
+    """Why the network that does most of the work was taken."""
+
+
 class ModelChooser:
-    """Chooses and loads networks for one image after another; the last one loaded is kept.
+    """Chooses and loads networks for one image after another; those last used are kept.
 
     Args:
         name: "auto", or a model by path, by file name, or by file name without its ending.
@@ -70,8 +93,8 @@ class ModelChooser:
 
     def __init__(self, name: str, models: Mapping[str, Path]) -> None:
         self._models = models
-        self._loaded: tuple[Path, Model] | None = None
-        self._fixed = None if name == "auto" else ModelChoice(find_model(name, models), "named by the user")
+        self._loaded: dict[Path, Model] = {}
+        self._fixed = None if name == "auto" else _name_choice(find_model(name, models))
         self.fixed = self._load(self._fixed.path) if self._fixed else None
         """The model that was asked for by name; None for "auto"."""
 
@@ -95,13 +118,56 @@ class ModelChooser:
                 refused.append(str(error))
                 continue
             note = f" (passed over: {'; '.join(refused)})" if refused else ""
-            return model, ModelChoice(choice.path, choice.reason + note, choice.better)
+            return model, replace(choice, reason=choice.reason + note)
         raise ModelRefusedError(f"no network can be used: {'; '.join(refused)}")
 
+    def plan(
+        self, recipe: Recipe, source: tuple[int, int], target: tuple[int, int], memory_bytes: int, channels: int = 3
+    ) -> ModelPlan:
+        """The cheapest passes from a source to a target, with the networks chosen for them.
+
+        Args:
+            recipe: Says which networks fit the kind of image.
+            source: (height, width) of the source.
+            target: (height, width) wanted.
+            memory_bytes: What may be held at once.
+            channels: Of the source, 1, 3 or 4.
+
+        Raises:
+            ModelRefusedError: If no network is usable.
+            ValueError: If the target cannot be made in that memory.
+        """
+        ratio = max(target[0] / source[0], target[1] / source[1])
+        chosen = [self.choose(recipe, ratio)]
+        if ratio > RESIZE_SHARE * AUTO_SCALE:  # more than one pass: the other scale may make a cheaper chain
+            chosen += [
+                other for other in (self.choose(recipe, 2), self.choose(recipe, AUTO_SCALE)) if other[0] is not chosen[0][0]
+            ]
+        known = {model.name: (model, choice) for model, choice in chosen}
+        plan = plan_passes(source, target, [_to_network(model, source) for model, _ in known.values()], memory_bytes, channels)
+        names = [step.network for step in plan.passes if step.network]
+        return ModelPlan(plan, tuple(known[name][0] for name in names), known[names[-1]][1] if names else chosen[0][1])
+
     def _load(self, path: Path) -> Model:
-        if self._loaded is None or self._loaded[0] != path:
-            self._loaded = path, load_model(path)
-        return self._loaded[1]
+        if path not in self._loaded:
+            while len(self._loaded) >= _KEPT_MODELS:
+                self._loaded.pop(next(iter(self._loaded)))
+            self._loaded[path] = load_model(path)
+        return self._loaded[path]
+
+
+def estimate_seconds(planned: ModelPlan, device: torch.device, precision: Precision = "auto") -> list[float]:
+    """Seconds that each network pass of a plan will take, by a small run of its network on this machine.
+
+    Args:
+        planned: The plan.
+        device: Where it is to run.
+        precision: See `fidelity.models.device.choose_dtype`.
+    """
+    steps = [step for step in planned.plan.passes if step.kind == "network"]
+    pixels = [step.source[0] * step.source[1] for step in steps]
+    speeds = [measure_seconds_per_pixel(model, device, precision) for model in planned.models]
+    return [speed * count for speed, count in zip(speeds, pixels, strict=True)]
 
 
 def shipped_model(kind: str, scale: float) -> Path:
@@ -142,13 +208,24 @@ def rank_models(recipe: Recipe, scale: float, models: Mapping[str, Path]) -> lis
     ranked = [choice for _, choice in sorted(known, key=_key) + sorted(strangers, key=_key)]
     best = recipe.models[0]
     reason = f"ships with the pack; none of {', '.join(recipe.models)} is installed"
-    return [*ranked, ModelChoice(shipped_model(recipe.shipped, scale), reason, f"{best}, {KNOWN_MODELS[best].page}")]
+    better = f"{best}, {KNOWN_MODELS[best].page}"
+    return [*ranked, ModelChoice(shipped_model(recipe.shipped, scale), reason, is_luma=True, better=better)]
 
 
 def scale_in_name(stem: str) -> int | None:
     """The enlargement that a file name speaks of, as in `4x-AnimeSharp` or `SwinIR-M_x2`; None if it speaks of none."""
     found = _SCALE_IN_NAME.search(stem)
     return int(found[1] or found[2]) if found else None
+
+
+def _to_network(model: Model, size: tuple[int, int]) -> Network:
+    """A network as planning sees it; convolutions cost about one operation a parameter and pixel."""
+    parameters = sum(parameter.numel() for parameter in model.descriptor.model.parameters())
+    return Network(model.name, model.scale, float(parameters), estimate_memory(model.descriptor, size, torch.float32))
+
+
+def _name_choice(path: Path) -> ModelChoice:
+    return ModelChoice(path, "named by the user", is_luma=path.parent == SHIPPED_WEIGHTS)
 
 
 def _matches(stem: str, title: str) -> bool:

@@ -1,8 +1,9 @@
 """The whole way from a source to its enlargement: network, consistency, gate, and the figures that prove it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ class Enlargement:
 
 def enlarge(
     image: Tensor,
-    model: Model,
+    model: Model | Sequence[Model],
     recipe: Recipe,
     target: Target | None = None,
     device: torch.device | None = None,
@@ -57,9 +58,9 @@ def enlarge(
 
     Args:
         image: ``(B, C, H, W)``, the source.
-        model: The network.
+        model: The network, or several for one pass each, in order.
         recipe: Every other setting.
-        target: Size wanted; the model's own scale if not given.
+        target: Size wanted; what the networks give if not given.
         device: Where to compute; the image's if not given.
         precision: See `fidelity.models.device.choose_dtype`.
         tile: Side of a tile in pixels; by memory if not given.
@@ -70,7 +71,8 @@ def enlarge(
     """
     started = time.perf_counter()
     device = device or image.device
-    size = resolve_target((image.shape[2], image.shape[3]), target or Target(), model.scale)
+    scale = model.scale if isinstance(model, Model) else prod(one.scale for one in model)
+    size = resolve_target((image.shape[2], image.shape[3]), target or Target(), scale)
     upscaled = upscale(image, model, size, recipe.channels, device, precision, tile, _stage(progress, "upscale"))
     raw_sharpness = sharpness(upscaled.image)
     result, home = upscaled.image, image.device

@@ -1,9 +1,13 @@
-"""Target sizes. Pure integers."""
+"""Target sizes, and the cheapest chain of passes that reaches them. Pure integers."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import inf, prod, sqrt
+from typing import Literal
 
-from ..steps.upscale import check_target
+from ..models.device import work_memory_bytes
+from ..steps.upscale import RESIZE_SHARE, check_target
 
 
 @dataclass(frozen=True)
@@ -51,3 +55,161 @@ def resolve_target(source: tuple[int, int], target: Target, model_scale: int) ->
         result = (max(1, round(source[0] * scale)), max(1, round(source[1] * scale)))
     check_target(result)
     return result
+
+
+def parse_memory(text: str) -> int:
+    """Bytes from words such as "8GB", "512 MiB" or "6g"; the units are powers of 1024 either way.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)i?b?\s*", text, re.IGNORECASE)
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"memory is {text!r}; wanted a size, as in 8GB")
+    return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))
+
+
+@dataclass(frozen=True)
+class Network:
+    """What planning needs to know of a network."""
+
+    name: str
+    """To call it by."""
+    scale: int
+    """Enlargement factor of one pass; 1 for restoration, which is planned once, before a resize."""
+    work: float
+    """Cost of one pixel of its input, in any unit that all networks share."""
+    tile_bytes: int
+    """Memory that one tile takes while it is computed."""
+
+
+@dataclass(frozen=True)
+class PlannedPass:
+    """One step of a plan."""
+
+    kind: Literal["network", "resize"]
+    """What does it."""
+    network: str | None
+    """Which network; None for a resize."""
+    source: tuple[int, int]
+    """(height, width) that goes in."""
+    result: tuple[int, int]
+    """(height, width) that comes out."""
+    work: float
+    """Cost, in the unit of the networks' `work`; 0 for a resize."""
+    peak_bytes: int
+    """Memory held at the worst moment: both images, and a tile."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cheapest way from a source to its target."""
+
+    source: tuple[int, int]
+    """(height, width) of the source."""
+    target: tuple[int, int]
+    """(height, width) of the result, met exactly."""
+    passes: tuple[PlannedPass, ...]
+    """In order; the last may be a resize."""
+    peak_bytes: int
+    """The most memory that any step needs, holding the colours at the end included."""
+
+    @property
+    def work(self) -> float:
+        """Cost of all passes."""
+        return sum(step.work for step in self.passes)
+
+
+def plan_passes(
+    source: tuple[int, int], target: tuple[int, int], networks: Sequence[Network], memory_bytes: int, channels: int = 3
+) -> Plan:
+    """Plans the cheapest chain of passes.
+
+    The fewest passes win; among those, one that need not be enlarged further by a resize; among those, the least work.
+    A resize may enlarge by at most `RESIZE_SHARE`, and may reduce by anything.
+
+    Args:
+        source: (height, width) of the source.
+        target: (height, width) wanted.
+        networks: Those that may be used, in order of preference among equals.
+        memory_bytes: What may be held at once.
+        channels: Of the source, 1, 3 or 4.
+
+    Raises:
+        ValueError: If the target cannot be made in that memory, or no network is given.
+    """
+    check_target(target)
+    if not networks:
+        raise ValueError("no network to plan with; wanted at least one")
+    ratio = max(target[0] / source[0], target[1] / source[1])
+    steps = [_plan_chain(source, target, chain, channels) for chain in _chains(ratio, networks)]
+    steps.sort(key=lambda chain: (len(_networks(chain)), _grows_last(chain), sum(step.work for step in chain)))
+    finish = work_memory_bytes((1, channels, *target), (1, channels, *source))
+    plans = [Plan(source, target, tuple(chain), max(finish, *(step.peak_bytes for step in chain))) for chain in steps]
+    fitting = [plan for plan in plans if plan.peak_bytes <= memory_bytes]
+    if not fitting:
+        needed = min(plan.peak_bytes for plan in plans)
+        raise ValueError(
+            f"{target[1]}x{target[0]} px needs about {needed / 2**30:.1f} GiB of memory, {memory_bytes / 2**30:.1f} GiB may be "
+            f"used; wanted at most about {_largest(source, target, memory_bytes, channels)}"
+        )
+    return fitting[0]
+
+
+def _chains(ratio: float, networks: Sequence[Network]) -> list[tuple[Network, ...]]:
+    """Every chain that brings an image near enough and of which no pass is needless."""
+    if ratio <= 1 and any(network.scale > 1 for network in networks):
+        return [()]
+    open_chains: list[tuple[Network, ...]] = [()]
+    found: list[tuple[Network, ...]] = []
+    while open_chains:
+        chain = open_chains.pop()
+        for network in networks:
+            if network.scale == 1:
+                found += [] if chain else [(network,)]
+                continue
+            longer = (*chain, network)
+            reached = prod(step.scale for step in longer)
+            if reached * RESIZE_SHARE >= ratio * (1 - 1e-9):
+                found.append(longer)
+            else:
+                open_chains.append(longer)
+    return found
+
+
+def _plan_chain(
+    source: tuple[int, int], target: tuple[int, int], chain: tuple[Network, ...], channels: int
+) -> list[PlannedPass]:
+    size, steps = source, list[PlannedPass]()
+    for network in chain:
+        larger = (size[0] * network.scale, size[1] * network.scale)
+        held = _image_bytes(size, channels) + _image_bytes(larger, channels) + network.tile_bytes
+        steps.append(PlannedPass("network", network.name, size, larger, network.work * size[0] * size[1], held))
+        size = larger
+    if size != target or not steps:
+        held = _image_bytes(size, channels) + _image_bytes(target, channels)
+        steps.append(PlannedPass("resize", None, size, target, 0.0, held))
+    return steps
+
+
+def _networks(chain: list[PlannedPass]) -> list[PlannedPass]:
+    return [step for step in chain if step.kind == "network"]
+
+
+def _grows_last(chain: list[PlannedPass]) -> bool:
+    """Whether a resize has to enlarge what the networks made, by more than rounding."""
+    last = chain[-1]
+    return last.kind == "resize" and max(last.result[0] / last.source[0], last.result[1] / last.source[1]) > 1.02
+
+
+def _image_bytes(size: tuple[int, int], channels: int) -> int:
+    return 4 * channels * size[0] * size[1]
+
+
+def _largest(source: tuple[int, int], target: tuple[int, int], memory_bytes: int, channels: int) -> str:
+    """About the largest result of the target's shape that the memory allows, in words."""
+    per_pixel = work_memory_bytes((1, channels, 1, 1), (1, channels, 0, 0))
+    whole = work_memory_bytes((1, channels, *source), (1, channels, *source))
+    room = memory_bytes - (whole - per_pixel * source[0] * source[1])
+    shrink = sqrt(max(1, room // per_pixel) / (target[0] * target[1]))
+    return f"{int(target[1] * shrink)}x{int(target[0] * shrink)} px"

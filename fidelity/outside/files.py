@@ -17,7 +17,6 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..imaging.bands import iterate_bands
-from ..models.device import work_memory_bytes
 
 READ_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
 """Endings that are looked for in folders; a file named on its own is read whatever it is called."""
@@ -137,21 +136,9 @@ def check_folder(path: Path) -> None:
         raise FileRefusedError(f"{path}: {folder} is not a folder that can be written to")
 
 
-def check_memory(path: Path, source: tuple[int, ...], size: tuple[int, int]) -> None:
-    """Refuses a result that would not fit in the memory of this machine.
-
-    Args:
-        path: The source, for the message.
-        source: Its shape, ``(B, C, H, W)``.
-        size: (height, width) of the result.
-    """
-    needed = work_memory_bytes((source[0], source[1], *size), source)
-    available = psutil.virtual_memory().available
-    if needed > available:
-        raise FileRefusedError(
-            f"{path}: a result of {size[1]}x{size[0]} px needs about {needed / 2**30:.1f} GiB of memory, "
-            f"{available / 2**30:.1f} GiB are free; wanted a smaller target"
-        )
+def free_memory_bytes() -> int:
+    """Memory of this machine that is free for an image and its result."""
+    return psutil.virtual_memory().available
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:

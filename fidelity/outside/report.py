@@ -7,14 +7,12 @@ from typing import Any
 
 import torch
 
-from ..decide.choosing import ModelChoice
+from ..decide.choosing import ModelPlan
+from ..decide.domain import Verdict
 from ..decide.pipeline import Enlargement
 from ..decide.recipes import Recipe
 from ..imaging.drift import Drift
-from ..models.loader import Model
 from ..steps.gate import report_gate
-
-NOT_CLASSIFIED = "not classified: no domain was named, so the safe recipe is used"
 
 
 def build_report(
@@ -22,11 +20,10 @@ def build_report(
     source_size: tuple[int, int],
     output: Path,
     enlargement: Enlargement,
-    model: Model,
-    choice: ModelChoice,
+    planned: ModelPlan,
     recipe: Recipe,
     used: dict[str, Any],
-    domain_given: bool,
+    verdict: Verdict,
     notes: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Everything there is to say of one image, in plain numbers and words.
@@ -36,35 +33,30 @@ def build_report(
         source_size: Its (height, width).
         output: File that was written.
         enlargement: What the pipeline returned.
-        model: The network.
-        choice: Why it was taken.
+        planned: The networks, and why they were taken.
         recipe: The recipe as it was used, overrides included.
         used: Settings of this run that no recipe holds: target, tile, device, precision asked for.
-        domain_given: Whether a person named the domain.
+        verdict: What kind of image it is; the recipe is that of a safe kind where it is unsure.
         notes: What happened when the file was read.
     """
     height, width = enlargement.image.shape[2:]
     networks = [step for step in enlargement.passes if step.kind == "network"]
+    model = planned.models[-1] if planned.models else None
     limits = recipe.gate_limits
     decision = enlargement.gate
     limit_figures = {"mean_limit": limits.mean, "max_limit": limits.max}
     return {
         "input": {"path": str(source), "width": source_size[1], "height": source_size[0], "notes": list(notes)},
         "output": {"path": str(output), "width": width, "height": height},
-        "domain": {
-            "label": recipe.domain,
-            "confidence": 1.0 if domain_given else 0.0,
-            "scores": {},
-            "evidence": ["named by the user" if domain_given else NOT_CLASSIFIED],
-        },
+        "domain": describe_verdict(verdict),
         "recipe": asdict(recipe) | used,
         "model": {
-            "name": model.name,
-            "architecture": model.architecture,
-            "scale": model.scale,
+            "name": model.name if model else None,
+            "architecture": model.architecture if model else None,
+            "scale": model.scale if model else None,
             "precision": networks[-1].precision if networks else None,
-            "reason": choice.reason,
-            "better": choice.better,
+            "reason": planned.choice.reason,
+            "better": planned.choice.better,
         },
         "passes": [asdict(step) for step in enlargement.passes],
         "drift": {"color": asdict(enlargement.color_drift), "full": asdict(enlargement.full_drift)},
@@ -76,13 +68,74 @@ def build_report(
     }
 
 
+def describe_verdict(verdict: Verdict) -> dict[str, Any]:
+    """A verdict in plain numbers and words."""
+    return {
+        "label": verdict.label,
+        "confidence": round(verdict.confidence, 4),
+        "scores": {domain: round(score, 4) for domain, score in verdict.scores.items()},
+        "evidence": list(verdict.evidence),
+    }
+
+
+def report_plan(planned: ModelPlan, seconds: list[float]) -> dict[str, Any]:
+    """A plan in plain numbers.
+
+    Args:
+        planned: The plan.
+        seconds: Of each network pass.
+    """
+    times = iter(seconds)
+    return {
+        "source": _size(planned.plan.source),
+        "target": _size(planned.plan.target),
+        "passes": [
+            {
+                "kind": step.kind,
+                "network": step.network,
+                "from": _size(step.source),
+                "to": _size(step.result),
+                "peak_memory_bytes": step.peak_bytes,
+                "seconds": next(times) if step.kind == "network" else None,
+            }
+            for step in planned.plan.passes
+        ],
+        "peak_memory_bytes": planned.plan.peak_bytes,
+        "network_seconds": sum(seconds),
+        "reason": planned.choice.reason,
+        "better": planned.choice.better,
+    }
+
+
+def describe_plan(planned: ModelPlan, seconds: list[float]) -> str:
+    """A plan as lines for a terminal."""
+    report = report_plan(planned, seconds)
+    lines = [f"{_cross(report['source'])} -> {_cross(report['target'])}"]
+    for number, step in enumerate(report["passes"], 1):
+        took = f", about {step['seconds']:.1f} s" if step["seconds"] is not None else ""
+        memory = f"{step['peak_memory_bytes'] / 2**30:.2f} GiB"
+        lines.append(f"{number}. {step['network'] or 'resize'}: to {_cross(step['to'])}, {memory}{took}")
+    lines.append(f"at most {report['peak_memory_bytes'] / 2**30:.2f} GiB, holding the colours included")
+    lines.append(f"network: {report['reason']}" + (f"; better: {report['better']}" if report["better"] else ""))
+    return "\n".join(lines)
+
+
+def _size(size: tuple[int, int]) -> dict[str, int]:
+    return {"width": size[1], "height": size[0]}
+
+
+def _cross(size: dict[str, int]) -> str:
+    return f"{size['width']}x{size['height']}"
+
+
 def describe(report: dict[str, Any]) -> str:
     """The report in one line for a terminal."""
     given, made, color = report["input"], report["output"], report["drift"]["color"]
     notes = "".join(f"  ({note})" for note in given["notes"])
     return (
         f"{given['path']} {given['width']}x{given['height']} -> {made['path']} {made['width']}x{made['height']}  "
-        f"{report['model']['name']}  color drift {color['mean']:.2f} mean {color['p99']:.2f} p99 {color['max']:.2f} max  "
+        f"{report['recipe']['domain']}  {report['model']['name'] or 'resize alone'}  "
+        f"color drift {color['mean']:.2f} mean {color['p99']:.2f} p99 {color['max']:.2f} max  "
         f"sharpness {report['sharpness_ratio']:.2f}  gate {report['gate']['action']}  {report['seconds']:.1f} s{notes}"
     )
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,6 +42,8 @@ class Pass:
     """(height, width) of the network's tiles in pixels of its input; None for a resize."""
     seconds: float
     """Wall time."""
+    model: str | None = None
+    """The network; None for a resize."""
     precision: str | None = None
     """fp32, bf16 or fp16; None for a resize."""
     seamless: bool = True
@@ -73,7 +76,7 @@ def count_passes(size: tuple[int, int], target: tuple[int, int], scale: int) -> 
 
 def upscale(
     image: Tensor,
-    model: Model,
+    model: Model | Sequence[Model],
     target: tuple[int, int] | None = None,
     channels: Channels = "luma",
     device: torch.device | None = None,
@@ -81,13 +84,13 @@ def upscale(
     tile: int | None = None,
     progress: Progress | None = None,
 ) -> Upscaled:
-    """Enlarges an image with a network to exactly the target size.
+    """Enlarges an image with networks to exactly the target size.
 
     Args:
         image: ``(B, 1, 3 or 4, H, W)``, from 1x1 pixel up. Grey stays grey, to the bit. Alpha is enlarged by the
             network too, held within what the source has nearby, and the colours under it are filled in first.
-        model: The network.
-        target: (height, width) in pixels; `model.scale` times the source if not given.
+        model: The network, used as often as the target needs; or several, each used once, in that order.
+        target: (height, width) in pixels; what one pass of each gives, if not given.
         channels: "luma" sends luma through the network and resamples the colour differences, which keeps
             hue and saturation; "rgb" sends all three, which also mends damaged colour.
         device: Where to run the network; the image's if not given.
@@ -104,21 +107,24 @@ def upscale(
     check_image(image)
     image = _within_range(image)
     size = (image.shape[2], image.shape[3])
-    target = target or (size[0] * model.scale, size[1] * model.scale)
+    if target is None:
+        scale = model.scale if isinstance(model, Model) else math.prod(one.scale for one in model)
+        target = (size[0] * scale, size[1] * scale)
     check_target(target)
+    chain = [model] * count_passes(size, target, model.scale) if isinstance(model, Model) else list(model)
     device = device or image.device
     if image.shape[0] > 1 and len({(is_grey(one), _is_flat(one)) for one in image.split(1)}) > 1:
-        return _upscale_each(image, model, target, channels, device, precision, tile, progress)
+        return _upscale_each(image, chain, target, channels, device, precision, tile, progress)
     alpha = image[:, 3:4] if image.shape[1] == 4 else None
     flat_alpha = _is_flat(image)
     colors = bleed_colors(image) if alpha is not None else image
     runs = 1 if alpha is None or flat_alpha else 2
-    meter = _Meter(progress, runs * count_passes(size, target, model.scale))
-    job = _Job(model, device, precision, target, tile, meter)
+    meter = _Meter(progress, runs * len(chain))
+    job = _Job(chain, device, precision, target, tile, meter)
     if is_grey(colors):
         enlarged, passes = job.run(colors[:, :1], "luma")
         result = enlarged.clamp_(0, 1).repeat(1, colors.shape[1], 1, 1)
-    elif channels == "luma" or model.descriptor.output_channels == 1:
+    elif channels == "luma" or any(one.descriptor.output_channels == 1 for one in chain):
         output = empty_image(colors, 3, *target)
         enlarged, passes = job.run(rgb_to_luma(colors), "luma", output[:, :1])
         result = merge_chroma(enlarged, colors, output)
@@ -138,7 +144,7 @@ def upscale(
 
 def _upscale_each(
     image: Tensor,
-    model: Model,
+    model: Sequence[Model],
     target: tuple[int, int],
     channels: Channels,
     device: torch.device,
@@ -221,7 +227,7 @@ class _Meter:
 class _Job:
     """What all channels of one image have in common."""
 
-    model: Model
+    chain: list[Model]
     device: torch.device
     precision: Precision
     target: tuple[int, int]
@@ -231,15 +237,15 @@ class _Job:
     def run(self, image: Tensor, kind: Literal["image", "luma"], output: Tensor | None = None) -> tuple[Tensor, list[Pass]]:
         """Enlarges channels to the target, into `output` if given."""
         passes: list[Pass] = []
-        count = count_passes((image.shape[2], image.shape[3]), self.target, self.model.scale)
-        runner = Runner(self.model, self.device, self.precision, kind) if count else None
-        for _ in range(count):
-            assert runner is not None
+        runner: Runner | None = None
+        for model in self.chain:
+            if runner is None or runner.model is not model:
+                runner = Runner(model, self.device, self.precision, kind)
             started = time.perf_counter()
             reached = (image.shape[2] * runner.scale, image.shape[3] * runner.scale) == self.target
             image, report = runner.run(image, output if reached else None, self.tile, self.meter.tiles)
             self.meter.next_pass()
-            passes.append(_network_pass(runner.scale, report, time.perf_counter() - started))
+            passes.append(_network_pass(model, report, time.perf_counter() - started))
         if (image.shape[2], image.shape[3]) != self.target:
             started = time.perf_counter()
             scale = max(self.target[0] / image.shape[2], self.target[1] / image.shape[3])
@@ -248,8 +254,8 @@ class _Job:
         return (image if passes else image.clone()), passes
 
 
-def _network_pass(scale: int, report: RunReport, seconds: float) -> Pass:
-    return Pass("network", scale, report.tile_px, seconds, report.precision, report.seamless)
+def _network_pass(model: Model, report: RunReport, seconds: float) -> Pass:
+    return Pass("network", model.scale, report.tile_px, seconds, model.name, report.precision, report.seamless)
 
 
 def _hold_alpha(coverage: Tensor, alpha: Tensor) -> Tensor:

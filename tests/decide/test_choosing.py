@@ -3,8 +3,16 @@
 import shutil
 
 import pytest
+import torch
 
-from fidelity.decide.choosing import KNOWN_MODELS, ModelChooser, rank_models, scale_in_name, shipped_model
+from fidelity.decide.choosing import (
+    KNOWN_MODELS,
+    ModelChooser,
+    estimate_seconds,
+    rank_models,
+    scale_in_name,
+    shipped_model,
+)
 from fidelity.decide.recipes import RECIPES
 from fidelity.models.loader import SHIPPED_WEIGHTS, ModelRefusedError, list_models
 
@@ -135,3 +143,24 @@ def test_a_named_network_that_is_none_is_refused_at_once(tmp_path):
 )
 def test_the_scale_is_read_from_the_name(stem, scale):
     assert scale_in_name(stem) == scale
+
+
+def test_a_long_way_is_planned_with_both_shipped_networks():
+    chooser = ModelChooser("auto", list_models([]))
+    planned = chooser.plan(RECIPES["photo"], (64, 64), (512, 512), 2**33)
+    assert [model.name for model in planned.models] == ["natural-x2.safetensors", "natural-x4.safetensors"]
+    assert planned.choice.is_luma
+    assert chooser.plan(RECIPES["line_art"], (64, 64), (32, 32), 2**33).models == ()
+
+
+def test_a_plan_holds_to_the_network_that_was_named(compact_file):
+    path = compact_file(2)
+    planned = ModelChooser(str(path), list_models([])).plan(RECIPES["photo"], (64, 64), (512, 512), 2**33)
+    assert [model.name for model in planned.models] == [path.name] * 3
+    assert planned.choice.reason == "named by the user"
+
+
+def test_seconds_are_those_of_the_pixels_that_go_in(compact_file, monkeypatch):
+    monkeypatch.setattr("fidelity.decide.choosing.measure_seconds_per_pixel", lambda model, device, precision: 1e-6)
+    planned = ModelChooser(str(compact_file(2)), list_models([])).plan(RECIPES["photo"], (100, 100), (400, 400), 2**33)
+    assert estimate_seconds(planned, torch.device("cpu")) == pytest.approx([0.01, 0.04])

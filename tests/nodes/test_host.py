@@ -12,6 +12,7 @@ from fidelity.imaging.resample import resize
 
 PACK = Path(__file__).parents[2]
 NODES = {
+    "FidelityClassifyDomain",
     "FidelityLoadUpscaleModel",
     "FidelityUpscale",
     "FidelityConsistency",
@@ -101,17 +102,18 @@ def test_core_can_run_our_model_and_we_can_run_cores(host, photo):
 
 
 @pytest.mark.parametrize("name", ["natural-x4", "natural-x2", "drawn-x4", "drawn-x2"])
-def test_core_can_run_each_shipped_grey_model(host, photo, name):
+def test_core_loads_and_runs_each_shipped_network(host, photo, name):
     graph = {
         "1": node("LoadImage", image=host.upload(photo)),
-        "2": node("FidelityLoadUpscaleModel", model_name=f"{name}.safetensors"),
+        "2": node("UpscaleModelLoader", model_name=f"{name}.safetensors"),
         "3": node("ImageUpscaleWithModel", upscale_model=["2", 0], image=["1", 0]),
         "9": node("SaveImage", images=["3", 0], filename_prefix="test"),
     }
     result = host.fetch(host.run(graph), "9")
     scale = int(name[-1])
     assert result.shape == (1, 3, 96 * scale, 112 * scale)
-    assert measure_drift(photo, result).mean < 0.1 + SAVING
+    inner = (..., slice(8, -8), slice(8, -8))  # at the border bilinear colour sees zeros
+    assert measure_drift(photo[inner], result[..., 8 * scale : -8 * scale, 8 * scale : -8 * scale]).mean < 0.25 + SAVING
 
 
 @pytest.mark.parametrize(("domain", "scale", "expected"), [("line_art", 2, "drawn-x2"), ("painting", 3, "natural-x4")])
@@ -122,6 +124,28 @@ def test_auto_loads_a_network_for_the_domain_and_the_scale(host, photo, domain, 
     (said,) = host.run(graph)["8"]["text"]
     assert said.startswith(f"{expected}.safetensors: ships with the pack")
     assert "Better: " in said
+
+
+def test_the_domain_that_was_told_chooses_the_network(host, photo):
+    graph = upscaling(host.upload(photo))
+    graph["4"] = node("FidelityClassifyDomain", image=["1", 0], override="anime_sd")
+    graph["2"]["inputs"] = {"model_name": "auto", "domain": ["4", 0], "scale": 2.0}
+    graph["8"] = node("PreviewAny", source=["2", 1])
+    assert host.run(graph)["8"]["text"][0].startswith("drawn-x2.safetensors: ships with the pack")
+
+
+def test_pixels_are_judged_with_scores_and_reasons(host, photo):
+    graph = {
+        "1": node("LoadImage", image=host.upload(photo)),
+        "2": node("FidelityClassifyDomain", image=["1", 0], override="none"),
+        "3": node("PreviewAny", source=["2", 2]),
+        "4": node("PreviewAny", source=["2", 1]),
+    }
+    outputs = host.run(graph)
+    report = json.loads(outputs["3"]["text"][0])
+    assert sum(report["scores"].values()) == pytest.approx(1, abs=1e-3)
+    assert report["confidence"] == pytest.approx(float(outputs["4"]["text"][0]), abs=1e-3)
+    assert report["evidence"]
 
 
 def test_consistency_and_gate_hold_what_core_enlarged(host, photo):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from fidelity.decide.choosing import AUTO_SCALE
 from fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
-from fidelity.models.loader import list_models
 
 PACK = Path(__file__).parents[2]
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
@@ -52,7 +52,7 @@ def test_settings_are_the_recipes(path):
             limits = recipe.gate_limits
             assert (inputs["action"], inputs["mean_limit"], inputs["max_limit"]) == (recipe.gate, limits.mean, limits.max)
         if node["class_type"] == "FidelityLoadUpscaleModel":
-            assert inputs["model_name"] in list_models([])
+            assert (inputs["model_name"], inputs["domain"], inputs["scale"]) == ("auto", SAFE_DOMAIN, AUTO_SCALE)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

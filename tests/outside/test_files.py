@@ -11,7 +11,6 @@ from PIL import Image, ImageCms
 from fidelity.outside import files
 from fidelity.outside.files import (
     FileRefusedError,
-    check_memory,
     check_writable,
     expand_input,
     name_outputs,
@@ -140,11 +139,6 @@ def test_pillows_own_limit_is_put_back(image_file):
     before = Image.MAX_IMAGE_PIXELS
     read_image(image_file())
     assert before == Image.MAX_IMAGE_PIXELS
-
-
-def test_a_result_beyond_the_memory_is_refused_with_both_sizes(tmp_path):
-    with pytest.raises(FileRefusedError, match=r"a result of 65000x65000 px needs about \d+\.\d GiB of memory"):
-        check_memory(tmp_path / "a.png", (9, 4, 500, 500), (65_000, 65_000))
 
 
 @pytest.mark.parametrize(

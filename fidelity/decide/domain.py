@@ -1,0 +1,157 @@
+"""Which kind of image this is: by what its file says, and by what its pixels measure."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from .features import Features, measure_features
+from .provenance import Provenance
+from .recipes import SAFE_DOMAIN, Domain
+
+DOMAINS: tuple[Domain, ...] = get_args(Domain)
+"""All kinds of image, in the order of the scores."""
+
+MIN_CONFIDENCE = 0.5
+"""Below this the recipe of `SAFE_DOMAIN` is used."""
+
+_MODEL_FILE = Path(__file__).parent / "domains.json"
+
+_BY_FAMILY: dict[str, dict[Domain, float]] = {
+    "flux": {"anime_flux": 1, "anime_sd": 0.001, "line_art": 0.01, "painting": 0.03, "photo": 0.1},
+    "sd": {"anime_flux": 0.001, "anime_sd": 1, "line_art": 0.01, "painting": 0.03, "photo": 0.1},
+    "other": {"anime_flux": 1, "anime_sd": 1, "line_art": 0.2, "painting": 0.2, "photo": 0.5},
+}
+_BY_STYLE: dict[str, dict[Domain, float]] = {
+    "drawn": {"photo": 0.02, "painting": 0.3},
+    "photo": {"photo": 20},
+    "painting": {"photo": 0.1, "painting": 3},
+}
+_BY_CAMERA: dict[Domain, float] = {"photo": 30, "anime_flux": 0.01, "anime_sd": 0.01}
+_BY_PROGRAM: dict[Domain, float] = {"photo": 0.02, "anime_flux": 0.1, "anime_sd": 0.1}
+"""How many times more or less likely each kind is, by what the file says; one where nothing is given. A camera does not
+settle it, for paintings and drawings are photographed too; nor does a generator, for it also makes what looks like photos."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A kind of image, and how sure that is."""
+
+    label: Domain
+    """The likeliest kind."""
+    confidence: float
+    """Its score, in [0, 1]."""
+    scores: dict[Domain, float]
+    """Of all five; they add up to 1."""
+    evidence: tuple[str, ...]
+    """Why, in words: what the file says first, then what was measured."""
+
+    @property
+    def recipe_domain(self) -> Domain:
+        """The kind whose recipe to follow: a safe one where the verdict is unsure."""
+        return self.label if self.confidence >= MIN_CONFIDENCE else SAFE_DOMAIN
+
+
+def classify(image: Tensor, provenance: Provenance | None = None) -> Verdict:
+    """Tells what kind of image this is.
+
+    Args:
+        image: ``(1, 1, 3 or 4, H, W)`` in [0, 1].
+        provenance: What its file says; pixels alone decide if not given.
+
+    Returns:
+        The verdict. An image unlike all five kinds has a low confidence.
+    """
+    features = measure_features(image)
+    scores = _score_pixels(features)
+    evidence = tuple(_describe(features))
+    if provenance and provenance.evidence:
+        scores = _weigh(scores, provenance)
+        evidence = provenance.evidence + evidence
+    label = max(DOMAINS, key=scores.__getitem__)
+    return Verdict(label, scores[label], scores, evidence)
+
+
+def named_verdict(domain: Domain) -> Verdict:
+    """The verdict of a user who named the kind."""
+    return Verdict(domain, 1.0, {other: float(other == domain) for other in DOMAINS}, ("named by the user",))
+
+
+@dataclass(frozen=True)
+class _Network:
+    """An ensemble of small multilayer perceptrons over standardised features."""
+
+    names: list[str]
+    mean: Tensor
+    spread: Tensor
+    limit: float
+    """Standardised features are cut off there, so that none can shout the others down."""
+    members: list[list[tuple[Tensor, Tensor]]]
+    """Of each member, the (weight, bias) of each layer."""
+    familiar: float
+    """Mean square of the standardised features up to which an image is like those that were learned from."""
+
+
+@cache
+def _load_network() -> _Network:
+    content = json.loads(_MODEL_FILE.read_text())
+    members = [
+        [(torch.tensor(layer["weight"]), torch.tensor(layer["bias"])) for layer in member] for member in content["members"]
+    ]
+    mean, spread = torch.tensor(content["mean"]), torch.tensor(content["spread"])
+    return _Network(content["features"], mean, spread, content["limit"], members, content["familiar"])
+
+
+def _score_pixels(features: Features) -> dict[Domain, float]:
+    """The probability of each kind by the trained model; nearly even for an image unlike any that it learned from."""
+    network = _load_network()
+    raw = (torch.tensor([features[name] for name in network.names]) - network.mean) / network.spread
+    inputs = raw.clamp(-network.limit, network.limit)
+    scores = torch.zeros(len(DOMAINS))
+    for member in network.members:
+        values = inputs
+        for weight, bias in member[:-1]:
+            values = torch.relu(weight @ values + bias)
+        weight, bias = member[-1]
+        scores += torch.softmax(weight @ values + bias, dim=0) / len(network.members)
+    strangeness = raw.clamp(-20, 20).square().mean().item() / network.familiar
+    trust = 1.0 if strangeness <= 1 else strangeness**-2
+    mixed = trust * scores + (1 - trust) / len(DOMAINS)
+    return dict(zip(DOMAINS, mixed.tolist(), strict=True))
+
+
+def _describe(features: Features) -> list[str]:
+    """What was measured, in words, the most telling figures alone."""
+    flat = features["whole wide range below 4.5"]
+    lines = features["whole strong dark lines 1"]
+    noise = math.exp(features["noise of flattest third"]) - 0.1
+    return [
+        f"{100 * flat:.0f} % of it is flat",
+        f"dark outlines on {100 * lines:.1f} % of it",
+        f"{100 * features['top 16 colors']:.0f} % of it in 16 colours",
+        f"grain of {max(noise, 0):.2f} steps of 8 bits in its flattest third",
+        f"mean saturation {features['saturation mean']:.2f}",
+    ]
+
+
+def _weigh(scores: Mapping[Domain, float], provenance: Provenance) -> dict[Domain, float]:
+    tables = [_BY_FAMILY[provenance.family]] if provenance.family else []
+    if provenance.family and provenance.style:
+        tables.append(_BY_STYLE[provenance.style])
+    if provenance.camera:
+        tables.append(_BY_CAMERA)
+    if provenance.program:
+        tables.append(_BY_PROGRAM)
+    # Pixels are never so sure that a file could not say otherwise.
+    weighted: dict[Domain, float] = {domain: 0.98 * score + 0.02 / len(scores) for domain, score in scores.items()}
+    for table in tables:
+        for domain, factor in table.items():
+            weighted[domain] *= factor
+    total = sum(weighted.values())
+    return {domain: score / total for domain, score in weighted.items()}

@@ -1,0 +1,318 @@
+"""Measured features of an image's pixels, from which its kind is told.
+
+Texture is measured at three sizes: patches of the image as it is, the whole of it at 512 px along the longer side, and
+half of that. What only survives at full size (noise, compression) and what survives every reduction (flatness, outlines,
+palette) thus stand side by side. Size and shape of the image are not features: they say how it was stored, not what it is.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..imaging.bands import check_image
+from ..imaging.color import rgb_to_ycbcr
+from ..imaging.drift import flatten_alpha
+from ..imaging.filters import box_mean
+from ..imaging.resample import resize
+
+PATCH_PX = 128
+"""Side of the patches taken at full size; a multiple of 8, so that they lie on JPEG's grid."""
+
+_PATCHES = 4
+_WHOLE_PX = 512
+_STEP = 1 / 255
+
+Features = dict[str, float]
+
+
+def measure_features(image: Tensor) -> Features:
+    """Measures what tells kinds of image apart.
+
+    Args:
+        image: ``(1, 1, 3 or 4, H, W)`` in [0, 1]; transparency is laid over white.
+
+    Returns:
+        Figures by name; always the same names in the same order, all finite.
+    """
+    check_image(image)
+    patches, whole = (
+        flatten_alpha(view.float(), 1.0).expand(-1, 3, -1, -1) for view in (_take_patches(image), _shrink(image, _WHOLE_PX))
+    )
+    features: Features = {}
+    for name, view in (("full", patches), ("whole", whole), ("half", _shrink(whole, _WHOLE_PX // 2))):
+        features |= {f"{name} {key}": value for key, value in _measure_texture(_at_least(view, 32)).items()}
+    features |= _measure_palette(whole)
+    features |= _measure_noise(_at_least(patches, 32))
+    features |= _measure_grid(_at_least(patches, 32))
+    return {name: value if math.isfinite(value) else 0.0 for name, value in features.items()}
+
+
+def _take_patches(image: Tensor) -> Tensor:
+    """Up to 4 x 4 patches spread evenly, at corners that are multiples of 8; the image itself if it is no larger."""
+    corners = [_spread(length) for length in image.shape[2:]]
+    height, width = (min(PATCH_PX, length) for length in image.shape[2:])
+    return torch.cat([image[..., y : y + height, x : x + width] for y in corners[0] for x in corners[1]])
+
+
+def _spread(length: int) -> list[int]:
+    room = length - PATCH_PX
+    if room < PATCH_PX // 2:
+        return [max(0, room // 16 * 8)]
+    count = min(_PATCHES, 1 + math.ceil(room / PATCH_PX))
+    return [room * index // (count - 1) // 8 * 8 for index in range(count)]
+
+
+def _shrink(image: Tensor, longest_px: int) -> Tensor:
+    """The whole image with the longer side at most so many pixels; never enlarged."""
+    factor = min(max(image.shape[2:]) // (2 * longest_px), *image.shape[2:])
+    if factor > 1:  # the mean of each block's diagonal: near enough, and fast on tens of megapixels
+        height, width = (length // factor * factor for length in image.shape[2:])
+        diagonal = [image[..., step:height:factor, step:width:factor] for step in range(factor)]
+        image = torch.stack(diagonal[:4]).mean(dim=0)
+    longest = max(image.shape[2:])
+    if longest <= longest_px:
+        return image
+    size = (max(1, round(image.shape[2] * longest_px / longest)), max(1, round(image.shape[3] * longest_px / longest)))
+    return resize(image, size).clamp_(0, 1)
+
+
+def _at_least(image: Tensor, side_px: int) -> Tensor:
+    """Mirrors or repeats what is too small to be measured."""
+    for axis in (2, 3):
+        while image.shape[axis] < side_px:
+            image = torch.cat((image, image.flip(axis)), dim=axis)
+    return image
+
+
+def _share(mask: Tensor) -> float:
+    return mask.float().mean().item()
+
+
+def _log(value: float) -> float:
+    """Logarithm of a measure in steps of 8 bits, with a floor a tenth of a step."""
+    return math.log(max(value, 0.0) / _STEP + 0.1)
+
+
+def _measure_texture(view: Tensor) -> Features:
+    luma = rgb_to_ycbcr(view)[:, :1]
+    features = _measure_edges(luma)
+    features |= _measure_bands(luma)
+    features |= _measure_patterns(luma)
+    features |= _measure_gradients(view)
+    features |= _measure_chroma(view)
+    return features
+
+
+def _measure_gradients(view: Tensor) -> Features:
+    """How strong gradients are, in which directions they run, and whether colour changes where lightness does not.
+
+    Source for the last: Cutzu, Hammoud and Leykin, "Distinguishing paintings from photographs", 2005.
+    """
+    planes = rgb_to_ycbcr(view)
+    down = planes[..., 1:, :-1] - planes[..., :-1, :-1]
+    across = planes[..., :-1, 1:] - planes[..., :-1, :-1]
+    strength = (down.square() + across.square()).sqrt()
+    luma, chroma = strength[:, 0], strength[:, 1:].amax(dim=1)
+    features = {f"gradient above {limit}": _share(luma > limit * _STEP) for limit in (1, 2, 4, 8, 16, 32, 64)}
+    spots = torch.tensor([0.25, 0.5, 0.75, 0.9, 0.98])
+    blocks = functional.avg_pool2d(luma[:, None], 8).flatten()
+    features |= {
+        f"activity {spot:.2f}": _log(value) for spot, value in zip(spots.tolist(), blocks.quantile(spots).tolist(), strict=True)
+    }
+    features["colour edges alone"] = math.log(_share((chroma > 6 * _STEP) & (luma < 6 * _STEP)) + 1e-4)
+    features["lightness edges alone"] = math.log(_share((luma > 12 * _STEP) & (chroma < 2 * _STEP)) + 1e-3)
+    # The structure tensor over blocks: 1 where all gradients of a block run one way.
+    products = torch.cat((down[:, :1] ** 2, across[:, :1] ** 2, down[:, :1] * across[:, :1]), dim=1)
+    for size in (8, 16):
+        first, second, mixed = functional.avg_pool2d(products, size).unbind(dim=1)
+        energy = first + second + (2 * _STEP) ** 2
+        coherence = ((first - second) ** 2 + 4 * mixed**2).sqrt() / energy
+        features[f"coherence {size}"] = coherence.mean().item()
+        features[f"coherent share {size}"] = _share(coherence > 0.7)
+    angles = torch.atan2(down[:, 0], across[:, 0])[luma > 8 * _STEP]
+    counts = torch.histc(angles.remainder(math.pi), 12, 0, math.pi) + 1
+    shares = counts / counts.sum()
+    features["direction entropy"] = -(shares * shares.log()).sum().item()
+    features["upright share"] = (shares[[0, 5, 6, 11]].sum()).item()
+    return features
+
+
+def _extreme(image: Tensor, radius_px: int, choose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The maximum or minimum over a square of that radius, 1 or 2, where it lies within the image."""
+    for axis in (2, 3):
+        length = image.shape[axis] - 2 * radius_px
+        pair = choose(image.narrow(axis, 0, length + 1), image.narrow(axis, 1, length + 1))
+        if radius_px == 1:
+            image = choose(pair.narrow(axis, 0, length), image.narrow(axis, 2, length))
+        else:
+            pair = choose(image.narrow(axis, 0, length + 3), image.narrow(axis, 1, length + 3))
+            four = choose(pair.narrow(axis, 0, length + 1), pair.narrow(axis, 2, length + 1))
+            image = choose(four.narrow(axis, 0, length), image.narrow(axis, 4, length))
+    return image
+
+
+def _inner(image: Tensor, margin_px: int) -> Tensor:
+    return image[..., margin_px : image.shape[2] - margin_px, margin_px : image.shape[3] - margin_px]
+
+
+def _measure_edges(luma: Tensor) -> Features:
+    """Flatness, edge width, and thin dark and light things (by closing and opening at two widths)."""
+    highs, lows = [_extreme(luma, 1, torch.maximum)], [_extreme(luma, 1, torch.minimum)]
+    for radius in (1, 2):  # over 5 and 9 pixels
+        highs.append(_extreme(highs[-1], radius, torch.maximum))
+        lows.append(_extreme(lows[-1], radius, torch.minimum))
+    narrow, middle, wide = (_inner(highs[i] - lows[i], margin) for i, margin in enumerate((3, 2, 0)))
+    features = {f"range below {limit}": _share(narrow < limit * _STEP) for limit in (1.5, 4.5, 12.5, 30, 80)}
+    features |= {f"wide range below {limit}": _share(wide < limit * _STEP) for limit in (4.5, 12.5)}
+    edges = wide > 0.2
+    count = edges.sum().clamp(min=1)
+    features["edge share"] = _share(edges)
+    for name, within in (("steepness", narrow), ("middle steepness", middle)):  # squared: 1/4 for a step, 1/16 for a ramp
+        features[f"edge {name}"] = ((within / wide.clamp(min=1e-3)).square() * edges).sum().div(count).item()
+    for index, radius in enumerate((1, 2)):
+        here = _inner(luma, 2 * radius)
+        dark = _extreme(highs[index], radius, torch.minimum) - here
+        light = here - _extreme(lows[index], radius, torch.maximum)
+        lined = dark > 0.12
+        features |= {
+            f"dark lines {radius}": _log(dark.mean().item()),
+            f"light lines {radius}": _log(light.mean().item()),
+            f"strong dark lines {radius}": _share(dark > 0.15),
+            f"strong light lines {radius}": _share(light > 0.15),
+            f"line tone {radius}": (here * lined).sum().div(lined.sum().clamp(min=1)).item(),
+        }
+    return features
+
+
+def _measure_bands(luma: Tensor) -> Features:
+    """Energy, sparseness and slope of octave bands."""
+    features: Features = {}
+    current, energies = luma, list[float]()
+    for octave in range(4):
+        if min(current.shape[2:]) < 8:
+            break
+        band = current - box_mean(current, 3)
+        spread = band.square().mean().clamp(min=1e-12)
+        energies.append(0.5 * math.log(spread.item() / _STEP**2 + 1e-2))
+        features[f"band {octave} energy"] = energies[-1]
+        features[f"band {octave} kurtosis"] = math.log((band**4).mean().item() / spread.item() ** 2 + 1e-3)
+        features[f"band {octave} typical"] = _log(band.abs().median().item())
+        current = functional.avg_pool2d(current, 2)
+    for octave in range(len(energies), 4):  # too small for that octave: as the one before
+        for kind in ("energy", "kurtosis", "typical"):
+            features[f"band {octave} {kind}"] = features[f"band {octave - 1} {kind}"]
+        energies.append(energies[-1])
+    for octave in range(3):
+        features[f"slope {octave}"] = energies[octave + 1] - energies[octave]
+    return features
+
+
+def _measure_patterns(luma: Tensor) -> Features:
+    """Local binary patterns with a tolerance: flat, spot, edge, corner, by the number of like neighbours.
+
+    Source: Ojala, Pietikainen and Maenpaa, "Multiresolution gray-scale and rotation invariant texture classification with
+    local binary patterns", 2002.
+    """
+    center = luma[..., 1:-1, 1:-1]
+    height, width = center.shape[2:]
+    around = ((0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0))
+    brighter = [luma[..., y : y + height, x : x + width] > center + 3 * _STEP for y, x in around]
+    count = torch.stack(brighter).sum(dim=0)
+    changes = torch.stack([brighter[index] != brighter[index - 1] for index in range(8)]).sum(dim=0)
+    codes = torch.where(changes <= 2, count, 9)
+    shares = torch.bincount(codes.flatten(), minlength=10).float() / codes.numel()
+    return {f"pattern {code}": math.log(share + 1e-3) for code, share in enumerate(shares.tolist())}
+
+
+def _measure_chroma(view: Tensor) -> Features:
+    """How much colours vary beside lightness, and whether the channels' fine detail is alike."""
+    planes = rgb_to_ycbcr(view)
+    steps = (planes[..., 1:] - planes[..., :-1]).abs().mean(dim=(0, 2, 3))
+    fine = view - box_mean(view, 3)
+    fine = fine - fine.mean(dim=(2, 3), keepdim=True)
+    spread = fine.square().mean(dim=(0, 2, 3)).sqrt().clamp(min=1e-4)
+    return {
+        "chroma steps": _log((steps[1] + steps[2]).item() / 2),
+        "chroma to luma steps": math.log((steps[1] + steps[2]).item() / (2 * steps[0].item() + 1e-4) + 1e-2),
+        "red green likeness": ((fine[:, 0] * fine[:, 1]).mean() / (spread[0] * spread[1])).item(),
+        "blue green likeness": ((fine[:, 2] * fine[:, 1]).mean() / (spread[2] * spread[1])).item(),
+    }
+
+
+def _measure_palette(whole: Tensor) -> Features:
+    """Colours of the whole image: how many, how strong, how light."""
+    high, low = whole.amax(dim=1), whole.amin(dim=1)
+    saturation = (high - low) / high.clamp(min=_STEP)
+    luma = rgb_to_ycbcr(whole)[:, 0]
+    codes = (whole * 15.999).long()
+    counts = torch.bincount(((codes[:, 0] * 16 + codes[:, 1]) * 16 + codes[:, 2]).flatten(), minlength=4096)
+    shares = counts.sort(descending=True).values.float() / counts.sum()
+    used = shares[shares > 0]
+    hue = torch.atan2(3**0.5 * (whole[:, 1] - whole[:, 2]), 2 * whole[:, 0] - whole[:, 1] - whole[:, 2])
+    hues = torch.bincount(((hue / math.pi + 1) * 11.999).long().flatten(), (high - low).flatten(), minlength=24) + 1e-6
+    hues = (hues / hues.sum()).sort(descending=True).values
+    local = functional.avg_pool2d(whole, 16) if min(whole.shape[2:]) >= 16 else whole
+    return {
+        "hue entropy": -(hues * hues.log()).sum().item(),
+        "top hue": hues[0].item(),
+        "top 4 hues": hues[:4].sum().item(),
+        "coarse contrast": local.std(correction=0).item(),
+        "coarse colour": (local.amax(dim=1) - local.amin(dim=1)).mean().item(),
+        "warmth": (whole[:, 0] - whole[:, 2]).mean().item(),
+        "highlight share": _share(luma > 0.85),
+        "shadow share": _share(luma < 0.2),
+        "saturation mean": saturation.mean().item(),
+        "saturation spread": saturation.std(correction=0).item(),
+        "vivid share": _share((saturation > 0.6) & (high > 0.4)),
+        "grey share": _share((high - low) < 10 * _STEP),
+        "white share": _share(low > 0.94),
+        "black share": _share(high < 0.08),
+        "lightness": luma.mean().item(),
+        "contrast": luma.std(correction=0).item(),
+        "top color": shares[0].item(),
+        "top 4 colors": shares[:4].sum().item(),
+        "top 16 colors": shares[:16].sum().item(),
+        "color entropy": -(used * used.log()).sum().item(),
+        "colors": math.log(float(len(used))),
+    }
+
+
+def _measure_noise(patches: Tensor) -> Features:
+    """What is left in the flattest tenth and third of 8 x 8 blocks, in luma and in chroma."""
+    planes = rgb_to_ycbcr(patches)
+    residual = planes - box_mean(planes, 3)
+    deviation = functional.avg_pool2d(residual.square(), 8).sqrt()
+    luma, chroma = deviation[:, 0].flatten(), deviation[:, 1:].mean(dim=1).flatten()
+    order = luma.argsort()
+    features: Features = {}
+    for name, share in (("tenth", 0.1), ("third", 0.33)):
+        chosen = order[: max(1, int(len(order) * share))]
+        features[f"noise of flattest {name}"] = _log(luma[chosen].mean().item())
+        features[f"chroma noise of flattest {name}"] = _log(chroma[chosen].mean().item())
+    flat = deviation[:, :1] <= luma[order[max(0, int(len(order) * 0.33) - 1)]]
+    mask = functional.interpolate(flat.float(), scale_factor=8)
+    noise = residual[:, :1, : mask.shape[2], : mask.shape[3]] * mask
+    power = noise.square().sum().clamp(min=1e-9)
+    features["noise likeness of neighbours"] = ((noise[..., 1:] * noise[..., :-1]).sum() / power).item()
+    features["noise likeness 2 apart"] = ((noise[..., 2:] * noise[..., :-2]).sum() / power).item()
+    return features
+
+
+def _measure_grid(patches: Tensor) -> Features:
+    """Steps that repeat every 8 px: on JPEG's grid, and on whatever grid they are strongest."""
+    luma = rgb_to_ycbcr(patches)[:, :1]
+    features: Features = {}
+    strongest: list[float] = []
+    aligned: list[float] = []
+    for axis in (2, 3):
+        second = luma.diff(n=2, dim=axis).abs().clamp(max=8 * _STEP)
+        profile = second.mean(dim=(0, 1, 5 - axis))
+        profile = profile[: len(profile) // 8 * 8].reshape(-1, 8).mean(dim=0) + _STEP / 50
+        strongest.append((profile.max() / profile.median()).log().item())
+        aligned.append((profile[6:8].mean() / profile[1:5].mean()).log().item())
+    features["grid steps"] = sum(aligned) / 2
+    features["strongest grid steps"] = sum(strongest) / 2
+    return features

@@ -1,0 +1,132 @@
+"""ComfyUI's graphs as they are embedded in images: which network made the picture, from which words.
+
+Only what the picture came from counts: the graph is walked upstream from its outputs, so a loader that is not connected, or
+one whose result went elsewhere, says nothing.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+_MODEL_FILE = re.compile(r"\.(safetensors|ckpt|gguf|pt|pth|bin|sft)$", re.IGNORECASE)
+_MODEL_INPUTS = ("ckpt_name", "unet_name", "model_path", "base_ckpt_name", "model_name", "diffusion_model", "ckpt", "model")
+_LOADER = re.compile(r"checkpoint|unet|dit|diffusion ?model|gguf|flux|loader.*model|efficient", re.IGNORECASE)
+_SIDE_LOADER = re.compile(
+    r"lora|vae|clip|control|upscale|adapter|style|embed|ultralytics|sam|detector|face|redux", re.IGNORECASE
+)
+_SIDE_FILE = re.compile(r"vae|clip|lora|t5", re.IGNORECASE)
+_SAMPLER = re.compile(r"sampler|sample|denoise", re.IGNORECASE)
+_OUTPUT = re.compile(r"save|preview|output|display|compare|show", re.IGNORECASE)
+_FLUX_NODE = re.compile(r"flux|kontext", re.IGNORECASE)
+_BYPASSED = (2, 4)
+"""LiteGraph's modes of a node that is muted or bypassed."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How a picture was generated."""
+
+    models: tuple[str, ...]
+    """Names of the checkpoint or diffusion model."""
+    loras: tuple[str, ...]
+    """Names of what was added to it."""
+    prompt: str
+    """The positive words."""
+    flux_nodes: bool
+    """Whether nodes or settings that only FLUX has were used."""
+
+
+@dataclass(frozen=True)
+class _Node:
+    kind: str
+    links: dict[str, str]
+    """Input name to the id of the node it comes from."""
+    values: dict[str, str]
+    """Input name to text."""
+
+
+def read_prompt_graph(prompt: dict[str, Any]) -> Generation | None:
+    """Reads the API form, as in the `prompt` chunk; None if nothing in it was sampled."""
+    nodes: dict[str, _Node] = {}
+    for key, entry in prompt.items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("inputs"), dict):
+            continue
+        inputs: dict[str, Any] = entry["inputs"]
+        links = {name: str(value[0]) for name, value in inputs.items() if isinstance(value, list) and len(value) == 2}
+        values = {name: value for name, value in inputs.items() if isinstance(value, str)}
+        nodes[key] = _Node(str(entry.get("class_type", "")), links, values)
+    return _read_nodes(nodes)
+
+
+def read_workflow_graph(workflow: dict[str, Any]) -> Generation | None:
+    """Reads the form that the frontend saves, as in the `workflow` chunk; None if nothing in it was sampled."""
+    origins: dict[Any, str] = {}
+    for link in _list(workflow.get("links")):
+        if isinstance(link, list) and len(link) >= 4:
+            origins[link[0]] = str(link[1])
+        elif isinstance(link, dict):
+            origins[link.get("id")] = str(link.get("origin_id"))
+    nodes: dict[str, _Node] = {}
+    for entry in _list(workflow.get("nodes")):
+        if not isinstance(entry, dict) or entry.get("mode") in _BYPASSED:
+            continue
+        links: dict[str, str] = {}
+        for slot in _list(entry.get("inputs")):
+            if isinstance(slot, dict) and slot.get("link") in origins:
+                links[str(slot.get("name"))] = origins[slot["link"]]
+        widgets = entry.get("widgets_values")
+        named = widgets if isinstance(widgets, dict) else dict(enumerate(_list(widgets)))
+        values = {str(name): value for name, value in named.items() if isinstance(value, str)}
+        nodes[str(entry.get("id"))] = _Node(str(entry.get("type", "")), links, values)
+    return _read_nodes(nodes)
+
+
+def _read_nodes(nodes: dict[str, _Node]) -> Generation | None:
+    ends = [key for key, node in nodes.items() if _OUTPUT.search(node.kind)] or list(nodes)
+    used = set(_upstream(nodes, ends))
+    samplers = [key for key in used if _SAMPLER.search(nodes[key].kind) and {"model", "guider", "pipe"} & set(nodes[key].links)]
+    if not samplers:
+        return None
+    models: list[str] = []
+    loras: list[str] = []
+    for key in sorted(used):
+        node = nodes[key]
+        files = [(name, value) for name, value in node.values.items() if _MODEL_FILE.search(value)]
+        if re.search("lora", node.kind, re.IGNORECASE):
+            loras += [value for _, value in files]
+        elif _LOADER.search(node.kind) and not _SIDE_LOADER.search(node.kind):
+            named = [value for name, value in files if name in _MODEL_INPUTS]
+            models += named or [
+                value for name, value in files if not re.search("vae|clip|lora", f"{name} {value}", re.IGNORECASE)
+            ]
+    refused = set(_upstream(nodes, _ends_of(nodes, samplers, "negative")))
+    wanted = set(_upstream(nodes, _ends_of(nodes, samplers, "positive"))) or used - refused
+    words = [value for key in wanted for name, value in nodes[key].values.items() if _is_prompt(nodes[key], name)]
+    flux = any(_FLUX_NODE.search(nodes[key].kind) or "flux" in nodes[key].values.values() for key in used)
+    return Generation(tuple(dict.fromkeys(models)), tuple(loras), " ".join(words), flux)
+
+
+def _is_prompt(node: _Node, name: str) -> bool:
+    value = node.values[name]
+    return not _MODEL_FILE.search(value) and (" " in value or "," in value)
+
+
+def _ends_of(nodes: dict[str, _Node], samplers: list[str], side: str) -> list[str]:
+    return [node.links[side] for key in samplers if side in (node := nodes[key]).links]
+
+
+def _upstream(nodes: dict[str, _Node], ends: list[str]) -> Iterator[str]:
+    """The nodes that lead to some nodes, those included, each once."""
+    waiting, seen = list(ends), set[str]()
+    while waiting:
+        key = waiting.pop()
+        if key in seen or key not in nodes:
+            continue
+        seen.add(key)
+        yield key
+        waiting += nodes[key].links.values()
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,53 @@
+"""Reading what a file says beside its pixels."""
+
+from pathlib import Path
+
+from PIL import ExifTags, Image
+
+from ..decide.provenance import Provenance, interpret
+
+_WINDOW_BYTES = 256 * 1024
+
+
+def read_provenance(path: Path) -> Provenance:
+    """Reads what a file says of its picture; a file that says nothing, or cannot be read, gives an empty answer.
+
+    Args:
+        path: An image file of any format Pillow opens.
+    """
+    try:
+        with Image.open(path) as opened:
+            texts = {str(key): _to_text(value) for key, value in opened.info.items() if isinstance(value, str | bytes)}
+            exif = opened.getexif()
+            named = {ExifTags.TAGS.get(tag, str(tag)): _to_text(value) for tag, value in exif.items()}
+            comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
+        credentials = _has_credentials(path)
+    except (OSError, ValueError, SyntaxError, KeyError, TypeError, Image.DecompressionBombError):
+        return Provenance()
+    if comment:
+        texts.setdefault("UserComment", _decode_comment(comment))
+    return interpret(texts, named, credentials)
+
+
+def _has_credentials(path: Path) -> bool:
+    """Whether a manifest of content credentials lies in the file's head or tail."""
+    with path.open("rb") as file:
+        head = file.read(_WINDOW_BYTES)
+        size = path.stat().st_size
+        file.seek(max(0, size - _WINDOW_BYTES))
+        return any(b"c2pa" in part and b"jumb" in part for part in (head, file.read(_WINDOW_BYTES)))
+
+
+def _to_text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _decode_comment(comment: object) -> str:
+    """EXIF's UserComment: eight bytes that name the encoding, then the text."""
+    if not isinstance(comment, bytes):
+        return str(comment)
+    code, body = comment[:8], comment[8:]
+    if code.startswith(b"UNICODE"):
+        big = body[:1] == b"\x00" or (len(body) > 1 and body[1:2] != b"\x00")
+        return body.decode("utf-16-be" if big else "utf-16-le", "replace").strip("\x00")
+    return (body if code.rstrip(b"\x00 ") in (b"ASCII", b"") else comment).decode("utf-8", "replace").strip("\x00 ")

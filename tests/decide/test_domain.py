@@ -1,0 +1,104 @@
+"""Verdicts: what files say and what pixels measure, put together."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from fidelity.decide.domain import DOMAINS, MIN_CONFIDENCE, Verdict, classify, named_verdict
+from fidelity.decide.features import measure_features
+from fidelity.decide.provenance import Provenance
+from fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
+from fidelity.outside.files import read_image
+from fidelity.outside.metadata import read_provenance
+from training.generators.drawn import drawing
+
+
+def as_image(array):
+    return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None].float() / 255
+
+
+def test_there_is_a_recipe_for_every_domain():
+    assert set(DOMAINS) == set(RECIPES)
+
+
+def test_scores_of_all_kinds_add_up_and_the_best_is_the_label(photo):
+    verdict = classify(photo)
+    assert list(verdict.scores) == list(DOMAINS)
+    assert sum(verdict.scores.values()) == pytest.approx(1, abs=1e-5)
+    assert verdict.confidence == max(verdict.scores.values()) == verdict.scores[verdict.label]
+    assert verdict.evidence
+
+
+@pytest.mark.parametrize("name", ["astronaut", "chelsea", "rocket"])
+def test_photographs_are_photos(name):
+    verdict = classify(as_image(getattr(data, name)()))
+    assert verdict.label == "photo", verdict
+
+
+def test_generated_drawings_are_seldom_taken_for_photos():
+    verdicts = [classify(torch.from_numpy(drawing(256, np.random.default_rng((3, index)), 3))[None]) for index in range(6)]
+    assert sum(verdict.label == "photo" for verdict in verdicts) <= 1
+
+
+@pytest.mark.parametrize(
+    ("provenance", "label"),
+    [
+        (Provenance(family="flux", style="drawn", evidence=("x",)), "anime_flux"),
+        (Provenance(family="sd", style="drawn", evidence=("x",)), "anime_sd"),
+        (Provenance(family="sd", style="photo", evidence=("x",)), "photo"),
+        (Provenance(camera="Canon EOS", evidence=("x",)), "photo"),
+    ],
+)
+def test_what_a_file_says_is_weighed_against_a_photo(provenance, label):
+    verdict = classify(as_image(data.astronaut()), provenance)
+    assert verdict.label == label
+    assert verdict.evidence[0] == "x"
+
+
+def test_a_drawing_program_makes_a_photo_unlikely(photo):
+    before, after = classify(photo), classify(photo, Provenance(program="Krita", evidence=("x",)))
+    assert after.scores["photo"] < before.scores["photo"]
+
+
+def test_a_file_that_says_nothing_changes_nothing(photo):
+    assert classify(photo, Provenance()) == classify(photo)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)),
+        (torch.arange(256).reshape(1, 1, 1, 256) // 4 % 2 ^ torch.arange(256).reshape(1, 1, 256, 1) // 4 % 2).float(),
+    ],
+    ids=["noise", "checkerboard"],
+)
+def test_what_is_like_none_of_the_five_is_unsure_and_takes_the_safe_recipe(image):
+    verdict = classify(image)
+    assert verdict.confidence < MIN_CONFIDENCE
+    assert verdict.recipe_domain == SAFE_DOMAIN
+
+
+def test_a_sure_verdict_takes_its_own_recipe():
+    assert named_verdict("painting").recipe_domain == "painting"
+    scores = dict.fromkeys(DOMAINS, 0.2)
+    assert Verdict("painting", 0.3, scores, ()).recipe_domain == SAFE_DOMAIN
+
+
+def test_the_model_knows_every_feature_by_name():
+    from fidelity.decide import domain
+
+    content = json.loads(domain._MODEL_FILE.read_text())
+    assert set(content["features"]) <= set(measure_features(torch.zeros(1, 3, 64, 64)))
+
+
+def test_with_metadata_every_labelled_file_that_speaks_is_right(test_data):
+    folder, spoken = test_data / "images/domains", 0
+    for entry in json.loads((folder / "manifest.json").read_text()):
+        provenance = read_provenance(folder / entry["file"])
+        if provenance.family or provenance.camera:
+            spoken += 1
+            assert classify(read_image(folder / entry["file"]).image, provenance).label == entry["label"], entry["file"]
+    assert spoken >= 29

@@ -1,0 +1,73 @@
+"""The classifier learns, and what is written down decides as what was trained."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fidelity.decide import domain
+from fidelity.decide.domain import DOMAINS
+from fidelity.decide.features import measure_features
+from training.domains import VARIANTS, Classifier, load, measure, validate, write
+
+NAMES = list(measure_features(torch.zeros(1, 3, 64, 64)))
+
+
+@pytest.fixture(scope="module")
+def learned():
+    """Made-up features in which each kind has twenty of its own raised, 30 images each of 10 owners."""
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(DOMAINS)), 30)
+    features = generator.normal(size=(len(labels), 2, len(NAMES)))
+    for index, label in enumerate(labels):
+        features[index, :, label * 20 : label * 20 + 20] += 2
+    return features, labels, Classifier().fit(features, labels)
+
+
+def test_it_learns_what_tells_kinds_apart(learned):
+    features, labels, classifier = learned
+    assert (classifier.predict(features[:, 0]).argmax(axis=1) == labels).mean() > 0.97
+
+
+def test_judging_what_was_not_seen_keeps_owners_apart(learned):
+    features, labels, _ = learned
+    owners = [f"owner {index % 10}" for index in range(len(labels))]
+    scores = validate(features, labels, owners)
+    assert np.allclose(scores.sum(axis=2), 1)
+    assert (scores[:, 0].argmax(axis=1) == labels).mean() > 0.9
+
+
+def test_what_is_written_decides_as_what_was_trained(learned, tmp_path, monkeypatch):
+    features, _, classifier = learned
+    write(classifier, classifier.familiar(features), tmp_path / "domains.json")
+    monkeypatch.setattr(domain, "_MODEL_FILE", tmp_path / "domains.json")
+    domain._load_network.cache_clear()
+    try:
+        for row in features[::29, 0]:
+            scores = domain._score_pixels(dict(zip(NAMES, row.tolist(), strict=True)))
+            assert list(scores.values()) == pytest.approx(classifier.predict(row[None])[0].tolist(), abs=0.01)
+    finally:
+        domain._load_network.cache_clear()
+    assert json.loads((tmp_path / "domains.json").read_text())["features"] == NAMES
+
+
+def test_what_is_unlike_anything_learned_from_is_unsure(learned, tmp_path, monkeypatch):
+    features, _, classifier = learned
+    write(classifier, classifier.familiar(features), tmp_path / "domains.json")
+    monkeypatch.setattr(domain, "_MODEL_FILE", tmp_path / "domains.json")
+    domain._load_network.cache_clear()
+    try:
+        scores = domain._score_pixels(dict.fromkeys(NAMES, 9.0))
+        assert max(scores.values()) < 0.3
+    finally:
+        domain._load_network.cache_clear()
+
+
+def test_every_variant_of_an_image_is_measured_alike(tmp_path):
+    samples = np.random.default_rng(0).integers(0, 256, (90, 120, 4), np.uint8)
+    Image.fromarray(samples).save(tmp_path / "a.png")
+    image = load(tmp_path / "a.png")
+    assert (image.mode, image.size) == ("RGB", (120, 90))
+    assert measure(image).shape == (len(VARIANTS), len(NAMES))

@@ -1,0 +1,219 @@
+"""Trains the pixel half of the domain classifier and writes it as plain numbers.
+
+    python -m training.collect FOLDER
+    python -m training.domains FOLDER [--check DATA/images/domains] [--output fidelity/decide/domains.json]
+
+Every image is measured as it is and as others would pass it on: as JPEG, at three quarters, at half and as JPEG, cropped. The
+table that is printed comes from cross-validation grouped by the owner of the repository, since images of one source resemble
+one another; what is written has learned from all.
+"""
+
+import argparse
+import io
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import confusion_matrix
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.neural_network import MLPClassifier
+
+from fidelity.decide.domain import DOMAINS
+from fidelity.decide.features import measure_features
+from fidelity.outside.files import FileRefusedError, read_image
+from training.collect import LIST
+
+Array = NDArray[np.float64]
+
+LIMIT = 3.0
+"""Standard deviations at which a feature is cut off."""
+MEMBERS = 6
+FOLDS = 8
+_LONGEST_PX = 1600
+"""Larger images are cropped to their middle: features are of texture, and time is limited."""
+
+
+def _as_jpeg(image: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer).convert("RGB")
+
+
+def _scaled(image: Image.Image, factor: float) -> Image.Image:
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _cropped(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    return image.crop((width // 6, height // 6, width - width // 6, height - height // 6))
+
+
+VARIANTS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "as it is": lambda image: image,
+    "JPEG 90": lambda image: _as_jpeg(image, 90),
+    "0.75": lambda image: _scaled(image, 0.75),
+    "0.5, JPEG 85": lambda image: _as_jpeg(_scaled(image, 0.5), 85),
+    "cropped": _cropped,
+}
+
+
+def load(path: Path) -> Image.Image:
+    """An image as RGB, laid over white, its middle if it is very large."""
+    tensor = read_image(path).image
+    if tensor.shape[1] == 4:
+        tensor = tensor[:, :3] * tensor[:, 3:] + 1 - tensor[:, 3:]
+    samples = (tensor.expand(-1, 3, -1, -1)[0].permute(1, 2, 0) * 255).round().byte().numpy()
+    image = Image.fromarray(samples)
+    left, top = max(0, (image.width - _LONGEST_PX) // 2), max(0, (image.height - _LONGEST_PX) // 2)
+    return image.crop((left, top, min(image.width, left + _LONGEST_PX), min(image.height, top + _LONGEST_PX)))
+
+
+def measure(image: Image.Image) -> Array:
+    """The features of every variant, ``(variants, features)``."""
+    torch.set_num_threads(1)
+    rows: list[list[float]] = []
+    for change in VARIANTS.values():
+        samples = np.asarray(change(image), np.float32) / 255
+        rows.append(list(measure_features(torch.from_numpy(samples).permute(2, 0, 1)[None]).values()))
+    return np.array(rows)
+
+
+def measure_all(entries: list[dict[str, str]], folder: Path, cache: Path) -> tuple[Array, list[dict[str, str]]]:
+    """``(images, variants, features)`` of those that are there, remembered in a file."""
+    known: dict[str, Array] = dict(np.load(cache)) if cache.exists() else {}
+    kept: list[dict[str, str]] = []
+    for number, entry in enumerate(entries):
+        if entry["file"] not in known:
+            try:
+                known[entry["file"]] = measure(load(folder / entry["file"]))
+            except FileRefusedError as error:
+                print(error)
+                continue
+        kept.append(entry)
+        if number % 50 == 49:
+            np.savez(cache, allow_pickle=False, **known)
+    np.savez(cache, allow_pickle=False, **known)
+    return np.stack([known[entry["file"]] for entry in kept]), kept
+
+
+class Classifier:
+    """Standardised, cut-off features into an average of small perceptrons."""
+
+    def fit(self, features: Array, labels: NDArray[np.int64]) -> "Classifier":
+        """Learns from ``(images, variants, features)``; each kind counts alike, however many images it has."""
+        flat = features.reshape(-1, features.shape[-1])
+        self.mean, self.spread = flat.mean(axis=0), flat.std(axis=0) + 1e-6
+        inputs, targets = self._standardise(flat), np.repeat(labels, features.shape[1])
+        counts = np.bincount(targets, minlength=len(DOMAINS))
+        self.members: list[MLPClassifier] = []
+        for seed in range(MEMBERS):
+            generator = np.random.default_rng(seed)
+            drawn = np.concatenate(
+                [generator.choice(np.flatnonzero(targets == kind), int(counts.max())) for kind in range(len(DOMAINS))]
+            )
+            member = MLPClassifier((24,), alpha=3.0, learning_rate_init=2e-3, max_iter=30, random_state=seed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # it is stopped early on purpose
+                self.members.append(member.fit(inputs[drawn], targets[drawn]))
+        return self
+
+    def predict(self, features: Array) -> Array:
+        """``(images, kinds)`` from ``(images, features)``."""
+        inputs = self._standardise(features)
+        return np.stack([np.asarray(member.predict_proba(inputs)) for member in self.members]).mean(axis=0)
+
+    def familiar(self, features: Array) -> float:
+        """The mean square that 99 of 100 variants of the images learned from stay below."""
+        raw = ((features.reshape(-1, features.shape[-1]) - self.mean) / self.spread).clip(-20, 20)
+        return float(np.quantile((raw**2).mean(axis=1), 0.99))
+
+    def _standardise(self, features: Array) -> Array:
+        return ((features - self.mean) / self.spread).clip(-LIMIT, LIMIT)
+
+
+def validate(features: Array, labels: NDArray[np.int64], owners: list[str]) -> Array:
+    """``(images, variants, kinds)``: each image judged by a classifier that saw nothing of its owner's."""
+    scores = np.zeros((*features.shape[:2], len(DOMAINS)))
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    for learned, judged in folds.split(features, labels, owners):
+        classifier = Classifier().fit(features[learned], labels[learned])
+        for variant in range(features.shape[1]):
+            scores[judged, variant] = classifier.predict(features[judged, variant])
+    return scores
+
+
+def report(scores: Array, labels: NDArray[np.int64]) -> None:
+    """Prints accuracy, robustness and the confusion matrix."""
+    groups = np.array([{"photo": 0, "painting": 2}.get(kind, 1) for kind in DOMAINS])
+    verdicts = scores.argmax(axis=2)
+    print("\n| variant | right of five | photo / drawn / painted | drawn or not | changed |\n|---|---|---|---|---|")
+    for variant, name in enumerate(VARIANTS):
+        given = verdicts[:, variant]
+        figures = (
+            (given == labels).mean(),
+            (groups[given] == groups[labels]).mean(),
+            ((groups[given] == 1) == (groups[labels] == 1)).mean(),
+            (given != verdicts[:, 0]).mean(),
+        )
+        print(f"| {name} | " + " | ".join(f"{100 * figure:.1f} %" for figure in figures) + " |")
+    print("\n| labelled | " + " | ".join(DOMAINS) + " |\n" + "|---" * (len(DOMAINS) + 1) + "|")
+    for name, row in zip(DOMAINS, confusion_matrix(labels, verdicts[:, 0], labels=range(len(DOMAINS))), strict=True):
+        print(f"| {name} | " + " | ".join(map(str, row)) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where training.collect put the images")
+    parser.add_argument("--check", type=Path, help="a folder with manifest.json to judge and never to learn from")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    entries = [json.loads(line) for line in LIST.read_text().splitlines()]
+    features, entries = measure_all(entries, options.folder, options.folder / "features.npz")
+    labels = np.array([DOMAINS.index(entry["label"]) for entry in entries])
+    owners = [entry["repo"].split("/")[0] for entry in entries]
+    print(f"{len(entries)} images of {len(set(owners))} owners")
+    report(validate(features, labels, owners), labels)
+    classifier = Classifier().fit(features, labels)
+    if options.check:
+        held = json.loads((options.check / "manifest.json").read_text())
+        figures, held = measure_all(held, options.check, options.folder / "check.npz")
+        truth = np.array([DOMAINS.index(entry["label"]) for entry in held])
+        report(np.stack([classifier.predict(figures[:, variant]) for variant in range(len(VARIANTS))], axis=1), truth)
+    if options.output:
+        write(classifier, classifier.familiar(features), options.output)
+
+
+def write(classifier: Classifier, familiar: float, output: Path) -> None:
+    """The classifier as JSON, four digits a number."""
+
+    def round_all(values: Array) -> list[float]:
+        return [float(f"{value:.4g}") for value in values.ravel()]
+
+    names = list(measure_features(torch.zeros(1, 3, 64, 64)))
+    members = [
+        [
+            {"weight": [round_all(row) for row in weight.T], "bias": round_all(bias)}
+            for weight, bias in zip(member.coefs_, member.intercepts_, strict=True)
+        ]
+        for member in classifier.members
+    ]
+    content = {
+        "features": names,
+        "mean": round_all(classifier.mean),
+        "spread": round_all(classifier.spread),
+        "limit": LIMIT,
+        "familiar": familiar,
+        "members": members,
+    }
+    output.write_text(json.dumps(content, separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    main()
