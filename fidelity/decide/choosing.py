@@ -39,7 +39,7 @@ KNOWN_MODELS: dict[str, KnownModel] = {
         r"^(4x[-_ ])?real[-_]?esrgan[-_ ]?x4[-_ ]?plus[-_ ]?anime",
         "https://github.com/xinntao/Real-ESRGAN/releases/tag/v0.2.2.4",
     ),
-    "4x-AnimeSharp": KnownModel(r"^4x[-_ ]?animesharp", "https://openmodeldb.info/models/4x-AnimeSharp"),
+    "4x-AnimeSharp": KnownModel(r"^4x[-_ ]?animesharp", "https://huggingface.co/Kim2091/AnimeSharp"),
     "waifu2x": KnownModel(r"^waifu2x(?!.*photo)", "https://github.com/nagadomi/nunif/releases"),
     "Real-CUGAN": KnownModel(r"^(\dx[-_ ])?real[-_]?cugan", "https://github.com/bilibili/ailab/tree/main/Real-CUGAN"),
     "SwinIR": KnownModel(r"swinir", "https://github.com/JingyunLiang/SwinIR/releases"),
