@@ -89,12 +89,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["raw", "two bands", "color"])
     parser.add_argument("--crops", type=Path, help="write the source, raw and each method side by side here")
-    parser.add_argument("--shipped", action="store_true", help="measure the shipped networks too")
+    parser.add_argument("--networks", choices=["data", "shipped", "all"], default="data", help="the test data's, ours, or both")
     options = parser.parse_args()
     folder = data_folder()
     sources = read_sources(folder / "images")
-    paths = sorted((folder / "models").glob("*.safetensors"))
-    paths += sorted(SHIPPED_WEIGHTS.glob("*.safetensors")) if options.shipped else []
+    folders = {"data": [folder / "models"], "shipped": [SHIPPED_WEIGHTS], "all": [folder / "models", SHIPPED_WEIGHTS]}
+    paths = [path for place in folders[options.networks] for path in sorted(place.glob("*.safetensors"))]
     table: dict[str, dict[str, list[tuple[float, ...]]]] = {kind: {name: [] for name in options.methods} for kind in sources}
     count = dict.fromkeys(options.methods, 0)
     print(f"{'':<8}{'image':<18}{'network':<26}{'method':<11}" + "".join(f"{name:>7}" for name in COLUMNS) + "  misses")
@@ -106,7 +106,8 @@ def main() -> None:
             continue
         for kind, images in sources.items():
             for image_name, source in images.items():
-                raw = upscale(source, model, channels="rgb").image
+                channels = "luma" if path.parent == SHIPPED_WEIGHTS else "rgb"  # as the pipeline runs them
+                raw = upscale(source, model, channels=channels).image
                 panels = [resize(source, (raw.shape[2], raw.shape[3])).clamp(0, 1)]
                 for name in options.methods:
                     result = METHODS[name](raw, source, model)
