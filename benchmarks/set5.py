@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.sources import data_folder, read
+from benchmarks.sources import read_set5
 from fidelity.imaging.metrics import psnr, ssim
 from fidelity.imaging.resample import resize
 from fidelity.models.loader import SHIPPED_WEIGHTS, load_model
@@ -22,15 +22,12 @@ from fidelity.steps.upscale import upscale
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=Path, nargs="*", default=sorted(SHIPPED_WEIGHTS.glob("*.safetensors")))
-    folder = data_folder() / "images/set5"
     for path in parser.parse_args().models:
         model = load_model(path)
         scale, figures = model.scale, dict[str, list[tuple[float, float]]]()
         print(f"{model.name}, PSNR-Y dB / SSIM-Y")
-        for truth_path in sorted((folder / "HR").glob("*.png")):
-            source = read(folder / f"LRx{scale}" / truth_path.name)
-            size = (source.shape[2] * scale, source.shape[3] * scale)
-            truth = read(truth_path)[:, :, : size[0], : size[1]]
+        for picture, (source, truth) in read_set5(scale).items():
+            size = (truth.shape[2], truth.shape[3])
             raw = upscale(source, model).image
             results = {
                 "bicubic": resize(source, size),
@@ -44,7 +41,7 @@ def main() -> None:
                     (psnr(truth, rounded, luma=True, crop_px=scale), ssim(truth, rounded, luma=True, crop_px=scale))
                 )
             line = "  ".join(f"{name} {rows[-1][0]:.2f} / {rows[-1][1]:.4f}" for name, rows in figures.items())
-            print(f"  {truth_path.stem:<10}{line}")
+            print(f"  {picture:<10}{line}")
         means = {name: np.mean(rows, axis=0) for name, rows in figures.items()}
         print(f"  {'mean':<10}" + "  ".join(f"{name} {row[0]:.2f} / {row[1]:.4f}" for name, row in means.items()))
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from benchmarks.sources import data_folder, read
+from benchmarks.sources import data_folder, read, read_set5
 from fidelity.imaging.metrics import psnr, ssim
 from fidelity.imaging.resample import resize
 from fidelity.models.loader import SHIPPED_WEIGHTS, Model, load_model
@@ -56,21 +56,12 @@ def main() -> None:
     print("| network | parameters | Set5 | bicubic | held-out drawings | bicubic |\n|---|---|---|---|---|---|")
     for model in shipped:
         count = sum(parameter.numel() for parameter in model.descriptor.model.parameters())
-        figures = [score(model, pairs) for pairs in (set5(model.scale), drawings(model.scale))]
+        figures = [score(model, pairs) for pairs in (list(read_set5(model.scale).values()), drawings(model.scale))]
         cells = " | ".join(f"{ours} | {bicubic}" for ours, bicubic in figures)
         print(f"| {model.name} | {count} | {cells} |", flush=True)
     print("\n| 1920x1080 to 3840x2160 | seconds | ratio |\n|---|---|---|")
     rival = load_model(data_folder() / "models/realesr-animevideov3-x4.safetensors")
     time_in_turns([rival, *(model for model in shipped if model.scale == 2)])
-
-
-def set5(scale: int) -> list[tuple[Tensor, Tensor]]:
-    """(small, truth) of each image of Set5."""
-    pairs: list[tuple[Tensor, Tensor]] = []
-    for path in sorted((data_folder() / "images/set5/HR").glob("*.png")):
-        low = read(path.parent.parent / f"LRx{scale}" / path.name)
-        pairs.append((low, read(path)[:, :, : low.shape[2] * scale, : low.shape[3] * scale]))
-    return pairs
 
 
 def drawings(scale: int) -> list[tuple[Tensor, Tensor]]:

@@ -19,3 +19,13 @@ def data_folder() -> Path:
 def read(path: Path) -> torch.Tensor:
     """An image file as (1, 3, H, W)."""
     return torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def read_set5(scale: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """(small, truth) of each image of Set5 by name; the truth cropped to a multiple of the scale."""
+    folder = data_folder() / "images/set5"
+    pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    for path in sorted((folder / "HR").glob("*.png")):
+        low = read(folder / f"LRx{scale}" / path.name)
+        pairs[path.stem] = low, read(path)[:, :, : low.shape[2] * scale, : low.shape[3] * scale]
+    return pairs

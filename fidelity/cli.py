@@ -212,7 +212,7 @@ def plan_command(
         file = read_image(source)
         verdict = _classify(file) if domain == "auto" else named_verdict(domain)
         given = (file.image.shape[2], file.image.shape[3])
-        wanted = resolve_target(given, target, chooser.fixed.scale if chooser.fixed else AUTO_SCALE)
+        wanted = _wanted_size(file, chooser, target)
         planned = chooser.plan(RECIPES[verdict.recipe_domain], given, wanted, memory_bytes, file.image.shape[1])
         seconds = estimate_seconds(planned, place, precision)
         print(json.dumps(report_plan(planned, seconds), indent=2) if as_json else describe_plan(planned, seconds))
@@ -251,8 +251,7 @@ def main() -> None:
 def _upscale_file(source: Path, output: Path, job: _Job, progress: StageProgress | None) -> dict[str, Any]:
     file = read_image(source)
     given = (file.image.shape[2], file.image.shape[3])
-    fixed = job.chooser.fixed
-    wanted = resolve_target(given, job.target, fixed.scale if fixed else AUTO_SCALE)
+    wanted = _wanted_size(file, job.chooser, job.target)
     if output.resolve() == source.resolve():
         raise FileRefusedError(f"{output}: is the source itself; wanted another name")
     check_writable(output, wanted, file.image.shape[1])
@@ -266,6 +265,11 @@ def _upscale_file(source: Path, output: Path, job: _Job, progress: StageProgress
     write_image(output, enlargement.image, file.icc_profile)
     used = {"target": asdict(job.target), "tile": job.tile, "device": str(job.device), "precision": job.precision}
     return build_report(source, given, output, enlargement, planned, recipe, used, verdict, file.notes)
+
+
+def _wanted_size(file: SourceFile, chooser: ModelChooser, target: Target) -> tuple[int, int]:
+    scale = chooser.fixed.scale if chooser.fixed else AUTO_SCALE
+    return resolve_target((file.image.shape[2], file.image.shape[3]), target, scale)
 
 
 def _classify(file: SourceFile, use_metadata: bool = True) -> Verdict:

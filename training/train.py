@@ -154,7 +154,7 @@ def train(
                 },
                 state_path,
             )
-            save_weights(copy.deepcopy(average), output)
+            save_weights(average, output)
             if on_save:
                 on_save(step + 1)
     record = {
@@ -173,7 +173,7 @@ def save_weights(network: Network, output: Path) -> None:
     """Writes float16 weights of an RGB network: half the size, and nothing lost that anyone could see."""
     output.parent.mkdir(parents=True, exist_ok=True)
     if network.num_in_ch == 1:
-        network = as_rgb(network.cpu())
+        network = as_rgb(network)
     weights = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
     save_file(weights, output)
     output.chmod(0o644)  # safetensors makes files for their owner alone

@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
+from fidelity.imaging.color import rgb_to_luma
 from training.network import Network
 
-_LUMA = torch.tensor([0.299, 0.587, 0.114])
-"""Shares of red, green and blue in luma (ITU-R BT.601)."""
+_LUMA = rgb_to_luma(torch.eye(3).reshape(3, 3, 1, 1)).flatten()
+"""Shares of red, green and blue in luma."""
 
 
 def as_rgb(luma: Network) -> Network:
@@ -20,7 +21,7 @@ def as_rgb(luma: Network) -> Network:
         luma: Takes and gives one channel.
     """
     features, last = luma.num_feat, len(luma.body) - 1
-    narrow = {name: value.detach() for name, value in luma.state_dict().items()}
+    narrow = {name: value.detach().cpu() for name, value in luma.state_dict().items()}
     rgb = Network(num_in_ch=3, num_out_ch=3, num_feat=features + 2, num_conv=luma.num_conv, upscale=luma.upscale)
     wide = {name: torch.zeros_like(value) for name, value in rgb.state_dict().items()}
     wide["body.0.weight"][:features] = narrow["body.0.weight"] * _LUMA.reshape(1, 3, 1, 1)

@@ -1,7 +1,7 @@
 """Choosing networks: those that are installed, ranked for a kind of image and a scale, then the shipped ones."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,6 +52,9 @@ _RESTORATION_WORDS = re.compile(r"(?<![0-9a-z])1x|denois|dejpe?g|jpeg|deblur|col
 _SCALE_IN_NAME = re.compile(r"(?<![0-9a-z])(?:up)?(?:x([2-8])|([2-8])x)(?![0-9])", re.IGNORECASE)
 _STRONG_ARCHITECTURES = ("HAT", "DRCT", "DAT", "ATD", "RGT", "SwinIR", "Swin2SR", "OmniSR", "PLKSR", "ESRGAN")
 """Architectures, best first, of which a network that nothing is known about still beats a shipped one."""
+
+
+_Rank = tuple[bool, int, bool, str]
 
 
 @dataclass(frozen=True)
@@ -175,11 +178,12 @@ def shipped_model(kind: str, scale: float) -> Path:
     return SHIPPED_WEIGHTS / f"{kind}-x{2 if scale <= 2 else 4}.safetensors"
 
 
-def rank_models(recipe: Recipe, scale: float, models: Mapping[str, Path]) -> list[ModelChoice]:
+def rank_models(recipe: Recipe, scale: float, models: Mapping[str, Path]) -> Iterator[ModelChoice]:
     """Every network that fits, best first; the last is a shipped one.
 
     Networks that the recipe names come first, in its order, one whose scale suffices before one whose scale does not;
-    then those of a strong architecture whose file name speaks of the kind of image; then the shipped one.
+    then those of a strong architecture whose file name speaks of the kind of image; then the shipped one. Files are
+    opened, to see their architecture, only once all that the recipe names have been passed over.
 
     Args:
         recipe: The networks it prefers, and the kind of image.
@@ -187,29 +191,30 @@ def rank_models(recipe: Recipe, scale: float, models: Mapping[str, Path]) -> lis
         models: Files by name.
     """
     wanted = 2 if scale <= 2 else 4
-    known: list[tuple[tuple[bool, int, bool, str], ModelChoice]] = []
-    strangers: list[tuple[tuple[bool, int, bool, str], ModelChoice]] = []
+    known: list[tuple[_Rank, ModelChoice]] = []
+    strangers: list[tuple[str, Path]] = []
     for name, path in models.items():
         stem = Path(name).stem
         if path.parent == SHIPPED_WEIGHTS or _RESTORATION_WORDS.search(stem):
             continue
-        own_scale = scale_in_name(stem)
-        too_small, other = bool(own_scale and own_scale < wanted), own_scale != wanted
         place = next((i for i, title in enumerate(recipe.models) if _matches(stem, title)), None)
         if place is not None:
             reason = f"installed, and choice {place + 1} of the {recipe.domain} recipe ({recipe.models[place]})"
-            known.append(((too_small, place, other, name), ModelChoice(path, reason)))
+            known.append((_rank(name, place, wanted), ModelChoice(path, reason)))
         elif (recipe.domain in DRAWN_DOMAINS) == bool(_DRAWN_WORDS.search(stem)):
-            architecture = detect_architecture(path)
-            if architecture in _STRONG_ARCHITECTURES:
-                reason = f"installed, of the strong architecture {architecture}, its name fits {recipe.domain}"
-                key = (too_small, _STRONG_ARCHITECTURES.index(architecture), other, name)
-                strangers.append((key, ModelChoice(path, reason)))
-    ranked = [choice for _, choice in sorted(known, key=_key) + sorted(strangers, key=_key)]
+            strangers.append((name, path))
+    yield from _in_order(known)
+    strong: list[tuple[_Rank, ModelChoice]] = []
+    for name, path in strangers:
+        architecture = detect_architecture(path)
+        if architecture in _STRONG_ARCHITECTURES:
+            reason = f"installed, of the strong architecture {architecture}, its name fits {recipe.domain}"
+            strong.append((_rank(name, _STRONG_ARCHITECTURES.index(architecture), wanted), ModelChoice(path, reason)))
+    yield from _in_order(strong)
     best = recipe.models[0]
     reason = f"ships with the pack; none of {', '.join(recipe.models)} is installed"
     better = f"{best}, {KNOWN_MODELS[best].page}"
-    return [*ranked, ModelChoice(shipped_model(recipe.shipped, scale), reason, is_luma=True, better=better)]
+    yield ModelChoice(shipped_model(recipe.shipped, scale), reason, is_luma=True, better=better)
 
 
 def scale_in_name(stem: str) -> int | None:
@@ -232,5 +237,11 @@ def _matches(stem: str, title: str) -> bool:
     return re.search(KNOWN_MODELS[title].pattern, stem, re.IGNORECASE) is not None
 
 
-def _key(ranked: tuple[tuple[bool, int, bool, str], ModelChoice]) -> tuple[bool, int, bool, str]:
-    return ranked[0]
+def _rank(name: str, place: int, wanted: int) -> _Rank:
+    """What sorts networks: one that is too small last, then its place, then one of the very scale, then its name."""
+    scale = scale_in_name(Path(name).stem)
+    return bool(scale and scale < wanted), place, scale != wanted, name
+
+
+def _in_order(ranked: list[tuple[_Rank, ModelChoice]]) -> list[ModelChoice]:
+    return [choice for _, choice in sorted(ranked, key=lambda pair: pair[0])]

@@ -39,30 +39,30 @@ def test_judging_what_was_not_seen_keeps_owners_apart(learned):
     assert (scores[:, 0].argmax(axis=1) == labels).mean() > 0.9
 
 
-def test_what_is_written_decides_as_what_was_trained(learned, tmp_path, monkeypatch):
+@pytest.fixture
+def written(learned, tmp_path, monkeypatch):
+    """The file of that classifier, which decides for as long as the test runs."""
     features, _, classifier = learned
-    write(classifier, classifier.familiar(features), tmp_path / "domains.json")
-    monkeypatch.setattr(domain, "_MODEL_FILE", tmp_path / "domains.json")
+    path = tmp_path / "domains.json"
+    write(classifier, classifier.familiar(features), path)
+    monkeypatch.setattr(domain, "_MODEL_FILE", path)
     domain._load_network.cache_clear()
-    try:
-        for row in features[::29, 0]:
-            scores = domain._score_pixels(dict(zip(NAMES, row.tolist(), strict=True)))
-            assert list(scores.values()) == pytest.approx(classifier.predict(row[None])[0].tolist(), abs=0.01)
-    finally:
-        domain._load_network.cache_clear()
-    assert json.loads((tmp_path / "domains.json").read_text())["features"] == NAMES
+    yield path
+    domain._load_network.cache_clear()
 
 
-def test_what_is_unlike_anything_learned_from_is_unsure(learned, tmp_path, monkeypatch):
+def test_what_is_written_decides_as_what_was_trained(learned, written):
     features, _, classifier = learned
-    write(classifier, classifier.familiar(features), tmp_path / "domains.json")
-    monkeypatch.setattr(domain, "_MODEL_FILE", tmp_path / "domains.json")
-    domain._load_network.cache_clear()
-    try:
-        scores = domain._score_pixels(dict.fromkeys(NAMES, 9.0))
-        assert max(scores.values()) < 0.3
-    finally:
-        domain._load_network.cache_clear()
+    for row in features[::29, 0]:
+        scores = domain._score_pixels(dict(zip(NAMES, row.tolist(), strict=True)))
+        assert list(scores.values()) == pytest.approx(classifier.predict(row[None])[0].tolist(), abs=0.01)
+    assert json.loads(written.read_text())["features"] == NAMES
+
+
+@pytest.mark.usefixtures("written")
+def test_what_is_unlike_anything_learned_from_is_unsure():
+    scores = domain._score_pixels(dict.fromkeys(NAMES, 9.0))
+    assert max(scores.values()) < 0.3
 
 
 def test_every_variant_of_an_image_is_measured_alike(tmp_path):
