@@ -39,7 +39,7 @@ def measure_features(image: Tensor) -> Features:
     """
     check_image(image)
     patches, whole = (
-        flatten_alpha(view.float(), 1.0).expand(-1, 3, -1, -1) for view in (_take_patches(image), _shrink(image, _WHOLE_PX))
+        flatten_alpha(view.float(), 1.0).expand(-1, 3, -1, -1) for view in (take_patches(image), _shrink(image, _WHOLE_PX))
     )
     features: Features = {}
     for name, view in (("full", patches), ("whole", whole), ("half", _shrink(whole, _WHOLE_PX // 2))):
@@ -50,8 +50,15 @@ def measure_features(image: Tensor) -> Features:
     return {name: value if math.isfinite(value) else 0.0 for name, value in features.items()}
 
 
-def _take_patches(image: Tensor) -> Tensor:
-    """Up to 4 x 4 patches spread evenly, at corners that are multiples of 8; the image itself if it is no larger."""
+def take_patches(image: Tensor) -> Tensor:
+    """Up to 4 x 4 patches spread evenly, at corners that are multiples of 8; the image itself if it is no larger.
+
+    Args:
+        image: ``(1, C, H, W)``.
+
+    Returns:
+        ``(patches, C, h, w)``, no side longer than `PATCH_PX`.
+    """
     corners = [_spread(length) for length in image.shape[2:]]
     height, width = (min(PATCH_PX, length) for length in image.shape[2:])
     return torch.cat([image[..., y : y + height, x : x + width] for y in corners[0] for x in corners[1]])
