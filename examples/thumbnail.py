@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from fidelity.decide.choosing import shipped_model
-from fidelity.decide.pipeline import enlarge
-from fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
+from fidelity.decide.choosing import ModelChooser, shipped_model
+from fidelity.decide.pipeline import Order, decide, enlarge
+from fidelity.decide.recipes import SAFE_DOMAIN
 from fidelity.imaging.resample import resize
-from fidelity.models.loader import load_model
+from fidelity.outside.files import free_memory_bytes
 
 SIDE_PX = 400
 _DRAWN_PX = 4 * SIDE_PX
@@ -48,8 +48,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     source = draw_source()
-    recipe = RECIPES[SAFE_DOMAIN]
-    result = enlarge(source, load_model(shipped_model("natural", 4)), recipe).image
+    chooser = ModelChooser(str(shipped_model("natural", 4)), {})
+    result = enlarge(source, decide(source, chooser, Order(domain=SAFE_DOMAIN), free_memory_bytes())).image
     halves = torch.cat((resize(source, (SIDE_PX, SIDE_PX))[..., : SIDE_PX // 2], result[..., SIDE_PX // 2 :]), dim=3)
     picture = Image.fromarray((halves[0].clamp(0, 1) * 255).round().byte().movedim(0, -1).numpy())
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(18)

@@ -7,14 +7,14 @@ import math
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 try:
     import typer
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 except ModuleNotFoundError as error:  # the pack inside ComfyUI installs none of these
     raise SystemExit(f"{error.name} is missing; the command wants: pip install 'fidelity-upscale[standalone]'") from error
 
@@ -22,10 +22,11 @@ import torch
 
 from . import __version__
 from .decide.choosing import AUTO_SCALE, ModelChooser, estimate_seconds
-from .decide.domain import Verdict, classify, named_verdict
-from .decide.pipeline import StageProgress, enlarge
-from .decide.planning import Target, parse_memory, resolve_target
-from .decide.recipes import RECIPES
+from .decide.conditions import measure_conditions
+from .decide.domain import classify
+from .decide.pipeline import Order, StageProgress, decide, enlarge
+from .decide.planning import Target, parse_memory, parse_print_size
+from .decide.recipes import RECIPES, settle
 from .imaging.drift import Drift, flatten_alpha, measure_drift
 from .imaging.metrics import psnr, ssim
 from .models.device import DeviceName, Precision, choose_device
@@ -44,7 +45,7 @@ from .outside.files import (
     write_whole,
 )
 from .outside.metadata import read_provenance
-from .outside.report import build_report, describe, describe_drift, describe_plan, describe_verdict, report_plan
+from .outside.report import describe, describe_drift, describe_plan, describe_verdict, report_file, report_plan
 
 app = typer.Typer(
     help="Enlarge images so that they stay themselves: colours held, and proven.",
@@ -58,16 +59,23 @@ _REFUSALS = (ModelOutputError, OutOfMemoryError, FileNotFoundError, ValueError)
 
 DomainChoice = Literal["auto", "photo", "anime_flux", "anime_sd", "line_art", "painting"]
 
+_PrintOption = Annotated[
+    str | None, typer.Option(metavar="SHEET", help="The largest that fits on a sheet, as in 30x20cm@300 (dots to an inch).")
+]
+_RestoreOption = Annotated[
+    Literal["auto", "denoise", "deblock", "off"], typer.Option(help="What a network at x1 mends first, if one is installed.")
+]
+_PassesOption = Annotated[
+    Literal["auto", "direct", "stepwise"], typer.Option(help="As few passes as possible, or doubling and cleaning in between.")
+]
+
 
 @dataclass(frozen=True)
 class _Job:
     """What is to be done to every image of a run."""
 
     chooser: ModelChooser
-    domain: DomainChoice
-    changes: dict[str, Any]
-    """Settings of the recipe that the user chose."""
-    target: Target
+    order: Order
     device: torch.device
     precision: Precision
     tile: int | None
@@ -98,6 +106,7 @@ def upscale_command(
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Exact size in pixels.")] = None,
     long_edge: Annotated[int | None, typer.Option(metavar="PX", help="Pixels along the longer side.")] = None,
     megapixels: Annotated[float | None, typer.Option(metavar="MP", help="Millions of pixels.")] = None,
+    print_size: _PrintOption = None,
     domain: Annotated[DomainChoice, typer.Option(help="What kind of image it is; decides the other defaults.")] = "auto",
     model: Annotated[
         str, typer.Option(metavar="NAME_OR_FILE", help="The network; auto takes the best one for the domain and the scale.")
@@ -114,16 +123,28 @@ def upscale_command(
         typer.Option(help="What happens where colours drifted all the same.", show_default="the recipe's"),
     ]
     | None = None,
+    restore: _RestoreOption = "auto",
+    passes: _PassesOption = "auto",
+    cleanup: Annotated[
+        Literal["auto", "bilateral", "median", "unsharp", "off"], typer.Option(help="What is done to the result at the end.")
+    ] = "auto",
     tile: Annotated[str, typer.Option(metavar="auto|PX", help="Side of a tile in pixels of the source.")] = "auto",
     device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = "auto",
     report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Where to write the figures.")] = None,
 ) -> None:
     """Enlarge images, hold their colours, and report how well they were held."""
-    target = _usage(lambda: Target(scale, _parse_size(size), long_edge, megapixels))
+    target = _usage(lambda: _read_target(scale, size, long_edge, megapixels, print_size))
     tile_px = _usage(lambda: _parse_tile(tile))
     place = _usage(lambda: choose_device(device))
-    changes = {"channels": channels, "consistency": consistency, "gate": gate}
+    changes = {
+        "channels": channels,
+        "consistency": consistency,
+        "gate": gate,
+        "restore": restore,
+        "passes": passes,
+        "cleanup": cleanup,
+    }
     files: list[Path] = []
     failures = 0
     for path in inputs:
@@ -136,8 +157,7 @@ def upscale_command(
         chooser = ModelChooser(model, list_models([models_dir] if models_dir else []))
     if refused or not files:
         raise typer.Exit(1)
-    chosen = {name: value for name, value in changes.items() if value not in ("auto", None)}
-    job = _Job(chooser, domain, chosen, target, place, precision, tile_px)
+    job = _Job(chooser, Order(target, domain, _chosen(changes)), place, precision, tile_px)
     outputs = _place_outputs(inputs, files, out)
     reports: list[dict[str, Any]] = []
     with _progress() as progress:
@@ -171,14 +191,16 @@ def classify_command(
         failures += len(refused)
         for source in files:
             with _refusing(source) as refused:
-                verdict = _classify(read_image(source), not ignore_metadata)
-                recipe = asdict(RECIPES[verdict.recipe_domain])
-                verdicts.append({"path": str(source)} | describe_verdict(verdict) | {"recipe": recipe})
+                image = read_image(source).image
+                verdict = classify(image, None if ignore_metadata else read_provenance(source))
+                conditions = measure_conditions(image)
+                recipe, reasons = settle(RECIPES[verdict.recipe_domain], conditions)
+                details = {"conditions": asdict(conditions), "recipe": asdict(recipe), "switched": list(reasons)}
+                verdicts.append({"path": str(source)} | describe_verdict(verdict) | details)
                 if not as_json:
                     unsure = "" if verdict.label == verdict.recipe_domain else f"  (unsure: recipe {verdict.recipe_domain})"
-                    print(
-                        f"{source}  {verdict.label} {verdict.confidence:.2f}{unsure}  {'; '.join(verdict.evidence)}", flush=True
-                    )
+                    why = "; ".join((*verdict.evidence, *reasons))
+                    print(f"{source}  {verdict.label} {verdict.confidence:.2f}{unsure}  {why}", flush=True)
             failures += len(refused)
     if as_json:
         print(json.dumps(verdicts, indent=2))
@@ -193,27 +215,27 @@ def plan_command(
     scale: Annotated[float | None, typer.Option(help="Factor on both sides.", show_default=str(AUTO_SCALE))] = None,
     long_edge: Annotated[int | None, typer.Option(metavar="PX", help="Pixels along the longer side.")] = None,
     megapixels: Annotated[float | None, typer.Option(metavar="MP", help="Millions of pixels.")] = None,
+    print_size: _PrintOption = None,
     memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="What may be used, as in 8GB.", show_default="what is free")
     ] = None,
     domain: Annotated[DomainChoice, typer.Option(help="What kind of image it is.")] = "auto",
     model: Annotated[str, typer.Option(metavar="NAME_OR_FILE", help="The network.")] = "auto",
     models_dir: Annotated[Path | None, typer.Option(help="A folder of networks.", exists=True, file_okay=False)] = None,
+    restore: _RestoreOption = "auto",
+    passes: _PassesOption = "auto",
     device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say how an image would be enlarged: passes, networks, memory and time, before any of it is done."""
-    target = _usage(lambda: Target(scale, _parse_size(size), long_edge, megapixels))
+    target = _usage(lambda: _read_target(scale, size, long_edge, megapixels, print_size))
     memory_bytes = _usage(lambda: parse_memory(memory)) if memory else free_memory_bytes()
     place = _usage(lambda: choose_device(device))
     with _refusing(source) as refused:
         chooser = ModelChooser(model, list_models([models_dir] if models_dir else []))
-        file = read_image(source)
-        verdict = _classify(file) if domain == "auto" else named_verdict(domain)
-        given = (file.image.shape[2], file.image.shape[3])
-        wanted = _wanted_size(file, chooser, target)
-        planned = chooser.plan(RECIPES[verdict.recipe_domain], given, wanted, memory_bytes, file.image.shape[1])
+        order = Order(target, domain, _chosen({"restore": restore, "passes": passes}))
+        planned = decide(read_image(source).image, chooser, order, memory_bytes, read_provenance(source)).planned
         seconds = estimate_seconds(planned, place, precision)
         print(json.dumps(report_plan(planned, seconds), indent=2) if as_json else describe_plan(planned, seconds))
     if refused:
@@ -250,30 +272,19 @@ def main() -> None:
 
 def _upscale_file(source: Path, output: Path, job: _Job, progress: StageProgress | None) -> dict[str, Any]:
     file = read_image(source)
-    given = (file.image.shape[2], file.image.shape[3])
-    wanted = _wanted_size(file, job.chooser, job.target)
     if output.resolve() == source.resolve():
         raise FileRefusedError(f"{output}: is the source itself; wanted another name")
-    check_writable(output, wanted, file.image.shape[1])
-    verdict = _classify(file) if job.domain == "auto" else named_verdict(job.domain)
-    recipe = replace(RECIPES[verdict.recipe_domain], **job.changes)
-    planned = job.chooser.plan(recipe, given, wanted, free_memory_bytes(), file.image.shape[1])
-    if planned.choice.is_luma or any(model.descriptor.output_channels == 1 for model in planned.models):
-        recipe = replace(recipe, channels="luma")  # the networks have no colours to draw
-    target = Target(size=wanted)
-    enlargement = enlarge(file.image, planned.models, recipe, target, job.device, job.precision, job.tile, progress)
+    decision = decide(file.image, job.chooser, job.order, free_memory_bytes(), read_provenance(source))
+    check_writable(output, decision.planned.plan.target, file.image.shape[1])
+    enlargement = enlarge(file.image, decision, job.device, job.precision, job.tile, progress)
     write_image(output, enlargement.image, file.icc_profile)
-    used = {"target": asdict(job.target), "tile": job.tile, "device": str(job.device), "precision": job.precision}
-    return build_report(source, given, output, enlargement, planned, recipe, used, verdict, file.notes)
+    used = {"target": asdict(job.order.target), "tile": job.tile, "device": str(job.device), "precision": job.precision}
+    return report_file(source, output, decision, enlargement, used, file.notes)
 
 
-def _wanted_size(file: SourceFile, chooser: ModelChooser, target: Target) -> tuple[int, int]:
-    scale = chooser.fixed.scale if chooser.fixed else AUTO_SCALE
-    return resolve_target((file.image.shape[2], file.image.shape[3]), target, scale)
-
-
-def _classify(file: SourceFile, use_metadata: bool = True) -> Verdict:
-    return classify(file.image, read_provenance(file.path) if use_metadata else None)
+def _chosen(changes: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were not left to the recipe."""
+    return {name: value for name, value in changes.items() if value not in ("auto", None)}
 
 
 def _measure(reference: SourceFile, candidate: SourceFile) -> dict[str, Any]:
@@ -302,6 +313,13 @@ def _place_outputs(inputs: list[Path], files: list[Path], out: Path) -> list[Pat
     if is_folder and out.suffix and not out.is_dir():
         raise typer.BadParameter(f"{out} is one file, but there are {len(files)} images; wanted a folder", param_hint="-o")
     return name_outputs(files, out, is_folder)
+
+
+def _read_target(
+    scale: float | None, size: str | None, long_edge: int | None, megapixels: float | None, print_size: str | None
+) -> Target:
+    sheet = parse_print_size(print_size) if print_size else None
+    return Target(scale, _parse_size(size), long_edge, megapixels, sheet)
 
 
 def _parse_size(text: str | None) -> tuple[int, int] | None:
@@ -356,7 +374,7 @@ def _progress() -> Generator[StageProgress | None, None, None]:
     if not _errors.is_terminal:
         yield None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=_errors, transient=True) as bars:
         bar = bars.add_task("reading", total=None)
         yield lambda stage, done, total: bars.update(bar, description=stage, completed=done, total=total)

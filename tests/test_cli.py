@@ -13,7 +13,8 @@ run = CliRunner().invoke
 
 def test_an_image_is_enlarged_and_reported(image_file, tmp_path):
     out, report = tmp_path / "out" / "big.png", tmp_path / "report.json"
-    result = run(app, ["upscale", str(image_file()), "-o", str(out), "--report", str(report), "--domain", "painting"])
+    options = ["--report", str(report), "--domain", "painting", "--passes", "direct"]
+    result = run(app, ["upscale", str(image_file()), "-o", str(out), *options])
     assert result.exit_code == 0, result.output
     assert Image.open(out).size == (96, 72)
     (made,) = json.loads(report.read_text())
@@ -38,6 +39,7 @@ def test_an_image_is_enlarged_and_reported(image_file, tmp_path):
         (["--size", "31x57"], (31, 57)),
         (["--long-edge", "240"], (240, 180)),
         (["--megapixels", "0.0108"], (120, 90)),
+        (["--print-size", "25.4x25.4mm@96"], (96, 72)),
     ],
 )
 def test_each_target_is_met_exactly(image_file, tmp_path, options, size):
@@ -216,7 +218,7 @@ def test_classifying_goes_on_after_a_bad_file(image_file, tmp_path):
 
 def test_a_plan_tells_passes_memory_and_time(image_file, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    arguments = ["plan", str(image_file()), "--size", "192x144", "--memory", "4GB", "--domain", "photo"]
+    arguments = ["plan", str(image_file()), "--size", "192x144", "--memory", "4GB", "--domain", "photo", "--passes", "direct"]
     result = run(app, [*arguments, "--json"])
     assert result.exit_code == 0, result.output
     made = json.loads(result.stdout)

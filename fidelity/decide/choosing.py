@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -16,6 +17,9 @@ from .planning import Network, Plan, plan_passes
 from .recipes import DRAWN_DOMAINS, Recipe
 
 _KEPT_MODELS = 4
+
+Restoration = Literal["denoise", "deblock"]
+"""What a network at x1 mends: noise, or what JPEG did."""
 
 AUTO_SCALE = 4
 """The factor of an enlargement for which neither a size nor a network was asked for."""
@@ -47,6 +51,21 @@ KNOWN_MODELS: dict[str, KnownModel] = {
 }
 """By the names that `Recipe.models` uses."""
 
+RESTORERS: dict[Restoration, dict[str, KnownModel]] = {
+    "denoise": {
+        "SCUNet": KnownModel(r"^scunet[-_]color", "https://github.com/cszn/KAIR/releases/tag/v1.0"),
+        "NAFNet": KnownModel(r"nafnet.*sidd", "https://github.com/megvii-research/NAFNet"),
+        "DnCNN": KnownModel(r"^dncnn[-_]?((color|gray)[-_]?blind|3)", "https://github.com/cszn/KAIR/releases/tag/v1.0"),
+    },
+    "deblock": {
+        "FBCNN": KnownModel(r"^fbcnn", "https://github.com/jiaxi-jiang/FBCNN/releases/tag/v1.0"),
+        "SwinIR": KnownModel(r"swinir.*(car|jpeg)", "https://github.com/JingyunLiang/SwinIR/releases"),
+        "SCUNet": KnownModel(r"^scunet[-_]color", "https://github.com/cszn/KAIR/releases/tag/v1.0"),
+        "DnCNN": KnownModel(r"^dncnn[-_]?3", "https://github.com/cszn/KAIR/releases/tag/v1.0"),
+    },
+}
+"""Networks at x1 that mend without being told how bad it is, best first, by what they mend."""
+
 _DRAWN_WORDS = re.compile(r"anime|manga|cartoon|toon|comic|line[-_ ]?art|sketch|illustr|waifu|cugan", re.IGNORECASE)
 _RESTORATION_WORDS = re.compile(r"(?<![0-9a-z])1x|denois|dejpe?g|jpeg|deblur|colordn|graydn|_car_", re.IGNORECASE)
 _SCALE_IN_NAME = re.compile(r"(?<![0-9a-z])(?:up)?(?:x([2-8])|([2-8])x)(?![0-9])", re.IGNORECASE)
@@ -77,9 +96,13 @@ class ModelPlan:
     plan: Plan
     """Sizes, order and memory."""
     models: tuple[Model, ...]
-    """One for each network pass of the plan, in order; empty if a resize is all there is."""
+    """One for each network pass that enlarges, in order; empty if a resize is all there is."""
     choice: ModelChoice
     """Why the network that does most of the work was taken."""
+    restorer: Model | None = None
+    """The network at x1 that the plan begins with, which is not among `models`."""
+    notes: tuple[str, ...] = ()
+    """What the recipe asked for and could not be planned, in words."""
 
 
 class ModelChooser:
@@ -138,18 +161,46 @@ class ModelChooser:
 
         Raises:
             ModelRefusedError: If no network is usable.
-            ValueError: If the target cannot be made in that memory.
+            ValueError: If the target cannot be made in that memory, or the recipe is not settled.
         """
         ratio = max(target[0] / source[0], target[1] / source[1])
+        stepwise = recipe.passes == "stepwise"
         chosen = [self.choose(recipe, ratio)]
-        if ratio > RESIZE_SHARE * AUTO_SCALE:  # more than one pass: the other scale may make a cheaper chain
-            chosen += [
-                other for other in (self.choose(recipe, 2), self.choose(recipe, AUTO_SCALE)) if other[0] is not chosen[0][0]
-            ]
+        if ratio > RESIZE_SHARE * AUTO_SCALE or (stepwise and ratio > RESIZE_SHARE * 2):
+            # More than one pass: the other scale may make a cheaper chain, or the one that was asked for.
+            others = (self.choose(recipe, 2), self.choose(recipe, AUTO_SCALE))
+            chosen += [other for other in others if other[0] is not chosen[0][0]]
         known = {model.name: (model, choice) for model, choice in chosen}
-        plan = plan_passes(source, target, [_to_network(model, source) for model, _ in known.values()], memory_bytes, channels)
-        names = [step.network for step in plan.passes if step.network]
-        return ModelPlan(plan, tuple(known[name][0] for name in names), known[names[-1]][1] if names else chosen[0][1])
+        restorer, notes = self._choose_restorer(recipe)
+        networks = [_to_network(model, source) for model, _ in known.values()]
+        first = _to_network(restorer, source) if restorer else None
+        plan = plan_passes(source, target, networks, memory_bytes, channels, first, stepwise)
+        names = [step.network for step in plan.passes if step.network][1 if restorer else 0 :]
+        if stepwise and len(names) > 0 and not any(step.kind == "clean" for step in plan.passes):
+            notes.append("passes stepwise: one pass, since there is no network of scale 2 or the target is near")
+        choice = known[names[-1]][1] if names else chosen[0][1]
+        return ModelPlan(plan, tuple(known[name][0] for name in names), choice, restorer, tuple(notes))
+
+    def _choose_restorer(self, recipe: Recipe) -> tuple[Model | None, list[str]]:
+        """The network at x1 that the recipe asks for, or what to say of there being none."""
+        if recipe.restore not in RESTORERS:
+            return None, []
+        known = RESTORERS[recipe.restore]
+        refused: list[str] = []
+        for one in known.values():
+            for name in sorted(name for name in self._models if re.search(one.pattern, Path(name).stem, re.IGNORECASE)):
+                try:
+                    model = self._load(self._models[name])
+                except ModelRefusedError as error:
+                    refused.append(str(error))
+                    continue
+                if model.scale == 1:
+                    return model, []
+                refused.append(f"{name} enlarges")
+        title, best = next(iter(known.items()))
+        passed = f" (passed over: {'; '.join(refused)})" if refused else ""
+        missing = f"by a bilateral filter, since no network for it is installed{passed}"
+        return None, [f"restore {recipe.restore}: {missing}; better: {title}, {best.page}"]
 
     def _load(self, path: Path) -> Model:
         if path not in self._loaded:
@@ -169,7 +220,8 @@ def estimate_seconds(planned: ModelPlan, device: torch.device, precision: Precis
     """
     steps = [step for step in planned.plan.passes if step.kind == "network"]
     pixels = [step.source[0] * step.source[1] for step in steps]
-    speeds = [measure_seconds_per_pixel(model, device, precision) for model in planned.models]
+    networks = [*([planned.restorer] if planned.restorer else []), *planned.models]
+    speeds = [measure_seconds_per_pixel(model, device, precision) for model in networks]
     return [speed * count for speed, count in zip(speeds, pixels, strict=True)]
 
 

@@ -19,8 +19,10 @@ _SMALLEST_PX = 24
 
 @dataclass(frozen=True)
 class Conditions:
-    """Damage and softness of an image, measured on its pixels alone."""
+    """Size, damage and softness of an image, measured on its pixels alone."""
 
+    long_edge_px: int
+    """Pixels along the longer side."""
     jpeg_quality: float | None
     """Quality of the last JPEG compression on the scale of the IJG's library, 1 to 100; None where it left no trace that
     could be measured, which is so above about 93, after a resize, and for images that never were JPEGs."""
@@ -40,6 +42,15 @@ class Conditions:
     jaggedness: float
     """Share of strong slanted edges that jump within one sample, in [0, 1]; about 0.2 where lines are antialiased."""
 
+    @property
+    def damage_sigma(self) -> float:
+        """Standard deviation of noise, or of what JPEG's rounding adds if that is more, in steps of 8 bits."""
+        if self.jpeg_quality is None:
+            return self.noise_sigma
+        ratio = 50 / self.jpeg_quality if self.jpeg_quality < 50 else (100 - self.jpeg_quality) / 50
+        step = float(_LUMINANCE_TABLE[0, 1]) * ratio
+        return max(self.noise_sigma, step / math.sqrt(12))  # the error of rounding is uniform
+
 
 def measure_conditions(image: Tensor) -> Conditions:
     """Measures the conditions of an image, on patches of it.
@@ -57,6 +68,7 @@ def measure_conditions(image: Tensor) -> Conditions:
     clipped = ((patches <= 0) | (patches >= 1)).any(dim=1, keepdim=True)
     phase, blockiness = _find_grid(luma)
     return Conditions(
+        long_edge_px=max(image.shape[2:]),
         jpeg_quality=_estimate_quality(luma, clipped, phase),
         blockiness=blockiness,
         noise_sigma=_estimate_noise(luma, luma),

@@ -2,12 +2,33 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from math import inf, prod, sqrt
 from typing import Literal
 
 from ..models.device import work_memory_bytes
+from ..steps.chain import BLOCK_BYTES
 from ..steps.upscale import RESIZE_SHARE, check_target
+
+_CM_PER_INCH = 2.54
+
+
+@dataclass(frozen=True)
+class PrintSize:
+    """A sheet to print on."""
+
+    height_cm: float
+    """One side of the sheet in centimetres; which of the two is upright does not matter."""
+    width_cm: float
+    """The other."""
+    dpi: float = 300.0
+    """Dots to an inch."""
+
+    @property
+    def pixels(self) -> tuple[float, float]:
+        """Pixels along the shorter and the longer side."""
+        short, long = sorted((self.height_cm, self.width_cm))
+        return short / _CM_PER_INCH * self.dpi, long / _CM_PER_INCH * self.dpi
 
 
 @dataclass(frozen=True)
@@ -22,14 +43,17 @@ class Target:
     """Pixels along the longer side."""
     megapixels: float | None = None
     """Millions of pixels."""
+    print_size: PrintSize | None = None
+    """The largest that fits on a sheet, which is turned as the image is; nothing is cropped."""
 
     def __post_init__(self) -> None:
-        given = [name for name in ("scale", "size", "long_edge", "megapixels") if getattr(self, name) is not None]
+        given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} were given; wanted one of them")
         for name in given:
             value = getattr(self, name)
-            if not all(0 < side < inf for side in (value if isinstance(value, tuple) else (value,))):
+            numbers = astuple(value) if isinstance(value, PrintSize) else value if isinstance(value, tuple) else (value,)
+            if not all(0 < number < inf for number in numbers):
                 raise ValueError(f"{name} is {value}; wanted more than 0, and finite")
 
 
@@ -52,9 +76,27 @@ def resolve_target(source: tuple[int, int], target: Target, model_scale: int) ->
             scale = target.long_edge / max(source)
         elif target.megapixels is not None:
             scale = sqrt(target.megapixels * 1e6 / (source[0] * source[1]))
+        elif target.print_size is not None:
+            short, long = target.print_size.pixels
+            scale = min(short / min(source), long / max(source))
         result = (max(1, round(source[0] * scale)), max(1, round(source[1] * scale)))
     check_target(result)
     return result
+
+
+def parse_print_size(text: str) -> PrintSize:
+    """A sheet from words such as "30x20cm@300", "8x10in" or "297x210mm@240"; 300 dots to an inch if none are given.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    number = r"([0-9]+(?:\.[0-9]+)?)"
+    match = re.fullmatch(rf"\s*{number}\s*x\s*{number}\s*(cm|mm|in)\s*(?:@\s*{number})?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"print size is {text!r}; wanted two sides, a unit and dots to an inch, as in 30x20cm@300")
+    unit = {"cm": 1.0, "mm": 0.1, "in": _CM_PER_INCH}[match[3].lower()]
+    dpi = float(match[4]) if match[4] else PrintSize.dpi
+    return PrintSize(float(match[1]) * unit, float(match[2]) * unit, dpi)
 
 
 def parse_memory(text: str) -> int:
@@ -76,7 +118,7 @@ class Network:
     name: str
     """To call it by."""
     scale: int
-    """Enlargement factor of one pass; 1 for restoration, which is planned once, before a resize."""
+    """Enlargement factor of one pass; 1 for restoration, which is planned once."""
     work: float
     """Cost of one pixel of its input, in any unit that all networks share."""
     tile_bytes: int
@@ -87,18 +129,18 @@ class Network:
 class PlannedPass:
     """One step of a plan."""
 
-    kind: Literal["network", "resize"]
+    kind: Literal["network", "clean", "resize"]
     """What does it."""
     network: str | None
-    """Which network; None for a resize."""
+    """Which network; None if none does."""
     source: tuple[int, int]
     """(height, width) that goes in."""
     result: tuple[int, int]
     """(height, width) that comes out."""
     work: float
-    """Cost, in the unit of the networks' `work`; 0 for a resize."""
+    """Cost, in the unit of the networks' `work`; 0 if no network does it."""
     peak_bytes: int
-    """Memory held at the worst moment: both images, and a tile."""
+    """Memory held at the worst moment: source, target, one block of what lies between, and a network's tile."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +163,13 @@ class Plan:
 
 
 def plan_passes(
-    source: tuple[int, int], target: tuple[int, int], networks: Sequence[Network], memory_bytes: int, channels: int = 3
+    source: tuple[int, int],
+    target: tuple[int, int],
+    networks: Sequence[Network],
+    memory_bytes: int,
+    channels: int = 3,
+    restorer: Network | None = None,
+    stepwise: bool = False,
 ) -> Plan:
     """Plans the cheapest chain of passes.
 
@@ -134,6 +182,8 @@ def plan_passes(
         networks: Those that may be used, in order of preference among equals.
         memory_bytes: What may be held at once.
         channels: Of the source, 1, 3 or 4.
+        restorer: A network of scale 1 to begin with.
+        stepwise: Whether to enlarge by 2 at a time and clean in between, as far as there is a network of scale 2.
 
     Raises:
         ValueError: If the target cannot be made in that memory, or no network is given.
@@ -141,8 +191,10 @@ def plan_passes(
     check_target(target)
     if not networks:
         raise ValueError("no network to plan with; wanted at least one")
+    doubling = [network for network in networks if network.scale == 2] if stepwise else []
     ratio = max(target[0] / source[0], target[1] / source[1])
-    steps = [_plan_chain(source, target, chain, channels) for chain in _chains(ratio, networks)]
+    chains = [(restorer, *chain) if restorer else chain for chain in _chains(ratio, doubling or networks)]
+    steps = [_plan_chain(source, target, chain, channels, bool(doubling)) for chain in chains]
     steps.sort(key=lambda chain: (len(_networks(chain)), _grows_last(chain), sum(step.work for step in chain)))
     finish = work_memory_bytes((1, channels, *target), (1, channels, *source))
     plans = [Plan(source, target, tuple(chain), max(finish, *(step.peak_bytes for step in chain))) for chain in steps]
@@ -178,16 +230,21 @@ def _chains(ratio: float, networks: Sequence[Network]) -> list[tuple[Network, ..
 
 
 def _plan_chain(
-    source: tuple[int, int], target: tuple[int, int], chain: tuple[Network, ...], channels: int
+    source: tuple[int, int], target: tuple[int, int], chain: tuple[Network, ...], channels: int, cleans: bool
 ) -> list[PlannedPass]:
+    scale = prod(network.scale for network in chain)
+    drawn = (source[0] * scale, source[1] * scale)
+    block = 0 if drawn == target and len(chain) == 1 else min(BLOCK_BYTES, _image_bytes(drawn, channels))
+    held = _image_bytes(source, channels) + _image_bytes(target, channels) + block
     size, steps = source, list[PlannedPass]()
-    for network in chain:
+    for place, network in enumerate(chain):
         larger = (size[0] * network.scale, size[1] * network.scale)
-        held = _image_bytes(size, channels) + _image_bytes(larger, channels) + network.tile_bytes
-        steps.append(PlannedPass("network", network.name, size, larger, network.work * size[0] * size[1], held))
+        work = network.work * size[0] * size[1]
+        steps.append(PlannedPass("network", network.name, size, larger, work, held + network.tile_bytes))
         size = larger
+        if cleans and network.scale > 1 and place < len(chain) - 1:
+            steps.append(PlannedPass("clean", None, size, size, 0.0, held))
     if size != target or not steps:
-        held = _image_bytes(size, channels) + _image_bytes(target, channels)
         steps.append(PlannedPass("resize", None, size, target, 0.0, held))
     return steps
 

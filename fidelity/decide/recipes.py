@@ -1,16 +1,56 @@
-"""The one place where the defaults of every step live, by kind of image."""
+"""The one place where the defaults of every step live, by kind of image, and where measurements switch steps on."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from ..steps.cleanup import CleanupMethod
 from ..steps.consistency import ConsistencyMode
 from ..steps.gate import GateAction, GateLimits
 from ..steps.upscale import Channels
+from .conditions import Conditions
 
 Domain = Literal["photo", "anime_flux", "anime_sd", "line_art", "painting"]
 
 DRAWN_DOMAINS: tuple[Domain, ...] = ("anime_flux", "anime_sd", "line_art")
 """Kinds of image that are made of lines and flat areas."""
+
+Setting = Literal["channels", "restore", "cleanup", "passes"]
+"""Settings that a measurement may decide."""
+
+DEFAULT_VALUES: dict[Setting, str] = {"channels": "luma", "restore": "off", "cleanup": "off", "passes": "direct"}
+"""What such a setting is on "auto" when no measurement decides otherwise."""
+
+
+@dataclass(frozen=True)
+class Switch:
+    """One measurement that decides one setting, where that setting is on "auto"."""
+
+    setting: Setting
+    """What it decides."""
+    value: str
+    """What it decides for."""
+    measure: str
+    """A field of `fidelity.decide.conditions.Conditions`."""
+    above: float | None = None
+    """It decides where the measurement is larger than this..."""
+    below: float | None = None
+    """...or smaller than this; one of the two is given. A measurement that found nothing decides nothing."""
+
+    def reason(self, conditions: Conditions) -> str | None:
+        """Why it decides, in words; None if it does not."""
+        value = getattr(conditions, self.measure)
+        if value is None:
+            return None
+        name = self.measure.replace("_", " ")
+        if self.above is not None and value > self.above:
+            return f"{self.setting} {self.value}: {name} is {value:.3g}, above {self.above:g}"
+        if self.below is not None and value < self.below:
+            return f"{self.setting} {self.value}: {name} is {value:.3g}, below {self.below:g}"
+        return None
+
+
+_DEBLOCK = Switch("restore", "deblock", "jpeg_quality", below=75)
+_STEPWISE = Switch("passes", "stepwise", "noise_sigma", above=12)
 
 _PHOTO_MODELS = ("RealESRGAN_x4plus", "SwinIR", "HAT")
 _DRAWN_MODELS = ("RealESRGAN_x4plus_anime_6B", "4x-AnimeSharp", "waifu2x", "Real-CUGAN")
@@ -26,24 +66,92 @@ class Recipe:
     """Names in `fidelity.decide.choosing.KNOWN_MODELS`, best first; the first that is installed is taken."""
     shipped: Literal["natural", "drawn"] = "natural"
     """Which of the shipped networks is taken where none of those is installed."""
-    channels: Channels = "luma"
+    restore: Literal["auto", "off", "denoise", "deblock"] = "auto"
+    """Whether the source is mended first, by a network at x1 if one is installed, else by a filter: noise, or what JPEG did."""
+    channels: Channels | Literal["auto"] = "auto"
     """"luma" sends luma alone through the network, "rgb" all colours."""
+    passes: Literal["auto", "direct", "stepwise"] = "auto"
+    """"direct" takes the fewest passes to the target; "stepwise" doubles and cleans in between, if there is a x2 network."""
+    between: CleanupMethod = "bilateral"
+    """How it is cleaned in between."""
     consistency: ConsistencyMode | Literal["off"] = "color"
     """How the enlargement is held to its source."""
     gate: GateAction | Literal["off"] = "blend"
     """What happens where colours drifted all the same."""
     gate_limits: GateLimits = field(default_factory=GateLimits)
     """What counts as drifted, in CIEDE2000."""
+    cleanup: CleanupMethod | Literal["auto", "off"] = "auto"
+    """What is done to the enlargement at the end."""
+    cleanup_strength: float = 1.0
+    """How much of it, from 0 to 1."""
+    switches: tuple[Switch, ...] = ()
+    """What decides the settings that are on "auto"; of several for one setting, the first that applies."""
 
 
 RECIPES: dict[Domain, Recipe] = {
-    "photo": Recipe("photo", _PHOTO_MODELS),
-    "anime_flux": Recipe("anime_flux", _DRAWN_MODELS, "drawn"),
-    "anime_sd": Recipe("anime_sd", _DRAWN_MODELS, "drawn"),
-    "line_art": Recipe("line_art", _DRAWN_MODELS, "drawn"),
-    "painting": Recipe("painting", ("SwinIR", "RealESRGAN_x4plus")),
+    "photo": Recipe(
+        "photo",
+        _PHOTO_MODELS,
+        switches=(
+            Switch("restore", "denoise", "noise_sigma", above=4),
+            _DEBLOCK,
+            Switch("channels", "rgb", "jpeg_quality", below=85),
+            Switch("cleanup", "bilateral", "ringing", above=1.5),
+            _STEPWISE,
+        ),
+    ),
+    "anime_flux": Recipe(
+        "anime_flux",
+        _DRAWN_MODELS,
+        "drawn",
+        restore="off",
+        switches=(Switch("cleanup", "median", "jaggedness", above=0.6), _STEPWISE),
+    ),
+    "anime_sd": Recipe(
+        "anime_sd",
+        _DRAWN_MODELS,
+        "drawn",
+        switches=(
+            Switch("restore", "denoise", "noise_sigma", above=2),
+            Switch("restore", "denoise", "banding", above=0.05),
+            _DEBLOCK,
+            Switch("cleanup", "bilateral", "ringing", above=1.0),
+            _STEPWISE,
+        ),
+    ),
+    "line_art": Recipe("line_art", _DRAWN_MODELS, "drawn", cleanup="off", switches=(_DEBLOCK, _STEPWISE)),
+    "painting": Recipe(
+        "painting",
+        ("SwinIR", "RealESRGAN_x4plus"),
+        switches=(_DEBLOCK, Switch("cleanup", "unsharp", "softness", above=0.45), _STEPWISE),
+    ),
 }
 """The recipes; each setting can be overridden with `dataclasses.replace`."""
 
 SAFE_DOMAIN: Domain = "photo"
 """The recipe for an image of unknown kind."""
+
+
+def settle(recipe: Recipe, conditions: Conditions) -> tuple[Recipe, tuple[str, ...]]:
+    """Decides every setting that is on "auto" by what was measured.
+
+    Args:
+        recipe: The recipe; settings other than "auto" are kept.
+        conditions: What was measured of the image.
+
+    Returns:
+        The recipe without "auto", and one sentence for each setting that a measurement switched.
+    """
+    settled: dict[Setting, str] = {}
+    reasons: list[str] = []
+    for setting, default in DEFAULT_VALUES.items():
+        if getattr(recipe, setting) != "auto":
+            continue
+        settled[setting] = default
+        for switch in recipe.switches:
+            reason = switch.reason(conditions) if switch.setting == setting else None
+            if reason:
+                settled[setting] = switch.value
+                reasons.append(reason)
+                break
+    return replace(recipe, **settled), tuple(reasons)

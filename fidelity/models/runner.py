@@ -109,7 +109,7 @@ class Runner:
         return self.model.scale
 
     @property
-    def _multiple(self) -> int:
+    def multiple(self) -> int:
         return self._source.size_requirements.multiple_of
 
     def tile_bytes(self, height: int, width: int) -> int:
@@ -143,7 +143,7 @@ class Runner:
             return out, self._run_stream(stream, image, out, progress)
         context, fade = self._overlap()
         window = self._window(size, tile, context, fade)
-        tiles = plan_tiles(size, window, context, fade, self._multiple)
+        tiles = plan_tiles(size, window, context, fade, self.multiple)
         pending = deque((index, part) for index in range(image.shape[0]) for part in tiles)
         if fade:
             out.zero_()
@@ -193,20 +193,20 @@ class Runner:
         reach = self.probe.receptive_field_px
         if reach is None:
             return BLEND_CONTEXT_PX, BLEND_FADE_PX
-        return reach + self._multiple - 1, 0  # on a grid, reach depends on where on it a pixel lies
+        return reach + self.multiple - 1, 0  # on a grid, reach depends on where on it a pixel lies
 
     def _window(self, size: tuple[int, int], tile: int | None, context: int, fade: int) -> tuple[int, int]:
         if tile is not None:
             if tile < MIN_TILE_PX:
                 raise ValueError(f"tile is {tile} px; wanted at least {MIN_TILE_PX}")
-            side = max(tile, 2 * (context + fade + self._multiple) + MIN_TILE_PX)
+            side = max(tile, 2 * (context + fade + self.multiple) + MIN_TILE_PX)
             return side, side
         free = free_memory_bytes(self.device)
         if free is None:
             pixels = CPU_TENSOR_BYTES / (self.probe.values_per_pixel / 2 * self._dtype.itemsize)
         else:
             pixels = min(MAX_TILE_PIXELS, free * _GPU_SHARE / self.tile_bytes(1, 1))
-        return choose_window(size, int(pixels), context, fade, self._multiple)
+        return choose_window(size, int(pixels), context, fade, self.multiple)
 
     def _batch(self, part: Tile) -> int:
         free = free_memory_bytes(self.device)
@@ -216,7 +216,7 @@ class Runner:
         self, pending: "deque[tuple[int, Tile]]", size: tuple[int, int], context: int, fade: int
     ) -> "deque[tuple[int, Tile]]":
         failed = pending[0][1]
-        if not split_tile(failed, size, context, fade, self._multiple):
+        if not split_tile(failed, size, context, fade, self.multiple):
             height, width = failed.window_size
             raise OutOfMemoryError(
                 f"{self.model.name}: out of memory on {self.device} with a tile of {width}x{height} px already; "
@@ -225,7 +225,7 @@ class Runner:
         return deque(
             (index, piece)
             for index, part in pending
-            for piece in split_tile(part, size, context, fade, self._multiple) or [part]
+            for piece in split_tile(part, size, context, fade, self.multiple) or [part]
         )
 
     @torch.inference_mode()

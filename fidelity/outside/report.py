@@ -1,4 +1,4 @@
-"""The machine-readable report of the command, one object per image."""
+"""Reports: what was decided, done and measured, in plain numbers and words."""
 
 import sys
 from dataclasses import asdict
@@ -9,47 +9,30 @@ import torch
 
 from ..decide.choosing import ModelPlan
 from ..decide.domain import Verdict
-from ..decide.pipeline import Enlargement
+from ..decide.pipeline import Decision, Enlargement
 from ..decide.recipes import Recipe
 from ..imaging.drift import Drift
 from ..steps.gate import report_gate
 
 
-def build_report(
-    source: Path,
-    source_size: tuple[int, int],
-    output: Path,
-    enlargement: Enlargement,
-    planned: ModelPlan,
-    recipe: Recipe,
-    used: dict[str, Any],
-    verdict: Verdict,
-    notes: tuple[str, ...] = (),
-) -> dict[str, Any]:
-    """Everything there is to say of one image, in plain numbers and words.
+def report_enlargement(decision: Decision, enlargement: Enlargement, used: dict[str, Any]) -> dict[str, Any]:
+    """Everything there is to say of one enlargement, in plain numbers and words.
 
     Args:
-        source: File that was read.
-        source_size: Its (height, width).
-        output: File that was written.
-        enlargement: What the pipeline returned.
-        planned: The networks, and why they were taken.
-        recipe: The recipe as it was used, overrides included.
+        decision: What was decided, and why.
+        enlargement: What came of it.
         used: Settings of this run that no recipe holds: target, tile, device, precision asked for.
-        verdict: What kind of image it is; the recipe is that of a safe kind where it is unsure.
-        notes: What happened when the file was read.
     """
-    height, width = enlargement.image.shape[2:]
+    planned, recipe = decision.planned, decision.recipe
     networks = [step for step in enlargement.passes if step.kind == "network"]
     model = planned.models[-1] if planned.models else None
-    limits = recipe.gate_limits
-    decision = enlargement.gate
-    limit_figures = {"mean_limit": limits.mean, "max_limit": limits.max}
+    limits = {"mean_limit": recipe.gate_limits.mean, "max_limit": recipe.gate_limits.max}
+    judged = enlargement.gate
     return {
-        "input": {"path": str(source), "width": source_size[1], "height": source_size[0], "notes": list(notes)},
-        "output": {"path": str(output), "width": width, "height": height},
-        "domain": describe_verdict(verdict),
-        "recipe": asdict(recipe) | used,
+        "domain": describe_verdict(decision.verdict),
+        "conditions": asdict(decision.conditions),
+        "recipe": describe_recipe(recipe) | used,
+        "switched": [*decision.reasons, *enlargement.notes],
         "model": {
             "name": model.name if model else None,
             "architecture": model.architecture if model else None,
@@ -62,10 +45,38 @@ def build_report(
         "drift": {"color": asdict(enlargement.color_drift), "full": asdict(enlargement.full_drift)},
         "sharpness_ratio": enlargement.sharpness_ratio,
         "overshoot_percent": enlargement.overshoot_percent,
-        "gate": report_gate(decision, limits) if decision else {"action": "off", "passed": None} | limit_figures,
+        "gate": report_gate(judged, recipe.gate_limits) if judged else {"action": "off", "passed": None} | limits,
         "seconds": enlargement.seconds,
         "peak_memory_bytes": peak_memory_bytes(),
     }
+
+
+def report_file(
+    source: Path, output: Path, decision: Decision, enlargement: Enlargement, used: dict[str, Any], notes: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The same with the files that were read and written.
+
+    Args:
+        source: File that was read.
+        output: File that was written.
+        decision: What was decided, and why.
+        enlargement: What came of it.
+        used: See `report_enlargement`.
+        notes: What happened when the file was read.
+    """
+    height, width = enlargement.image.shape[2:]
+    files = {
+        "input": {"path": str(source), **_size(decision.planned.plan.source), "notes": list(notes)},
+        "output": {"path": str(output), "width": width, "height": height},
+    }
+    return files | report_enlargement(decision, enlargement, used)
+
+
+def describe_recipe(recipe: Recipe) -> dict[str, Any]:
+    """Every setting of a recipe, without what would switch them: in a report those are settled."""
+    settings = asdict(recipe)
+    settings.pop("switches")
+    return settings
 
 
 def describe_verdict(verdict: Verdict) -> dict[str, Any]:
@@ -104,6 +115,7 @@ def report_plan(planned: ModelPlan, seconds: list[float]) -> dict[str, Any]:
         "network_seconds": sum(seconds),
         "reason": planned.choice.reason,
         "better": planned.choice.better,
+        "notes": list(planned.notes),
     }
 
 
@@ -114,10 +126,10 @@ def describe_plan(planned: ModelPlan, seconds: list[float]) -> str:
     for number, step in enumerate(report["passes"], 1):
         took = f", about {step['seconds']:.1f} s" if step["seconds"] is not None else ""
         memory = f"{step['peak_memory_bytes'] / 2**30:.2f} GiB"
-        lines.append(f"{number}. {step['network'] or 'resize'}: to {_cross(step['to'])}, {memory}{took}")
+        lines.append(f"{number}. {step['network'] or step['kind']}: to {_cross(step['to'])}, {memory}{took}")
     lines.append(f"at most {report['peak_memory_bytes'] / 2**30:.2f} GiB, holding the colours included")
     lines.append(f"network: {report['reason']}" + (f"; better: {report['better']}" if report["better"] else ""))
-    return "\n".join(lines)
+    return "\n".join(lines + report["notes"])
 
 
 def _size(size: tuple[int, int]) -> dict[str, int]:
@@ -131,7 +143,7 @@ def _cross(size: dict[str, int]) -> str:
 def describe(report: dict[str, Any]) -> str:
     """The report in one line for a terminal."""
     given, made, color = report["input"], report["output"], report["drift"]["color"]
-    notes = "".join(f"  ({note})" for note in given["notes"])
+    notes = "".join(f"  ({note})" for note in (*given["notes"], *report["switched"]))
     return (
         f"{given['path']} {given['width']}x{given['height']} -> {made['path']} {made['width']}x{made['height']}  "
         f"{report['recipe']['domain']}  {report['model']['name'] or 'resize alone'}  "

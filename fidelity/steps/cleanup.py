@@ -3,6 +3,7 @@
 They work in bands of rows with enough rows around, so memory in use does not grow with the image.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -27,17 +28,21 @@ UNSHARP_AMOUNT = 0.5
 UNSHARP_THRESHOLD = 2 / 255
 """Detail below this is left as it is: it is grain more often than not."""
 
-_REACH_PX = 4
+CLEANUP_REACH_PX = 4
+"""Rows and columns around a sample that any of the filters looks at."""
 _LIVE_PLANES = 30  # float32 planes of luma that the bilateral filter keeps while it works
 
 
-def clean(image: Tensor, method: CleanupMethod, strength: float = 1.0, progress: Progress | None = None) -> Tensor:
+def clean(
+    image: Tensor, method: CleanupMethod, strength: float = 1.0, noise_sigma: float = 0.0, progress: Progress | None = None
+) -> Tensor:
     """Cleans the luma of an image; colour differences and alpha stay as they are.
 
     Args:
         image: ``(B, 1, 3 or 4, H, W)`` in [0, 1].
         method: See `CleanupMethod`.
         strength: 0 for nothing, 1 for the whole effect.
+        noise_sigma: Standard deviation of noise in luma, in steps of 8 bits; the bilateral filter evens out that much too.
         progress: Called with (rows done, rows in all).
 
     Returns:
@@ -48,7 +53,12 @@ def clean(image: Tensor, method: CleanupMethod, strength: float = 1.0, progress:
     """
     check_image(image)
     check_finite(image)
-    filters = {"bilateral": bilateral_filter, "median": median_filter, "unsharp": unsharp_mask}
+    value_range = max(BILATERAL_RANGE, 2 * noise_sigma / 255)
+    filters: dict[str, Callable[[Tensor], Tensor]] = {
+        "bilateral": lambda plane: bilateral_filter(plane, value_range=value_range),
+        "median": median_filter,
+        "unsharp": unsharp_mask,
+    }
     if method not in filters:
         raise ValueError(f"method is {method!r}; wanted {', '.join(filters)}")
     if not 0 <= strength <= 1:
@@ -58,7 +68,7 @@ def clean(image: Tensor, method: CleanupMethod, strength: float = 1.0, progress:
     for index in range(image.shape[0]):
         colors = image[index : index + 1, :3]
         for rows in iterate_bands(height, width * 4 * _LIVE_PLANES, 8 * BAND_BYTES):
-            first, last = max(0, rows.start - _REACH_PX), min(height, rows.stop + _REACH_PX)
+            first, last = max(0, rows.start - CLEANUP_REACH_PX), min(height, rows.stop + CLEANUP_REACH_PX)
             around = colors[:, :, first:last].float()
             luma = around if around.shape[1] == 1 else rgb_to_luma(around)
             change = (filters[method](luma) - luma)[:, :, rows.start - first : rows.stop - first] * strength

@@ -1,7 +1,6 @@
 """Super-resolution of an image of any kind and size: luma or RGB, grey, alpha, exact target size."""
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,12 +12,12 @@ from torch.nn import functional
 from ..imaging.bands import check_finite, check_image, empty_image
 from ..imaging.color import is_grey, rgb_to_luma
 from ..imaging.filters import local_range
-from ..imaging.resample import iterate_separable, resize, resize_weights
+from ..imaging.resample import iterate_separable, resize_weights
 from ..models.device import Precision
 from ..models.loader import Model
-from ..models.runner import Runner, RunReport
-from ..progress import Progress
+from ..progress import Progress, part_of
 from .alpha import bleed_colors
+from .chain import Between, Chain, Pass
 from .consistency import project
 
 Channels = Literal["luma", "rgb"]
@@ -28,26 +27,6 @@ MAX_SIDE_PX = 65_500
 
 RESIZE_SHARE = 1.5
 """What is left to an ordinary resize after the last network pass; beyond it another pass is made."""
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One enlargement on the way to the target."""
-
-    kind: Literal["network", "resize"]
-    """What did it."""
-    scale: float
-    """The larger of the two sides' factors."""
-    tile: tuple[int, int] | None
-    """(height, width) of the network's tiles in pixels of its input; None for a resize."""
-    seconds: float
-    """Wall time."""
-    model: str | None = None
-    """The network; None for a resize."""
-    precision: str | None = None
-    """fp32, bf16 or fp16; None for a resize."""
-    seamless: bool = True
-    """Whether tiling changed nothing, because the tiles' context covered the receptive field."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +62,7 @@ def upscale(
     precision: Precision = "auto",
     tile: int | None = None,
     progress: Progress | None = None,
+    between: Between | None = None,
 ) -> Upscaled:
     """Enlarges an image with networks to exactly the target size.
 
@@ -96,7 +76,8 @@ def upscale(
         device: Where to run the network; the image's if not given.
         precision: See `fidelity.models.device.choose_dtype`.
         tile: Side of a tile in pixels of the network's input, context included; by memory if not given.
-        progress: Called with (tiles done, tiles in all) over all passes.
+        progress: Told about every part of the work, all passes together.
+        between: How to clean after each network but the last; not at all if not given.
 
     Returns:
         The enlargement, on the image's device, and its passes.
@@ -111,58 +92,61 @@ def upscale(
         scale = model.scale if isinstance(model, Model) else math.prod(one.scale for one in model)
         target = (size[0] * scale, size[1] * scale)
     check_target(target)
-    chain = [model] * count_passes(size, target, model.scale) if isinstance(model, Model) else list(model)
-    device = device or image.device
-    if image.shape[0] > 1 and len({(is_grey(one), _is_flat(one)) for one in image.split(1)}) > 1:
-        return _upscale_each(image, chain, target, channels, device, precision, tile, progress)
-    alpha = image[:, 3:4] if image.shape[1] == 4 else None
-    flat_alpha = _is_flat(image)
-    colors = bleed_colors(image) if alpha is not None else image
-    runs = 1 if alpha is None or flat_alpha else 2
-    meter = _Meter(progress, runs * len(chain))
-    job = _Job(chain, device, precision, target, tile, meter)
-    if is_grey(colors):
-        enlarged, passes = job.run(colors[:, :1], "luma")
-        result = enlarged.clamp_(0, 1).repeat(1, colors.shape[1], 1, 1)
-    elif channels == "luma" or any(one.descriptor.output_channels == 1 for one in chain):
-        output = empty_image(colors, 3, *target)
-        enlarged, passes = job.run(rgb_to_luma(colors), "luma", output[:, :1])
-        result = merge_chroma(enlarged, colors, output)
-    else:
-        result, passes = job.run(colors, "image")
-        result.clamp_(0, 1)
-    if alpha is not None:
-        if flat_alpha:
-            coverage = alpha[:, :, :1, :1].expand(-1, -1, *target)
-        else:
-            coverage, more = job.run(alpha, "luma")
-            coverage = _hold_alpha(coverage, alpha)
-            passes += more
-        result = torch.cat((result, coverage.to(result.dtype)), dim=1)
-    return Upscaled(result, tuple(passes))
+    models = [model] * count_passes(size, target, model.scale) if isinstance(model, Model) else list(model)
+    place = device or image.device
 
+    def enlarge(one: Tensor, out: Tensor, part: Progress | None) -> list[Pass]:
+        return _Enlarger(models, target, channels, place, precision, between, tile).run(one, out, part)
 
-def _upscale_each(
-    image: Tensor,
-    model: Sequence[Model],
-    target: tuple[int, int],
-    channels: Channels,
-    device: torch.device,
-    precision: Precision,
-    tile: int | None,
-    progress: Progress | None,
-) -> Upscaled:
-    """A batch of which some images are grey, or some have no transparency, one by one."""
-    made: list[Upscaled] = []
+    output = empty_image(image, image.shape[1], *target)
+    if image.shape[0] == 1 or len({(is_grey(one), _is_flat(one)) for one in image.split(1)}) == 1:
+        return Upscaled(output, tuple(enlarge(image, output, progress)))
+    passes: list[Pass] = []
     for index, one in enumerate(image.split(1)):
-        share = _share_of(progress, index, image.shape[0])
-        made.append(upscale(one, model, target, channels, device, precision, tile, share))
-    passes = tuple(step for part in made for step in part.passes)
-    return Upscaled(torch.cat([part.image for part in made]), passes)
+        part = part_of(progress, index / image.shape[0], (index + 1) / image.shape[0])
+        passes += enlarge(one, output[index : index + 1], part)
+    return Upscaled(output, tuple(passes))
 
 
-def _share_of(progress: Progress | None, index: int, count: int) -> Progress | None:
-    return (lambda done, total: progress(index * total + done, count * total)) if progress else None
+@dataclass(frozen=True)
+class _Enlarger:
+    """Enlarges images that are all grey or all coloured, and all of even transparency or none."""
+
+    models: list[Model]
+    target: tuple[int, int]
+    channels: Channels
+    device: torch.device
+    precision: Precision
+    between: Between | None
+    tile: int | None
+
+    def run(self, image: Tensor, output: Tensor, progress: Progress | None) -> list[Pass]:
+        """Fills the output, which has the image's channels; the passes."""
+        alpha = image[:, 3:]
+        share = 1.0 if _is_flat(image) else 0.5
+        first = part_of(progress, 0, share)
+        colors, target = (bleed_colors(image) if len(alpha[0]) else image), output[:, :3]
+        if is_grey(colors):
+            passes = self._chain(colors[:, :1], "luma", target[:, :1], first)
+            target.copy_(target[:, :1].clamp_(0, 1).expand_as(target))
+        elif self.channels == "luma" or any(one.descriptor.output_channels == 1 for one in self.models):
+            passes = self._chain(rgb_to_luma(colors), "luma", target[:, :1], first)
+            merge_chroma(target[:, :1], colors, target)
+        else:
+            passes = self._chain(colors, "image", target, first)
+            target.clamp_(0, 1)
+        if len(alpha[0]):
+            coverage = output[:, 3:]
+            if share == 1:
+                coverage.copy_(alpha[:, :, :1, :1].expand_as(coverage))
+            else:
+                passes += self._chain(alpha, "luma", coverage, part_of(progress, share, 1))
+                coverage.copy_(_hold_alpha(coverage, alpha))
+        return passes
+
+    def _chain(self, image: Tensor, kind: Literal["image", "luma"], output: Tensor, progress: Progress | None) -> list[Pass]:
+        chain = Chain(self.models, self.target, kind, self.device, self.precision, self.between)
+        return chain.run(image, output, self.tile, progress)[1]
 
 
 def _is_flat(image: Tensor) -> bool:
@@ -200,62 +184,6 @@ def merge_chroma(luma: Tensor, colors: Tensor, output: Tensor | None = None) -> 
     for band, values in iterate_separable(differences, rows, columns):
         output[:, :, band] = values.add_(luma[:, :, band]).clamp_(0, 1)
     return output
-
-
-class _Meter:
-    """Turns the progress of several passes into one count; a pass not yet planned counts as the current one."""
-
-    def __init__(self, progress: Progress | None, passes: int) -> None:
-        self._progress = progress
-        self._passes_left = max(1, passes)
-        self._done_before = 0
-        self._total = 1
-
-    def tiles(self, done: int, total: int) -> None:
-        """Reports tiles of the current pass."""
-        self._total = total
-        if self._progress:
-            self._progress(self._done_before + done, self._done_before + total * self._passes_left)
-
-    def next_pass(self) -> None:
-        """Closes the current pass."""
-        self._done_before += self._total
-        self._passes_left = max(1, self._passes_left - 1)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What all channels of one image have in common."""
-
-    chain: list[Model]
-    device: torch.device
-    precision: Precision
-    target: tuple[int, int]
-    tile: int | None
-    meter: _Meter
-
-    def run(self, image: Tensor, kind: Literal["image", "luma"], output: Tensor | None = None) -> tuple[Tensor, list[Pass]]:
-        """Enlarges channels to the target, into `output` if given."""
-        passes: list[Pass] = []
-        runner: Runner | None = None
-        for model in self.chain:
-            if runner is None or runner.model is not model:
-                runner = Runner(model, self.device, self.precision, kind)
-            started = time.perf_counter()
-            reached = (image.shape[2] * runner.scale, image.shape[3] * runner.scale) == self.target
-            image, report = runner.run(image, output if reached else None, self.tile, self.meter.tiles)
-            self.meter.next_pass()
-            passes.append(_network_pass(model, report, time.perf_counter() - started))
-        if (image.shape[2], image.shape[3]) != self.target:
-            started = time.perf_counter()
-            scale = max(self.target[0] / image.shape[2], self.target[1] / image.shape[3])
-            image = resize(image, self.target).clamp_(0, 1)
-            passes.append(Pass("resize", scale, None, time.perf_counter() - started))
-        return (image if passes else image.clone()), passes
-
-
-def _network_pass(model: Model, report: RunReport, seconds: float) -> Pass:
-    return Pass("network", model.scale, report.tile_px, seconds, model.name, report.precision, report.seamless)
 
 
 def _hold_alpha(coverage: Tensor, alpha: Tensor) -> Tensor:

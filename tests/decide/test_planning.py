@@ -2,7 +2,8 @@
 
 import pytest
 
-from fidelity.decide.planning import Network, Target, parse_memory, plan_passes, resolve_target
+from fidelity.decide.planning import Network, PrintSize, Target, parse_memory, parse_print_size, plan_passes, resolve_target
+from fidelity.steps.chain import BLOCK_BYTES
 
 
 @pytest.mark.parametrize(
@@ -14,6 +15,9 @@ from fidelity.decide.planning import Network, Target, parse_memory, plan_passes,
         (Target(size=(7, 9)), (7, 9)),
         (Target(long_edge=302), (200, 302)),
         (Target(megapixels=0.0604), (200, 302)),
+        (Target(print_size=PrintSize(10, 15, 254)), (993, 1500)),  # 1000 x 1500 dots: the longer sides meet
+        (Target(print_size=PrintSize(15, 10, 254)), (993, 1500)),  # the sheet is turned as the image is
+        (Target(print_size=PrintSize(20, 20, 127)), (662, 1000)),
     ],
 )
 def test_targets_resolve_to_exact_sizes(target, expected):
@@ -117,6 +121,60 @@ def test_what_cannot_be_made_is_refused_with_what_could():
         plan((100, 65_501))
     with pytest.raises(ValueError, match="wanted at least one"):
         plan((200, 300), [])
+
+
+@pytest.mark.parametrize(
+    ("text", "sheet"),
+    [
+        ("30x20cm@240", PrintSize(30, 20, 240)),
+        ("297 x 210 mm @ 300", PrintSize(29.7, 21, 300)),
+        ("8x10in", PrintSize(20.32, 25.4, 300)),
+    ],
+)
+def test_print_sizes_are_read_from_words(text, sheet):
+    read = parse_print_size(text)
+    assert (read.height_cm, read.width_cm, read.dpi) == pytest.approx((sheet.height_cm, sheet.width_cm, sheet.dpi))
+
+
+@pytest.mark.parametrize("text", ["", "30x20", "30cm", "30x20cm@", "ax bcm"])
+def test_print_sizes_that_are_none_are_refused(text):
+    with pytest.raises(ValueError, match="as in 30x20cm@300"):
+        parse_print_size(text)
+
+
+def test_restoring_comes_first_and_costs_like_a_network():
+    planned = plan_passes((100, 150), (400, 600), [QUADRUPLE], 8 * GIB, restorer=RESTORER)
+    assert [(step.network, step.result) for step in planned.passes] == [
+        ("restorer", (100, 150)),
+        ("quadruple", (400, 600)),
+    ]
+    assert planned.work == pytest.approx((1 + 1.1) * 100 * 150)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ((400, 600), ["double", "clean", "double"]),
+        ((500, 750), ["double", "clean", "double", "resize"]),
+        ((200, 300), ["double"]),
+        ((800, 1200), ["double", "clean", "double", "clean", "double"]),
+    ],
+)
+def test_stepwise_doubles_and_cleans_in_between(target, expected):
+    planned = plan_passes((100, 150), target, [DOUBLE, QUADRUPLE], 8 * GIB, stepwise=True)
+    assert [step.network or step.kind for step in planned.passes] == expected
+
+
+def test_stepwise_makes_do_without_a_doubling_network():
+    planned = plan_passes((100, 150), (400, 600), [QUADRUPLE], 8 * GIB, stepwise=True)
+    assert [step.network for step in planned.passes] == ["quadruple"]
+
+
+def test_what_lies_between_is_never_counted_whole():
+    near, far = (plan(target, [QUADRUPLE], (2000, 3000), 100 * GIB) for target in ((16_000, 24_000), (30_000, 45_000)))
+    for planned, target in ((near, (16_000, 24_000)), (far, (30_000, 45_000))):
+        images = 4 * 3 * (2000 * 3000 + target[0] * target[1])
+        assert planned.passes[0].peak_bytes == images + BLOCK_BYTES + QUADRUPLE.tile_bytes
 
 
 @pytest.mark.parametrize(

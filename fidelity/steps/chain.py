@@ -1,0 +1,306 @@
+"""Networks one after another, to an exact size, without ever holding an image in between as a whole.
+
+Two passes of x4 and a resize would hold an image of 16 times the source's sides only to shrink it again. Instead the
+target is made block by block: each block takes the piece of the source that it depends on, with the context that all
+networks together reach over, through all passes. Memory beyond source and target is that of one block, whatever the
+target's size; where the context covers the networks' receptive fields, the result is what whole images would give.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..imaging.bands import empty_image
+from ..imaging.resample import AxisWeights, apply_separable, iterate_separable, resize_weights
+from ..imaging.tiling import Span, fade_weights, plan_spans
+from ..models.device import Precision
+from ..models.loader import Model
+from ..models.runner import BLEND_CONTEXT_PX, BLEND_FADE_PX, Runner, RunReport
+from ..progress import Progress, part_of
+from .cleanup import CLEANUP_REACH_PX, CleanupMethod, clean
+
+BLOCK_BYTES = 256 * 2**20
+"""Float32 bytes that the networks' result for one block may have."""
+
+_SHORTEST_BLOCK_PX = 64
+
+
+@dataclass(frozen=True)
+class Between:
+    """How to clean between two networks."""
+
+    method: CleanupMethod
+    """See `fidelity.steps.cleanup.clean`."""
+    noise_sigma: float = 0.0
+    """Noise of the source in luma, in steps of 8 bits."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One step on the way to the target."""
+
+    kind: Literal["network", "restore", "clean", "resize"]
+    """What did it; "restore" mends the source at x1, by a network or a filter."""
+    scale: float
+    """The larger of the two sides' factors."""
+    tile: tuple[int, int] | None
+    """(height, width) of the network's tiles in pixels of its input; None if it was no network."""
+    seconds: float
+    """Wall time."""
+    model: str | None = None
+    """The network; None if it was none."""
+    precision: str | None = None
+    """fp32, bf16 or fp16; None if it was no network."""
+    seamless: bool = True
+    """Whether tiling changed nothing, because the tiles' context covered the receptive field."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """One block along one axis."""
+
+    window: tuple[int, int]
+    """(start, stop) of the source that is sent through the networks."""
+    drawn: tuple[int, int]
+    """(start, stop) of their result that the block is made from, counted from the start of the window's."""
+    target: Span
+    """Where it goes, and how it fades into its neighbours."""
+    weights: AxisWeights | None
+    """The resize from what was drawn; None if there is none."""
+
+
+def plan_stretches(
+    length: int, target: int, scale: int, block_px: int, context_px: int, fade_px: int = 0, multiple: int = 1
+) -> list[Stretch]:
+    """Covers one axis of the target with blocks.
+
+    Args:
+        length: Of the source.
+        target: Of the result.
+        scale: Of all networks together; what is left is a resize.
+        block_px: The longest block, in pixels of the target.
+        context_px: What the networks must see beyond what is kept, in pixels of the source.
+        fade_px: Over how many pixels of the target neighbours blend.
+        multiple: Grid of the source that windows start on.
+    """
+    resized = resize_weights(length * scale, target) if target != length * scale else None
+    stretches: list[Stretch] = []
+    for span in plan_spans(target, max(block_px, 2 * fade_px + 1), 0, fade_px):
+        start, stop = span.core
+        weights = None
+        if resized:
+            first = resized.first[start:stop]
+            low, high = int(first.min()), int(first.max()) + resized.weights.shape[1]
+            weights = AxisWeights(high - low, first - low, resized.weights[start:stop])
+            start, stop = low, high
+        first_px = max(0, start // scale - context_px) // multiple * multiple
+        window = (first_px, min(length, -(-stop // scale) + context_px))
+        drawn = (start - window[0] * scale, stop - window[0] * scale)
+        stretches.append(Stretch(window, drawn, span, weights))
+    return stretches
+
+
+class Chain:
+    """Networks, what is cleaned between them, and the size to reach, bound to a device and a precision."""
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        target: tuple[int, int],
+        kind: Literal["image", "luma"],
+        device: torch.device,
+        precision: Precision = "auto",
+        between: Between | None = None,
+    ) -> None:
+        """Copies the networks to the device, each once.
+
+        Args:
+            models: In the order of their passes; may be empty.
+            target: (height, width) to reach.
+            kind: "image" takes and gives RGB; "luma" takes and gives one channel.
+            device: Where the networks run.
+            precision: See `fidelity.models.device.choose_dtype`.
+            between: How to clean after each network but the last; not at all if not given.
+        """
+        known: dict[int, Runner] = {}
+        for model in models:
+            if id(model) not in known:
+                known[id(model)] = Runner(model, device, precision, kind)
+        self._runners = [known[id(model)] for model in models]
+        self._target = target
+        self._between = between
+        self._scale = math.prod(runner.scale for runner in self._runners)
+
+    def run(
+        self, image: Tensor, output: Tensor | None = None, tile: int | None = None, progress: Progress | None = None
+    ) -> tuple[Tensor, list[Pass]]:
+        """Enlarges an image to the target.
+
+        Args:
+            image: ``(B, C, H, W)`` in [0, 1]; C is 1 for a chain of kind "luma", else 3.
+            output: ``(B, C, *target)`` to write to; allocated like `image` if not given.
+            tile: Side of a network's tile in pixels of its input; by memory if not given.
+            progress: Told about every part of the work.
+
+        Returns:
+            The result, on the device of `image`, and the passes.
+        """
+        size = (image.shape[2], image.shape[3])
+        if output is None:
+            output = empty_image(image, image.shape[1], *self._target)
+        if not self._runners:
+            return output, self._resize(image, output)
+        if len(self._runners) == 1 and (size[0] * self._scale, size[1] * self._scale) == self._target:
+            started = time.perf_counter()
+            report = self._runners[0].run(image, output, tile, progress)[1]
+            return output, [_network_pass(self._runners[0], report, time.perf_counter() - started)]
+        return output, self._run_blocks(image, output, tile, progress)
+
+    def _resize(self, image: Tensor, output: Tensor) -> list[Pass]:
+        size = (image.shape[2], image.shape[3])
+        if size == self._target:
+            output.copy_(image)
+            return []
+        started = time.perf_counter()
+        rows, columns = (resize_weights(given, wanted) for given, wanted in zip(size, self._target, strict=True))
+        for band, values in iterate_separable(image, rows, columns):
+            output[:, :, band] = values.clamp_(0, 1)
+        return [Pass("resize", _factor(size, self._target), None, time.perf_counter() - started)]
+
+    def _run_blocks(self, image: Tensor, output: Tensor, tile: int | None, progress: Progress | None) -> list[Pass]:
+        size = (image.shape[2], image.shape[3])
+        context, multiple, bounded = self._reach()
+        pixels = BLOCK_BYTES // (4 * image.shape[0] * image.shape[1])
+        fits = size[0] * size[1] * self._scale**2 <= pixels
+        blocks = [
+            plan_stretches(
+                length,
+                wanted,
+                self._scale,
+                wanted if fits else max(_SHORTEST_BLOCK_PX, int(math.sqrt(pixels) * wanted / (length * self._scale))),
+                context,
+                0 if bounded else max(1, round(BLEND_FADE_PX * wanted / length)),
+                multiple,
+            )
+            for length, wanted in zip(size, self._target, strict=True)
+        ]
+        log = _Log(self._runners, size, self._target)
+        if not bounded:
+            output.zero_()
+        count = len(blocks[0]) * len(blocks[1])
+        for index, (rows, columns) in enumerate((rows, columns) for rows in blocks[0] for columns in blocks[1]):
+            piece = image[:, :, slice(*rows.window), slice(*columns.window)]
+            part = part_of(progress, index / count, (index + 1) / count)
+            drawn = self._run_networks(piece, tile, part, log)
+            started = time.perf_counter()
+            drawn = drawn[:, :, slice(*rows.drawn), slice(*columns.drawn)]
+            if rows.weights or columns.weights:
+                height, width = drawn.shape[2:]
+                down, across = rows.weights or _same(height), columns.weights or _same(width)
+                drawn = apply_separable(drawn, down, across).clamp_(0, 1)
+            _place(output, drawn, rows.target, columns.target)
+            log.resized(time.perf_counter() - started)
+            if part:
+                part(1, 1)
+        return log.passes(seamless=bounded or count == 1)
+
+    def _run_networks(self, piece: Tensor, tile: int | None, progress: Progress | None, log: "_Log") -> Tensor:
+        works = [math.prod(runner.scale for runner in self._runners[:place]) ** 2 for place in range(len(self._runners))]
+        done = 0
+        for place, (runner, work) in enumerate(zip(self._runners, works, strict=True)):
+            started = time.perf_counter()
+            part = part_of(progress, done / sum(works), (done + work) / sum(works))
+            piece, report = runner.run(piece, None, tile, part)
+            log.ran(place, report, time.perf_counter() - started)
+            done += work
+            between = self._between
+            if between is not None and place < len(self._runners) - 1:
+                started = time.perf_counter()
+                piece = clean(piece, between.method, noise_sigma=between.noise_sigma)
+                log.cleaned(place, time.perf_counter() - started)
+        return piece
+
+    def _reach(self) -> tuple[int, int, bool]:
+        """Context and grid that all passes need, in pixels of the source, and whether that covers their receptive fields."""
+        context, scale, bounded = 0.0, 1, True
+        for runner in self._runners:
+            reach = runner.probe.receptive_field_px
+            bounded = bounded and reach is not None
+            context += (BLEND_CONTEXT_PX if reach is None else reach) / scale
+            scale *= runner.scale
+            context += CLEANUP_REACH_PX / scale if self._between else 0
+        grid = math.lcm(*(runner.multiple for runner in self._runners))
+        return math.ceil(context) + grid, grid, bounded
+
+
+class _Log:
+    """Gathers what the blocks took into passes."""
+
+    def __init__(self, runners: list[Runner], size: tuple[int, int], target: tuple[int, int]) -> None:
+        self._runners = runners
+        self._seconds = [0.0] * len(runners)
+        self._cleaning = [0.0] * len(runners)
+        self._reports: list[RunReport | None] = [None] * len(runners)
+        scale = math.prod(runner.scale for runner in runners)
+        self._left = _factor((size[0] * scale, size[1] * scale), target)
+        self._resized = (size[0] * scale, size[1] * scale) != target
+        self._resizing = 0.0
+
+    def ran(self, place: int, report: RunReport, seconds: float) -> None:
+        """A network ran on one block."""
+        self._seconds[place] += seconds
+        before = self._reports[place]
+        if before is None or math.prod(report.tile_px) < math.prod(before.tile_px):
+            self._reports[place] = report
+
+    def cleaned(self, place: int, seconds: float) -> None:
+        """One block was cleaned after a network."""
+        self._cleaning[place] += seconds
+
+    def resized(self, seconds: float) -> None:
+        """One block was resized and put in its place."""
+        self._resizing += seconds
+
+    def passes(self, seamless: bool) -> list[Pass]:
+        """All of it."""
+        passes: list[Pass] = []
+        for place, (runner, report) in enumerate(zip(self._runners, self._reports, strict=True)):
+            if report is None:
+                continue
+            passes.append(_network_pass(runner, report, self._seconds[place], seamless))
+            if self._cleaning[place]:
+                passes.append(Pass("clean", 1.0, None, self._cleaning[place]))
+        if self._resized:
+            passes.append(Pass("resize", self._left, None, self._resizing))
+        return passes
+
+
+def _network_pass(runner: Runner, report: RunReport, seconds: float, seamless: bool = True) -> Pass:
+    name, scale = runner.model.name, runner.model.scale
+    return Pass("network", scale, report.tile_px, seconds, name, report.precision, report.seamless and seamless)
+
+
+def _place(output: Tensor, values: Tensor, rows: Span, columns: Span) -> None:
+    area = output[:, :, slice(*rows.core), slice(*columns.core)]
+    weights = (fade_weights(rows, 1), fade_weights(columns, 1))
+    if weights[0] is None and weights[1] is None:
+        area.copy_(values)
+        return
+    for weight, shape in zip(weights, ((-1, 1), (1, -1)), strict=True):
+        if weight is not None:
+            values = values * weight.to(values).reshape(shape)
+    area.add_(values)
+
+
+def _same(length: int) -> AxisWeights:
+    """The operator that changes nothing along an axis."""
+    return AxisWeights(length, torch.arange(length), torch.ones(length, 1, dtype=torch.float64))
+
+
+def _factor(size: tuple[int, int], target: tuple[int, int]) -> float:
+    return max(target[0] / size[0], target[1] / size[1])

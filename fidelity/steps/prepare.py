@@ -1,0 +1,68 @@
+"""What is done to a source before it is enlarged."""
+
+import torch
+from torch import Tensor
+
+from ..imaging.bands import check_finite, check_image, iterate_bands
+from ..models.device import Precision
+from ..models.loader import Model
+from ..progress import Progress
+from .cleanup import bilateral_filter
+from .consistency import project
+from .upscale import upscale
+
+RESTORE_RADIUS_PX = 3
+RESTORE_SIGMA_PX = 1.5
+RESTORE_RANGE = 2.5
+"""Differences up to about so many standard deviations of the damage are averaged. Of 1, 2 and 3, the last two gave the
+highest PSNR and SSIM after an enlargement by 4, for JPEG of quality 20 to 75 and for noise of 3 to 20 (5 pictures)."""
+
+
+def restore(
+    image: Tensor,
+    model: Model | None,
+    damage_sigma: float,
+    device: torch.device | None = None,
+    precision: Precision = "auto",
+    tile: int | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Mends noise or what JPEG did, by a network at x1 if there is one, else by a bilateral filter.
+
+    Colours and tones are held to the source's, as those of an enlargement are; transparency stays as it is.
+
+    Args:
+        image: ``(B, 1, 3 or 4, H, W)`` in [0, 1].
+        model: A network of scale 1, or None for the filter.
+        damage_sigma: Standard deviation of what is to be mended, in steps of 8 bits; only the filter asks for it.
+        device: Where the network runs; the image's if not given.
+        precision: See `fidelity.models.device.choose_dtype`.
+        tile: Side of a network's tile in pixels; by memory if not given.
+        progress: Told about every part of the work.
+
+    Returns:
+        The mended image; shape, dtype and device are kept.
+    """
+    check_image(image)
+    check_finite(image)
+    colors = image[:, :3].clamp(0, 1)
+    if model:
+        mended = upscale(colors, model, None, "rgb", device, precision, tile, progress).image
+    else:
+        mended = _filter(colors, damage_sigma, progress)
+    return torch.cat((project(mended, colors), image[:, 3:]), dim=1)
+
+
+def _filter(colors: Tensor, damage_sigma: float, progress: Progress | None) -> Tensor:
+    output = colors.clone()
+    height, width = colors.shape[2:]
+    reach, value_range = RESTORE_RADIUS_PX, max(RESTORE_RANGE * damage_sigma, 0.1) / 255
+    planes = colors.shape[0] * colors.shape[1]
+    for rows in iterate_bands(height, width * 4 * planes * 6):
+        first, last = max(0, rows.start - reach), min(height, rows.stop + reach)
+        around = colors[:, :, first:last].float().reshape(planes, 1, last - first, width)
+        mended = bilateral_filter(around, reach, RESTORE_SIGMA_PX, value_range)
+        output[:, :, rows] = mended.reshape(*colors.shape[:2], -1, width)[:, :, rows.start - first : rows.stop - first]
+        if progress:
+            progress(rows.stop, height)
+    return output

@@ -1,0 +1,87 @@
+"""Measurements decide what is on "auto", and nothing else."""
+
+from dataclasses import fields, replace
+from typing import get_args
+
+import pytest
+
+from fidelity.decide.conditions import Conditions
+from fidelity.decide.recipes import DEFAULT_VALUES, RECIPES, settle
+from fidelity.steps.cleanup import CleanupMethod
+
+CLEAN = Conditions(
+    long_edge_px=1000,
+    jpeg_quality=None,
+    blockiness=0.0,
+    noise_sigma=0.3,
+    chroma_noise_sigma=0.2,
+    banding=0.0,
+    ringing=0.3,
+    softness=0.3,
+    jaggedness=0.1,
+)
+
+
+@pytest.mark.parametrize("domain", RECIPES)
+def test_a_clean_image_gets_the_defaults_and_no_reasons(domain):
+    recipe, reasons = settle(RECIPES[domain], CLEAN)
+    assert reasons == ()
+    for setting, value in DEFAULT_VALUES.items():
+        expected = value if getattr(RECIPES[domain], setting) == "auto" else getattr(RECIPES[domain], setting)
+        assert getattr(recipe, setting) == expected
+
+
+@pytest.mark.parametrize(
+    ("domain", "damage", "expected"),
+    [
+        ("photo", {"noise_sigma": 8.0}, {"restore": "denoise"}),
+        ("photo", {"jpeg_quality": 60.0}, {"restore": "deblock", "channels": "rgb"}),
+        ("photo", {"jpeg_quality": 80.0}, {"channels": "rgb"}),
+        ("photo", {"jpeg_quality": 30.0}, {"restore": "deblock", "channels": "rgb"}),
+        ("photo", {"noise_sigma": 20.0, "jpeg_quality": 90.0}, {"restore": "denoise", "passes": "stepwise"}),
+        ("photo", {"ringing": 2.0}, {"cleanup": "bilateral"}),
+        ("photo", {"softness": 0.9, "jaggedness": 0.9, "banding": 0.9}, {}),
+        ("anime_flux", {"jaggedness": 0.9}, {"cleanup": "median"}),
+        ("anime_flux", {"ringing": 2.0, "noise_sigma": 8.0}, {}),
+        ("anime_sd", {"banding": 0.2}, {"restore": "denoise"}),
+        ("anime_sd", {"noise_sigma": 3.0}, {"restore": "denoise"}),
+        ("anime_sd", {"ringing": 1.2}, {"cleanup": "bilateral"}),
+        ("line_art", {"jpeg_quality": 50.0}, {"restore": "deblock"}),
+        ("line_art", {"ringing": 3.0, "jaggedness": 0.9}, {}),
+        ("painting", {"softness": 0.6}, {"cleanup": "unsharp"}),
+        ("painting", {"jpeg_quality": 50.0}, {"restore": "deblock"}),
+    ],
+)
+def test_damage_switches_what_the_kind_of_image_asks_for(domain, damage, expected):
+    recipe, reasons = settle(RECIPES[domain], replace(CLEAN, **damage))
+    clean, _ = settle(RECIPES[domain], CLEAN)
+    changed = {name: getattr(recipe, name) for name in DEFAULT_VALUES if getattr(recipe, name) != getattr(clean, name)}
+    assert changed == expected
+    assert {reason.split(" ")[0] for reason in reasons} == set(expected)
+
+
+def test_the_reason_names_the_measurement_its_value_and_the_limit():
+    _, reasons = settle(RECIPES["photo"], replace(CLEAN, jpeg_quality=62.4))
+    assert "restore deblock: jpeg quality is 62.4, below 75" in reasons
+
+
+def test_what_is_not_on_auto_is_never_switched():
+    chosen = replace(RECIPES["photo"], restore="off", channels="luma", cleanup="off", passes="direct")
+    recipe, reasons = settle(chosen, replace(CLEAN, jpeg_quality=20.0, noise_sigma=30.0, ringing=9.0))
+    assert recipe == chosen
+    assert reasons == ()
+
+
+def test_switches_name_measurements_and_values_that_exist():
+    measures = {field.name for field in fields(Conditions)}
+    allowed = {
+        "channels": {"luma", "rgb"},
+        "restore": {"denoise", "deblock"},
+        "cleanup": set(get_args(CleanupMethod)),
+        "passes": {"direct", "stepwise"},
+    }
+    for recipe in RECIPES.values():
+        for switch in recipe.switches:
+            assert switch.measure in measures
+            assert switch.value in allowed[switch.setting]
+            assert (switch.above is None) != (switch.below is None)

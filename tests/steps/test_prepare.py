@@ -1,0 +1,64 @@
+"""Mending takes damage away and leaves the picture, its colours and its transparency."""
+
+import pytest
+import torch
+
+from fidelity.imaging.drift import measure_drift
+from fidelity.imaging.metrics import psnr
+from fidelity.imaging.resample import resize
+from fidelity.steps import prepare
+from fidelity.steps.prepare import restore
+
+
+@pytest.fixture
+def scene(photo):
+    return resize(photo, (200, 240)).clamp(0, 1)
+
+
+def with_noise(image, sigma):
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    return (image + noise * sigma / 255).clamp(0, 1)
+
+
+@pytest.mark.parametrize(("sigma", "gain"), [(6, 1), (15, 3), (30, 4)])
+def test_the_filter_takes_noise_away(scene, sigma, gain):
+    spoilt = with_noise(scene, sigma)
+    mended = restore(spoilt, None, 0.67 * sigma)
+    assert psnr(scene, mended) > psnr(scene, spoilt) + gain
+    assert measure_drift(spoilt, mended).mean < 1.5
+
+
+def test_a_network_is_used_where_there_is_one(faulty, scene):
+    model = faulty(scale=1)
+    mended = restore(scene, model, 0)
+    assert model.descriptor.model.calls
+    assert (mended - scene).abs().max() < 1e-3  # that network changes nothing
+
+
+def test_without_damage_nothing_changes(scene):
+    assert (restore(scene, None, 0) - scene).abs().max() < 1 / 255
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_kind_and_transparency_are_kept(random_image, channels, dtype):
+    image = random_image(2, channels, 30, 26, dtype=dtype)
+    before = image.clone()
+    mended = restore(image, None, 5)
+    assert mended.shape == image.shape
+    assert mended.dtype == dtype
+    assert torch.equal(mended[:, 3:], image[:, 3:])
+    assert torch.equal(image, before)
+
+
+def test_bands_leave_no_trace_and_are_counted(scene, monkeypatch):
+    whole = restore(scene, None, 5)
+    monkeypatch.setattr(prepare, "iterate_bands", lambda height, _: (slice(y, min(y + 7, height)) for y in range(0, height, 7)))
+    seen = []
+    assert torch.equal(restore(scene, None, 5, progress=lambda done, total: seen.append((done, total))), whole)
+    assert seen[-1] == (200, 200)
+
+
+def test_what_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match="not finite"):
+        restore(torch.full((1, 3, 8, 8), torch.nan), None, 1)
