@@ -6,10 +6,14 @@ from . import host
 from .channels import FidelityMergeYCbCr, FidelitySplitYCbCr
 from .deciding import FidelityClassifyDomain
 from .holding import FidelityConsistency, FidelityDeltaEGate
+from .planning import FidelityAutoUpscale, FidelityPlanPasses, FidelityRunPasses
 from .upscaling import FidelityLoadUpscaleModel, FidelityUpscale
 
 NODES: list[type[io.ComfyNode]] = [
+    FidelityAutoUpscale,
     FidelityClassifyDomain,
+    FidelityPlanPasses,
+    FidelityRunPasses,
     FidelityLoadUpscaleModel,
     FidelityUpscale,
     FidelityConsistency,

@@ -11,7 +11,8 @@ import folder_paths
 import torch
 from torch import Tensor
 
-from ..fidelity.decide.choosing import ModelChoice, ModelChooser
+from ..fidelity.decide.choosing import ModelChoice, ModelChooser, ModelPlan
+from ..fidelity.decide.pipeline import StageProgress
 from ..fidelity.decide.recipes import RECIPES, Domain
 from ..fidelity.models.device import Result, choose_dtype, run_where_room
 from ..fidelity.models.loader import SHIPPED_WEIGHTS, Model, accept_rgb, list_models
@@ -61,6 +62,20 @@ def list_upscale_models() -> dict[str, Path]:
     return models
 
 
+def choose_models(name: str) -> ModelChooser:
+    """Chooses among the networks that are installed.
+
+    Args:
+        name: One of `list_upscale_models`, or "auto".
+    """
+    return ModelChooser(name, list_upscale_models())
+
+
+def describe_choice(name: str) -> str:
+    """What a choice of network depends on, so that the host runs a node again when it changes."""
+    return "|".join(list_upscale_models()) if name == "auto" else name
+
+
 def load_upscale_model(name: str, domain: Domain, scale: float) -> tuple[Any, ModelChoice]:
     """Loads a network as the host's UPSCALE_MODEL, under the host's memory management.
 
@@ -69,7 +84,7 @@ def load_upscale_model(name: str, domain: Domain, scale: float) -> tuple[Any, Mo
         domain: The kind of image that "auto" chooses for.
         scale: The enlargement that "auto" chooses for.
     """
-    model, choice = ModelChooser(name, list_upscale_models()).choose(RECIPES[domain], scale)
+    model, choice = choose_models(name).choose(RECIPES[domain], scale)
     descriptor = accept_rgb(model).descriptor
     descriptor.patcher = comfy.model_patcher.CoreModelPatcher(  # type: ignore[attr-defined]
         descriptor.model,
@@ -94,6 +109,28 @@ def prepare_model(upscale_model: Any, image: Tensor) -> tuple[Model, torch.devic
     needed = estimate_memory(upscale_model, (image.shape[2], image.shape[3]), dtype)
     comfy.model_management.load_models_gpu([patcher], memory_required=needed, force_full_load=True)
     return Model(name, upscale_model), device
+
+
+def make_room(planned: ModelPlan, image: Tensor) -> torch.device:
+    """Has the host free memory on the compute device for a plan's networks, which bring themselves there.
+
+    Args:
+        planned: The networks.
+        image: What they will run on, ``(B, C, H, W)``.
+    """
+    device = comfy.model_management.get_torch_device()
+    size, needed = (image.shape[2], image.shape[3]), 0
+    for model in {id(model): model for model in (planned.restorer, *planned.models) if model}.values():
+        weights = sum(parameter.numel() * parameter.element_size() for parameter in model.descriptor.model.parameters())
+        needed += weights + estimate_memory(model.descriptor, size, choose_dtype(model.descriptor, device))
+    comfy.model_management.free_memory(needed, device)
+    return device
+
+
+def track_stages() -> StageProgress:
+    """The same over all stages of the pipeline."""
+    report = track_progress()
+    return lambda _stage, done, total: report(done, total)
 
 
 def track_progress() -> Callable[[int, int], None]:

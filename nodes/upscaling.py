@@ -5,11 +5,12 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..fidelity.decide.choosing import AUTO_SCALE
-from ..fidelity.decide.planning import Target, resolve_target
-from ..fidelity.decide.recipes import RECIPES, SAFE_DOMAIN, Domain
+from ..fidelity.decide.planning import resolve_target
+from ..fidelity.decide.recipes import DEFAULT_VALUES, RECIPES, SAFE_DOMAIN, Domain
 from ..fidelity.models.runner import MIN_TILE_PX
-from ..fidelity.steps.upscale import MAX_SIDE_PX, upscale
+from ..fidelity.steps.upscale import upscale
 from . import host
+from .targets import read_target, target_input
 
 
 class FidelityLoadUpscaleModel(io.ComfyNode):
@@ -57,7 +58,7 @@ class FidelityLoadUpscaleModel(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model_name: str, **_others: object) -> str:
         """What auto chooses may change when networks are installed or removed."""
-        return "|".join(host.list_upscale_models()) if model_name == "auto" else model_name
+        return host.describe_choice(model_name)
 
     @classmethod
     def execute(cls, model_name: str, domain: Domain = SAFE_DOMAIN, scale: float = AUTO_SCALE) -> io.NodeOutput:
@@ -69,7 +70,6 @@ class FidelityLoadUpscaleModel(io.ComfyNode):
 class FidelityUpscale(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        side = {"min": 1, "max": MAX_SIDE_PX, "step": 1}
         return io.Schema(
             node_id="FidelityUpscale",
             display_name="Upscale (Fidelity)",
@@ -80,48 +80,11 @@ class FidelityUpscale(io.ComfyNode):
             inputs=[
                 io.UpscaleModel.Input("upscale_model", tooltip="From Load Upscale Model (Fidelity) or core's loader."),
                 io.Image.Input("image", tooltip="Grey, RGB or RGBA; a batch is enlarged image by image."),
-                io.DynamicCombo.Input(
-                    "target",
-                    tooltip="How large the result is to be. The size is met exactly, to the pixel.",
-                    options=[
-                        io.DynamicCombo.Option("model scale", []),
-                        io.DynamicCombo.Option(
-                            "scale by",
-                            [
-                                io.Float.Input(
-                                    "scale", default=4.0, min=0.01, max=64.0, step=0.01, tooltip="Factor on both sides."
-                                )
-                            ],
-                        ),
-                        io.DynamicCombo.Option(
-                            "size",
-                            [
-                                io.Int.Input("width", default=3840, tooltip="Width of the result in pixels.", **side),
-                                io.Int.Input("height", default=2160, tooltip="Height of the result in pixels.", **side),
-                            ],
-                        ),
-                        io.DynamicCombo.Option(
-                            "long edge",
-                            [
-                                io.Int.Input(
-                                    "long_edge", default=4096, tooltip="Longer side in pixels; the aspect is kept.", **side
-                                )
-                            ],
-                        ),
-                        io.DynamicCombo.Option(
-                            "megapixels",
-                            [
-                                io.Float.Input(
-                                    "megapixels", default=16.0, min=0.01, max=1000.0, step=0.01, tooltip="Millions of pixels."
-                                )
-                            ],
-                        ),
-                    ],
-                ),
+                target_input("model scale"),
                 io.Combo.Input(
                     "channels",
                     options=["luma", "rgb"],
-                    default=RECIPES[SAFE_DOMAIN].channels,
+                    default=DEFAULT_VALUES["channels"],
                     tooltip="luma: the network redraws light and dark only, colours are resampled and stay true. "
                     "rgb: it redraws colours too, which also mends colours damaged by JPEG.",
                 ),
@@ -144,12 +107,7 @@ class FidelityUpscale(io.ComfyNode):
     ) -> io.NodeOutput:
         source = host.to_engine(image)
         model, device = host.prepare_model(upscale_model, source)
-        size = resolve_target((source.shape[2], source.shape[3]), _read_target(target), model.scale)
+        size = resolve_target((source.shape[2], source.shape[3]), read_target(target), model.scale)
         progress = host.track_progress()
         result = upscale(source, model, size, channels, device, tile=tile or None, progress=progress)  # type: ignore[arg-type]
         return io.NodeOutput(host.to_host(result.image))
-
-
-def _read_target(choice: dict[str, Any]) -> Target:
-    size = (choice["height"], choice["width"]) if choice["target"] == "size" else None
-    return Target(choice.get("scale"), size, choice.get("long_edge"), choice.get("megapixels"))

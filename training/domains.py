@@ -14,6 +14,7 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,13 +65,13 @@ VARIANTS: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def load(path: Path) -> Image.Image:
-    """An image as RGB, laid over white, its middle if it is very large."""
+def load(path: Path, crop: tuple[int, int, int, int] | None = None) -> Image.Image:
+    """An image, or a piece of it as (left, top, right, bottom), as RGB, laid over white, its middle if it is very large."""
     tensor = read_image(path).image
     if tensor.shape[1] == 4:
         tensor = tensor[:, :3] * tensor[:, 3:] + 1 - tensor[:, 3:]
     samples = (tensor.expand(-1, 3, -1, -1)[0].permute(1, 2, 0) * 255).round().byte().numpy()
-    image = Image.fromarray(samples)
+    image = Image.fromarray(samples).crop(crop) if crop else Image.fromarray(samples)
     left, top = max(0, (image.width - _LONGEST_PX) // 2), max(0, (image.height - _LONGEST_PX) // 2)
     return image.crop((left, top, min(image.width, left + _LONGEST_PX), min(image.height, top + _LONGEST_PX)))
 
@@ -85,14 +86,14 @@ def measure(image: Image.Image) -> Array:
     return np.array(rows)
 
 
-def measure_all(entries: list[dict[str, str]], folder: Path, cache: Path) -> tuple[Array, list[dict[str, str]]]:
+def measure_all(entries: list[dict[str, Any]], folder: Path, cache: Path) -> tuple[Array, list[dict[str, Any]]]:
     """``(images, variants, features)`` of those that are there, remembered in a file."""
     known: dict[str, Array] = dict(np.load(cache)) if cache.exists() else {}
-    kept: list[dict[str, str]] = []
+    kept: list[dict[str, Any]] = []
     for number, entry in enumerate(entries):
         if entry["file"] not in known:
             try:
-                known[entry["file"]] = measure(load(folder / entry["file"]))
+                known[entry["file"]] = measure(load(folder / entry["file"], entry.get("crop")))
             except FileRefusedError as error:
                 print(error)
                 continue

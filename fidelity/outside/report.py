@@ -1,6 +1,7 @@
 """Reports: what was decided, done and measured, in plain numbers and words."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,17 @@ from ..decide.pipeline import Decision, Enlargement
 from ..decide.recipes import Recipe
 from ..imaging.drift import Drift
 from ..steps.gate import report_gate
+
+
+def report_decision(decision: Decision) -> dict[str, Any]:
+    """What was decided and why, before any of it is done."""
+    return {
+        "domain": describe_verdict(decision.verdict),
+        "conditions": asdict(decision.conditions),
+        "recipe": describe_recipe(decision.recipe),
+        "switched": list(decision.reasons),
+        "plan": report_plan(decision.planned),
+    }
 
 
 def report_enlargement(decision: Decision, enlargement: Enlargement, used: dict[str, Any]) -> dict[str, Any]:
@@ -89,12 +101,12 @@ def describe_verdict(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def report_plan(planned: ModelPlan, seconds: list[float]) -> dict[str, Any]:
+def report_plan(planned: ModelPlan, seconds: Sequence[float] = ()) -> dict[str, Any]:
     """A plan in plain numbers.
 
     Args:
         planned: The plan.
-        seconds: Of each network pass.
+        seconds: Of each network pass, if they were estimated.
     """
     times = iter(seconds)
     return {
@@ -107,12 +119,12 @@ def report_plan(planned: ModelPlan, seconds: list[float]) -> dict[str, Any]:
                 "from": _size(step.source),
                 "to": _size(step.result),
                 "peak_memory_bytes": step.peak_bytes,
-                "seconds": next(times) if step.kind == "network" else None,
+                "seconds": next(times, None) if step.kind == "network" else None,
             }
             for step in planned.plan.passes
         ],
         "peak_memory_bytes": planned.plan.peak_bytes,
-        "network_seconds": sum(seconds),
+        "network_seconds": sum(seconds) if seconds else None,
         "reason": planned.choice.reason,
         "better": planned.choice.better,
         "notes": list(planned.notes),

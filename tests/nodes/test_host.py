@@ -12,6 +12,9 @@ from fidelity.imaging.resample import resize
 
 PACK = Path(__file__).parents[2]
 NODES = {
+    "FidelityAutoUpscale",
+    "FidelityPlanPasses",
+    "FidelityRunPasses",
     "FidelityClassifyDomain",
     "FidelityLoadUpscaleModel",
     "FidelityUpscale",
@@ -244,3 +247,68 @@ def test_half_precision_images_are_held_too(half_host, photo):
     outputs = half_host.run(graph)
     assert json.loads(outputs["6"]["text"][0])["before"]["mean"] <= 0.15
     assert measure_drift(photo, half_host.fetch(outputs, "7")).mean <= 0.15 + SAVING
+
+
+AUTO = {
+    "target": "4 times",
+    "domain": "auto",
+    "model_name": "auto",
+    "restore": "auto",
+    "passes": "auto",
+    "memory_gb": 0.0,
+}
+
+
+def auto_graph(name, **inputs):
+    """Load an image, enlarge it on defaults, show the report, save."""
+    return {
+        "1": node("LoadImage", image=name),
+        "2": node("FidelityAutoUpscale", image=["1", 0], cleanup="auto", **(AUTO | inputs)),
+        "3": node("PreviewAny", source=["2", 2]),
+        "9": node("SaveImage", images=["2", 0], filename_prefix="test"),
+    }
+
+
+def test_one_node_goes_the_whole_way_and_reports_it(host, photo):
+    outputs = host.run(auto_graph(host.upload(photo)))
+    result = host.fetch(outputs, "9")
+    assert result.shape == (1, 3, 384, 448)
+    report = json.loads(outputs["3"]["text"][0])
+    assert report["model"]["name"] == "natural-x4.safetensors"
+    assert report["gate"]["passed"] is True
+    assert report["drift"]["color"]["mean"] <= 0.1
+    assert {"domain", "conditions", "recipe", "switched", "passes", "sharpness_ratio"} <= set(report)
+    assert measure_drift(photo, result).mean <= report["drift"]["color"]["mean"] + SAVING
+
+
+def test_one_node_meets_a_sheet_and_settings_reach_the_report(host, photo):
+    sheet = {"target": "print size", "target.width_cm": 2.54, "target.height_cm": 5.08, "target.dpi": 100.0}
+    outputs = host.run(auto_graph(host.upload(photo), domain="line_art", passes="stepwise", **sheet))
+    assert tuple(host.fetch(outputs, "9").shape[2:]) == (100, 117)
+    report = json.loads(outputs["3"]["text"][0])
+    assert report["domain"]["label"] == "line_art"
+    assert report["recipe"]["passes"] == "stepwise"
+
+
+def test_a_plan_is_made_and_then_run(host, photo):
+    name = host.upload(photo)
+    graph = {
+        "1": node("LoadImage", image=name),
+        "2": node("FidelityPlanPasses", image=["1", 0], **(AUTO | {"target": "long edge", "target.long_edge": 700})),
+        "3": node("FidelityRunPasses", plan=["2", 0], image=["1", 0]),
+        "4": node("FidelityConsistency", image=["3", 0], reference=["3", 1], mode="color"),
+        "5": node("PreviewAny", source=["2", 4]),
+        "9": node("SaveImage", images=["4", 0], filename_prefix="test"),
+    }
+    outputs = host.run(graph)
+    assert tuple(host.fetch(outputs, "9").shape[2:]) == (600, 700)
+    plan = json.loads(outputs["5"]["text"][0])["plan"]
+    assert plan["target"] == {"width": 700, "height": 600}
+    assert [step["kind"] for step in plan["passes"]] == ["network", "network", "resize"]
+
+
+def test_a_plan_that_does_not_fit_is_refused_in_one_line(host, photo):
+    large = {"target": "long edge", "target.long_edge": 60_000, "memory_gb": 1.0}
+    status, _, messages = host.wait(host.start(auto_graph(host.upload(photo), **large)))
+    assert status == "error"
+    assert "60000x51429 px needs about" in messages["execution_error"]["exception_message"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fidelity.decide.choosing import AUTO_SCALE
-from fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
+from fidelity.decide.recipes import DEFAULT_VALUES, RECIPES, SAFE_DOMAIN
 
 PACK = Path(__file__).parents[2]
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
@@ -45,7 +45,7 @@ def test_settings_are_the_recipes(path):
     for node in json.loads(path.read_text()).values():
         inputs = node["inputs"]
         if node["class_type"] == "FidelityUpscale":
-            assert inputs["channels"] == recipe.channels
+            assert inputs["channels"] == DEFAULT_VALUES["channels"]
         if node["class_type"] == "FidelityConsistency":
             assert inputs["mode"] == recipe.consistency
         if node["class_type"] == "FidelityDeltaEGate":
