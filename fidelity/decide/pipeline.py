@@ -167,7 +167,7 @@ def run_passes(
     if recipe.restore not in ("auto", "off"):
         started, part = time.perf_counter(), _stage(progress, "restore")
         damage = decision.conditions.damage_sigma
-        reference = restore(image, planned.restorer, damage, device, precision, tile, part)
+        reference = restore(image, planned.restorer, damage, recipe.restore_spread, device, precision, tile, part)
         name = planned.restorer.name if planned.restorer else None
         passes = (Pass("restore", 1.0, None, time.perf_counter() - started, name),)
     between = None

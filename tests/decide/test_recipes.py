@@ -46,10 +46,13 @@ def test_a_clean_image_gets_the_defaults_and_no_reasons(domain):
         ("anime_sd", {"banding": 0.2}, {"restore": "denoise"}),
         ("anime_sd", {"noise_sigma": 3.0}, {"restore": "denoise"}),
         ("anime_sd", {"ringing": 1.2}, {"cleanup": "bilateral"}),
-        ("line_art", {"jpeg_quality": 50.0}, {"restore": "deblock"}),
+        ("line_art", {"jpeg_quality": 90.0}, {"restore": "deblock"}),
+        ("anime_flux", {"jpeg_quality": 90.0}, {"restore": "deblock"}),
         ("line_art", {"ringing": 3.0, "jaggedness": 0.9}, {}),
         ("painting", {"softness": 0.6}, {"cleanup": "unsharp"}),
         ("painting", {"jpeg_quality": 50.0}, {"restore": "deblock"}),
+        ("painting", {"noise_sigma": 8.0}, {}),  # canvas and brushwork measure like this
+        ("painting", {"noise_sigma": 16.0}, {"restore": "denoise", "passes": "stepwise"}),
     ],
 )
 def test_damage_switches_what_the_kind_of_image_asks_for(domain, damage, expected):

@@ -312,3 +312,15 @@ def test_a_plan_that_does_not_fit_is_refused_in_one_line(host, photo):
     status, _, messages = host.wait(host.start(auto_graph(host.upload(photo), **large)))
     assert status == "error"
     assert "60000x51429 px needs about" in messages["execution_error"]["exception_message"]
+
+
+@pytest.mark.parametrize("domain", ["photo", "anime_flux", "anime_sd", "line_art", "painting"])
+def test_one_node_serves_an_image_of_each_kind(host, test_data, read_rgb, domain):
+    source = read_rgb(min((test_data / "images/domains" / domain).iterdir(), key=lambda path: path.stat().st_size))
+    wide = {"target": "scale by", "target.scale": 1.5}
+    outputs = host.run(auto_graph(host.upload(source), **wide))
+    result = host.fetch(outputs, "9")
+    assert tuple(result.shape[2:]) == tuple(round(side * 1.5) for side in source.shape[2:])
+    report = json.loads(outputs["3"]["text"][0])
+    assert report["gate"]["after"]["mean"] <= 0.3
+    assert report["gate"]["after"]["max"] <= 3.5
