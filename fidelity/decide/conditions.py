@@ -110,8 +110,10 @@ _LUMINANCE_TABLE = torch.tensor([
 
 _LOW_FREQUENCIES = ((0, 1), (1, 0), (0, 2), (1, 1), (2, 0), (0, 3), (1, 2), (2, 1), (3, 0), (0, 4), (2, 2), (4, 0))
 _LARGEST_STEP = 120
-_FEWEST_COEFFICIENTS = 40
+_FEWEST_COEFFICIENTS = 16
 _CLEAR_RHYTHM = 0.6
+_CLIPPED = 0.1
+"""Share of a block that may be clipped to 0 or 255, which disturbs the rhythm."""
 
 
 def _estimate_quality(luma: Tensor, clipped: Tensor, phase: tuple[int, int]) -> float | None:
@@ -125,7 +127,7 @@ def _estimate_quality(luma: Tensor, clipped: Tensor, phase: tuple[int, int]) -> 
         functional.unfold(plane[:, :, phase[0] :, phase[1] :], _BLOCK_PX, stride=_BLOCK_PX).transpose(1, 2).flatten(0, 1)
         for plane in (luma, clipped.float())
     )
-    blocks = blocks[spoilt.sum(dim=1) == 0].reshape(-1, _BLOCK_PX, _BLOCK_PX)  # clipping to 0 and 255 breaks the rhythm
+    blocks = blocks[spoilt.mean(dim=1) <= _CLIPPED].reshape(-1, _BLOCK_PX, _BLOCK_PX)
     basis = _dct_matrix()
     coefficients = basis @ blocks @ basis.T
     steps = torch.arange(2, _LARGEST_STEP + 1, dtype=torch.float32)
