@@ -13,7 +13,7 @@ run = CliRunner().invoke
 
 def test_an_image_is_enlarged_and_reported(image_file, tmp_path):
     out, report = tmp_path / "out" / "big.png", tmp_path / "report.json"
-    options = ["--report", str(report), "--domain", "painting", "--passes", "direct"]
+    options = ["--report", str(report), "--domain", "painting", "--passes", "direct", "--restore", "off"]
     result = run(app, ["upscale", str(image_file()), "-o", str(out), *options])
     assert result.exit_code == 0, result.output
     assert Image.open(out).size == (96, 72)
@@ -218,7 +218,20 @@ def test_classifying_goes_on_after_a_bad_file(image_file, tmp_path):
 
 def test_a_plan_tells_passes_memory_and_time(image_file, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    arguments = ["plan", str(image_file()), "--size", "192x144", "--memory", "4GB", "--domain", "photo", "--passes", "direct"]
+    arguments = [
+        "plan",
+        str(image_file()),
+        "--size",
+        "192x144",
+        "--memory",
+        "4GB",
+        "--domain",
+        "photo",
+        "--passes",
+        "direct",
+        "--restore",
+        "off",
+    ]
     result = run(app, [*arguments, "--json"])
     assert result.exit_code == 0, result.output
     made = json.loads(result.stdout)
@@ -238,7 +251,9 @@ def test_a_plan_is_what_is_then_done(image_file, tmp_path, monkeypatch):
     planned = json.loads(run(app, ["plan", str(image_file()), *target, "--json"]).stdout)
     run(app, ["upscale", str(image_file()), "-o", str(tmp_path / "o.png"), *target, "--report", str(report)])
     (made,) = json.loads(report.read_text())
-    assert [step["model"] for step in made["passes"]] == [step["network"] for step in planned["passes"]]
+    assert [(step["kind"], step["model"]) for step in made["passes"]] == [
+        (step["kind"], step["network"]) for step in planned["passes"]
+    ]
 
 
 def test_a_plan_beyond_the_memory_is_refused_with_what_would_do(image_file):

@@ -174,8 +174,9 @@ class ModelChooser:
         restorer, notes = self._choose_restorer(recipe)
         networks = [_to_network(model, source) for model, _ in known.values()]
         first = _to_network(restorer, source) if restorer else None
-        plan = plan_passes(source, target, networks, memory_bytes, channels, first, stepwise)
-        names = [step.network for step in plan.passes if step.network][1 if restorer else 0 :]
+        restores = recipe.restore in RESTORERS
+        plan = plan_passes(source, target, networks, memory_bytes, channels, first, stepwise, restores)
+        names = [step.network for step in plan.passes if step.kind == "network" and step.network]
         if stepwise and len(names) > 0 and not any(step.kind == "clean" for step in plan.passes):
             notes.append("passes stepwise: one pass, since there is no network of scale 2 or the target is near")
         choice = known[names[-1]][1] if names else chosen[0][1]
@@ -211,14 +212,14 @@ class ModelChooser:
 
 
 def estimate_seconds(planned: ModelPlan, device: torch.device, precision: Precision = "auto") -> list[float]:
-    """Seconds that each network pass of a plan will take, by a small run of its network on this machine.
+    """Seconds that each network of a plan will take, by a small run of its network on this machine.
 
     Args:
         planned: The plan.
         device: Where it is to run.
         precision: See `fidelity.models.device.choose_dtype`.
     """
-    steps = [step for step in planned.plan.passes if step.kind == "network"]
+    steps = [step for step in planned.plan.passes if step.network]
     pixels = [step.source[0] * step.source[1] for step in steps]
     networks = [*([planned.restorer] if planned.restorer else []), *planned.models]
     speeds = [measure_seconds_per_pixel(model, device, precision) for model in networks]

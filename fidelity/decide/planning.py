@@ -129,8 +129,8 @@ class Network:
 class PlannedPass:
     """One step of a plan."""
 
-    kind: Literal["network", "clean", "resize"]
-    """What does it."""
+    kind: Literal["restore", "network", "clean", "resize"]
+    """What does it; "restore" mends the source first, by a network or a filter."""
     network: str | None
     """Which network; None if none does."""
     source: tuple[int, int]
@@ -170,6 +170,7 @@ def plan_passes(
     channels: int = 3,
     restorer: Network | None = None,
     stepwise: bool = False,
+    restores: bool = False,
 ) -> Plan:
     """Plans the cheapest chain of passes.
 
@@ -184,6 +185,7 @@ def plan_passes(
         channels: Of the source, 1, 3 or 4.
         restorer: A network of scale 1 to begin with.
         stepwise: Whether to enlarge by 2 at a time and clean in between, as far as there is a network of scale 2.
+        restores: Whether to begin with a filter, where there is no restorer.
 
     Raises:
         ValueError: If the target cannot be made in that memory, or no network is given.
@@ -193,8 +195,10 @@ def plan_passes(
         raise ValueError("no network to plan with; wanted at least one")
     doubling = [network for network in networks if network.scale == 2] if stepwise else []
     ratio = max(target[0] / source[0], target[1] / source[1])
-    chains = [(restorer, *chain) if restorer else chain for chain in _chains(ratio, doubling or networks)]
-    steps = [_plan_chain(source, target, chain, channels, bool(doubling)) for chain in chains]
+    steps = [_plan_chain(source, target, chain, channels, bool(doubling)) for chain in _chains(ratio, doubling or networks)]
+    if restorer or restores:
+        mended = _plan_restoring(source, target, restorer, channels)
+        steps = [[mended, *chain] for chain in steps]
     steps.sort(key=lambda chain: (len(_networks(chain)), _grows_last(chain), sum(step.work for step in chain)))
     finish = work_memory_bytes((1, channels, *target), (1, channels, *source))
     plans = [Plan(source, target, tuple(chain), max(finish, *(step.peak_bytes for step in chain))) for chain in steps]
@@ -247,6 +251,14 @@ def _plan_chain(
     if size != target or not steps:
         steps.append(PlannedPass("resize", None, size, target, 0.0, held))
     return steps
+
+
+def _plan_restoring(source: tuple[int, int], target: tuple[int, int], restorer: Network | None, channels: int) -> PlannedPass:
+    held = 2 * _image_bytes(source, channels) + _image_bytes(target, channels)
+    if restorer is None:
+        return PlannedPass("restore", None, source, source, 0.0, held)
+    work = restorer.work * source[0] * source[1]
+    return PlannedPass("restore", restorer.name, source, source, work, held + restorer.tile_bytes)
 
 
 def _networks(chain: list[PlannedPass]) -> list[PlannedPass]:

@@ -119,7 +119,7 @@ def report_plan(planned: ModelPlan, seconds: Sequence[float] = ()) -> dict[str, 
                 "from": _size(step.source),
                 "to": _size(step.result),
                 "peak_memory_bytes": step.peak_bytes,
-                "seconds": next(times, None) if step.kind == "network" else None,
+                "seconds": next(times, None) if step.network else None,
             }
             for step in planned.plan.passes
         ],

@@ -130,7 +130,7 @@ def test_a_restored_source_needs_no_cleaning_between_passes(installed, photo):
     assert decide(noisy(photo), installed(), wanted, 8 * GIB).recipe.passes == "stepwise"
     decision = decide(noisy(photo), installed(scunet_color_real_psnr=1), wanted, 8 * GIB)
     assert decision.recipe.passes == "direct"
-    assert [step.kind for step in decision.planned.plan.passes] == ["network", "network"]
+    assert [step.kind for step in decision.planned.plan.passes] == ["restore", "network"]
     assert any("direct after all" in reason for reason in decision.reasons)
 
 

@@ -165,6 +165,12 @@ def test_stepwise_doubles_and_cleans_in_between(target, expected):
     assert [step.network or step.kind for step in planned.passes] == expected
 
 
+def test_a_filter_that_mends_is_planned_too_and_costs_no_network():
+    planned = plan_passes((100, 150), (400, 600), [QUADRUPLE], 8 * GIB, restores=True)
+    assert [(step.kind, step.network) for step in planned.passes] == [("restore", None), ("network", "quadruple")]
+    assert planned.work == pytest.approx(1.1 * 100 * 150)
+
+
 def test_stepwise_makes_do_without_a_doubling_network():
     planned = plan_passes((100, 150), (400, 600), [QUADRUPLE], 8 * GIB, stepwise=True)
     assert [step.network for step in planned.passes] == ["quadruple"]
