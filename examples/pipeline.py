@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from examples.thumbnail import draw_source
+from examples.thumbnail import draw_source, to_pillow
 from fidelity.decide.choosing import ModelChooser
 from fidelity.decide.pipeline import Order, decide, enlarge
 from fidelity.decide.recipes import Domain
@@ -63,11 +63,6 @@ def as_jpeg(picture: Tensor, quality: int) -> Tensor:
     buffer = io.BytesIO()
     to_pillow(picture).save(buffer, "JPEG", quality=quality)
     return torch.from_numpy(np.asarray(Image.open(buffer)).copy()).movedim(-1, 0)[None].float() / 255
-
-
-def to_pillow(picture: Tensor) -> Image.Image:
-    """A (1, 3, H, W) picture for Pillow."""
-    return Image.fromarray((picture[0].clamp(0, 1) * 255).round().byte().movedim(0, -1).numpy())
 
 
 def draw_cell(title: str, picture: Tensor, domain: Domain) -> Image.Image:

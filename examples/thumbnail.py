@@ -44,6 +44,11 @@ def draw_source() -> torch.Tensor:
     return resize(samples, (SIDE_PX // 4, SIDE_PX // 4)).clamp(0, 1)
 
 
+def to_pillow(picture: torch.Tensor) -> Image.Image:
+    """A (1, 3, H, W) picture for Pillow."""
+    return Image.fromarray((picture[0].clamp(0, 1) * 255).round().byte().movedim(0, -1).numpy())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
@@ -51,7 +56,7 @@ def main() -> None:
     chooser = ModelChooser(str(shipped_model("natural", 4)), {})
     result = enlarge(source, decide(source, chooser, Order(domain=SAFE_DOMAIN), free_memory_bytes())).image
     halves = torch.cat((resize(source, (SIDE_PX, SIDE_PX))[..., : SIDE_PX // 2], result[..., SIDE_PX // 2 :]), dim=3)
-    picture = Image.fromarray((halves[0].clamp(0, 1) * 255).round().byte().movedim(0, -1).numpy())
+    picture = to_pillow(halves)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(18)
     draw.line((SIDE_PX // 2, 0, SIDE_PX // 2, SIDE_PX), fill="white", width=2)
     for text, x in (("bicubic", 8), ("Fidelity", SIDE_PX // 2 + 8)):

@@ -63,7 +63,8 @@ _PrintOption = Annotated[
     str | None, typer.Option(metavar="SHEET", help="The largest that fits on a sheet, as in 30x20cm@300 (dots to an inch).")
 ]
 _RestoreOption = Annotated[
-    Literal["auto", "denoise", "deblock", "off"], typer.Option(help="What a network at x1 mends first, if one is installed.")
+    Literal["auto", "denoise", "deblock", "off"],
+    typer.Option(help="What is mended first, by a network at x1 if one is installed, else by a filter."),
 ]
 _PassesOption = Annotated[
     Literal["auto", "direct", "stepwise"], typer.Option(help="As few passes as possible, or doubling and cleaning in between.")
@@ -157,7 +158,7 @@ def upscale_command(
         chooser = ModelChooser(model, list_models([models_dir] if models_dir else []))
     if refused or not files:
         raise typer.Exit(1)
-    job = _Job(chooser, Order(target, domain, _chosen(changes)), place, precision, tile_px)
+    job = _Job(chooser, Order(target, domain, changes), place, precision, tile_px)
     outputs = _place_outputs(inputs, files, out)
     reports: list[dict[str, Any]] = []
     with _progress() as progress:
@@ -234,7 +235,7 @@ def plan_command(
     place = _usage(lambda: choose_device(device))
     with _refusing(source) as refused:
         chooser = ModelChooser(model, list_models([models_dir] if models_dir else []))
-        order = Order(target, domain, _chosen({"restore": restore, "passes": passes}))
+        order = Order(target, domain, {"restore": restore, "passes": passes})
         planned = decide(read_image(source).image, chooser, order, memory_bytes, read_provenance(source)).planned
         seconds = estimate_seconds(planned, place, precision)
         print(json.dumps(report_plan(planned, seconds), indent=2) if as_json else describe_plan(planned, seconds))
@@ -280,11 +281,6 @@ def _upscale_file(source: Path, output: Path, job: _Job, progress: StageProgress
     write_image(output, enlargement.image, file.icc_profile)
     used = {"target": asdict(job.order.target), "tile": job.tile, "device": str(job.device), "precision": job.precision}
     return report_file(source, output, decision, enlargement, used, file.notes)
-
-
-def _chosen(changes: dict[str, Any]) -> dict[str, Any]:
-    """The settings that were not left to the recipe."""
-    return {name: value for name, value in changes.items() if value not in ("auto", None)}
 
 
 def _measure(reference: SourceFile, candidate: SourceFile) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import comfy.model_patcher
 import comfy.utils
 import folder_paths
 import torch
+from comfy_api.latest import io
 from torch import Tensor
 
 from ..fidelity.decide.choosing import ModelChoice, ModelChooser, ModelPlan
@@ -71,9 +72,13 @@ def choose_models(name: str) -> ModelChooser:
     return ModelChooser(name, list_upscale_models())
 
 
-def describe_choice(name: str) -> str:
-    """What a choice of network depends on, so that the host runs a node again when it changes."""
-    return "|".join(list_upscale_models()) if name == "auto" else name
+class ChoosingNode(io.ComfyNode):
+    """A node with an input model_name, which may be "auto"."""
+
+    @classmethod
+    def fingerprint_inputs(cls, model_name: str, **_others: object) -> str:
+        """What auto chooses may change when networks are installed or removed."""
+        return "|".join(list_upscale_models()) if model_name == "auto" else model_name
 
 
 def load_upscale_model(name: str, domain: Domain, scale: float) -> tuple[Any, ModelChoice]:
@@ -128,7 +133,7 @@ def make_room(planned: ModelPlan, image: Tensor) -> torch.device:
 
 
 def track_stages() -> StageProgress:
-    """The same over all stages of the pipeline."""
+    """`track_progress` over all stages of the pipeline."""
     report = track_progress()
     return lambda _stage, done, total: report(done, total)
 

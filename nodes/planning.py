@@ -22,7 +22,7 @@ _GIB = 2**30
 def _deciding_inputs() -> list[io.Input]:
     return [
         io.Image.Input("image", tooltip="Grey, RGB or RGBA. Of a batch, the first image decides for all."),
-        target_input("4 times"),
+        target_input(),
         io.Combo.Input(
             "domain",
             options=["auto", *DOMAINS],
@@ -65,14 +65,12 @@ def _deciding_inputs() -> list[io.Input]:
 def _decide(
     image: io.Image.Type, target: dict[str, Any], domain: Any, model_name: str, memory_gb: float, **changes: str
 ) -> Decision:
-    chosen = {name: value for name, value in changes.items() if value != "auto"}
+    order = Order(read_target(target), domain, changes)
     memory_bytes = int(memory_gb * _GIB) or free_memory_bytes()
-    return decide(
-        host.to_engine(image), host.choose_models(model_name), Order(read_target(target), domain, chosen), memory_bytes
-    )
+    return decide(host.to_engine(image), host.choose_models(model_name), order, memory_bytes)
 
 
-class FidelityPlanPasses(io.ComfyNode):
+class FidelityPlanPasses(host.ChoosingNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -91,11 +89,6 @@ class FidelityPlanPasses(io.ComfyNode):
                 io.String.Output("report", tooltip="Verdict, measurements, recipe and passes with their memory, as JSON."),
             ],
         )
-
-    @classmethod
-    def fingerprint_inputs(cls, model_name: str, **_others: object) -> str:
-        """What auto chooses may change when networks are installed or removed."""
-        return host.describe_choice(model_name)
 
     @classmethod
     def execute(
@@ -144,7 +137,7 @@ class FidelityRunPasses(io.ComfyNode):
         return io.NodeOutput(host.to_host(drawn.image), host.to_host(drawn.reference))
 
 
-class FidelityAutoUpscale(io.ComfyNode):
+class FidelityAutoUpscale(host.ChoosingNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         recipe = RECIPES[SAFE_DOMAIN]
@@ -169,11 +162,6 @@ class FidelityAutoUpscale(io.ComfyNode):
                 io.String.Output("report", tooltip="Every decision and figure, as JSON; the same as the command writes."),
             ],
         )
-
-    @classmethod
-    def fingerprint_inputs(cls, model_name: str, **_others: object) -> str:
-        """What auto chooses may change when networks are installed or removed."""
-        return host.describe_choice(model_name)
 
     @classmethod
     def execute(

@@ -9,8 +9,8 @@ from ..fidelity.decide.planning import PrintSize, Target
 from ..fidelity.steps.upscale import MAX_SIDE_PX
 
 
-def target_input(unset: str) -> io.DynamicCombo.Input:
-    """The input; `unset` is what to call the choice of no size in particular."""
+def target_input() -> io.DynamicCombo.Input:
+    """The input."""
     side = {"min": 1, "max": MAX_SIDE_PX, "step": 1}
     sheet = {"min": 0.1, "max": 1000.0, "step": 0.1}
     scale = io.Float.Input("scale", default=float(AUTO_SCALE), min=0.01, max=64.0, step=0.01, tooltip="Factor on both sides.")
@@ -34,9 +34,10 @@ def target_input(unset: str) -> io.DynamicCombo.Input:
     ]
     return io.DynamicCombo.Input(
         "target",
-        tooltip="How large the result is to be. The size is met exactly, to the pixel.",
+        tooltip="How large the result is to be. The size is met exactly, to the pixel. "
+        f"model scale: one pass of the network; {AUTO_SCALE} times where the network is chosen by auto.",
         options=[
-            io.DynamicCombo.Option(unset, []),
+            io.DynamicCombo.Option("model scale", []),
             io.DynamicCombo.Option("scale by", [scale]),
             io.DynamicCombo.Option("size", size),
             io.DynamicCombo.Option("long edge", [long_edge]),

@@ -13,7 +13,7 @@ from . import host
 from .targets import read_target, target_input
 
 
-class FidelityLoadUpscaleModel(io.ComfyNode):
+class FidelityLoadUpscaleModel(host.ChoosingNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -56,11 +56,6 @@ class FidelityLoadUpscaleModel(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, model_name: str, **_others: object) -> str:
-        """What auto chooses may change when networks are installed or removed."""
-        return host.describe_choice(model_name)
-
-    @classmethod
     def execute(cls, model_name: str, domain: Domain = SAFE_DOMAIN, scale: float = AUTO_SCALE) -> io.NodeOutput:
         model, choice = host.load_upscale_model(model_name, domain, scale)
         better = f" Better: {choice.better}." if choice.better else ""
@@ -80,7 +75,7 @@ class FidelityUpscale(io.ComfyNode):
             inputs=[
                 io.UpscaleModel.Input("upscale_model", tooltip="From Load Upscale Model (Fidelity) or core's loader."),
                 io.Image.Input("image", tooltip="Grey, RGB or RGBA; a batch is enlarged image by image."),
-                target_input("model scale"),
+                target_input(),
                 io.Combo.Input(
                     "channels",
                     options=["luma", "rgb"],

@@ -47,8 +47,7 @@ class Conditions:
         """Standard deviation of noise, or of what JPEG's rounding adds if that is more, in steps of 8 bits."""
         if self.jpeg_quality is None:
             return self.noise_sigma
-        ratio = 50 / self.jpeg_quality if self.jpeg_quality < 50 else (100 - self.jpeg_quality) / 50
-        step = float(_LUMINANCE_TABLE[0, 1]) * ratio
+        step = float(_LUMINANCE_TABLE[0, 1]) * _ratio_of(self.jpeg_quality)
         return max(self.noise_sigma, step / math.sqrt(12))  # the error of rounding is uniform
 
 
@@ -161,6 +160,11 @@ _ROUNDING = 0.45
 def _quality_of(ratio: float) -> float:
     """The IJG's quality for steps of `ratio` times those at quality 50."""
     return min(100.0, 100 - 50 * ratio) if ratio <= 1 else 50 / ratio
+
+
+def _ratio_of(quality: float) -> float:
+    """The inverse of `_quality_of`."""
+    return 50 / quality if quality < 50 else (100 - quality) / 50
 
 
 def _dct_matrix() -> Tensor:

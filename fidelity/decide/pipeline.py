@@ -46,7 +46,7 @@ class Order:
     domain: Domain | Literal["auto"] = "auto"
     """What kind of image it is; "auto" lets file and pixels decide."""
     changes: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Settings of the recipe that the user chose, by name."""
+    """Settings of the recipe that the user chose, by name; those on "auto" or None are left to the recipe."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,10 @@ def decide(
     target = resolve_target(size, order.target, chooser.fixed.scale if chooser.fixed else AUTO_SCALE)
     verdict = classify(first, provenance) if order.domain == "auto" else named_verdict(order.domain)
     conditions = measure_conditions(first)
-    recipe, reasons = settle(replace(RECIPES[verdict.recipe_domain], **order.changes), conditions)
+    chosen = {name: value for name, value in order.changes.items() if value not in ("auto", None)}
+    recipe, reasons = settle(replace(RECIPES[verdict.recipe_domain], **chosen), conditions)
     planned = chooser.plan(recipe, size, target, memory_bytes, image.shape[1])
-    if planned.restorer and recipe.passes == "stepwise" and "passes" not in order.changes:
+    if planned.restorer and recipe.passes == "stepwise" and "passes" not in chosen:
         recipe = replace(recipe, passes="direct")
         reasons += ("passes direct after all: a network restores the source first",)
         planned = chooser.plan(recipe, size, target, memory_bytes, image.shape[1])
@@ -208,10 +209,10 @@ def enlarge(
         mode, part = recipe.consistency, _stage(progress, "consistency")
         result = run_where_room(lambda near: project(near, reference, mode, progress=part), result, reference, device)
         result = result.to(image.device)
-    judged = None
+    judged, held = None, None
     if recipe.gate != "off":
         judged = gate(result, reference, recipe.gate, recipe.gate_limits)
-        result = judged.image
+        result, held = judged.image, judged.after
     _report(progress, "gate")
     passes, notes = drawn.passes, list[str]()
     if recipe.cleanup not in ("auto", "off"):
@@ -219,17 +220,16 @@ def enlarge(
         cleaned = clean(result, recipe.cleanup, recipe.cleanup_strength, progress=_stage(progress, "cleanup"))
         drift = measure_drift(reference, cleaned)
         limits = recipe.gate_limits
-        if judged and (drift.mean > max(limits.mean, judged.after.mean) or drift.max > max(limits.max, judged.after.max)):
+        if held and (drift.mean > max(limits.mean, held.mean) or drift.max > max(limits.max, held.max)):
             notes.append(f"cleanup {recipe.cleanup} was undone: it moved colours by {drift.max:.2f}")
         else:
-            result = cleaned
+            result, held = cleaned, drift
             passes += (Pass("clean", 1.0, None, time.perf_counter() - before),)
     _report(progress, "cleanup")
-    is_judged = judged is not None and reference is image and result is judged.image
     return Enlargement(
         image=result,
         passes=passes,
-        color_drift=judged.after if judged and is_judged else measure_drift(image, result),
+        color_drift=held if held and reference is image else measure_drift(image, result),
         full_drift=measure_drift(image, result, "full"),
         sharpness_ratio=sharpness(result) / raw_sharpness if raw_sharpness > 0 else 1.0,
         overshoot_percent=overshoot_percent(image, result),

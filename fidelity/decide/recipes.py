@@ -51,9 +51,8 @@ class Switch:
 
 
 _DEBLOCK = Switch("restore", "deblock", "jpeg_quality", below=75)
-_DEBLOCK_DRAWN = Switch(
-    "restore", "deblock", "jpeg_quality", below=92
-)  # flats show what JPEG left, and lines are drawn from it
+_DEBLOCK_DRAWN = Switch("restore", "deblock", "jpeg_quality", below=92)
+"""Flats show what JPEG left, and networks for drawings make lines of it."""
 _DENOISE_WORST = Switch("restore", "denoise", "noise_sigma", above=10)
 _STEPWISE = Switch("passes", "stepwise", "noise_sigma", above=12)
 

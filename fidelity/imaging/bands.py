@@ -79,6 +79,15 @@ def iterate_bands(height: int, bytes_per_row: int, band_bytes: int = BAND_BYTES)
         yield slice(top, min(top + rows, height))
 
 
+def iterate_bands_around(
+    height: int, bytes_per_row: int, reach_px: int, band_bytes: int = BAND_BYTES
+) -> Iterator[tuple[slice, slice, slice]]:
+    """The same for a filter that looks `reach_px` rows up and down: (rows, rows with those around, rows within these)."""
+    for rows in iterate_bands(height, bytes_per_row, band_bytes):
+        first = max(0, rows.start - reach_px)
+        yield rows, slice(first, min(height, rows.stop + reach_px)), slice(rows.start - first, rows.stop - first)
+
+
 def map_bands(function: Callable[..., Tensor], *images: Tensor) -> Tensor:
     """Applies a pointwise function to images of one size, in float32 bands.
 

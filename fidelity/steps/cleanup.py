@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..imaging.bands import BAND_BYTES, check_finite, check_image, iterate_bands
+from ..imaging.bands import BAND_BYTES, check_finite, check_image, iterate_bands_around
 from ..imaging.color import rgb_to_luma
 from ..imaging.filters import gaussian_blur, local_range
 from ..progress import Progress
@@ -67,11 +67,11 @@ def clean(
     height, width = image.shape[2:]
     for index in range(image.shape[0]):
         colors = image[index : index + 1, :3]
-        for rows in iterate_bands(height, width * 4 * _LIVE_PLANES, 8 * BAND_BYTES):
-            first, last = max(0, rows.start - CLEANUP_REACH_PX), min(height, rows.stop + CLEANUP_REACH_PX)
-            around = colors[:, :, first:last].float()
+        row_bytes = width * 4 * _LIVE_PLANES
+        for rows, wide, inner in iterate_bands_around(height, row_bytes, CLEANUP_REACH_PX, 8 * BAND_BYTES):
+            around = colors[:, :, wide].float()
             luma = around if around.shape[1] == 1 else rgb_to_luma(around)
-            change = (filters[method](luma) - luma)[:, :, rows.start - first : rows.stop - first] * strength
+            change = (filters[method](luma) - luma)[:, :, inner] * strength
             band = output[index : index + 1, :3, rows]
             band.copy_((band.float() + change).clamp_(0, 1))
             if progress:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..imaging.bands import check_finite, check_image, iterate_bands
+from ..imaging.bands import check_finite, check_image, iterate_bands_around
 from ..models.device import Precision
 from ..models.loader import Model
 from ..progress import Progress
@@ -60,11 +60,10 @@ def _filter(colors: Tensor, value_range: float, progress: Progress | None) -> Te
     height, width = colors.shape[2:]
     reach = RESTORE_RADIUS_PX
     planes = colors.shape[0] * colors.shape[1]
-    for rows in iterate_bands(height, width * 4 * planes * 6):
-        first, last = max(0, rows.start - reach), min(height, rows.stop + reach)
-        around = colors[:, :, first:last].float().reshape(planes, 1, last - first, width)
+    for rows, wide, inner in iterate_bands_around(height, width * 4 * planes * 6, reach):
+        around = colors[:, :, wide].float().reshape(planes, 1, -1, width)
         mended = bilateral_filter(around, reach, RESTORE_SIGMA_PX, max(value_range, 1e-4))
-        output[:, :, rows] = mended.reshape(*colors.shape[:2], -1, width)[:, :, rows.start - first : rows.stop - first]
+        output[:, :, rows] = mended.reshape(*colors.shape[:2], -1, width)[:, :, inner]
         if progress:
             progress(rows.stop, height)
     return output

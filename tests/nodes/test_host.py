@@ -250,7 +250,7 @@ def test_half_precision_images_are_held_too(half_host, photo):
 
 
 AUTO = {
-    "target": "4 times",
+    "target": "model scale",
     "domain": "auto",
     "model_name": "auto",
     "restore": "auto",

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from fidelity.imaging import bands
 from fidelity.imaging.drift import measure_drift
 from fidelity.imaging.metrics import psnr
 from fidelity.imaging.resample import resize
-from fidelity.steps import prepare
 from fidelity.steps.prepare import restore
 
 
@@ -53,7 +53,7 @@ def test_kind_and_transparency_are_kept(random_image, channels, dtype):
 
 def test_bands_leave_no_trace_and_are_counted(scene, monkeypatch):
     whole = restore(scene, None, 5)
-    monkeypatch.setattr(prepare, "iterate_bands", lambda height, _: (slice(y, min(y + 7, height)) for y in range(0, height, 7)))
+    monkeypatch.setattr(bands, "iterate_bands", lambda height, *_: (slice(y, min(y + 7, height)) for y in range(0, height, 7)))
     seen = []
     assert torch.equal(restore(scene, None, 5, progress=lambda done, total: seen.append((done, total))), whole)
     assert seen[-1] == (200, 200)
