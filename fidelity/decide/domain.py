@@ -5,11 +5,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import get_args
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
+from torch.nn import functional
 
 from .features import Features, measure_features
 from .provenance import Provenance
@@ -21,7 +24,7 @@ DOMAINS: tuple[Domain, ...] = get_args(Domain)
 MIN_CONFIDENCE = 0.5
 """Below this the recipe of `SAFE_DOMAIN` is used."""
 
-_MODEL_FILE = Path(__file__).parent / "domains.json"
+_MODEL_FILE = Path(__file__).parent / "domains.safetensors"
 
 _BY_FAMILY: dict[str, dict[Domain, float]] = {
     "flux": {"anime_flux": 1, "anime_sd": 0.001, "line_art": 0.01, "painting": 0.03, "photo": 0.1},
@@ -84,43 +87,54 @@ def named_verdict(domain: Domain) -> Verdict:
 
 
 @dataclass(frozen=True)
-class _Network:
-    """An ensemble of small multilayer perceptrons over standardised features."""
+class _Machine:
+    """Support vector machines with one radial kernel, one for each pair of kinds."""
 
     names: list[str]
     mean: Tensor
     spread: Tensor
+    weight: Tensor
+    """Of each feature in the squared distance of two images."""
     limit: float
     """Standardised features are cut off there, so that none can shout the others down."""
-    members: list[list[tuple[Tensor, Tensor]]]
-    """Of each member, the (weight, bias) of each layer."""
+    vectors: Tensor
+    """``(vectors, features)``, standardised."""
+    shares: Tensor
+    """``(vectors, pairs)``: what each vector says for the first kind of a pair."""
+    offsets: Tensor
+    """``(pairs,)``"""
     familiar: float
     """Mean square of the standardised features up to which an image is like those that were learned from."""
 
 
 @cache
-def _load_network() -> _Network:
-    content = json.loads(_MODEL_FILE.read_text())
-    members = [
-        [(torch.tensor(layer["weight"]), torch.tensor(layer["bias"])) for layer in member] for member in content["members"]
-    ]
-    mean, spread = torch.tensor(content["mean"]), torch.tensor(content["spread"])
-    return _Network(content["features"], mean, spread, content["limit"], members, content["familiar"])
+def _load_machine() -> _Machine:
+    with safe_open(_MODEL_FILE, framework="pt") as file:
+        tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no dictionary)
+        numbers = {name: json.loads(value) for name, value in file.metadata().items()}
+    return _Machine(
+        names=numbers["features"],
+        limit=numbers["limit"],
+        familiar=numbers["familiar"],
+        vectors=tensors.pop("vectors").float() * numbers["step"],
+        **tensors,
+    )
 
 
 def _score_pixels(features: Features) -> dict[Domain, float]:
     """The probability of each kind by the trained model; nearly even for an image unlike any that it learned from."""
-    network = _load_network()
-    raw = (torch.tensor([features[name] for name in network.names]) - network.mean) / network.spread
-    inputs = raw.clamp(-network.limit, network.limit)
+    machine = _load_machine()
+    raw = (torch.tensor([features[name] for name in machine.names]) - machine.mean) / machine.spread
+    apart = raw.clamp(-machine.limit, machine.limit) - machine.vectors
+    likeness = (apart.square() @ machine.weight).neg().exp()
+    decisions = likeness @ machine.shares + machine.offsets
+    # Each pair's decision is the logarithm of odds; what all pairs say together is their product.
     scores = torch.zeros(len(DOMAINS))
-    for member in network.members:
-        values = inputs
-        for weight, bias in member[:-1]:
-            values = torch.relu(weight @ values + bias)
-        weight, bias = member[-1]
-        scores += torch.softmax(weight @ values + bias, dim=0) / len(network.members)
-    strangeness = raw.clamp(-20, 20).square().mean().item() / network.familiar
+    for (first, second), decision in zip(combinations(range(len(DOMAINS)), 2), decisions, strict=True):
+        scores[first] += functional.logsigmoid(decision)
+        scores[second] += functional.logsigmoid(-decision)
+    scores = torch.softmax(scores, dim=0)
+    strangeness = raw.clamp(-20, 20).square().mean().item() / machine.familiar
     trust = 1.0 if strangeness <= 1 else strangeness**-2
     mixed = trust * scores + (1 - trust) / len(DOMAINS)
     return dict(zip(DOMAINS, mixed.tolist(), strict=True))

@@ -1,7 +1,5 @@
 """The classifier learns, and what is written down decides as what was trained."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -43,12 +41,12 @@ def test_judging_what_was_not_seen_keeps_owners_apart(learned):
 def written(learned, tmp_path, monkeypatch):
     """The file of that classifier, which decides for as long as the test runs."""
     features, _, classifier = learned
-    path = tmp_path / "domains.json"
+    path = tmp_path / "domains.safetensors"
     write(classifier, classifier.familiar(features), path)
     monkeypatch.setattr(domain, "_MODEL_FILE", path)
-    domain._load_network.cache_clear()
+    domain._load_machine.cache_clear()
     yield path
-    domain._load_network.cache_clear()
+    domain._load_machine.cache_clear()
 
 
 def test_what_is_written_decides_as_what_was_trained(learned, written):
@@ -56,7 +54,7 @@ def test_what_is_written_decides_as_what_was_trained(learned, written):
     for row in features[::29, 0]:
         scores = domain._score_pixels(dict(zip(NAMES, row.tolist(), strict=True)))
         assert list(scores.values()) == pytest.approx(classifier.predict(row[None])[0].tolist(), abs=0.01)
-    assert json.loads(written.read_text())["features"] == NAMES
+    assert domain._load_machine().names == NAMES
 
 
 @pytest.mark.usefixtures("written")
