@@ -63,7 +63,7 @@ def _deciding_inputs() -> list[io.Input]:
 
 
 def _decide(
-    image: io.Image.Type, target: dict[str, Any], domain: Any, model_name: str, memory_gb: float, **changes: str
+    image: io.Image.Type, target: dict[str, Any] | None, domain: Any, model_name: str, memory_gb: float, **changes: str
 ) -> Decision:
     order = Order(read_target(target), domain, changes)
     memory_bytes = int(memory_gb * _GIB) or free_memory_bytes()
@@ -94,12 +94,12 @@ class FidelityPlanPasses(host.ChoosingNode):
     def execute(
         cls,
         image: io.Image.Type,
-        target: dict[str, Any],
         domain: str,
         model_name: str,
         restore: str,
         passes: str,
         memory_gb: float,
+        target: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         decision = _decide(image, target, domain, model_name, memory_gb, restore=restore, passes=passes)
         height, width = decision.planned.plan.target
@@ -167,13 +167,13 @@ class FidelityAutoUpscale(host.ChoosingNode):
     def execute(
         cls,
         image: io.Image.Type,
-        target: dict[str, Any],
         domain: str,
         model_name: str,
         restore: str,
         passes: str,
         memory_gb: float,
         cleanup: str,
+        target: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         decision = _decide(image, target, domain, model_name, memory_gb, restore=restore, passes=passes, cleanup=cleanup)
         source = host.to_engine(image)

@@ -47,8 +47,14 @@ def target_input() -> io.DynamicCombo.Input:
     )
 
 
-def read_target(choice: dict[str, Any]) -> Target:
-    """The target that the input was set to."""
+def read_target(choice: dict[str, Any] | None) -> Target:
+    """The target that the input was set to.
+
+    Raises:
+        ValueError: If the host knew no such option and left it out, as it does with prompts written for another version.
+    """
+    if choice is None:
+        raise ValueError("target is not one of this node's options; choose it anew")
     size = (choice["height"], choice["width"]) if choice["target"] == "size" else None
     sheet = PrintSize(choice["height_cm"], choice["width_cm"], choice["dpi"]) if choice["target"] == "print size" else None
     return Target(choice.get("scale"), size, choice.get("long_edge"), choice.get("megapixels"), sheet)

@@ -98,7 +98,7 @@ class FidelityUpscale(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, upscale_model: Any, image: io.Image.Type, target: dict[str, Any], channels: str, tile: int
+        cls, upscale_model: Any, image: io.Image.Type, channels: str, tile: int, target: dict[str, Any] | None = None
     ) -> io.NodeOutput:
         source = host.to_engine(image)
         model, device = host.prepare_model(upscale_model, source)

@@ -314,6 +314,12 @@ def test_a_plan_that_does_not_fit_is_refused_in_one_line(host, photo):
     assert "60000x51429 px needs about" in messages["execution_error"]["exception_message"]
 
 
+def test_a_target_of_another_version_is_refused_in_one_line(host, photo):
+    status, _, messages = host.wait(host.start(auto_graph(host.upload(photo), target="as large as a house")))
+    assert status == "error"
+    assert "target is not one of this node's options" in messages["execution_error"]["exception_message"]
+
+
 @pytest.mark.parametrize("domain", ["photo", "anime_flux", "anime_sd", "line_art", "painting"])
 def test_one_node_serves_an_image_of_each_kind(host, test_data, read_rgb, domain):
     source = read_rgb(min((test_data / "images/domains" / domain).iterdir(), key=lambda path: path.stat().st_size))
