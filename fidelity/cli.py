@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,7 +24,7 @@ from . import __version__
 from .decide.choosing import AUTO_SCALE, ModelChooser, estimate_seconds
 from .decide.conditions import measure_conditions
 from .decide.domain import classify
-from .decide.pipeline import Order, StageProgress, decide, enlarge
+from .decide.pipeline import Order, StageProgress, decide
 from .decide.planning import Target, parse_memory, parse_print_size
 from .decide.recipes import RECIPES, settle
 from .imaging.drift import Drift, flatten_alpha, measure_drift
@@ -33,19 +33,17 @@ from .models.device import DeviceName, Precision, choose_device
 from .models.loader import list_models
 from .models.runner import MIN_TILE_PX, ModelOutputError, OutOfMemoryError
 from .outside.files import (
-    FileRefusedError,
-    SourceFile,
     check_folder,
-    check_writable,
     expand_input,
     free_memory_bytes,
     name_outputs,
-    read_image,
-    write_image,
     write_whole,
 )
+from .outside.job import Job, upscale_file
 from .outside.metadata import read_provenance
-from .outside.report import describe, describe_drift, describe_plan, describe_verdict, report_file, report_plan
+from .outside.reading import ColorSpace, SourceFile, read_image
+from .outside.report import describe, describe_drift, describe_plan, describe_verdict, report_plan
+from .outside.writing import Export
 
 app = typer.Typer(
     help="Enlarge images so that they stay themselves: colours held, and proven.",
@@ -69,17 +67,6 @@ _RestoreOption = Annotated[
 _PassesOption = Annotated[
     Literal["auto", "direct", "stepwise"], typer.Option(help="As few passes as possible, or doubling and cleaning in between.")
 ]
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What is to be done to every image of a run."""
-
-    chooser: ModelChooser
-    order: Order
-    device: torch.device
-    precision: Precision
-    tile: int | None
 
 
 def _show_version(wanted: bool) -> None:
@@ -132,6 +119,20 @@ def upscale_command(
     tile: Annotated[str, typer.Option(metavar="auto|PX", help="Side of a tile in pixels of the source.")] = "auto",
     device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = "auto",
+    format: Annotated[Literal["png", "jpg", "webp", "tif"], typer.Option(help="Of results that go into a folder.")] = "png",
+    bits: Annotated[
+        Literal["auto", "8", "16"], typer.Option(help="A channel, in PNG and TIFF; auto is as deep as the source.")
+    ] = "auto",
+    quality: Annotated[
+        int | None, typer.Option(metavar="1..100", help="Of JPEG, and of WebP.", show_default="JPEG 95, WebP lossless")
+    ] = None,
+    color_space: Annotated[
+        ColorSpace, typer.Option(help="Keep the source's colour profile and its samples, or convert to sRGB.")
+    ] = "source",
+    strip_gps: Annotated[bool, typer.Option("--strip-gps", help="Leave out where the source was taken.")] = False,
+    size_suffix: Annotated[
+        bool, typer.Option("--size-suffix", help="Add the size to the name, as in cat_2048x1536.png.")
+    ] = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Where to write the figures.")] = None,
 ) -> None:
     """Enlarge images, hold their colours, and report how well they were held."""
@@ -158,13 +159,24 @@ def upscale_command(
         chooser = ModelChooser(model, list_models([models_dir] if models_dir else []))
     if refused or not files:
         raise typer.Exit(1)
-    job = _Job(chooser, Order(target, domain, changes), place, precision, tile_px)
-    outputs = _place_outputs(inputs, files, out)
+    job = Job(
+        chooser,
+        Order(target, domain, changes),
+        place,
+        precision,
+        tile_px,
+        _usage(lambda: _make_export(bits, quality)),
+        keeps_depth=bits == "auto",
+        color_space=color_space,
+        keep_gps=not strip_gps,
+        size_suffix=size_suffix,
+    )
+    outputs = _place_outputs(inputs, files, out, f".{format}")
     reports: list[dict[str, Any]] = []
     with _progress() as progress:
         for source, output in zip(files, outputs, strict=True):
             with _refusing(source) as refused:
-                made = _upscale_file(source, output, job, progress)
+                made = upscale_file(source, output, job, progress)
                 reports.append(made)
                 print(describe(made), flush=True)
             failures += len(refused)
@@ -271,18 +283,6 @@ def main() -> None:
     app()
 
 
-def _upscale_file(source: Path, output: Path, job: _Job, progress: StageProgress | None) -> dict[str, Any]:
-    file = read_image(source)
-    if output.resolve() == source.resolve():
-        raise FileRefusedError(f"{output}: is the source itself; wanted another name")
-    decision = decide(file.image, job.chooser, job.order, free_memory_bytes(), read_provenance(source))
-    check_writable(output, decision.planned.plan.target, file.image.shape[1])
-    enlargement = enlarge(file.image, decision, job.device, job.precision, job.tile, progress)
-    write_image(output, enlargement.image, file.icc_profile)
-    used = {"target": asdict(job.order.target), "tile": job.tile, "device": str(job.device), "precision": job.precision}
-    return report_file(source, output, decision, enlargement, used, file.notes)
-
-
 def _measure(reference: SourceFile, candidate: SourceFile) -> dict[str, Any]:
     one_size = reference.image.shape[2:] == candidate.image.shape[2:]
     figures: dict[str, Any] = {"compared at": "full size" if one_size else "the smaller size"}
@@ -304,11 +304,11 @@ def _or_none(decibels: float) -> float | None:
     return decibels if math.isfinite(decibels) else None
 
 
-def _place_outputs(inputs: list[Path], files: list[Path], out: Path) -> list[Path]:
+def _place_outputs(inputs: list[Path], files: list[Path], out: Path, suffix: str) -> list[Path]:
     is_folder = out.is_dir() or not out.suffix or len(files) > 1 or any(path.is_dir() for path in inputs)
     if is_folder and out.suffix and not out.is_dir():
         raise typer.BadParameter(f"{out} is one file, but there are {len(files)} images; wanted a folder", param_hint="-o")
-    return name_outputs(files, out, is_folder)
+    return name_outputs(files, out, is_folder, suffix)
 
 
 def _read_target(
@@ -316,6 +316,11 @@ def _read_target(
 ) -> Target:
     sheet = parse_print_size(print_size) if print_size else None
     return Target(scale, _parse_size(size), long_edge, megapixels, sheet)
+
+
+def _make_export(bits: str, quality: int | None) -> Export:
+    depth = 16 if bits == "16" else 8
+    return Export(depth) if quality is None else Export(depth, quality, lossless=False)
 
 
 def _parse_size(text: str | None) -> tuple[int, int] | None:

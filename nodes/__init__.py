@@ -5,11 +5,14 @@ from comfy_api.latest import ComfyExtension, io
 from . import host
 from .channels import FidelityMergeYCbCr, FidelitySplitYCbCr
 from .deciding import FidelityClassifyDomain
+from .files import FidelityLoadImage, FidelitySaveImage
 from .holding import FidelityConsistency, FidelityDeltaEGate
 from .planning import FidelityAutoUpscale, FidelityPlanPasses, FidelityRunPasses
 from .upscaling import FidelityLoadUpscaleModel, FidelityUpscale
 
 NODES: list[type[io.ComfyNode]] = [
+    FidelityLoadImage,
+    FidelitySaveImage,
     FidelityAutoUpscale,
     FidelityClassifyDomain,
     FidelityPlanPasses,

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..fidelity.decide.domain import DOMAINS, classify, named_verdict
 from ..fidelity.outside.report import describe_verdict
 from . import host
+from .sources import SourceInfo, provenance_of, source_input
 
 _DOMAIN_TIP = "The kind of image; a verdict that is unsure gives photo, the safe one."
 
@@ -18,8 +19,9 @@ class FidelityClassifyDomain(io.ComfyNode):
             node_id="FidelityClassifyDomain",
             display_name="Classify Domain (Fidelity)",
             category=host.CATEGORY,
-            description="Tells what kind of image this is by its pixels: photo, anime made with FLUX, anime made with Stable "
-            "Diffusion, line art drawn by people, or painting. Wire the domain into Load Upscale Model (Fidelity) on auto.",
+            description="Tells what kind of image this is by what its file says and by its pixels: photo, anime made with "
+            "FLUX, anime made with Stable Diffusion, line art drawn by people, or painting. Wire the domain into Load Upscale "
+            "Model (Fidelity) on auto.",
             search_aliases=["classify", "detect style", "photo or anime", "image type"],
             inputs=[
                 io.Image.Input("image", tooltip="The source. Of a batch, the first image is judged."),
@@ -27,8 +29,9 @@ class FidelityClassifyDomain(io.ComfyNode):
                     "override",
                     options=["none", *DOMAINS],
                     default="none",
-                    tooltip="Names the domain yourself; none lets the pixels decide.",
+                    tooltip="Names the domain yourself; none lets file and pixels decide.",
                 ),
+                source_input(),
             ],
             outputs=[
                 io.Combo.Output("domain", options=list(DOMAINS), tooltip=_DOMAIN_TIP),
@@ -38,6 +41,7 @@ class FidelityClassifyDomain(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image: io.Image.Type, override: str) -> io.NodeOutput:
-        verdict = classify(host.to_engine(image)[:1]) if override == "none" else named_verdict(override)
+    def execute(cls, image: io.Image.Type, override: str, source: SourceInfo | None = None) -> io.NodeOutput:
+        first, provenance = host.to_engine(image)[:1], provenance_of(source)
+        verdict = classify(first, provenance) if override == "none" else named_verdict(override)
         return io.NodeOutput(verdict.recipe_domain, verdict.confidence, json.dumps(describe_verdict(verdict), indent=2))

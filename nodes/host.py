@@ -1,15 +1,17 @@
 """The only home of `comfy.*`: images turned round, models loaded by the host, progress, and cancelling."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import comfy.cli_args
 import comfy.model_management
 import comfy.model_patcher
 import comfy.utils
 import folder_paths
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..fidelity.decide.choosing import ModelChoice, ModelChooser, ModelPlan
@@ -18,6 +20,7 @@ from ..fidelity.decide.recipes import RECIPES, Domain
 from ..fidelity.models.device import Result, choose_dtype, run_where_room
 from ..fidelity.models.loader import SHIPPED_WEIGHTS, Model, accept_rgb, list_models
 from ..fidelity.models.runner import estimate_memory
+from ..fidelity.outside.files import READ_SUFFIXES
 
 CATEGORY = "Fidelity"
 """Where the host's menu shows the pack's nodes."""
@@ -46,6 +49,52 @@ def run_near_compute(step: Callable[[Tensor], Result], image: Tensor, source: Te
         source: Its source, ``(B, C, h, w)``.
     """
     return run_where_room(step, to_engine(image), source, comfy.model_management.get_torch_device())
+
+
+def list_input_images() -> list[str]:
+    """Names of the files in the host's input folder that are images by their ending."""
+    folder = Path(folder_paths.get_input_directory())
+    return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in READ_SUFFIXES) if folder.is_dir() else []
+
+
+def input_path(name: str) -> Path:
+    """Where an image of the input folder is; a name may say of which folder it is, as in "a.png [output]"."""
+    return Path(folder_paths.get_annotated_filepath(name))
+
+
+def next_output(prefix: str, width: int, height: int, suffix: str) -> Callable[[int, str], Path]:
+    """Names results as core does: by the next free number below the output folder.
+
+    Args:
+        prefix: Folder and name; may hold %width%, %height% and dates.
+        width: Of the results.
+        height: Of the results.
+        suffix: Comes after the number.
+
+    Returns:
+        Gives the path of the result of that index, with that ending.
+    """
+    output = folder_paths.get_output_directory()
+    folder, name, first, _, _ = folder_paths.get_save_image_path(prefix, output, width, height)
+    return lambda index, ending: Path(folder) / f"{name}_{first + index:05}_{suffix}{ending}"
+
+
+def show_outputs(paths: list[Path]) -> ui.SavedImages:
+    """Lets the browser show files of the output folder."""
+    output = Path(folder_paths.get_output_directory())
+    folders = [path.parent.relative_to(output).as_posix() for path in paths]
+    names = zip(paths, folders, strict=True)
+    return ui.SavedImages(
+        [ui.SavedResult(path.name, "" if folder == "." else folder, io.FolderType.output) for path, folder in names]
+    )
+
+
+def collect_graphs(node: type[io.ComfyNode]) -> dict[str, str]:
+    """The graph as it ran and as it was drawn, as texts by name; none where the host was told to write no metadata."""
+    if comfy.cli_args.args.disable_metadata:
+        return {}
+    graphs = {"prompt": node.hidden.prompt} | (node.hidden.extra_pnginfo or {})
+    return {name: json.dumps(graph) for name, graph in graphs.items() if graph}
 
 
 def offer_shipped_models() -> None:

@@ -12,6 +12,7 @@ from ..fidelity.outside.files import free_memory_bytes
 from ..fidelity.outside.report import report_decision, report_enlargement
 from ..fidelity.steps.cleanup import CleanupMethod
 from . import host
+from .sources import SourceInfo, provenance_of, source_input
 from .targets import read_target, target_input
 
 _Plan = io.Custom("FIDELITY_PLAN")
@@ -59,15 +60,22 @@ def _deciding_inputs() -> list[io.Input]:
             advanced=True,
             tooltip="Memory that images and tiles may take, in GiB; 0 for what is free. What does not fit is refused.",
         ),
+        source_input(),
     ]
 
 
 def _decide(
-    image: io.Image.Type, target: dict[str, Any] | None, domain: Any, model_name: str, memory_gb: float, **changes: str
+    image: io.Image.Type,
+    target: dict[str, Any] | None,
+    domain: Any,
+    model_name: str,
+    memory_gb: float,
+    source: SourceInfo | None,
+    **changes: str,
 ) -> Decision:
     order = Order(read_target(target), domain, changes)
     memory_bytes = int(memory_gb * _GIB) or free_memory_bytes()
-    return decide(host.to_engine(image), host.choose_models(model_name), order, memory_bytes)
+    return decide(host.to_engine(image), host.choose_models(model_name), order, memory_bytes, provenance_of(source))
 
 
 class FidelityPlanPasses(host.ChoosingNode):
@@ -100,8 +108,9 @@ class FidelityPlanPasses(host.ChoosingNode):
         passes: str,
         memory_gb: float,
         target: dict[str, Any] | None = None,
+        source: SourceInfo | None = None,
     ) -> io.NodeOutput:
-        decision = _decide(image, target, domain, model_name, memory_gb, restore=restore, passes=passes)
+        decision = _decide(image, target, domain, model_name, memory_gb, source, restore=restore, passes=passes)
         height, width = decision.planned.plan.target
         report = json.dumps(report_decision(decision), indent=1)
         return io.NodeOutput(decision, decision.recipe.domain, width, height, report)
@@ -174,10 +183,13 @@ class FidelityAutoUpscale(host.ChoosingNode):
         memory_gb: float,
         cleanup: str,
         target: dict[str, Any] | None = None,
+        source: SourceInfo | None = None,
     ) -> io.NodeOutput:
-        decision = _decide(image, target, domain, model_name, memory_gb, restore=restore, passes=passes, cleanup=cleanup)
-        source = host.to_engine(image)
-        device = host.make_room(decision.planned, source)
-        made = enlarge(source, decision, device, progress=host.track_stages())
+        decision = _decide(
+            image, target, domain, model_name, memory_gb, source, restore=restore, passes=passes, cleanup=cleanup
+        )
+        pixels = host.to_engine(image)
+        device = host.make_room(decision.planned, pixels)
+        made = enlarge(pixels, decision, device, progress=host.track_stages())
         report = json.dumps(report_enlargement(decision, made, {"device": str(device)}), indent=1)
         return io.NodeOutput(host.to_host(made.image), decision.recipe.domain, report)

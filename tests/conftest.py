@@ -1,12 +1,13 @@
 """Fixtures for all tests: small images, small networks, and where test data and a host are."""
 
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 from safetensors.torch import save_file
 from spandrel import ImageModelDescriptor, ModelLoader
 from spandrel.architectures.Compact import Compact
@@ -114,6 +115,37 @@ def image_file(tmp_path):
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def display_p3():
+    """A profile with the primaries of Display P3 and the curve of sRGB, made here."""
+    return rgb_profile(((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)))
+
+
+def rgb_profile(primaries, curve=None):
+    """An ICC profile of three primaries in xy and D65 white; the curve of sRGB, or a gamma."""
+    base = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    white = np.array([0.3127 / 0.3290, 1, (1 - 0.3127 - 0.3290) / 0.3290])
+    columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in primaries]).T
+    columns = columns * np.linalg.solve(columns, white)
+    bradford = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+    ratio = (bradford @ [0.9642, 1, 0.8249]) / (bradford @ white)
+    columns = np.linalg.inv(bradford) @ np.diag(ratio) @ bradford @ columns
+    for index in range(struct.unpack_from(">I", base, 128)[0]):
+        name, offset, _ = struct.unpack_from(">4sII", base, 132 + 12 * index)
+        if name in (b"rXYZ", b"gXYZ", b"bXYZ"):
+            values = columns[:, (b"rXYZ", b"gXYZ", b"bXYZ").index(name)]
+            struct.pack_into(">3i", base, offset + 8, *(round(value * 65536) for value in values))
+        elif name == b"rTRC" and curve:
+            struct.pack_into(">4s4xHxxi", base, offset, b"para", 0, round(curve * 65536))
+    return bytes(base)
+
+
+@pytest.fixture(scope="session")
+def make_profile():
+    """`rgb_profile`."""
+    return rgb_profile
 
 
 @pytest.fixture(scope="session")

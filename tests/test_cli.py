@@ -261,3 +261,20 @@ def test_a_plan_beyond_the_memory_is_refused_with_what_would_do(image_file):
     assert result.exit_code == 1
     assert "may be used; wanted at most about" in result.stderr
     assert run(app, ["plan", str(image_file()), "--size", "96x72", "--memory", "lots"]).exit_code == 2
+
+
+def test_a_folder_is_filled_in_the_format_and_depth_asked_for(image_file, tmp_path):
+    image_file("in/a.png"), image_file("in/b.jpg")
+    options = ["--format", "tif", "--bits", "16", "--size-suffix", "--scale", "2"]
+    assert run(app, ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), *options]).exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_48x36.tif", "b_48x36.tif"]
+    assert Image.open(tmp_path / "out/a_48x36.tif").tag_v2[258] == (16, 16, 16)
+
+
+def test_quality_makes_files_smaller_and_none_leaves_webp_lossless(image_file, tmp_path):
+    sizes = {}
+    for name, options in {"a.webp": [], "b.webp": ["--quality", "40"], "c.jpg": [], "d.jpg": ["--quality", "40"]}.items():
+        assert run(app, ["upscale", str(image_file()), "-o", str(tmp_path / name), "--scale", "2", *options]).exit_code == 0
+        sizes[name[0]] = (tmp_path / name).stat().st_size
+    assert sizes["a"] > sizes["b"] and sizes["c"] > sizes["d"]
+    assert run(app, ["upscale", str(image_file()), "-o", "x.jpg", "--quality", "0"]).exit_code == 2

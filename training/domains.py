@@ -27,7 +27,8 @@ from sklearn.svm import SVC
 
 from fidelity.decide.domain import DOMAINS
 from fidelity.decide.features import measure_features
-from fidelity.outside.files import FileRefusedError, read_image
+from fidelity.outside.files import FileRefusedError
+from fidelity.outside.reading import read_image
 from training.collect import LIST
 
 Array = NDArray[np.float64]

@@ -69,9 +69,13 @@ class Host:
         samples = (image[0].movedim(0, -1) * 255).round().to(torch.uint8).numpy()
         buffer = io.BytesIO()
         Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples).save(buffer, "PNG")
-        boundary, name = uuid.uuid4().hex, name or f"{uuid.uuid4().hex}.png"
+        return self.upload_file(buffer.getvalue(), name or f"{uuid.uuid4().hex}.png")
+
+    def upload_file(self, content, name):
+        """Uploads a file as it is and returns the name it has there."""
+        boundary = uuid.uuid4().hex
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'
-        body = head.encode() + buffer.getvalue() + f"\r\n--{boundary}--\r\n".encode()
+        body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
         kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         with urllib.request.urlopen(urllib.request.Request(self.url + "/upload/image", body, kind), timeout=60) as answer:
             return json.load(answer)["name"]

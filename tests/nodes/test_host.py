@@ -12,6 +12,8 @@ from fidelity.imaging.resample import resize
 
 PACK = Path(__file__).parents[2]
 NODES = {
+    "FidelityLoadImage",
+    "FidelitySaveImage",
     "FidelityAutoUpscale",
     "FidelityPlanPasses",
     "FidelityRunPasses",
@@ -59,8 +61,8 @@ def test_every_node_is_there_and_every_input_explains_itself(host):
         entry = info[name]
         assert entry["description"]
         assert entry["category"] == "Fidelity"
-        for inputs in entry["input"].values():
-            for spec in inputs.values():
+        for needed in ("required", "optional"):
+            for spec in entry["input"].get(needed, {}).values():
                 assert spec[1].get("tooltip"), f"{name} has an input without a tooltip"
         assert all(entry["output_tooltips"]), f"{name} has an output without a tooltip"
 

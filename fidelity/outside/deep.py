@@ -1,0 +1,87 @@
+"""Sixteen bits a channel: PNG and TIFF through FFmpeg's codecs, which keep every bit where Pillow keeps eight."""
+
+from fractions import Fraction
+from typing import Any, Literal
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+DeepFormat = Literal["png", "tiff"]
+"""Formats that hold 16 bits a channel, as FFmpeg calls their codecs."""
+
+TiffCompression = Literal["deflate", "lzw", "raw"]
+
+Samples = NDArray[np.uint8 | np.uint16]
+
+_PIXEL_FORMATS: dict[tuple[DeepFormat, int, int], str] = {
+    ("png", 16, 1): "gray16be",
+    ("png", 16, 3): "rgb48be",
+    ("png", 16, 4): "rgba64be",
+    ("tiff", 16, 1): "gray16le",
+    ("tiff", 16, 3): "rgb48le",
+    ("tiff", 16, 4): "rgba64le",
+    ("tiff", 8, 1): "gray",
+    ("tiff", 8, 3): "rgb24",
+    ("tiff", 8, 4): "rgba",
+}
+
+
+class DeepFormatError(ValueError):
+    """A file that these codecs do not read at its full depth."""
+
+
+def decode_deep(content: bytes, kind: DeepFormat) -> NDArray[np.uint16]:
+    """Decodes a file of 16 bits a channel.
+
+    Args:
+        content: The whole file.
+        kind: Its format.
+
+    Returns:
+        ``(H, W, C)``, C being 1, 2, 3 or 4, alpha last.
+
+    Raises:
+        DeepFormatError: If the codec cannot read it, or finds fewer bits.
+    """
+    array: Any
+    try:
+        codec = av.CodecContext.create(kind, "r")
+        frames = [*codec.decode(av.Packet(content)), *codec.decode(None)]
+        if not frames:
+            raise DeepFormatError("no picture in it")
+        frame = frames[0]
+        if frame.format.name.startswith("ya16"):
+            order = ">u2" if frame.format.name.endswith("be") else "<u2"
+            rows = np.frombuffer(bytes(frame.planes[0]), order).reshape(frame.height, -1)
+            array = rows[:, : 2 * frame.width].reshape(frame.height, frame.width, 2).astype(np.uint16)
+        else:
+            array = frame.to_ndarray()
+    except (FFmpegError, ValueError, OSError) as error:
+        raise DeepFormatError(str(error)) from error
+    if array.dtype != np.uint16:
+        raise DeepFormatError(f"read as {array.dtype}")
+    return array[..., None] if array.ndim == 2 else array
+
+
+def encode_deep(samples: Samples, kind: DeepFormat, compression: TiffCompression = "deflate") -> bytes:
+    """Encodes a picture of 16 bits a channel, or of 8 in a TIFF.
+
+    Args:
+        samples: ``(H, W, C)`` of 16 or 8 bits; C is 1, 3 or 4, alpha last.
+        kind: The format.
+        compression: Of a TIFF; a PNG is always deflated.
+
+    Returns:
+        A whole file without metadata.
+    """
+    height, width, channels = samples.shape
+    pixel_format = _PIXEL_FORMATS[kind, samples.itemsize * 8, channels]
+    codec = av.CodecContext.create(kind, "w")
+    assert isinstance(codec, av.VideoCodecContext)
+    codec.width, codec.height, codec.pix_fmt, codec.time_base = width, height, pixel_format, Fraction(1)
+    codec.options = {"pred": "mixed"} if kind == "png" else {"compression_algo": compression}
+    plane: Any = np.ascontiguousarray(samples[..., 0] if channels == 1 else samples)
+    frame = av.VideoFrame.from_ndarray(plane, format=pixel_format)
+    return b"".join(bytes(packet) for packet in (*codec.encode(frame), *codec.encode(None)))

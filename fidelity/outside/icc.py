@@ -1,0 +1,196 @@
+"""Embedded colour profiles: from what they describe to sRGB and back, in float, where one is made of curves and a matrix.
+
+Nearly all profiles of cameras, phones and screens are of that kind (sRGB, Display P3, Adobe RGB, ProPhoto). Profiles made of
+tables (printers, scanners) are left to littleCMS, which Pillow lets work in 8 bits.
+
+Source: International Color Consortium, "Specification ICC.1:2022", sections 8.3, 10.6 and 10.18.
+"""
+
+import io
+import struct
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+from torch import Tensor
+
+from ..imaging.bands import map_bands
+
+Curve = NDArray[np.float64]
+"""A tone curve, sampled evenly over [0, 1]."""
+
+_SAMPLES = 65_537
+_COLUMNS = (b"rXYZ", b"gXYZ", b"bXYZ")
+_CURVES = (b"rTRC", b"gTRC", b"bTRC")
+_HEADER_BYTES = 128
+
+
+@dataclass(frozen=True)
+class ColorProfile:
+    """A profile of curves and a matrix: of RGB, or of grey (one curve, and no matrix)."""
+
+    curves: tuple[Curve, ...]
+    """From what is stored to light, of each channel."""
+    matrix: NDArray[np.float64] | None
+    """(3, 3), from light to XYZ as seen under D50; None for grey."""
+
+    def is_srgb(self) -> bool:
+        """Whether it says no more than a file without a profile does, to a hundredth of a step of 8 bits."""
+        standard = srgb_profile()
+        if self.matrix is None or standard.matrix is None:
+            return len(self.curves) == 1 and bool(np.abs(self.curves[0] - standard.curves[0]).max() < 1e-4)
+        close = all(np.abs(own - other).max() < 1e-4 for own, other in zip(self.curves, standard.curves, strict=True))
+        return close and bool(np.abs(self.matrix - standard.matrix).max() < 2e-3)
+
+
+def read_profile(profile: bytes) -> ColorProfile | None:
+    """Reads a profile of curves and a matrix.
+
+    Args:
+        profile: An ICC profile.
+
+    Returns:
+        The profile; None if it is of another kind, or damaged.
+    """
+    try:
+        tags = _read_tags(profile)
+        if profile[16:20] == b"GRAY" and b"kTRC" in tags:
+            return ColorProfile((_read_curve(tags[b"kTRC"]),), None)
+        if profile[16:20] != b"RGB " or profile[20:24] != b"XYZ " or b"A2B0" in tags:
+            return None
+        matrix = np.array([struct.unpack(">3i", tags[name][8:20]) for name in _COLUMNS], np.float64).T / 65536
+        if abs(np.linalg.det(matrix)) < 1e-6:
+            return None
+        return ColorProfile(tuple(_read_curve(tags[name]) for name in _CURVES), matrix)
+    except (KeyError, IndexError, ValueError, struct.error):
+        return None
+
+
+@cache
+def srgb_profile() -> ColorProfile:
+    """SRGB as littleCMS writes it."""
+    found = read_profile(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    assert found is not None
+    return found
+
+
+def to_srgb(image: Tensor, profile: ColorProfile) -> Tensor:
+    """Colours of a profile as sRGB, relative colorimetric; what sRGB cannot show is cut off.
+
+    Args:
+        image: ``(B, C, H, W)`` in [0, 1]; C is 1 for a grey profile, 3 or 4 for one of RGB. Alpha stays as it is.
+        profile: What the samples are in.
+    """
+    return _convert(image, profile, srgb_profile())
+
+
+def from_srgb(image: Tensor, profile: ColorProfile) -> Tensor:
+    """The inverse of `to_srgb`.
+
+    Args:
+        image: ``(B, C, H, W)`` sRGB in [0, 1].
+        profile: What the samples shall be in.
+    """
+    return _convert(image, srgb_profile(), profile)
+
+
+def convert_by_tables(picture: Image.Image, profile: bytes) -> Image.Image | None:
+    """A picture as 8-bit sRGB by littleCMS; None if the profile does not fit or is damaged."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return None
+
+
+def _convert(image: Tensor, source: ColorProfile, target: ColorProfile) -> Tensor:
+    if source.matrix is None or target.matrix is None:
+        pairs = [(source.curves[0], target.curves[0])]
+        matrix = torch.eye(1)
+    else:
+        pairs = list(zip(source.curves, target.curves, strict=True))
+        matrix = torch.from_numpy(np.linalg.inv(target.matrix) @ source.matrix).float()
+    forward = [torch.from_numpy(curve).float() for curve, _ in pairs]
+    inverse = [torch.from_numpy(curve).float() for _, curve in pairs]
+
+    def apply(band: Tensor) -> Tensor:
+        planes = [_look_up(curve, band[:, index]) for index, curve in enumerate(forward)]
+        light = torch.einsum("ij,bjhw->bihw", matrix.to(band.device), torch.stack(planes, dim=1)).clamp_(0, 1)
+        return torch.stack([_look_back(curve, light[:, index]) for index, curve in enumerate(inverse)], dim=1)
+
+    colors = map_bands(apply, image[:, : len(pairs)])
+    return torch.cat((colors, image[:, len(pairs) :]), dim=1)
+
+
+def _look_up(curve: Tensor, values: Tensor) -> Tensor:
+    curve = curve.to(values.device)
+    place = values.clamp(0, 1) * (len(curve) - 1)
+    below = place.long().clamp_(max=len(curve) - 2)
+    return torch.lerp(curve[below], curve[below + 1], place - below)
+
+
+def _look_back(curve: Tensor, values: Tensor) -> Tensor:
+    """Where a rising curve takes those values."""
+    curve = curve.to(values.device)
+    above = torch.searchsorted(curve, values.contiguous()).clamp_(1, len(curve) - 1)
+    low, high = curve[above - 1], curve[above]
+    share = ((values - low) / (high - low).clamp(min=1e-12)).clamp_(0, 1)
+    return (above - 1 + share) / (len(curve) - 1)
+
+
+def _read_tags(profile: bytes) -> dict[bytes, bytes]:
+    (count,) = struct.unpack_from(">I", profile, _HEADER_BYTES)
+    tags: dict[bytes, bytes] = {}
+    for index in range(min(count, 100)):
+        name, offset, size = struct.unpack_from(">4sII", profile, _HEADER_BYTES + 4 + 12 * index)
+        if offset + size > len(profile):
+            raise ValueError("a tag lies outside the profile")
+        tags[name] = profile[offset : offset + size]
+    return tags
+
+
+def _read_curve(tag: bytes) -> Curve:
+    """A curve or parametric curve as samples.
+
+    Raises:
+        ValueError: If it is of another kind, or does not rise.
+    """
+    inputs = np.linspace(0, 1, _SAMPLES)
+    if tag[:4] == b"curv":
+        (count,) = struct.unpack_from(">I", tag, 8)
+        if count == 0:
+            curve = inputs
+        elif count == 1:
+            curve = inputs ** (struct.unpack_from(">H", tag, 12)[0] / 256)
+        else:
+            table = np.frombuffer(tag, ">u2", count, 12) / 65535
+            curve = np.interp(inputs, np.linspace(0, 1, count), table)
+    elif tag[:4] == b"para":
+        curve = _parametric(inputs, struct.unpack_from(">H", tag, 8)[0], tag)
+    else:
+        raise ValueError("a curve of unknown kind")
+    curve = np.clip(curve, 0, 1)
+    if not np.isfinite(curve).all() or (np.diff(curve) < 0).any() or curve[-1] - curve[0] < 0.5:
+        raise ValueError("a curve that does not rise")
+    return curve
+
+
+def _parametric(inputs: Curve, kind: int, tag: bytes) -> Curve:
+    count = (1, 3, 4, 5, 7)[kind]
+    g, *rest = (number / 65536 for number in struct.unpack_from(f">{count}i", tag, 12))
+    if kind == 0:
+        return inputs**g
+    a, b = rest[:2]
+    if a <= 0:
+        raise ValueError("a curve that does not rise")
+    power = np.maximum(a * inputs + b, 0) ** g
+    if kind == 1:
+        return np.where(inputs >= -b / a, power, 0)
+    if kind == 2:
+        return np.where(inputs >= -b / a, power + rest[2], rest[2])
+    c, d = rest[2:4]
+    e, f = rest[4:6] if kind == 4 else (0.0, 0.0)
+    return np.where(inputs >= d, power + e, c * inputs + f)

@@ -1,0 +1,264 @@
+"""Reading image files with Pillow, and with FFmpeg where a file holds 16 bits: every mode as what it shows."""
+
+import io
+import struct
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import psutil
+import torch
+from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+from .deep import DeepFormat, DeepFormatError, decode_deep
+from .files import FileRefusedError, one_line
+from .icc import convert_by_tables, read_profile, to_srgb
+from .tags import collect_exif, collect_graphs
+
+ColorSpace = Literal["source", "srgb"]
+"""source: samples stay as they are stored, in the space of the embedded profile; srgb: they are converted."""
+
+KEPT_TEXTS = ("prompt", "workflow", "parameters")
+"""Text chunks of a PNG that say how it was generated."""
+
+_DECODING_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, MemoryError, RuntimeError),
+    *(KeyError, TypeError, IndexError, AttributeError, OverflowError, struct.error),
+)
+"""All that Pillow's decoders raise on damaged files."""
+_MEMORY_SHARE = 0.6
+_BYTES_PER_SAMPLE = 12  # the float32 source, a copy to work on, and Pillow's own
+_DEEP_FORMATS: dict[str | None, DeepFormat] = {"PNG": "png", "TIFF": "tiff"}
+_PNG_DEPTH_AT = 24  # after the signature, and length, name, width and height of the first chunk
+_ASSOCIATED_ALPHA = 1
+_BLACK_IS_ONE = 0
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A decoded image file."""
+
+    path: Path
+    """Where it came from."""
+    image: Tensor
+    """``(1, C, H, W)`` float32 in [0, 1]; C is 1, 3 or 4. Samples are in the space of `icc_profile`."""
+    icc_profile: bytes | None
+    """Colour profile that the samples are in, to be carried to the result; None means sRGB."""
+    embedded_profile: bytes | None
+    """Colour profile that the file holds, if it is one of RGB or grey as the image is; None means sRGB."""
+    bits: int
+    """Bits a channel that the file holds: 8, 16 or, in a grey TIFF of floats, 32."""
+    exif: bytes | None
+    """What its EXIF says of the picture, orientation included; None if it says nothing."""
+    texts: dict[str, str]
+    """What says how it was generated, by keyword: text chunks of a PNG, graphs in the EXIF of other formats."""
+    notes: tuple[str, ...]
+    """What a user should know: a frame chosen, a conversion made."""
+
+
+def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
+    """Reads an image file.
+
+    EXIF orientation is applied. Palettes become RGB, CMYK and Lab are converted to sRGB, the first frame of an animation
+    is taken, 16 bits a channel are kept.
+
+    Args:
+        path: Any file that Pillow opens.
+        color_space: See `ColorSpace`.
+
+    Raises:
+        FileRefusedError: If there is no such file, or it is not an image, damaged, or too large for the memory.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FileRefusedError(f"{path}: no such file") from error
+    except OSError as error:
+        raise FileRefusedError(f"{path}: cannot be read ({error.strerror})") from error
+    if not content:
+        raise FileRefusedError(f"{path}: is empty; wanted an image")
+    limit = max_source_pixels()
+    try:
+        with _undisturbed(), Image.open(io.BytesIO(content)) as opened:
+            width, height = opened.size
+            if width * height > limit:
+                raise Image.DecompressionBombError
+            notes = _frame_notes(opened)
+            opened.load()
+            source = _read_opened(path, opened, content, notes)
+    except Image.DecompressionBombError as error:
+        raise FileRefusedError(
+            f"{path}: more than {limit / 1e6:.0f} megapixels, too large for the memory of this machine"
+        ) from error
+    except _RangeError as error:
+        raise FileRefusedError(f"{path}: {error}") from error
+    except UnidentifiedImageError as error:
+        raise FileRefusedError(f"{path}: not an image, or of no known format") from error
+    except _DECODING_ERRORS as error:
+        raise FileRefusedError(f"{path}: damaged or truncated ({one_line(error)})") from error
+    return _to_srgb(source) if color_space == "srgb" else source
+
+
+def max_source_pixels() -> int:
+    """Pixels of a source that the memory of this machine can hold, with room to work."""
+    return int(psutil.virtual_memory().total * _MEMORY_SHARE / (3 * _BYTES_PER_SAMPLE))
+
+
+def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[str]) -> SourceFile:
+    info: dict[str, Any] = {str(key): value for key, value in opened.info.items()}
+    orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    exif = collect_exif(opened)
+    bits = _bits(opened, content)
+    array = _read_deep(opened, content, notes) if bits == 16 else None
+    profile = info.get("icc_profile")
+    if array is None:
+        bits = min(bits, 8) if opened.mode not in ("F", "I") else bits
+        array, profile = _to_array(opened, profile, notes)
+    array = _turn(array, orientation)
+    tensor = torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, 0).unsqueeze(0).contiguous()
+    fitting = _fitting(profile, b"GRAY" if tensor.shape[1] == 1 else b"RGB ")
+    texts = collect_graphs(opened) | {name: info[name] for name in KEPT_TEXTS if isinstance(info.get(name), str)}
+    return SourceFile(path, tensor, fitting, fitting, bits, exif, texts, tuple(notes))
+
+
+def _to_srgb(source: SourceFile) -> SourceFile:
+    if not source.icc_profile:
+        return source
+    profile = read_profile(source.icc_profile)
+    if profile:
+        image = source.image if profile.is_srgb() else to_srgb(source.image, profile)
+        return replace(source, image=image, icc_profile=None)
+    colors = source.image[0, :3].mul(255).round().byte().movedim(0, -1).numpy()
+    picture = Image.fromarray(colors[..., 0] if colors.shape[2] == 1 else colors)
+    converted = convert_by_tables(picture, source.icc_profile)
+    if converted is None:
+        return replace(source, icc_profile=None, notes=(*source.notes, "its colour profile is damaged and was left out"))
+    shown = torch.from_numpy(np.asarray(converted).astype(np.float32) / 255).movedim(-1, 0)[None]
+    image = torch.cat((shown, source.image[:, 3:]), dim=1)
+    return replace(
+        source, image=image, icc_profile=None, notes=(*source.notes, "converted to sRGB in 8 bits by its colour tables")
+    )
+
+
+def _bits(opened: Image.Image, content: bytes) -> int:
+    """Bits a channel that a file holds, as far as Pillow tells."""
+    if opened.mode == "F":
+        return 32
+    if opened.mode.startswith("I"):
+        return 16
+    if isinstance(opened, TiffImagePlugin.TiffImageFile):
+        stored = opened.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))
+        return 16 if max(stored if isinstance(stored, tuple) else (stored,)) == 16 else 8
+    return content[_PNG_DEPTH_AT] if opened.format == "PNG" and content[_PNG_DEPTH_AT] == 16 else 8
+
+
+def _read_deep(opened: Image.Image, content: bytes, notes: list[str]) -> np.ndarray | None:
+    """Samples of 16 bits as (H, W, C) in [0, 1]; None where Pillow must do."""
+    kind = _DEEP_FORMATS.get(opened.format)
+    if kind is None or opened.mode in ("CMYK", "LAB"):
+        return None
+    try:
+        samples = decode_deep(content, kind)
+    except DeepFormatError:
+        if not opened.mode.startswith("I"):
+            notes.append("16 bits a channel, stored in a way that is read at 8")
+        return None
+    array = samples.astype(np.float32) / 65535
+    if isinstance(opened, TiffImagePlugin.TiffImageFile):
+        if opened.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _BLACK_IS_ONE:
+            array = 1 - array
+        if array.shape[2] in (2, 4) and opened.tag_v2.get(TiffImagePlugin.EXTRASAMPLES) == (_ASSOCIATED_ALPHA,):
+            array[..., :-1] = (array[..., :-1] / np.maximum(array[..., -1:], 1e-6)).clip(0, 1)
+    return np.concatenate((array[..., :1],) * 3 + (array[..., 1:],), axis=2) if array.shape[2] == 2 else array
+
+
+def _turn(array: np.ndarray, orientation: object) -> np.ndarray:
+    """(H, W, C) upright, by EXIF's orientation."""
+    turns = {
+        2: lambda: array[:, ::-1],
+        3: lambda: array[::-1, ::-1],
+        4: lambda: array[::-1],
+        5: lambda: array.swapaxes(0, 1),
+        6: lambda: array.swapaxes(0, 1)[:, ::-1],
+        7: lambda: array[::-1, ::-1].swapaxes(0, 1),
+        8: lambda: array.swapaxes(0, 1)[::-1],
+    }
+    return turns.get(cast(int, orientation), lambda: array)()
+
+
+@contextmanager
+def _undisturbed() -> Generator[None, None, None]:
+    """Lifts Pillow's own pixel limit, which is the same on every machine, for the time of a read that has its own.
+
+    Its warnings of damaged metadata are not shown either: they tell of nothing that is lost.
+    """
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _frame_notes(opened: Image.Image) -> list[str]:
+    frames = getattr(opened, "n_frames", 1)
+    return [f"animated: the first of {frames} frames is taken"] if frames > 1 else []
+
+
+def _to_array(picture: Image.Image, profile: bytes | None, notes: list[str]) -> tuple[np.ndarray, bytes | None]:
+    """Samples as (H, W, C) in [0, 1] and the profile that they are in."""
+    mode = picture.mode
+    if mode in ("I;16", "I;16B", "I;16L", "I"):
+        return _scaled(np.asarray(picture), 65535), profile
+    if mode == "F":
+        return _scaled(np.asarray(picture), 1), profile
+    if mode in ("CMYK", "LAB"):
+        picture, profile = _foreign_to_srgb(picture, profile, notes), None
+    elif mode in ("1", "L") and "transparency" not in picture.info:
+        return (np.asarray(picture.convert("L")).astype(np.float32) / 255)[..., None], profile
+    has_alpha = mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
+    picture = picture.convert("RGBA" if has_alpha else "RGB")
+    return np.asarray(picture).astype(np.float32) / 255, profile
+
+
+def _scaled(samples: np.ndarray, white: int) -> np.ndarray:
+    """Grey samples of a deep format as (H, W, 1) in [0, 1].
+
+    Raises:
+        _RangeError: If some are not finite or outside [0, white]: what they mean cannot be known.
+    """
+    if not np.isfinite(samples).all():
+        raise _RangeError("holds samples that are not finite (NaN or infinite); wanted numbers")
+    lowest, highest = samples.min(), samples.max()
+    if lowest < 0 or highest > white:
+        raise _RangeError(f"holds samples from {lowest:g} to {highest:g}; wanted 0 to {white} for this format")
+    return (samples.astype(np.float32) / white)[..., None]
+
+
+class _RangeError(Exception):
+    """Samples whose meaning cannot be known."""
+
+
+def _foreign_to_srgb(picture: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+    converted = convert_by_tables(picture, profile) if profile else None
+    if converted is not None:
+        notes.append(f"{picture.mode} converted to sRGB by its embedded profile")
+        return converted
+    if picture.mode == "LAB":
+        lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+        notes.append("Lab converted to sRGB")
+        return convert_by_tables(picture, lab) or picture.convert("L")
+    notes.append("CMYK without a usable profile converted to RGB by formula: colours are approximate")
+    return picture.convert("RGB")
+
+
+def _fitting(profile: bytes | None, space: bytes) -> bytes | None:
+    """The profile if it describes samples of that colour space (bytes 16 to 19 of its header), else None."""
+    return profile if profile and profile[16:20] == space else None

@@ -1,0 +1,134 @@
+"""What is written beside the pixels: the source's EXIF made true again, and what was done, as XMP."""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from xml.sax.saxutils import quoteattr
+
+from PIL import ExifTags, Image
+
+from .. import __version__
+
+SOFTWARE = f"Fidelity Upscale {__version__}"
+
+XMP_NAMESPACE = "https://github.com/fidelity-upscale/ns/1.0/"
+
+_KEPT = {
+    ExifTags.Base.ImageDescription,
+    ExifTags.Base.Make,
+    ExifTags.Base.Model,
+    ExifTags.Base.Orientation,
+    ExifTags.Base.XResolution,
+    ExifTags.Base.YResolution,
+    ExifTags.Base.ResolutionUnit,
+    ExifTags.Base.Software,
+    ExifTags.Base.DateTime,
+    ExifTags.Base.Artist,
+    ExifTags.Base.HostComputer,
+    ExifTags.Base.Rating,
+    ExifTags.Base.Copyright,
+    ExifTags.Base.XPTitle,
+    ExifTags.Base.XPComment,
+    ExifTags.Base.XPAuthor,
+    ExifTags.Base.XPKeywords,
+    ExifTags.Base.XPSubject,
+}
+"""Of the main directory, what speaks of the picture and not of how that file stored it."""
+
+_GRAPHS = ("prompt:", "workflow:")
+_FRONTEND_TAGS = (ExifTags.Base.Model, ExifTags.Base.Make, ExifTags.Base.HostComputer, ExifTags.Base.DocumentName)
+"""Where graphs may go: ComfyUI's frontend looks for them in any text of the main directory, and its own nodes take the
+first two of these, which a camera's name may hold."""
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is written beside the pixels."""
+
+    icc_profile: bytes | None = None
+    """Colour profile that the samples are in; None means sRGB."""
+    exif: bytes | None = None
+    """As `correct_exif` makes it."""
+    xmp: bytes | None = None
+    """As `describe_in_xmp` makes it."""
+    texts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Text chunks of a PNG by keyword; other formats have none."""
+
+
+def collect_exif(opened: Image.Image) -> bytes | None:
+    """What an opened file's EXIF says of its picture; None if nothing, or if it is damaged."""
+    try:
+        found = opened.getexif()
+        kept = Image.Exif()
+        for tag, value in found.items():
+            if tag in _KEPT and not str(value).startswith(_GRAPHS):
+                kept[tag] = value
+        for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            entries = found.get_ifd(directory)
+            if entries:
+                kept[directory] = dict(entries)
+        return kept.tobytes() if len(kept) else None
+    except (ValueError, TypeError, KeyError, OSError, SyntaxError, struct.error, AttributeError, OverflowError):
+        return None
+
+
+def collect_graphs(opened: Image.Image) -> dict[str, str]:
+    """The graphs that ComfyUI wrote into EXIF, by name; none if there are none, or the EXIF is damaged."""
+    try:
+        texts = [value for value in opened.getexif().values() if isinstance(value, str)]
+    except (ValueError, TypeError, KeyError, OSError, SyntaxError, struct.error):
+        return {}
+    return {text.partition(":")[0]: text.partition(":")[2] for text in texts if text.startswith(_GRAPHS)}
+
+
+def correct_exif(
+    exif: bytes | None, size: tuple[int, int], keep_gps: bool = True, graphs: Mapping[str, str] | None = None
+) -> bytes:
+    """EXIF of a source as it is true of its enlargement.
+
+    Args:
+        exif: As `collect_exif` gave it; None if there was none.
+        size: (height, width) of the enlargement.
+        keep_gps: Whether to keep where it was taken.
+        graphs: Texts to put into it by name, as ComfyUI does with "prompt" and "workflow" where a format has no text chunks.
+
+    Returns:
+        EXIF without orientation and with the new dimensions and program.
+    """
+    corrected = Image.Exif()
+    if exif:
+        corrected.load(exif)
+    details = corrected.get_ifd(ExifTags.IFD.Exif)
+    places = corrected.get_ifd(ExifTags.IFD.GPSInfo)
+    if ExifTags.Base.Orientation in corrected:
+        corrected[ExifTags.Base.Orientation] = 1
+    if details:
+        details[ExifTags.Base.ExifImageWidth] = size[1]
+        details[ExifTags.Base.ExifImageHeight] = size[0]
+        corrected[ExifTags.IFD.Exif] = dict(details)
+    if places and keep_gps:
+        corrected[ExifTags.IFD.GPSInfo] = dict(places)
+    elif ExifTags.IFD.GPSInfo in corrected:
+        del corrected[ExifTags.IFD.GPSInfo]
+    corrected[ExifTags.Base.Software] = SOFTWARE
+    free = [tag for tag in _FRONTEND_TAGS if tag not in corrected]
+    for (name, text), tag in zip((graphs or {}).items(), free, strict=False):
+        corrected[tag] = f"{name}:{text}"
+    return corrected.tobytes()
+
+
+def describe_in_xmp(facts: Mapping[str, str | float]) -> bytes:
+    """An XMP packet that says what was done.
+
+    Args:
+        facts: By name; numbers are written with four digits.
+    """
+    written = {name: value if isinstance(value, str) else f"{value:.4g}" for name, value in facts.items()}
+    attributes = "".join(f"\n    fidelity:{name}={quoteattr(value)}" for name, value in written.items())
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
+        f'  <rdf:Description rdf:about="" xmlns:fidelity="{XMP_NAMESPACE}" xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
+        f"\n    xmp:CreatorTool={quoteattr(SOFTWARE)}{attributes}/>\n"
+        '</rdf:RDF></x:xmpmeta>\n<?xpacket end="w"?>'
+    ).encode()

@@ -1,0 +1,202 @@
+"""Image files in and out, with all their bits, their colours, and what stands beside the pixels."""
+
+import json
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..fidelity.outside.job import choose_depth, save_result, summarise
+from ..fidelity.outside.metadata import read_provenance
+from ..fidelity.outside.reading import ColorSpace, read_image
+from ..fidelity.outside.writing import DEFAULT_EXPORT, Export, check_writable
+from . import host
+from .sources import Source, SourceInfo, source_input
+
+_SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg", "webp": ".webp"}
+
+
+class FidelityLoadImage(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FidelityLoadImage",
+            display_name="Load Image (Fidelity)",
+            category=host.CATEGORY,
+            description="Loads an image with all its bits (16 in PNG and TIFF), turned upright, its colour profile converted "
+            "to sRGB, and remembers what its file says: camera, generator, profile. Wire the source into Auto Upscale, "
+            "Classify Domain and Save Image (Fidelity).",
+            search_aliases=["load image", "16 bit", "tiff", "icc", "exif"],
+            inputs=[
+                io.Combo.Input(
+                    "image",
+                    options=host.list_input_images(),
+                    upload=io.UploadType.image,
+                    image_folder=io.FolderType.input,
+                    tooltip="PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF; of an animation the first frame.",
+                ),
+                io.Combo.Input(
+                    "transparency",
+                    options=["in image", "in mask"],
+                    default="in image",
+                    tooltip="in image: a transparent file gives RGBA, which the pack's nodes enlarge too. in mask: always RGB.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="RGB or RGBA in sRGB."),
+                io.Mask.Output(display_name="mask", tooltip="1 where the image is transparent."),
+                Source.Output(display_name="source", tooltip="What the file says and how it was stored."),
+                io.String.Output(display_name="notes", tooltip="Conversions made, as lines."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, image: str, **_others: object) -> str:
+        """The file's time and size, so that the host loads it again when it changes."""
+        status = host.input_path(image).stat()
+        return f"{status.st_mtime_ns} {status.st_size}"
+
+    @classmethod
+    def validate_inputs(cls, image: str) -> bool | str:
+        """Whether there is such a file."""
+        return host.input_path(image).is_file() or f"{image}: no such file"
+
+    @classmethod
+    def execute(cls, image: str, transparency: str) -> io.NodeOutput:
+        path = host.input_path(image)
+        file = read_image(path, "srgb")
+        colors, alpha = file.image[:, :3].expand(-1, 3, -1, -1), file.image[:, 3:]
+        mask = 1 - alpha[:, 0] if alpha.shape[1] else colors[:, 0] * 0
+        result = file.image if alpha.shape[1] and transparency == "in image" else colors
+        info = SourceInfo(file, read_provenance(path))
+        return io.NodeOutput(host.to_host(result), host.to_host(mask[:, None])[..., 0], info, "\n".join(file.notes))
+
+
+def _depth(default: str = "auto") -> io.Combo.Input:
+    return io.Combo.Input(
+        "bits",
+        options=["auto", "8", "16"],
+        default=default,
+        tooltip="Bits a channel; auto is as deep as the source, and 8 where none is wired.",
+    )
+
+
+class FidelitySaveImage(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        quality = io.Int.Input("quality", default=DEFAULT_EXPORT.quality, min=1, max=100, tooltip="1 to 100.")
+        return io.Schema(
+            node_id="FidelitySaveImage",
+            display_name="Save Image (Fidelity)",
+            category=host.CATEGORY,
+            description="Saves images rounded, not cut off, with the source's EXIF made true, its colour profile if wanted, "
+            "the workflow, and what was done with how much the colours drifted. A file appears whole or not at all.",
+            search_aliases=["save image", "export", "16 bit", "tiff", "jpeg", "webp", "icc", "exif"],
+            is_output_node=True,
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            inputs=[
+                io.Image.Input("images", tooltip="Grey, RGB or RGBA."),
+                io.String.Input(
+                    "filename_prefix", default="fidelity/image", tooltip="Folder and name, below the output folder."
+                ),
+                io.DynamicCombo.Input(
+                    "format",
+                    tooltip="How the files are stored.",
+                    options=[
+                        io.DynamicCombo.Option("png", [_depth()]),
+                        io.DynamicCombo.Option(
+                            "tiff",
+                            [
+                                _depth(),
+                                io.Combo.Input(
+                                    "compression",
+                                    options=["deflate", "lzw", "raw"],
+                                    default=DEFAULT_EXPORT.compression,
+                                    tooltip="All three keep every bit.",
+                                ),
+                            ],
+                        ),
+                        io.DynamicCombo.Option(
+                            "jpeg",
+                            [
+                                quality,
+                                io.Combo.Input(
+                                    "subsampling",
+                                    options=["4:4:4", "4:2:2", "4:2:0"],
+                                    default=DEFAULT_EXPORT.subsampling,
+                                    tooltip="Of colours; anything but 4:4:4 blurs them.",
+                                ),
+                            ],
+                        ),
+                        io.DynamicCombo.Option("webp lossless", []),
+                        io.DynamicCombo.Option("webp", [quality]),
+                    ],
+                ),
+                io.Combo.Input(
+                    "color_space",
+                    options=["srgb", "source"],
+                    default="srgb",
+                    tooltip="source converts back to the colour profile of the source's file and embeds it.",
+                ),
+                io.Boolean.Input(
+                    "size_suffix", default=True, tooltip="Adds the size to the name, as in image_00001_2048x1536.png."
+                ),
+                io.Boolean.Input("keep_gps", default=True, tooltip="Keeps where the source was taken.", advanced=True),
+                io.Boolean.Input("embed_workflow", default=True, tooltip="As core's Save Image does.", advanced=True),
+                source_input(),
+                io.String.Input(
+                    "report",
+                    optional=True,
+                    force_input=True,
+                    tooltip="From Auto Upscale (Fidelity): model, recipe and drift are written into the file.",
+                ),
+            ],
+            outputs=[io.String.Output(display_name="paths", tooltip="The files, one a line.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        images: io.Image.Type,
+        filename_prefix: str,
+        color_space: ColorSpace,
+        size_suffix: bool,
+        keep_gps: bool,
+        embed_workflow: bool,
+        format: dict[str, Any] | None = None,
+        source: SourceInfo | None = None,
+        report: str | None = None,
+    ) -> io.NodeOutput:
+        kind, export = _read_format(format)
+        height, width = images.shape[1:3]
+        place = host.next_output(filename_prefix, width, height, f"{width}x{height}" if size_suffix else "")
+        paths = [place(index, _SUFFIXES[kind]) for index in range(images.shape[0])]
+        file = source.file if source else None
+        if format and format.get("bits") == "auto":
+            export = choose_depth(export, file, paths[0])
+        check_writable(paths[0], (height, width), images.shape[3], export)
+        facts, graphs = _read_report(report), host.collect_graphs(cls) if embed_workflow else {}
+        for path, image in zip(paths, host.to_engine(images).split(1), strict=True):
+            save_result(path, image, file, facts, export, color_space, keep_gps, graphs)
+        shown = ui.PreviewImage(images) if kind == "tiff" else host.show_outputs(paths)
+        return io.NodeOutput("\n".join(map(str, paths)), ui=shown)
+
+
+def _read_format(choice: dict[str, Any] | None) -> tuple[str, Export]:
+    if choice is None:
+        raise ValueError("format is not one of this node's options; choose it anew")
+    kind = choice["format"].split()[0]
+    export = Export(
+        bits=16 if choice.get("bits") == "16" else 8,
+        quality=choice.get("quality", DEFAULT_EXPORT.quality),
+        subsampling=choice.get("subsampling", DEFAULT_EXPORT.subsampling),
+        lossless=choice["format"] == "webp lossless",
+        compression=choice.get("compression", DEFAULT_EXPORT.compression),
+    )
+    return kind, export
+
+
+def _read_report(report: str | None) -> dict[str, str | float]:
+    try:
+        return summarise(json.loads(report)) if report else {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError("report is not one of Auto Upscale (Fidelity); wire its report, or nothing") from error

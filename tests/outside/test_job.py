@@ -1,0 +1,92 @@
+"""One file becomes another: its depth, its colours, and what belongs beside its pixels."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import ExifTags, Image
+
+from fidelity.decide.choosing import ModelChooser
+from fidelity.decide.pipeline import Order
+from fidelity.decide.planning import Target
+from fidelity.imaging.drift import measure_drift
+from fidelity.outside.deep import encode_deep
+from fidelity.outside.files import FileRefusedError
+from fidelity.outside.job import Job, upscale_file
+from fidelity.outside.reading import read_image
+from fidelity.outside.writing import Export
+
+
+@pytest.fixture
+def job():
+    return Job(ModelChooser("auto", {}), Order(Target(scale=2), "photo"), torch.device("cpu"))
+
+
+def test_sixteen_bits_go_in_and_come_out(tmp_path, job):
+    ramp = np.linspace(20_000, 21_000, 24 * 18).astype(np.uint16).reshape(18, 24, 1).repeat(3, axis=2)
+    (tmp_path / "deep.png").write_bytes(encode_deep(ramp, "png"))
+    for name, bits in (("out.png", 16), ("out.tif", 16), ("out.jpg", 8)):
+        report = upscale_file(tmp_path / "deep.png", tmp_path / name, job)
+        assert report["output"]["bits"] == read_image(tmp_path / name).bits == bits
+    smooth = read_image(tmp_path / "out.tif").image
+    assert len(smooth.unique()) > 4 * len((smooth * 255).round().unique())
+    upscale_file(tmp_path / "deep.png", tmp_path / "eight.png", replace(job, keeps_depth=False))
+    assert read_image(tmp_path / "eight.png").bits == 8
+
+
+def test_eight_bits_become_sixteen_only_if_asked(image_file, tmp_path, job):
+    upscale_file(image_file(), tmp_path / "a.png", job)
+    upscale_file(image_file(), tmp_path / "b.png", replace(job, export=Export(16)))
+    assert [read_image(tmp_path / name).bits for name in ("a.png", "b.png")] == [8, 16]
+
+
+def test_a_wide_profile_is_carried_or_its_colours_converted(image_file, tmp_path, job, display_p3):
+    source = image_file("wide.png", icc_profile=display_p3)
+    upscale_file(source, tmp_path / "kept.png", job)
+    upscale_file(source, tmp_path / "srgb.png", replace(job, color_space="srgb"))
+    assert Image.open(tmp_path / "kept.png").info["icc_profile"] == display_p3
+    assert "icc_profile" not in Image.open(tmp_path / "srgb.png").info
+    shown = read_image(source, "srgb").image
+    assert measure_drift(shown, read_image(tmp_path / "srgb.png").image).mean < 0.6
+
+
+def test_a_camera_is_remembered_and_its_place_forgotten_if_asked(image_file, tmp_path, job):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make], exif[ExifTags.Base.Orientation] = "Maker", 6
+    exif[ExifTags.IFD.GPSInfo] = {ExifTags.GPS.GPSLatitudeRef: "N"}
+    source = image_file("photo.jpg", exif=exif)
+    upscale_file(source, tmp_path / "a.jpg", job)
+    upscale_file(source, tmp_path / "b.webp", replace(job, keep_gps=False))
+    first, second = (Image.open(tmp_path / name) for name in ("a.jpg", "b.webp"))
+    assert first.size == second.size == (36, 48)
+    assert first.getexif()[ExifTags.Base.Make] == second.getexif()[ExifTags.Base.Make] == "Maker"
+    assert first.getexif()[ExifTags.Base.Orientation] == 1
+    assert first.getexif().get_ifd(ExifTags.IFD.GPSInfo)
+    assert not second.getexif().get_ifd(ExifTags.IFD.GPSInfo)
+
+
+def test_a_result_says_what_made_it_and_keeps_its_graph(tmp_path, job):
+    from PIL.PngImagePlugin import PngInfo
+
+    texts = PngInfo()
+    texts.add_text("workflow", '{"nodes": []}')
+    Image.effect_noise((24, 18), 50).convert("RGB").save(tmp_path / "s.png", pnginfo=texts)
+    report = upscale_file(tmp_path / "s.png", tmp_path / "o.png", job)
+    with Image.open(tmp_path / "o.png") as opened:
+        assert opened.info["workflow"] == '{"nodes": []}'
+        packet = opened.info["XML:com.adobe.xmp"]
+    assert f'fidelity:model="{report["model"]["name"]}"' in packet
+    assert f'fidelity:driftMean="{report["drift"]["color"]["mean"]:.4g}"' in packet
+
+
+def test_the_size_is_added_to_the_name_if_asked(image_file, tmp_path, job):
+    report = upscale_file(image_file("cat.png"), tmp_path / "big.png", replace(job, size_suffix=True))
+    assert report["output"]["path"] == str(tmp_path / "big_48x36.png")
+    assert (tmp_path / "big_48x36.png").exists()
+
+
+def test_the_source_is_never_overwritten(image_file, job):
+    source = image_file()
+    with pytest.raises(FileRefusedError, match="is the source itself"):
+        upscale_file(source, source, job)
