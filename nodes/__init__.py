@@ -8,6 +8,7 @@ from .deciding import FidelityClassifyDomain
 from .files import FidelityLoadImage, FidelitySaveImage
 from .holding import FidelityConsistency, FidelityDeltaEGate
 from .planning import FidelityAutoUpscale, FidelityPlanPasses, FidelityRunPasses
+from .preparing import FidelityCleanup, FidelityEnhance, FidelityGrade, FidelityPrepare
 from .upscaling import FidelityLoadUpscaleModel, FidelityUpscale
 
 NODES: list[type[io.ComfyNode]] = [
@@ -21,6 +22,10 @@ NODES: list[type[io.ComfyNode]] = [
     FidelityUpscale,
     FidelityConsistency,
     FidelityDeltaEGate,
+    FidelityPrepare,
+    FidelityCleanup,
+    FidelityEnhance,
+    FidelityGrade,
     FidelitySplitYCbCr,
     FidelityMergeYCbCr,
 ]

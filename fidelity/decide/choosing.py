@@ -171,7 +171,7 @@ class ModelChooser:
             others = (self.choose(recipe, 2), self.choose(recipe, AUTO_SCALE))
             chosen += [other for other in others if other[0] is not chosen[0][0]]
         known = {model.name: (model, choice) for model, choice in chosen}
-        restorer, notes = self._choose_restorer(recipe)
+        restorer, notes = self.choose_restorer(recipe.restore)
         networks = [_to_network(model, source) for model, _ in known.values()]
         first = _to_network(restorer, source) if restorer else None
         restores = recipe.restore in RESTORERS
@@ -182,11 +182,11 @@ class ModelChooser:
         choice = known[names[-1]][1] if names else chosen[0][1]
         return ModelPlan(plan, tuple(known[name][0] for name in names), choice, restorer, tuple(notes))
 
-    def _choose_restorer(self, recipe: Recipe) -> tuple[Model | None, list[str]]:
-        """The network at x1 that the recipe asks for, or what to say of there being none."""
-        if recipe.restore not in RESTORERS:
+    def choose_restorer(self, restoration: str) -> tuple[Model | None, list[str]]:
+        """The best installed network at x1 for "denoise" or "deblock", or what to say of there being none."""
+        if restoration not in RESTORERS:
             return None, []
-        known = RESTORERS[recipe.restore]
+        known = RESTORERS[restoration]
         refused: list[str] = []
         for one in known.values():
             for name in sorted(name for name in self._models if re.search(one.pattern, Path(name).stem, re.IGNORECASE)):
@@ -201,7 +201,7 @@ class ModelChooser:
         title, best = next(iter(known.items()))
         passed = f" (passed over: {'; '.join(refused)})" if refused else ""
         missing = f"by a bilateral filter, since no network for it is installed{passed}"
-        return None, [f"restore {recipe.restore}: {missing}; better: {title}, {best.page}"]
+        return None, [f"restore {restoration}: {missing}; better: {title}, {best.page}"]
 
     def _load(self, path: Path) -> Model:
         if path not in self._loaded:

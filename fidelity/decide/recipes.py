@@ -1,7 +1,7 @@
 """The one place where the defaults of every step live, by kind of image, and where measurements switch steps on."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, cast
 
 from ..steps.cleanup import CleanupMethod
 from ..steps.consistency import ConsistencyMode
@@ -15,7 +15,7 @@ Domain = Literal["photo", "anime_flux", "anime_sd", "line_art", "painting"]
 DRAWN_DOMAINS: tuple[Domain, ...] = ("anime_flux", "anime_sd", "line_art")
 """Kinds of image that are made of lines and flat areas."""
 
-Setting = Literal["channels", "restore", "cleanup", "passes"]
+Setting = Literal["channels", "restore", "cleanup", "passes", "deband"]
 """Settings that a measurement may decide."""
 
 DEFAULT_VALUES: dict[Setting, str] = {"channels": "luma", "restore": "off", "cleanup": "off", "passes": "direct"}
@@ -173,3 +173,18 @@ def settle(recipe: Recipe, conditions: Conditions) -> tuple[Recipe, tuple[str, .
                 reasons.append(reason)
                 break
     return replace(recipe, **settled), tuple(reasons)
+
+
+_CLEANUP_SWITCHES = (
+    Switch("cleanup", "bilateral", "ringing", above=1.5),
+    Switch("cleanup", "antialias", "jaggedness", above=0.6),
+)
+
+
+def choose_cleanup(conditions: Conditions) -> tuple[CleanupMethod | None, str]:
+    """What an image of unknown kind is to be cleaned by, and why; None where nothing is measured that needs it."""
+    for switch in _CLEANUP_SWITCHES:
+        reason = switch.reason(conditions)
+        if reason:
+            return cast(CleanupMethod, switch.value), reason
+    return None, f"nothing to clean: ringing is {conditions.ringing:.2g}, jaggedness {conditions.jaggedness:.2g}"

@@ -22,7 +22,7 @@ from ..models.device import Precision
 from ..models.loader import Model
 from ..models.runner import BLEND_CONTEXT_PX, BLEND_FADE_PX, Runner, RunReport
 from ..progress import Progress, part_of
-from .cleanup import CLEANUP_REACH_PX, CleanupMethod, clean
+from .cleanup import DEFAULT_SETTINGS, CleanupMethod, clean
 
 BLOCK_BYTES = 256 * 2**20
 """Float32 bytes that the networks' result for one block may have."""
@@ -233,7 +233,7 @@ class Chain:
             bounded = bounded and reach is not None
             context += (BLEND_CONTEXT_PX if reach is None else reach) / scale
             scale *= runner.scale
-            context += CLEANUP_REACH_PX / scale if self._between else 0
+            context += DEFAULT_SETTINGS.reach_px(self._between.method) / scale if self._between else 0
         grid = math.lcm(*(runner.multiple for runner in self._runners))
         return math.ceil(context) + grid, grid, bounded
 

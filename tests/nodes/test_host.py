@@ -12,6 +12,10 @@ from fidelity.imaging.resample import resize
 
 PACK = Path(__file__).parents[2]
 NODES = {
+    "FidelityPrepare",
+    "FidelityCleanup",
+    "FidelityEnhance",
+    "FidelityGrade",
     "FidelityLoadImage",
     "FidelitySaveImage",
     "FidelityAutoUpscale",

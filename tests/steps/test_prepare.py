@@ -7,7 +7,7 @@ from fidelity.imaging import bands
 from fidelity.imaging.drift import measure_drift
 from fidelity.imaging.metrics import psnr
 from fidelity.imaging.resample import resize
-from fidelity.steps.prepare import restore
+from fidelity.steps.prepare import DEBAND_RANGE, deband, restore
 
 
 @pytest.fixture
@@ -62,3 +62,28 @@ def test_bands_leave_no_trace_and_are_counted(scene, monkeypatch):
 def test_what_is_not_finite_is_refused():
     with pytest.raises(ValueError, match="not finite"):
         restore(torch.full((1, 3, 8, 8), torch.nan), None, 1)
+
+
+def test_strength_takes_a_share_of_what_was_mended(scene):
+    whole, half = restore(scene, None, 8), restore(scene, None, 8, strength=0.5)
+    assert torch.allclose(half, (scene + whole) / 2, atol=1e-6)
+
+
+def test_the_stairs_of_a_gradient_are_evened_out_and_detail_stays(photo):
+    ramp = torch.linspace(0.3, 0.38, 200).expand(1, 3, 60, 200)
+    stairs = (ramp * 255).round() / 255
+    result = deband(stairs)
+    inner = (..., slice(20, -20))
+    assert (result - ramp)[inner].abs().mean() < 0.5 * (stairs - ramp)[inner].abs().mean()
+    assert result[0, 0, 30].diff()[20:-20].max() < 0.6 / 255
+    assert (result - stairs).abs().max() <= DEBAND_RANGE / 2 + 1e-6
+    lively = (photo * 8).frac() * 0.8 + 0.1
+    assert (deband(lively) == lively).float().mean() > 0.99
+
+
+def test_debanding_in_bands_leaves_no_trace(photo, monkeypatch):
+    image = torch.nn.functional.interpolate(photo, scale_factor=2, mode="bilinear").clamp(0, 1)
+    whole = deband(image)
+    rows = lambda height, *_: (slice(y, min(y + 13, height)) for y in range(0, height, 13))  # noqa: E731
+    monkeypatch.setattr(bands, "iterate_bands", rows)
+    assert torch.allclose(deband(image), whole, atol=1e-6)

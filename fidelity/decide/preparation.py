@@ -1,0 +1,97 @@
+"""What is done to a photograph before it is enlarged: mended where damage is measured, and changed where that was asked for."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..models.device import Precision
+from ..models.loader import Model
+from ..progress import Progress, part_of
+from ..steps.balance import Balance, balance
+from ..steps.geometry import WHOLE, Corners, Lens, correct_geometry
+from ..steps.prepare import deband, restore
+from .choosing import ModelChooser
+from .conditions import measure_conditions
+from .recipes import RECIPES, SAFE_DOMAIN, Switch, settle
+
+DEBAND_SWITCH = Switch("deband", "on", "banding", above=0.05)
+"""What switches debanding on where it is on "auto"."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What to do; the defaults mend what is measured to be damaged and change nothing else."""
+
+    restore: Literal["auto", "off", "denoise", "deblock"] = "auto"
+    """Whether noise or what JPEG did is mended; auto: by the recipe of photo."""
+    restore_strength: float = 1.0
+    """Share of the mended image that is taken, from 0 to 1."""
+    deband: Literal["auto", "off", "on"] = "auto"
+    """Whether the stairs of gradients are evened out; auto: where banding is measured."""
+    balance: Balance = field(default_factory=Balance)
+    """Exposure and white balance."""
+    lens: Lens = field(default_factory=Lens)
+    """Distortion to undo."""
+    corners: Corners = WHOLE
+    """Of the lens-corrected picture, what is to fill it."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What came of it."""
+
+    image: Tensor
+    """The prepared image; shape, dtype and device are kept."""
+    done: tuple[str, ...]
+    """What was done and why, one sentence for each step."""
+
+
+def prepare(
+    image: Tensor,
+    wanted: Preparation,
+    chooser: ModelChooser,
+    model: Model | None = None,
+    device: torch.device | None = None,
+    precision: Precision = "auto",
+    progress: Progress | None = None,
+) -> Prepared:
+    """Mends, evens out, balances and straightens an image, each only if it was asked for or measured to be needed.
+
+    Args:
+        image: ``(B, 1, 3 or 4, H, W)`` in [0, 1]; of a batch, the first image is measured.
+        wanted: What to do.
+        chooser: Finds a network to mend with, where `model` is not given.
+        model: A network of scale 1 to mend with.
+        device: Where that network runs; the image's if not given.
+        precision: Its arithmetic.
+        progress: Called with (units done, units in all).
+
+    Raises:
+        ValueError: If the image is not finite, a setting means nothing, or `model` is not of scale 1.
+    """
+    if model and model.scale != 1:
+        raise ValueError(f"{model.name} enlarges {model.scale} times; wanted a network of scale 1 to mend with")
+    conditions = measure_conditions(image[:1])
+    recipe, reasons = settle(replace(RECIPES[SAFE_DOMAIN], restore=wanted.restore), conditions)
+    done: list[str] = []
+    if recipe.restore not in ("auto", "off"):
+        found, notes = (model, []) if model else chooser.choose_restorer(recipe.restore)
+        why = [reason for reason in reasons if reason.startswith("restore")] or [f"restore {recipe.restore}: as asked"]
+        part = part_of(progress, 0.0, 0.7)
+        damage = conditions.damage_sigma
+        strength = wanted.restore_strength
+        image = restore(image, found, damage, device=device, precision=precision, progress=part, strength=strength)
+        done += [why[0] + (f", by {found.name}" if found else ""), *notes]
+    why_deband = DEBAND_SWITCH.reason(conditions) if wanted.deband == "auto" else "deband on: as asked"
+    if wanted.deband != "off" and why_deband:
+        image = deband(image, progress=part_of(progress, 0.7, 0.8))
+        done.append(why_deband)
+    image, gains = balance(image, wanted.balance)
+    if any(gain != 1 for gain in gains):
+        done.append(f"light multiplied by {', '.join(f'{gain:.3f}' for gain in gains)}")
+    straight = correct_geometry(image, wanted.lens, wanted.corners, part_of(progress, 0.8, 1.0))
+    if straight is not image:
+        done.append(f"lens k1 {wanted.lens.k1:g}, k2 {wanted.lens.k2:g}, corners {wanted.corners}")
+    return Prepared(straight, tuple(done))

@@ -1,0 +1,166 @@
+"""Adaptive luma enhancement: edges a little crisper where that can be seen, and only if no colour moves visibly."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..imaging.bands import check_finite, check_image, empty_image, iterate_bands_around
+from ..imaging.color import delta_e, rgb_to_luma, rgb_to_ycbcr
+from ..imaging.drift import Drift, measure_drift
+from ..imaging.filters import gaussian_blur
+from ..progress import Progress
+from .gate import GateLimits
+
+_REACH_PX = 8
+_WITHIN = 0.9
+"""Share of the largest difference allowed to which a single sample is held back, so that few of them do not cost the rest."""
+_LIVE_PLANES = 12
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class EnhanceSettings:
+    """Every constant of the enhancement."""
+
+    strength: float = 0.15
+    """Share of the detail that is added, before it is adapted to the image."""
+    min_strength: float = 0.05
+    """The least that is added where anything is."""
+    max_strength: float = 0.15
+    """The most that is added."""
+    sigma_px: float = 0.8
+    """Of the blur whose difference is the detail."""
+    edge_threshold: float = 0.08
+    """Sobel magnitude of luma above which a place is an edge; a step from black to white has 0.71."""
+    max_chroma_variance: float = 800.0
+    """Mean variance of Cb and Cr, on the scale of 0 to 255, from which on an image is very colourful."""
+    min_edge_density: float = 0.05
+    """Share of edges below which an image is very smooth."""
+    min_chroma_factor: float = 0.3
+    """Factor of the strength for very colourful images, where a step of lightness is most easily seen as one of colour."""
+    min_edge_factor: float = 0.5
+    """Factor of the strength for images without edges."""
+    limits: GateLimits = GateLimits(1.0, 3.0)  # noqa: RUF009  (it is frozen)
+    """CIEDE2000 between the image before and after, per pixel; beyond it the image is returned as it was."""
+
+
+DEFAULT_ENHANCEMENT = EnhanceSettings()
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """What came of it."""
+
+    image: Tensor
+    """The enhanced image, or the image as it was."""
+    applied: bool
+    """Whether it was enhanced."""
+    reason: str
+    """Why, or why not, in words."""
+    strength: float
+    """Share of the detail that was to be added."""
+    chroma_variance: float
+    """Mean variance of Cb and Cr, on the scale of 0 to 255."""
+    edge_density: float
+    """Share of samples on an edge."""
+    drift: Drift | None
+    """CIEDE2000 of the enhanced image from the one before, per pixel; None if it was not tried."""
+
+
+def enhance(image: Tensor, settings: EnhanceSettings = DEFAULT_ENHANCEMENT, progress: Progress | None = None) -> Enhanced:
+    """Sharpens the luma of edges by a strength that suits the image, unless colours would move visibly.
+
+    A sample that alone would move too far is held back. An image that is both very colourful and very smooth is left alone: it
+    has little to gain and most to lose.
+
+    Args:
+        image: ``(B, 1, 3 or 4, H, W)`` in [0, 1]; a batch is judged as one image.
+        settings: Constants.
+        progress: Called with (rows done, rows in all).
+
+    Raises:
+        ValueError: If the image is not finite.
+    """
+    check_image(image)
+    check_finite(image)
+    variance, density = _measure(image, settings.edge_threshold)
+    strength = adapt_strength(variance, density, settings)
+    if variance > settings.max_chroma_variance and density < settings.min_edge_density:
+        reason = f"left as it was: chroma variance {variance:.0f} is above {settings.max_chroma_variance:g} and edge density "
+        return Enhanced(
+            image, False, f"{reason}{density:.3f} below {settings.min_edge_density:g}", 0.0, variance, density, None
+        )
+    result = _sharpen(image, strength, settings, progress)
+    drift = measure_drift(image, result, "full")
+    if drift.mean >= settings.limits.mean or drift.max >= settings.limits.max:
+        reason = f"left as it was: colours would move by {drift.mean:.2f} mean and {drift.max:.2f} at most"
+        return Enhanced(image, False, reason, strength, variance, density, drift)
+    return Enhanced(result, True, f"enhanced by {strength:.3f}", strength, variance, density, drift)
+
+
+def adapt_strength(chroma_variance: float, edge_density: float, settings: EnhanceSettings = DEFAULT_ENHANCEMENT) -> float:
+    """The strength for an image: less the more colourful it is, more the more edges it has.
+
+    Args:
+        chroma_variance: Mean variance of Cb and Cr, on the scale of 0 to 255.
+        edge_density: Share of samples on an edge, in [0, 1].
+        settings: Constants.
+    """
+    colourful = min(1.0, chroma_variance / settings.max_chroma_variance)
+    chroma_factor = 1 - (1 - settings.min_chroma_factor) * colourful
+    edged = min(1.0, edge_density / settings.min_edge_density)
+    edge_factor = settings.min_edge_factor + (1 - settings.min_edge_factor) * edged
+    return min(max(settings.strength * chroma_factor * edge_factor, settings.min_strength), settings.max_strength)
+
+
+def sobel_magnitude(plane: Tensor) -> Tensor:
+    """The length of the gradient by Sobel's masks, as scikit-image scales it; the border is repeated.
+
+    Args:
+        plane: ``(B, 1, H, W)``.
+    """
+    smooth = plane.new_tensor([1, 2, 1]) / 4
+    difference = plane.new_tensor([1, 0, -1])
+    masks = torch.stack((torch.outer(difference, smooth), torch.outer(smooth, difference)))[:, None]
+    slopes = functional.conv2d(functional.pad(plane, (1, 1, 1, 1), mode="replicate"), masks)
+    return (slopes.square().sum(dim=1, keepdim=True) / 2).sqrt()
+
+
+def _measure(image: Tensor, threshold: float) -> tuple[float, float]:
+    """Chroma variance and edge density, in bands."""
+    count, edges = 0, 0
+    sums, squares = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    height, width = image.shape[2:]
+    for _, wide, inner in iterate_bands_around(height, width * 4 * _LIVE_PLANES * image.shape[0], 1):
+        band = image[:, :3, wide].float()
+        edges += int((sobel_magnitude(rgb_to_luma(band)) > threshold)[:, :, inner].sum())
+        count += band[:, :1, inner].numel()
+        if band.shape[1] == 3:
+            chroma = (rgb_to_ycbcr(band[:, :, inner])[:, 1:] * 255).double()
+            sums += chroma.sum(dim=(0, 2, 3)).cpu()
+            squares += chroma.square().sum(dim=(0, 2, 3)).cpu()
+    variance = (squares / count - (sums / count).square()).clamp(min=0).mean().item()
+    return variance, edges / count
+
+
+def _sharpen(image: Tensor, strength: float, settings: EnhanceSettings, progress: Progress | None) -> Tensor:
+    height, width = image.shape[2:]
+    output = empty_image(image, image.shape[1], height, width)
+    output[:, 3:] = image[:, 3:]
+    for rows, wide, inner in iterate_bands_around(height, width * 4 * _LIVE_PLANES * image.shape[0], _REACH_PX):
+        band = image[:, :3, wide].float()
+        luma = rgb_to_luma(band)
+        # Full from half as much again as the threshold on: an edge has no edge of its own.
+        edge = ((sobel_magnitude(luma) / settings.edge_threshold - 1) * 2).clamp_(0, 1)
+        change = strength * edge * (luma - gaussian_blur(luma, settings.sigma_px))
+        for _ in range(_ROUNDS):
+            moved = delta_e(band, (band + change).clamp(0, 1))
+            if moved.max() < settings.limits.max:
+                break
+            change *= (_WITHIN * settings.limits.max / moved.clamp(min=1e-6)).clamp_(max=1)
+        output[:, :3, rows] = (band + change)[:, :, inner].clamp(0, 1).to(output.dtype)
+        if progress:
+            progress(rows.stop, height)
+    return output
