@@ -114,7 +114,8 @@ def upscale_command(
     restore: _RestoreOption = "auto",
     passes: _PassesOption = "auto",
     cleanup: Annotated[
-        Literal["auto", "bilateral", "median", "unsharp", "off"], typer.Option(help="What is done to the result at the end.")
+        Literal["auto", "bilateral", "guided", "median", "antialias", "unsharp", "off"],
+        typer.Option(help="What is done to the result at the end."),
     ] = "auto",
     tile: Annotated[str, typer.Option(metavar="auto|PX", help="Side of a tile in pixels of the source.")] = "auto",
     device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",

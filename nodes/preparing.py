@@ -11,7 +11,7 @@ from ..fidelity.steps.balance import Balance, Grade, grade
 from ..fidelity.steps.cleanup import CleanupMethod, CleanupSettings, clean
 from ..fidelity.steps.enhance import EnhanceSettings, enhance
 from ..fidelity.steps.gate import GateLimits
-from ..fidelity.steps.geometry import Corners, Lens
+from ..fidelity.steps.geometry import KNOWN_LENSES, Corners, Lens
 from . import host
 
 _BALANCE, _CLEANUP, _ENHANCE, _GRADE, _PREPARE = Balance(), CleanupSettings(), EnhanceSettings(), Grade(), Preparation()
@@ -57,6 +57,13 @@ class FidelityPrepare(io.ComfyNode):
                 ),
                 _number("white_strength", _BALANCE.strength, 0, 1, 0.05, "Share of the white balance, 0 to 1.", True),
                 _number("white_limit", _BALANCE.max_gain, 1, 4, 0.05, "Most that a channel is multiplied by.", True),
+                io.Combo.Input(
+                    "lens",
+                    options=["by k1 and k2", *KNOWN_LENSES],
+                    default="by k1 and k2",
+                    advanced=True,
+                    tooltip="A phone whose raw photographs are to be straightened, or any lens by its coefficients.",
+                ),
                 _number("lens_k1", 0.0, -0.3, 1, 0.005, "Radial distortion, r = 1 in the corner; below 0 for barrels.", True),
                 _number("lens_k2", 0.0, -0.15, 1, 0.005, "The same of the fourth power.", True),
                 io.String.Input(
@@ -86,6 +93,7 @@ class FidelityPrepare(io.ComfyNode):
         white_balance: Any,
         white_strength: float,
         white_limit: float,
+        lens: str,
         lens_k1: float,
         lens_k2: float,
         corners: str,
@@ -93,7 +101,8 @@ class FidelityPrepare(io.ComfyNode):
     ) -> io.NodeOutput:
         pixels = host.to_engine(image)
         light = Balance("auto" if auto_exposure else exposure_ev, white_balance, white_strength, max_gain=white_limit)
-        wanted = Preparation(restore, restore_strength, deband, light, Lens(lens_k1, lens_k2), _read_corners(corners))
+        bent = KNOWN_LENSES.get(lens) or Lens(lens_k1, lens_k2)
+        wanted = Preparation(restore, restore_strength, deband, light, bent, _read_corners(corners))
         model, device = host.prepare_model(restore_model, pixels) if restore_model else (None, None)
         result = prepare(pixels, wanted, host.choose_models("auto"), model, device, progress=host.track_progress())
         return io.NodeOutput(host.to_host(result.image), "\n".join(result.done))

@@ -115,7 +115,7 @@ RECIPES: dict[Domain, Recipe] = {
         _DRAWN_MODELS,
         "drawn",
         restore_spread=_DRAWN_SPREAD,
-        switches=(_DEBLOCK_DRAWN, Switch("cleanup", "median", "jaggedness", above=0.6), _STEPWISE),
+        switches=(_DEBLOCK_DRAWN, Switch("cleanup", "antialias", "jaggedness", above=0.6), _STEPWISE),
     ),
     "anime_sd": Recipe(
         "anime_sd",

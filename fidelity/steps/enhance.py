@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from ..imaging.bands import check_finite, check_image, empty_image, iterate_bands_around
 from ..imaging.color import delta_e, rgb_to_luma, rgb_to_ycbcr
-from ..imaging.drift import Drift, measure_drift
+from ..imaging.drift import Drift, flatten_alpha, summarize_drift
 from ..imaging.filters import gaussian_blur
 from ..progress import Progress
 from .gate import GateLimits
@@ -93,7 +93,7 @@ def enhance(image: Tensor, settings: EnhanceSettings = DEFAULT_ENHANCEMENT, prog
             image, False, f"{reason}{density:.3f} below {settings.min_edge_density:g}", 0.0, variance, density, None
         )
     result = _sharpen(image, strength, settings, progress)
-    drift = measure_drift(image, result, "full")
+    drift = summarize_drift(delta_e(flatten_alpha(image), flatten_alpha(result)))
     if drift.mean >= settings.limits.mean or drift.max >= settings.limits.max:
         reason = f"left as it was: colours would move by {drift.mean:.2f} mean and {drift.max:.2f} at most"
         return Enhanced(image, False, reason, strength, variance, density, drift)

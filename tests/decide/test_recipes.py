@@ -41,7 +41,7 @@ def test_a_clean_image_gets_the_defaults_and_no_reasons(domain):
         ("photo", {"noise_sigma": 20.0, "jpeg_quality": 90.0}, {"restore": "denoise", "passes": "stepwise"}),
         ("photo", {"ringing": 2.0}, {"cleanup": "bilateral"}),
         ("photo", {"softness": 0.9, "jaggedness": 0.9, "banding": 0.9}, {}),
-        ("anime_flux", {"jaggedness": 0.9}, {"cleanup": "median"}),
+        ("anime_flux", {"jaggedness": 0.9}, {"cleanup": "antialias"}),
         ("anime_flux", {"ringing": 2.0, "noise_sigma": 8.0}, {}),
         ("anime_sd", {"banding": 0.2}, {"restore": "denoise"}),
         ("anime_sd", {"noise_sigma": 3.0}, {"restore": "denoise"}),

@@ -9,7 +9,7 @@ from fidelity.outside.reading import read_image
 from fidelity.steps.balance import Balance, Grade, balance, grade
 from fidelity.steps.cleanup import clean
 from fidelity.steps.enhance import enhance
-from fidelity.steps.geometry import Lens, correct_geometry
+from fidelity.steps.geometry import KNOWN_LENSES, Lens, correct_geometry
 
 PREPARE = {
     "restore": "auto",
@@ -20,6 +20,7 @@ PREPARE = {
     "white_balance": "off",
     "white_strength": 1.0,
     "white_limit": 1.5,
+    "lens": "by k1 and k2",
     "lens_k1": 0.0,
     "lens_k2": 0.0,
     "corners": "0,0 1,0 1,1 0,1",
@@ -101,6 +102,11 @@ def test_light_and_geometry_are_the_engines(host, stored):
     expected = correct_geometry(expected, Lens(-0.1), ((0.1, 0), (1, 0.1), (0.9, 1), (0, 0.9)))
     assert same(result, expected)
     assert "light multiplied by" in report and "lens k1 -0.1" in report
+
+
+def test_a_known_lens_takes_the_place_of_coefficients(host, stored):
+    result, _ = through(host, stored, "FidelityPrepare", **(PREPARE | {"lens": "Huawei P30 Pro, ultra-wide", "lens_k1": -0.1}))
+    assert same(result, correct_geometry(stored, KNOWN_LENSES["Huawei P30 Pro, ultra-wide"]))
 
 
 def test_a_network_that_enlarges_mends_nothing(host, photo):

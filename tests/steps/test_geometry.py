@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.transform import ProjectiveTransform, warp
 
-from fidelity.steps.geometry import WHOLE, Lens, correct_geometry
+from fidelity.steps.geometry import KNOWN_LENSES, WHOLE, Lens, correct_geometry
 
 HEIGHT, WIDTH = 240, 320
 
@@ -132,6 +132,25 @@ def test_bands_leave_no_trace_and_are_counted(random_image, monkeypatch):
 def test_corners_that_bound_nothing_are_refused(corners, random_image):
     with pytest.raises(ValueError, match="clockwise around a convex area"):
         correct_geometry(random_image(1, 3, 9, 9), corners=corners)
+
+
+@pytest.mark.parametrize(
+    ("name", "a", "b", "c"),
+    [
+        ("Apple iPhone XS, wide", 0.02465, -0.089989, 0.111108),
+        ("Huawei P30 Pro, ultra-wide", -0.067491, 0.084551, 0.014999),
+        ("Microsoft Lumia 950", -0.01625, 0.04667, -0.03155),
+    ],
+)
+def test_known_lenses_follow_the_calibrations_they_come_from(name, a, b, c):
+    radius = np.linspace(0.02, 1, 99)
+    short = radius * 5 / 3  # Lensfun counts in halves of the shorter side, of pictures of 4 to 3
+    calibrated = radius * (a * short**3 + b * short**2 + c * short + 1 - a - b - c)
+    lens = KNOWN_LENSES[name]
+    ours = radius * (1 + lens.k1 * radius**2 + lens.k2 * radius**4)
+    scale = (calibrated * ours).sum() / (ours * ours).sum()
+    assert np.abs(scale * ours - calibrated).max() < 0.003
+    assert np.abs(scale * radius - calibrated).max() > 0.005
 
 
 def test_a_lens_that_folds_is_refused():
