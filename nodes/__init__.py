@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..fidelity.models.architectures import register_architectures
 from . import host
 from .channels import FidelityMergeYCbCr, FidelitySplitYCbCr
 from .deciding import FidelityClassifyDomain
@@ -36,6 +37,7 @@ class FidelityExtension(ComfyExtension):
 
     async def on_load(self) -> None:
         host.offer_shipped_models()
+        register_architectures()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -55,6 +55,7 @@ RESTORERS: dict[Restoration, dict[str, KnownModel]] = {
     "denoise": {
         "SCUNet": KnownModel(r"^scunet[-_]color", "https://github.com/cszn/KAIR/releases/tag/v1.0"),
         "NAFNet": KnownModel(r"nafnet.*sidd", "https://github.com/megvii-research/NAFNet"),
+        "FFDNet": KnownModel(r"^ffdnet", "https://github.com/cszn/KAIR/releases/tag/v1.0"),
         "DnCNN": KnownModel(r"^dncnn[-_]?((color|gray)[-_]?blind|3)", "https://github.com/cszn/KAIR/releases/tag/v1.0"),
     },
     "deblock": {
@@ -64,7 +65,8 @@ RESTORERS: dict[Restoration, dict[str, KnownModel]] = {
         "DnCNN": KnownModel(r"^dncnn[-_]?3", "https://github.com/cszn/KAIR/releases/tag/v1.0"),
     },
 }
-"""Networks at x1 that mend without being told how bad it is, best first, by what they mend."""
+"""Networks at x1 that mend without being told how bad it is, best first, by what they mend; FFDNet is told what was
+measured."""
 
 _DRAWN_WORDS = re.compile(r"anime|manga|cartoon|toon|comic|line[-_ ]?art|sketch|illustr|waifu|cugan", re.IGNORECASE)
 _RESTORATION_WORDS = re.compile(r"(?<![0-9a-z])1x|denois|dejpe?g|jpeg|deblur|colordn|graydn|_car_", re.IGNORECASE)

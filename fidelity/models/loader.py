@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..imaging.color import rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
 from ..imaging.resample import resize
+from .architectures import register_architectures
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 """Where the networks that come with the pack lie."""
@@ -71,7 +72,7 @@ class LumaAdapter(nn.Module):
 
 
 def load_model(path: Path | str) -> Model:
-    """Loads a network of any architecture spandrel knows.
+    """Loads a network of any architecture that spandrel or `fidelity.models.architectures` knows.
 
     Args:
         path: A `.safetensors` file, or a `.pth`, `.pt` or `.ckpt` file that holds nothing but tensors.
@@ -167,12 +168,14 @@ def _detect_architecture(path: Path, _changed_ns: int, _size: int) -> str | None
         state_dict = _read_state_dict(path)
     except (ModelRefusedError, OSError):
         return None
+    register_architectures()
     found = (support for support in MAIN_REGISTRY.architectures("detection") if support.detect(state_dict))
     return next((support.architecture.name for support in found), None)
 
 
 def _load_descriptor(path: Path) -> ImageModelDescriptor[nn.Module]:
     state_dict = _read_state_dict(path)
+    register_architectures()
     try:
         descriptor = ModelLoader(device="cpu").load_from_state_dict(state_dict)
     except UnsupportedModelError as error:

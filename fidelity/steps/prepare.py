@@ -6,6 +6,7 @@ from torch import Tensor
 from ..imaging.bands import check_finite, check_image, iterate_bands_around
 from ..imaging.filters import box_mean, local_range
 from ..imaging.smoothing import bilateral_filter
+from ..models.architectures.ffdnet import FFDNet
 from ..models.device import Precision
 from ..models.loader import Model
 from ..progress import Progress
@@ -43,7 +44,7 @@ def restore(
     Args:
         image: ``(B, 1, 3 or 4, H, W)`` in [0, 1].
         model: A network of scale 1, or None for the filter.
-        damage_sigma: Standard deviation of what is to be mended, in steps of 8 bits; only the filter asks for it.
+        damage_sigma: Standard deviation of what is to be mended, in steps of 8 bits; the filter and FFDNet ask for it.
         spread: How many such deviations neighbours may differ by and still be averaged; the filter alone asks for it too.
         device: Where the network runs; the image's if not given.
         precision: See `fidelity.models.device.choose_dtype`.
@@ -58,6 +59,8 @@ def restore(
     check_finite(image)
     colors = image[:, :3].clamp(0, 1)
     if model:
+        if isinstance(model.descriptor.model, FFDNet):
+            model.descriptor.model.noise_sigma = damage_sigma
         mended = upscale(colors, model, None, "rgb", device, precision, tile, progress).image
     else:
         mended = _filter(colors, spread * damage_sigma / 255, progress)

@@ -20,6 +20,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from spandrel.architectures.Compact import Compact
 
+from fidelity.models.architectures.ffdnet import FFDNet
+from fidelity.models.architectures.waifu2x import UpConv7
+
 PACK = Path(__file__).parents[2]
 NO_HOST = "no ComfyUI found: set COMFYUI_PATH to a checkout whose .venv (or COMFYUI_PYTHON) has its requirements"
 
@@ -125,6 +128,8 @@ def start_host(base, *options):
     for name, features, convolutions in (("small.safetensors", 8, 2), ("slow.safetensors", 64, 16)):
         network = Compact(num_feat=features, num_conv=convolutions, upscale=2)
         save_file(network.state_dict(), models / name)
+    save_file(UpConv7(3, (4, 4, 8, 8, 8, 8)).state_dict(), models / "upconv.safetensors")
+    save_file(FFDNet(3, 8, 12).state_dict(), models / "mends.safetensors")
     (models / "text.pth").write_text("no model")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -125,6 +125,16 @@ def test_core_loads_and_runs_each_shipped_network(host, photo, name):
     assert measure_drift(photo[inner], result[..., 8 * scale : -8 * scale, 8 * scale : -8 * scale]).mean < 0.25 + SAVING
 
 
+def test_core_loads_and_runs_an_architecture_that_spandrel_lacks(host, photo):
+    graph = {
+        "1": node("LoadImage", image=host.upload(photo)),
+        "2": node("UpscaleModelLoader", model_name="upconv.safetensors"),
+        "3": node("ImageUpscaleWithModel", upscale_model=["2", 0], image=["1", 0]),
+        "9": node("SaveImage", images=["3", 0], filename_prefix="test"),
+    }
+    assert host.fetch(host.run(graph), "9").shape == (1, 3, 192, 224)
+
+
 @pytest.mark.parametrize(("domain", "scale", "expected"), [("line_art", 2, "drawn-x2"), ("painting", 3, "natural-x4")])
 def test_auto_loads_a_network_for_the_domain_and_the_scale(host, photo, domain, scale, expected):
     graph = upscaling(host.upload(photo))

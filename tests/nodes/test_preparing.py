@@ -109,6 +109,17 @@ def test_a_known_lens_takes_the_place_of_coefficients(host, stored):
     assert same(result, correct_geometry(stored, KNOWN_LENSES["Huawei P30 Pro, ultra-wide"]))
 
 
+@pytest.mark.parametrize("loader", ["UpscaleModelLoader", "FidelityLoadUpscaleModel"])
+def test_a_network_that_is_wired_mends(host, photo, loader):
+    graph = {
+        "1": node("LoadImage", image=host.upload(photo)),
+        "7": node(loader, model_name="mends.safetensors"),
+        "2": node("FidelityPrepare", image=["1", 0], restore_model=["7", 0], **(PREPARE | {"restore": "denoise"})),
+        "5": node("PreviewAny", source=["2", 1]),
+    }
+    assert host.run(graph)["5"]["text"][0].startswith("restore denoise: as asked, by ")
+
+
 def test_a_network_that_enlarges_mends_nothing(host, photo):
     graph = {
         "1": node("LoadImage", image=host.upload(photo)),
