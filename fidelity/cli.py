@@ -102,13 +102,16 @@ def upscale_command(
     models_dir: Annotated[
         Path | None, typer.Option(help="A folder of networks beside the shipped ones.", exists=True, file_okay=False)
     ] = None,
-    channels: Annotated[Literal["auto", "luma", "rgb"], typer.Option(help="What the network sees.")] = "auto",
+    channels: Annotated[
+        Literal["auto", "luma", "rgb"], typer.Option(help="Luma alone through the network, or all colours.")
+    ] = "auto",
     consistency: Annotated[
-        Literal["auto", "off", "color", "full"], typer.Option(help="How the result is held to its source.")
+        Literal["auto", "off", "color", "full"],
+        typer.Option(help="Holds the source's colours and tones, or every pixel (for pristine sources)."),
     ] = "auto",
     gate: Annotated[
         Literal["blend", "reject", "report", "off"],
-        typer.Option(help="What happens where colours drifted all the same.", show_default="the recipe's"),
+        typer.Option(help="Where colours drifted all the same: blend back, refuse, only tell.", show_default="blend"),
     ]
     | None = None,
     restore: _RestoreOption = "auto",
@@ -264,7 +267,7 @@ def measure_command(
 ) -> None:
     """Compare two images: PSNR, SSIM and CIEDE2000 at one size, else the drift at the smaller size."""
     with _refusing() as refused:
-        figures = _measure(read_image(reference), read_image(candidate))
+        figures = _measure(read_image(reference, "srgb"), read_image(candidate, "srgb"))
     if refused:
         raise typer.Exit(1)
     if as_json:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..fidelity.outside.job import choose_depth, save_result, summarise
 from ..fidelity.outside.metadata import read_provenance
@@ -177,7 +177,7 @@ class FidelitySaveImage(io.ComfyNode):
         facts, graphs = _read_report(report), host.collect_graphs(cls) if embed_workflow else {}
         for path, image in zip(paths, host.to_engine(images).split(1), strict=True):
             save_result(path, image, file, facts, export, color_space, keep_gps, graphs)
-        shown = ui.PreviewImage(images) if kind == "tiff" else host.show_outputs(paths)
+        shown = host.preview(images) if kind == "tiff" else host.show_outputs(paths)
         return io.NodeOutput("\n".join(map(str, paths)), ui=shown)
 
 

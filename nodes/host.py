@@ -1,7 +1,7 @@
 """The only home of `comfy.*`: images turned round, models loaded by the host, progress, and cancelling."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..fidelity.decide.choosing import ModelChoice, ModelChooser, ModelPlan
+from ..fidelity.decide.choosing import ModelChoice, ModelChooser
 from ..fidelity.decide.pipeline import StageProgress
 from ..fidelity.decide.recipes import RECIPES, Domain
 from ..fidelity.models.device import Result, choose_dtype, run_where_room
@@ -87,6 +87,12 @@ def show_outputs(paths: list[Path]) -> ui.SavedImages:
     return ui.SavedImages(
         [ui.SavedResult(path.name, "" if folder == "." else folder, io.FolderType.output) for path, folder in names]
     )
+
+
+def preview(images: Tensor) -> ui.PreviewImage:
+    """Lets the browser show images that it has no file for that it can open."""
+    shown = images.float()
+    return ui.PreviewImage(shown if shown.shape[-1] > 1 else shown.expand(-1, -1, -1, 3))
 
 
 def collect_graphs(node: type[io.ComfyNode]) -> dict[str, str]:
@@ -165,16 +171,16 @@ def prepare_model(upscale_model: Any, image: Tensor) -> tuple[Model, torch.devic
     return Model(name, upscale_model), device
 
 
-def make_room(planned: ModelPlan, image: Tensor) -> torch.device:
-    """Has the host free memory on the compute device for a plan's networks, which bring themselves there.
+def make_room(models: Iterable[Model | None], image: Tensor) -> torch.device:
+    """Has the host free memory on the compute device for networks that bring themselves there.
 
     Args:
-        planned: The networks.
+        models: The networks.
         image: What they will run on, ``(B, C, H, W)``.
     """
     device = comfy.model_management.get_torch_device()
     size, needed = (image.shape[2], image.shape[3]), 0
-    for model in {id(model): model for model in (planned.restorer, *planned.models) if model}.values():
+    for model in {id(model): model for model in models if model}.values():
         weights = sum(parameter.numel() * parameter.element_size() for parameter in model.descriptor.model.parameters())
         needed += weights + estimate_memory(model.descriptor, size, choose_dtype(model.descriptor, device))
     comfy.model_management.free_memory(needed, device)

@@ -141,7 +141,7 @@ class FidelityRunPasses(io.ComfyNode):
     @classmethod
     def execute(cls, plan: Decision, image: io.Image.Type) -> io.NodeOutput:
         source = host.to_engine(image)
-        device = host.make_room(plan.planned, source)
+        device = host.make_room((plan.planned.restorer, *plan.planned.models), source)
         drawn = run_passes(source, plan, device, progress=host.track_stages())
         return io.NodeOutput(host.to_host(drawn.image), host.to_host(drawn.reference))
 
@@ -189,7 +189,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
             image, target, domain, model_name, memory_gb, source, restore=restore, passes=passes, cleanup=cleanup
         )
         pixels = host.to_engine(image)
-        device = host.make_room(decision.planned, pixels)
+        device = host.make_room((decision.planned.restorer, *decision.planned.models), pixels)
         made = enlarge(pixels, decision, device, progress=host.track_stages())
         report = json.dumps(report_enlargement(decision, made, {"device": str(device)}), indent=1)
         return io.NodeOutput(host.to_host(made.image), decision.recipe.domain, report)

@@ -11,11 +11,12 @@ from ..fidelity.steps.balance import Balance, Grade, grade
 from ..fidelity.steps.cleanup import CleanupMethod, CleanupSettings, clean
 from ..fidelity.steps.enhance import EnhanceSettings, enhance
 from ..fidelity.steps.gate import GateLimits
-from ..fidelity.steps.geometry import KNOWN_LENSES, Corners, Lens
+from ..fidelity.steps.geometry import KNOWN_LENSES, WHOLE, Corners, Lens
 from . import host
 
 _BALANCE, _CLEANUP, _ENHANCE, _GRADE, _PREPARE = Balance(), CleanupSettings(), EnhanceSettings(), Grade(), Preparation()
-_CORNERS = "0,0 1,0 1,1 0,1"
+_LENS = Lens()
+_CORNERS = " ".join(f"{x:g},{y:g}" for x, y in WHOLE)
 
 
 def _number(name: str, default: float, low: float, high: float, step: float, tooltip: str, advanced: bool = False) -> io.Input:
@@ -33,7 +34,7 @@ class FidelityPrepare(io.ComfyNode):
             "they are measured; exposure, white balance, lens distortion, perspective only if asked for. The report tells.",
             search_aliases=["denoise", "deblock", "deband", "white balance", "exposure", "lens distortion", "perspective"],
             inputs=[
-                io.Image.Input("image", tooltip="Grey, RGB or RGBA. Of a batch, the first image is measured."),
+                io.Image.Input("image", tooltip="Grey, RGB or RGBA. Damage is measured on the first of a batch, light on all."),
                 io.Combo.Input(
                     "restore",
                     options=["auto", "off", "denoise", "deblock"],
@@ -64,8 +65,8 @@ class FidelityPrepare(io.ComfyNode):
                     advanced=True,
                     tooltip="A phone whose raw photographs are to be straightened, or any lens by its coefficients.",
                 ),
-                _number("lens_k1", 0.0, -0.3, 1, 0.005, "Radial distortion, r = 1 in the corner; below 0 for barrels.", True),
-                _number("lens_k2", 0.0, -0.15, 1, 0.005, "The same of the fourth power.", True),
+                _number("lens_k1", _LENS.k1, -0.3, 1, 0.005, "Radial distortion, r = 1 in corners; below 0 for barrels.", True),
+                _number("lens_k2", _LENS.k2, -0.3, 1, 0.005, "The same of the fourth power.", True),
                 io.String.Input(
                     "corners",
                     default=_CORNERS,
@@ -103,8 +104,16 @@ class FidelityPrepare(io.ComfyNode):
         light = Balance("auto" if auto_exposure else exposure_ev, white_balance, white_strength, max_gain=white_limit)
         bent = KNOWN_LENSES.get(lens) or Lens(lens_k1, lens_k2)
         wanted = Preparation(restore, restore_strength, deband, light, bent, _read_corners(corners))
-        model, device = host.prepare_model(restore_model, pixels) if restore_model else (None, None)
-        result = prepare(pixels, wanted, host.choose_models("auto"), model, device, progress=host.track_progress())
+        wired = restore_model if restore != "off" else None
+        model, device = host.prepare_model(wired, pixels) if wired else (None, None)
+        result = prepare(
+            pixels,
+            wanted,
+            host.choose_models("auto"),
+            model,
+            lambda found: device or host.make_room([found], pixels),
+            progress=host.track_progress(),
+        )
         return io.NodeOutput(host.to_host(result.image), "\n".join(result.done))
 
 

@@ -143,6 +143,14 @@ def rgb_profile(primaries, curve=None):
 
 
 @pytest.fixture(scope="session")
+def grey_profile():
+    """A grey profile of gamma 1.8."""
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(1.8 * 256)) + bytes(2)
+    tag = struct.pack(">I4sII", 1, b"kTRC", 144, len(curve))
+    return bytes(16) + b"GRAYXYZ " + bytes(104) + tag + curve
+
+
+@pytest.fixture(scope="session")
 def make_profile():
     """`rgb_profile`."""
     return rgb_profile

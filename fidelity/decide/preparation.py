@@ -1,5 +1,6 @@
 """What is done to a photograph before it is enlarged: mended where damage is measured, and changed where that was asked for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -37,6 +38,16 @@ class Preparation:
     corners: Corners = WHOLE
     """Of the lens-corrected picture, what is to fill it."""
 
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("restore", self.restore, ("auto", "off", "denoise", "deblock")),
+            ("deband", self.deband, ("auto", "off", "on")),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; wanted {', '.join(known)}")
+        if not 0 <= self.restore_strength <= 1:
+            raise ValueError(f"restore strength is {self.restore_strength}; wanted 0 to 1")
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -53,18 +64,18 @@ def prepare(
     wanted: Preparation,
     chooser: ModelChooser,
     model: Model | None = None,
-    device: torch.device | None = None,
+    find_room: Callable[[Model], torch.device] | None = None,
     precision: Precision = "auto",
     progress: Progress | None = None,
 ) -> Prepared:
     """Mends, evens out, balances and straightens an image, each only if it was asked for or measured to be needed.
 
     Args:
-        image: ``(B, 1, 3 or 4, H, W)`` in [0, 1]; of a batch, the first image is measured.
+        image: ``(B, 1, 3 or 4, H, W)`` in [0, 1]; of a batch, damage is measured on the first image, light on all.
         wanted: What to do.
         chooser: Finds a network to mend with, where `model` is not given.
         model: A network of scale 1 to mend with.
-        device: Where that network runs; the image's if not given.
+        find_room: Makes room for the network that mends and tells where; the device of the image if not given.
         precision: Its arithmetic.
         progress: Called with (units done, units in all).
 
@@ -82,6 +93,7 @@ def prepare(
         part = part_of(progress, 0.0, 0.7)
         damage = conditions.damage_sigma
         strength = wanted.restore_strength
+        device = find_room(found) if found and find_room else None
         image = restore(image, found, damage, device=device, precision=precision, progress=part, strength=strength)
         done += [why[0] + (f", by {found.name}" if found else ""), *notes]
     why_deband = DEBAND_SWITCH.reason(conditions) if wanted.deband == "auto" else "deband on: as asked"

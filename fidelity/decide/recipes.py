@@ -54,6 +54,8 @@ _DEBLOCK = Switch("restore", "deblock", "jpeg_quality", below=75)
 _DEBLOCK_DRAWN = Switch("restore", "deblock", "jpeg_quality", below=92)
 """Flats show what JPEG left, and networks for drawings make lines of it."""
 _DENOISE_WORST = Switch("restore", "denoise", "noise_sigma", above=10)
+_SMOOTH_RINGS = Switch("cleanup", "bilateral", "ringing", above=1.5)
+_SMOOTH_STAIRS = Switch("cleanup", "antialias", "jaggedness", above=0.6)
 _STEPWISE = Switch("passes", "stepwise", "noise_sigma", above=12)
 
 _DRAWN_SPREAD = 6.0
@@ -106,7 +108,7 @@ RECIPES: dict[Domain, Recipe] = {
             Switch("restore", "denoise", "noise_sigma", above=4),
             _DEBLOCK,
             Switch("channels", "rgb", "jpeg_quality", below=85),
-            Switch("cleanup", "bilateral", "ringing", above=1.5),
+            _SMOOTH_RINGS,
             _STEPWISE,
         ),
     ),
@@ -115,7 +117,7 @@ RECIPES: dict[Domain, Recipe] = {
         _DRAWN_MODELS,
         "drawn",
         restore_spread=_DRAWN_SPREAD,
-        switches=(_DEBLOCK_DRAWN, Switch("cleanup", "antialias", "jaggedness", above=0.6), _STEPWISE),
+        switches=(_DEBLOCK_DRAWN, _SMOOTH_STAIRS, _STEPWISE),
     ),
     "anime_sd": Recipe(
         "anime_sd",
@@ -175,10 +177,7 @@ def settle(recipe: Recipe, conditions: Conditions) -> tuple[Recipe, tuple[str, .
     return replace(recipe, **settled), tuple(reasons)
 
 
-_CLEANUP_SWITCHES = (
-    Switch("cleanup", "bilateral", "ringing", above=1.5),
-    Switch("cleanup", "antialias", "jaggedness", above=0.6),
-)
+_CLEANUP_SWITCHES = (_SMOOTH_RINGS, _SMOOTH_STAIRS)
 
 
 def choose_cleanup(conditions: Conditions) -> tuple[CleanupMethod | None, str]:

@@ -20,6 +20,8 @@ class FileRefusedError(ValueError):
 
 def check_folder(path: Path) -> None:
     """Refuses early a file whose folder can be neither written to nor made."""
+    if path.is_dir():
+        raise FileRefusedError(f"{path}: is a folder; wanted a file")
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise FileRefusedError(f"{path}: {folder} is not a folder that can be written to")

@@ -57,7 +57,7 @@ def read_profile(profile: bytes) -> ColorProfile | None:
     """
     try:
         tags = _read_tags(profile)
-        if profile[16:20] == b"GRAY" and b"kTRC" in tags:
+        if profile[16:24] == b"GRAYXYZ " and b"kTRC" in tags:
             return ColorProfile((_read_curve(tags[b"kTRC"]),), None)
         if profile[16:20] != b"RGB " or profile[20:24] != b"XYZ " or b"A2B0" in tags:
             return None

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..decide.choosing import ModelChooser
 from ..decide.pipeline import Order, StageProgress, decide, enlarge
+from ..imaging.color import is_grey
 from ..models.device import Precision
 from .files import FileRefusedError, free_memory_bytes
 from .icc import from_srgb, read_profile
@@ -17,7 +18,7 @@ from .metadata import read_provenance
 from .reading import ColorSpace, SourceFile, read_image
 from .report import report_file
 from .tags import Extras, correct_exif, describe_in_xmp
-from .writing import DEEP_SUFFIXES, DEFAULT_EXPORT, Export, check_writable, write_image
+from .writing import DEEP_SUFFIXES, DEFAULT_EXPORT, Export, check_writable, max_exif_bytes, write_image
 
 
 @dataclass(frozen=True)
@@ -101,11 +102,24 @@ def save_result(
         graphs: See `make_extras`.
     """
     if source and color_space == "source" and source.embedded_profile and not source.icc_profile:
-        profile = read_profile(source.embedded_profile)
-        if profile and len(profile.curves) == min(image.shape[1], 3):
-            image, source = from_srgb(image.float(), profile), replace(source, icc_profile=source.embedded_profile)
+        image = _to_embedded(path, image, source.embedded_profile)
+        source = replace(source, icc_profile=source.embedded_profile)
     size = (image.shape[2], image.shape[3])
     write_image(path, image, make_extras(source, size, path.suffix, facts, keep_gps, graphs), export)
+
+
+def _to_embedded(path: Path, image: Tensor, embedded: bytes) -> Tensor:
+    """An sRGB image in the space of a source's profile; grey that was expanded is grey again."""
+    profile = read_profile(embedded)
+    if profile is None:
+        raise FileRefusedError(f"{path}: the source's colour profile is made of tables; wanted color_space srgb")
+    if len(profile.curves) == 1 and image.shape[1] > 1:
+        if image.shape[1] == 4 or not is_grey(image):
+            raise FileRefusedError(
+                f"{path}: the source's colour profile is of grey and the image is not; wanted color_space srgb"
+            )
+        image = image[:, :1]
+    return from_srgb(image.float(), profile)
 
 
 def choose_depth(export: Export, source: SourceFile | None, output: Path) -> Export:
@@ -136,7 +150,7 @@ def make_extras(
     named = {} if is_png else {name: text for name, text in texts.items() if name in ("prompt", "workflow")}
     return Extras(
         icc_profile=source.icc_profile if source else None,
-        exif=correct_exif(source.exif if source else None, size, keep_gps, named),
+        exif=correct_exif(source.exif if source else None, size, keep_gps, named, max_exif_bytes(suffix)),
         xmp=describe_in_xmp(facts),
         texts=texts if is_png else {},
     )

@@ -35,6 +35,7 @@ _MEMORY_SHARE = 0.6
 _BYTES_PER_SAMPLE = 12  # the float32 source, a copy to work on, and Pillow's own
 _DEEP_FORMATS: dict[str | None, DeepFormat] = {"PNG": "png", "TIFF": "tiff"}
 _PNG_DEPTH_AT = 24  # after the signature, and length, name, width and height of the first chunk
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ASSOCIATED_ALPHA = 1
 _BLACK_IS_ONE = 0
 
@@ -89,8 +90,9 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
             if width * height > limit:
                 raise Image.DecompressionBombError
             notes = _frame_notes(opened)
+            orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)  # loading a TIFF turns it and forgets this
             opened.load()
-            source = _read_opened(path, opened, content, notes)
+            source = _read_opened(path, opened, content, notes, orientation)
     except Image.DecompressionBombError as error:
         raise FileRefusedError(
             f"{path}: more than {limit / 1e6:.0f} megapixels, too large for the memory of this machine"
@@ -98,6 +100,8 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
     except _RangeError as error:
         raise FileRefusedError(f"{path}: {error}") from error
     except UnidentifiedImageError as error:
+        if content[:4] in _TIFF_SIGNATURES:
+            raise FileRefusedError(f"{path}: a TIFF of a kind that is not read; wanted 8 or 16 whole bits a channel") from error
         raise FileRefusedError(f"{path}: not an image, or of no known format") from error
     except _DECODING_ERRORS as error:
         raise FileRefusedError(f"{path}: damaged or truncated ({one_line(error)})") from error
@@ -109,19 +113,27 @@ def max_source_pixels() -> int:
     return int(psutil.virtual_memory().total * _MEMORY_SHARE / (3 * _BYTES_PER_SAMPLE))
 
 
-def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[str]) -> SourceFile:
+def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[str], orientation: int) -> SourceFile:
     info: dict[str, Any] = {str(key): value for key, value in opened.info.items()}
-    orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
     exif = collect_exif(opened)
-    bits = _bits(opened, content)
-    array = _read_deep(opened, content, notes) if bits == 16 else None
+    bits = 16
+    array = _read_deep(opened, content, notes) if _holds_16_bits(opened, content) else None
     profile = info.get("icc_profile")
     if array is None:
-        bits = min(bits, 8) if opened.mode not in ("F", "I") else bits
+        bits = 32 if opened.mode == "F" else 16 if opened.mode.startswith("I") else 8
         array, profile = _to_array(opened, profile, notes)
+        orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
     array = _turn(array, orientation)
     tensor = torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, 0).unsqueeze(0).contiguous()
+    if tensor.shape[1] == 4 and profile and profile[16:20] == b"GRAY":
+        found = read_profile(profile)
+        if found:  # no profile describes grey that is kept as RGB with alpha
+            tensor = torch.cat((to_srgb(tensor[:, :1], found).expand(-1, 3, -1, -1), tensor[:, 3:]), dim=1)
+            notes.append("grey with transparency converted to sRGB by its colour profile")
+            profile = None
     fitting = _fitting(profile, b"GRAY" if tensor.shape[1] == 1 else b"RGB ")
+    if profile and not fitting:
+        notes.append("its colour profile does not fit the image and was left out")
     texts = collect_graphs(opened) | {name: info[name] for name in KEPT_TEXTS if isinstance(info.get(name), str)}
     return SourceFile(path, tensor, fitting, fitting, bits, exif, texts, tuple(notes))
 
@@ -145,35 +157,37 @@ def _to_srgb(source: SourceFile) -> SourceFile:
     )
 
 
-def _bits(opened: Image.Image, content: bytes) -> int:
-    """Bits a channel that a file holds, as far as Pillow tells."""
-    if opened.mode == "F":
-        return 32
-    if opened.mode.startswith("I"):
-        return 16
-    if isinstance(opened, TiffImagePlugin.TiffImageFile):
-        stored = opened.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))
-        return 16 if max(stored if isinstance(stored, tuple) else (stored,)) == 16 else 8
-    return content[_PNG_DEPTH_AT] if opened.format == "PNG" and content[_PNG_DEPTH_AT] == 16 else 8
+def _holds_16_bits(opened: Image.Image, content: bytes) -> bool:
+    """Whether a file holds 16 bits a channel in a way that FFmpeg reads."""
+    if opened.format == "PNG":
+        return content[_PNG_DEPTH_AT] == 16
+    if not isinstance(opened, TiffImagePlugin.TiffImageFile) or content[:4] not in _TIFF_SIGNATURES[:2]:
+        return False
+    depths = _as_tuple(opened.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 1))
+    return set(depths) == {16} and set(_as_tuple(opened.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, 1))) == {1}
+
+
+def _as_tuple(value: Any) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _read_deep(opened: Image.Image, content: bytes, notes: list[str]) -> np.ndarray | None:
     """Samples of 16 bits as (H, W, C) in [0, 1]; None where Pillow must do."""
-    kind = _DEEP_FORMATS.get(opened.format)
-    if kind is None or opened.mode in ("CMYK", "LAB"):
+    kind = _DEEP_FORMATS[opened.format]
+    if opened.mode in ("CMYK", "LAB"):
         return None
     try:
+        if isinstance(opened, TiffImagePlugin.TiffImageFile) and TiffImagePlugin.TILEOFFSETS in opened.tag_v2:
+            raise DeepFormatError("stored in tiles")
         samples = decode_deep(content, kind)
     except DeepFormatError:
         if not opened.mode.startswith("I"):
             notes.append("16 bits a channel, stored in a way that is read at 8")
         return None
     array = samples.astype(np.float32) / 65535
-    if isinstance(opened, TiffImagePlugin.TiffImageFile):
-        if opened.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _BLACK_IS_ONE:
-            array = 1 - array
-        if array.shape[2] in (2, 4) and opened.tag_v2.get(TiffImagePlugin.EXTRASAMPLES) == (_ASSOCIATED_ALPHA,):
-            array[..., :-1] = (array[..., :-1] / np.maximum(array[..., -1:], 1e-6)).clip(0, 1)
+    extra = opened.tag_v2.get(TiffImagePlugin.EXTRASAMPLES, 0) if isinstance(opened, TiffImagePlugin.TiffImageFile) else 0
+    if array.shape[2] == 4 and _as_tuple(extra) == (_ASSOCIATED_ALPHA,):
+        array[..., :3] = (array[..., :3] / np.maximum(array[..., 3:], 1e-6)).clip(0, 1)
     return np.concatenate((array[..., :1],) * 3 + (array[..., 1:],), axis=2) if array.shape[2] == 2 else array
 
 
@@ -209,14 +223,18 @@ def _undisturbed() -> Generator[None, None, None]:
 
 def _frame_notes(opened: Image.Image) -> list[str]:
     frames = getattr(opened, "n_frames", 1)
-    return [f"animated: the first of {frames} frames is taken"] if frames > 1 else []
+    if frames < 2:
+        return []
+    return [
+        f"{frames} pages: the first is taken" if opened.format == "TIFF" else f"animated: the first of {frames} frames is taken"
+    ]
 
 
 def _to_array(picture: Image.Image, profile: bytes | None, notes: list[str]) -> tuple[np.ndarray, bytes | None]:
     """Samples as (H, W, C) in [0, 1] and the profile that they are in."""
     mode = picture.mode
     if mode in ("I;16", "I;16B", "I;16L", "I"):
-        return _scaled(np.asarray(picture), 65535), profile
+        return _read_grey(picture), profile
     if mode == "F":
         return _scaled(np.asarray(picture), 1), profile
     if mode in ("CMYK", "LAB"):
@@ -226,6 +244,17 @@ def _to_array(picture: Image.Image, profile: bytes | None, notes: list[str]) -> 
     has_alpha = mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
     picture = picture.convert("RGBA" if has_alpha else "RGB")
     return np.asarray(picture).astype(np.float32) / 255, profile
+
+
+def _read_grey(picture: Image.Image) -> np.ndarray:
+    """Deep grey as Pillow keeps it: as stored, also where a TIFF has 12 bits or white at 0."""
+    white, inverted = 65535, False
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        if _as_tuple(picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 16)) == (12,):
+            white = 4095
+        inverted = picture.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _BLACK_IS_ONE
+    samples = _scaled(np.asarray(picture), white)
+    return 1 - samples if inverted else samples
 
 
 def _scaled(samples: np.ndarray, white: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from PIL import ExifTags, Image
@@ -36,7 +37,14 @@ _KEPT = {
 """Of the main directory, what speaks of the picture and not of how that file stored it."""
 
 _GRAPHS = ("prompt:", "workflow:")
-_FRONTEND_TAGS = (ExifTags.Base.Model, ExifTags.Base.Make, ExifTags.Base.HostComputer, ExifTags.Base.DocumentName)
+_FRONTEND_TAGS = (
+    ExifTags.Base.Model,
+    ExifTags.Base.Make,
+    ExifTags.Base.DocumentName,
+    ExifTags.Base.PageName,
+    ExifTags.Base.HostComputer,
+    ExifTags.Base.ImageDescription,
+)
 """Where graphs may go: ComfyUI's frontend looks for them in any text of the main directory, and its own nodes take the
 first two of these, which a camera's name may hold."""
 
@@ -62,11 +70,11 @@ def collect_exif(opened: Image.Image) -> bytes | None:
         kept = Image.Exif()
         for tag, value in found.items():
             if tag in _KEPT and not str(value).startswith(_GRAPHS):
-                kept[tag] = value
+                kept[tag] = _verbatim(value)
         for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            entries = found.get_ifd(directory)
+            entries = found.get_ifd(directory) if directory in found else None
             if entries:
-                kept[directory] = dict(entries)
+                kept[directory] = {tag: _verbatim(value) for tag, value in entries.items()}
         return kept.tobytes() if len(kept) else None
     except (ValueError, TypeError, KeyError, OSError, SyntaxError, struct.error, AttributeError, OverflowError):
         return None
@@ -78,11 +86,16 @@ def collect_graphs(opened: Image.Image) -> dict[str, str]:
         texts = [value for value in opened.getexif().values() if isinstance(value, str)]
     except (ValueError, TypeError, KeyError, OSError, SyntaxError, struct.error):
         return {}
-    return {text.partition(":")[0]: text.partition(":")[2] for text in texts if text.startswith(_GRAPHS)}
+    graphs = [_from_latin(text).partition(":") for text in texts if text.startswith(_GRAPHS)]
+    return {name: text for name, _, text in graphs}
 
 
 def correct_exif(
-    exif: bytes | None, size: tuple[int, int], keep_gps: bool = True, graphs: Mapping[str, str] | None = None
+    exif: bytes | None,
+    size: tuple[int, int],
+    keep_gps: bool = True,
+    graphs: Mapping[str, str] | None = None,
+    max_bytes: int | None = None,
 ) -> bytes:
     """EXIF of a source as it is true of its enlargement.
 
@@ -91,30 +104,58 @@ def correct_exif(
         size: (height, width) of the enlargement.
         keep_gps: Whether to keep where it was taken.
         graphs: Texts to put into it by name, as ComfyUI does with "prompt" and "workflow" where a format has no text chunks.
+        max_bytes: The most that the format holds; graphs are left out until it fits, the largest first, then the maker's note.
 
     Returns:
         EXIF without orientation and with the new dimensions and program.
     """
+    named = {name: f"{name}:{text}" for name, text in (graphs or {}).items()}
+    made = _build_exif(exif, size, keep_gps, named)
+    while max_bytes is not None and len(made) > max_bytes and named:
+        del named[max(named, key=lambda name: len(named[name]))]
+        made = _build_exif(exif, size, keep_gps, named)
+    if max_bytes is not None and len(made) > max_bytes:
+        made = _build_exif(exif, size, keep_gps, {}, keep_notes=False)
+    return made
+
+
+def _build_exif(
+    exif: bytes | None, size: tuple[int, int], keep_gps: bool, texts: Mapping[str, str], keep_notes: bool = True
+) -> bytes:
     corrected = Image.Exif()
     if exif:
         corrected.load(exif)
-    details = corrected.get_ifd(ExifTags.IFD.Exif)
-    places = corrected.get_ifd(ExifTags.IFD.GPSInfo)
+    for tag, value in list(corrected.items()):
+        if isinstance(value, str):
+            corrected[tag] = _verbatim(value)
     if ExifTags.Base.Orientation in corrected:
         corrected[ExifTags.Base.Orientation] = 1
-    if details:
-        details[ExifTags.Base.ExifImageWidth] = size[1]
-        details[ExifTags.Base.ExifImageHeight] = size[0]
-        corrected[ExifTags.IFD.Exif] = dict(details)
-    if places and keep_gps:
-        corrected[ExifTags.IFD.GPSInfo] = dict(places)
-    elif ExifTags.IFD.GPSInfo in corrected:
-        del corrected[ExifTags.IFD.GPSInfo]
+    if ExifTags.IFD.Exif in corrected:
+        details = {tag: _verbatim(value) for tag, value in corrected.get_ifd(ExifTags.IFD.Exif).items()}
+        details[ExifTags.Base.ExifImageWidth], details[ExifTags.Base.ExifImageHeight] = size[1], size[0]
+        if not keep_notes:
+            details.pop(ExifTags.Base.MakerNote, None)
+        corrected[ExifTags.IFD.Exif] = details
+    if ExifTags.IFD.GPSInfo in corrected:
+        if keep_gps:
+            corrected[ExifTags.IFD.GPSInfo] = dict(corrected.get_ifd(ExifTags.IFD.GPSInfo))
+        else:
+            del corrected[ExifTags.IFD.GPSInfo]
     corrected[ExifTags.Base.Software] = SOFTWARE
     free = [tag for tag in _FRONTEND_TAGS if tag not in corrected]
-    for (name, text), tag in zip((graphs or {}).items(), free, strict=False):
-        corrected[tag] = f"{name}:{text}"
+    for text, tag in zip(texts.values(), free, strict=False):
+        corrected[tag] = text if text.isascii() else text.encode()
     return corrected.tobytes()
+
+
+def _verbatim(value: Any) -> Any:
+    """Text as the bytes that the file had: Pillow reads them as Latin-1 and would write what is not ASCII as question marks."""
+    return value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
+
+
+def _from_latin(text: str) -> str:
+    """Text of UTF-8 that Pillow took for Latin-1."""
+    return text.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def describe_in_xmp(facts: Mapping[str, str | float]) -> bytes:

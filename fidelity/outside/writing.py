@@ -4,7 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from ..imaging.bands import iterate_bands
 from .deep import Samples, encode_deep
 from .files import FileRefusedError, check_folder, write_whole
+from .icc import read_profile, to_srgb
 from .tags import Extras
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
@@ -85,6 +86,9 @@ def write_image(path: Path, image: Tensor, extras: Extras | None = None, export:
     check_writable(path, (image.shape[2], image.shape[3]), image.shape[1], export)
     extras = extras or Extras()
     kind = FORMATS[path.suffix.lower()]
+    if kind == "WEBP" and image.shape[1] == 1 and extras.icc_profile:
+        profile = read_profile(extras.icc_profile)  # WebP makes RGB of grey, which a profile of grey does not describe
+        image, extras = to_srgb(image, profile) if profile else image, replace(extras, icc_profile=None)
     samples = quantise(image[0], export.bits if path.suffix.lower() in DEEP_SUFFIXES else 8)
     if kind == "TIFF":
         encoded = _encode_tiff(samples, extras, export)
@@ -126,6 +130,11 @@ def check_writable(path: Path, size: tuple[int, int], channels: int, export: Exp
         raise FileRefusedError(f"{path}: TIFF holds at most 4 GiB, not {size[1]}x{size[0]} of {export.bits} bits; wanted .png")
 
 
+def max_exif_bytes(suffix: str) -> int | None:
+    """The most EXIF that files of an ending hold; None for no limit worth speaking of."""
+    return _LARGEST_EXIF_BYTES.get(FORMATS.get(suffix.lower(), ""))
+
+
 def quantise(image: Tensor, bits: Literal[8, 16]) -> Samples:
     """``(C, H, W)`` in [0, 1] as ``(H, W, C)`` whole numbers, rounded; in bands, because every step of it is a copy.
 
@@ -146,7 +155,7 @@ def _pillow_options(kind: str, extras: Extras, export: Export) -> dict[str, Any]
     options: dict[str, Any] = {}
     if extras.icc_profile:
         options["icc_profile"] = extras.icc_profile
-    if extras.exif and len(extras.exif) <= _LARGEST_EXIF_BYTES.get(kind, len(extras.exif)):
+    if extras.exif:
         options["exif"] = extras.exif
     if kind == "PNG":
         options |= {"compress_level": 4, "pnginfo": _png_texts(extras)}

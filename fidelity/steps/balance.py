@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -38,6 +38,8 @@ class Balance:
     """Linear light that the lightest thousandth may reach by automatic exposure."""
 
     def __post_init__(self) -> None:
+        if self.white not in get_args(WhiteBalance):
+            raise ValueError(f"white balance is {self.white!r}; wanted {', '.join(get_args(WhiteBalance))}")
         if self.exposure_ev != "auto" and not -8 <= self.exposure_ev <= 8:
             raise ValueError(f"exposure is {self.exposure_ev} EV; wanted -8 to 8, or auto")
         if not 0 <= self.strength <= 1:
@@ -87,6 +89,8 @@ def balance(image: Tensor, wanted: Balance) -> tuple[Tensor, tuple[float, ...]]:
     """
     check_image(image)
     check_finite(image)
+    if wanted.white == "off" and wanted.exposure_ev == 0:
+        return image, (1.0,) * min(image.shape[1], 3)
     light = _sample_light(image)
     gains = torch.ones(light.shape[1], dtype=torch.float64)
     if wanted.white != "off" and light.shape[1] == 3:
@@ -138,16 +142,17 @@ def grade(image: Tensor, wanted: Grade) -> Tensor:
 def _sample_light(image: Tensor) -> Tensor:
     """``(samples, channels)`` of linear light, spread evenly over an image; what is nearly transparent does not count."""
     step = max(1, math.isqrt(image[:, :1].numel() // _SAMPLES))
-    thinned = image[:, :, step // 2 :: step, step // 2 :: step].float()
+    down, across = min(step, image.shape[2]), min(step, image.shape[3])
+    thinned = image[:, :, down // 2 :: down, across // 2 :: across].float()
     light = srgb_to_linear(thinned[:, :3]).movedim(1, -1).flatten(0, 2)
     if image.shape[1] == 4:
         seen = thinned[:, 3].flatten() > 0.5
         light = light[seen] if seen.any() else light
-    return light.double().cpu()
+    return light.cpu().double()
 
 
 def _white_gains(light: Tensor, wanted: Balance) -> Tensor:
-    """Gains that make a reference grey, bounded, and that leave its luminance as it is."""
+    """Gains that make a reference grey and leave its luminance as it is, as far as the bounds allow."""
     weights = light.new_tensor(_LUMINANCE)
     inside = light[(light.amax(dim=1) < 0.98) & (light.amin(dim=1) > 0.002)]
     if len(inside) < 16:
@@ -160,7 +165,8 @@ def _white_gains(light: Tensor, wanted: Balance) -> Tensor:
         reference = inside[band].median(dim=0).values
     gains = (reference @ weights) / reference
     gains = gains.clamp(1 / wanted.max_gain, wanted.max_gain) ** wanted.strength
-    return gains / ((reference * gains) @ weights) * (reference @ weights)
+    gains = gains / ((reference * gains) @ weights) * (reference @ weights)
+    return gains.clamp(1 / wanted.max_gain, wanted.max_gain)
 
 
 def _auto_exposure(light: Tensor, wanted: Balance) -> float:

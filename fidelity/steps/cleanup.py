@@ -122,14 +122,20 @@ def clean(
     for name, other in (("mask", mask), ("guide", guide)):
         if other is not None and (other.shape[2:] != image.shape[2:] or other.shape[0] not in (1, image.shape[0])):
             raise ValueError(f"{name} has shape {tuple(other.shape)}; wanted the size of the image, {tuple(image.shape)}")
+        if other is not None:
+            check_finite(other, name)
     apply = _choose_filter(method, settings, noise_sigma)
     output = image.clone()
     height, width = image.shape[2:]
-    row_bytes = width * 4 * _LIVE_PLANES * (1 if channels == "luma" else 3)
+    side = 2 * settings.median_radius_px + 1
+    live_planes = 3 * side * side if method == "median" else _LIVE_PLANES
+    row_bytes = width * 4 * live_planes * (1 if channels == "luma" else 3)
     for index in range(image.shape[0]):
         for rows, wide, inner in iterate_bands_around(height, row_bytes, settings.reach_px(method), 8 * BAND_BYTES):
             plane = _planes(image, index, wide, channels)
             guides = None if guide is None else _planes(guide, min(index, guide.shape[0] - 1), wide, channels)
+            if guides is not None and guides.shape[1] not in (1, plane.shape[1]):
+                guides = rgb_to_luma(guides)
             change = (apply(plane, guides) - plane)[:, :, inner] * strength
             if mask is not None:
                 change = change * mask[min(index, mask.shape[0] - 1), :, rows].to(change)

@@ -1,5 +1,6 @@
 """Adaptive luma enhancement: edges a little crisper where that can be seen, and only if no colour moves visibly."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,6 @@ from ..imaging.filters import gaussian_blur
 from ..progress import Progress
 from .gate import GateLimits
 
-_REACH_PX = 8
 _WITHIN = 0.9
 """Share of the largest difference allowed to which a single sample is held back, so that few of them do not cost the rest."""
 _LIVE_PLANES = 12
@@ -44,6 +44,19 @@ class EnhanceSettings:
     """Factor of the strength for images without edges."""
     limits: GateLimits = GateLimits(1.0, 3.0)  # noqa: RUF009  (it is frozen)
     """CIEDE2000 between the image before and after, per pixel; beyond it the image is returned as it was."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_strength <= self.max_strength <= 10 or not 0 <= self.strength <= 10:
+            given = f"{self.strength}, at least {self.min_strength}, at most {self.max_strength}"
+            raise ValueError(f"strength is {given}; wanted 0 to 10, the least below the most")
+        if not (0 < self.sigma_px <= 32 and self.edge_threshold > 0):
+            raise ValueError(
+                f"sigma is {self.sigma_px} px, edge threshold {self.edge_threshold}; wanted more than 0, sigma at most 32"
+            )
+        if not (self.max_chroma_variance > 0 and self.min_edge_density > 0):
+            raise ValueError("max_chroma_variance and min_edge_density divide; wanted more than 0")
+        if not (0 <= self.min_chroma_factor <= 1 and 0 <= self.min_edge_factor <= 1):
+            raise ValueError(f"factors are {self.min_chroma_factor} and {self.min_edge_factor}; wanted 0 to 1")
 
 
 DEFAULT_ENHANCEMENT = EnhanceSettings()
@@ -138,9 +151,9 @@ def _measure(image: Tensor, threshold: float) -> tuple[float, float]:
         edges += int((sobel_magnitude(rgb_to_luma(band)) > threshold)[:, :, inner].sum())
         count += band[:, :1, inner].numel()
         if band.shape[1] == 3:
-            chroma = (rgb_to_ycbcr(band[:, :, inner])[:, 1:] * 255).double()
-            sums += chroma.sum(dim=(0, 2, 3)).cpu()
-            squares += chroma.square().sum(dim=(0, 2, 3)).cpu()
+            chroma = (rgb_to_ycbcr(band[:, :, inner])[:, 1:] * 255).cpu().double()
+            sums += chroma.sum(dim=(0, 2, 3))
+            squares += chroma.square().sum(dim=(0, 2, 3))
     variance = (squares / count - (sums / count).square()).clamp(min=0).mean().item()
     return variance, edges / count
 
@@ -149,7 +162,8 @@ def _sharpen(image: Tensor, strength: float, settings: EnhanceSettings, progress
     height, width = image.shape[2:]
     output = empty_image(image, image.shape[1], height, width)
     output[:, 3:] = image[:, 3:]
-    for rows, wide, inner in iterate_bands_around(height, width * 4 * _LIVE_PLANES * image.shape[0], _REACH_PX):
+    reach_px = math.ceil(4 * settings.sigma_px) + 1
+    for rows, wide, inner in iterate_bands_around(height, width * 4 * _LIVE_PLANES * image.shape[0], reach_px):
         band = image[:, :3, wide].float()
         luma = rgb_to_luma(band)
         # Full from half as much again as the threshold on: an edge has no edge of its own.

@@ -34,7 +34,7 @@ class Lens:
     def __post_init__(self) -> None:
         # Beyond this the radius no longer grows all the way to the corner, and the picture folds.
         radii = torch.linspace(0, 1, 101, dtype=torch.float64)
-        if bool((1 + 3 * self.k1 * radii**2 + 5 * self.k2 * radii**4 <= 0).any()):
+        if not bool((1 + 3 * self.k1 * radii**2 + 5 * self.k2 * radii**4 > 0).all()):
             raise ValueError(f"lens has k1 {self.k1} and k2 {self.k2}, which would fold the picture; wanted smaller ones")
 
 
@@ -59,7 +59,8 @@ def correct_geometry(
 ) -> Tensor:
     """Undoes what a lens bent, then stretches four corners to the whole picture, sampling bicubically and once.
 
-    The corrected picture is scaled so that no place without samples is seen.
+    The corrected picture is scaled so that the lens leaves no place without samples; corners beyond the picture, as far as half
+    its sides, are filled with its border.
 
     Args:
         image: ``(B, 1, 3 or 4, H, W)`` in [0, 1].

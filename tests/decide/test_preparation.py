@@ -62,6 +62,12 @@ def test_a_network_given_mends(gentle, chooser, compact):
         prepare(gentle, Preparation("denoise"), chooser, compact(2))
 
 
+@pytest.mark.parametrize("options", [{"restore": "bogus"}, {"deband": "bogus"}, {"restore_strength": 5}])
+def test_settings_that_mean_nothing_are_refused(options):
+    with pytest.raises(ValueError, match="wanted"):
+        Preparation(**options)
+
+
 def test_cleaning_is_chosen_by_what_is_measured():
     from dataclasses import replace
 

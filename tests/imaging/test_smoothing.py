@@ -109,6 +109,12 @@ def test_straight_lines_and_flats_are_left_alone_by_it(random_image):
     assert torch.allclose(smooth_along_edges(flat, 1.5), flat, atol=1e-6)
 
 
+def test_texture_without_a_direction_is_left_to_itself(random_image):
+    noise = random_image(1, 1, 60, 60) * 0.2 + 0.4
+    changed = (smooth_along_edges(noise, 1.5) - noise).std() / noise.std()
+    assert changed < 0.6
+
+
 def test_a_halo_is_as_high_as_allowed():
     edge = (0.5 + 0.2 * torch.tanh(torch.linspace(-16, 16, 41))).expand(1, 1, 12, -1)
     assert unsharp_mask(edge, 2.0, 4.0, 0.0, halo=0.02).max() == pytest.approx(0.72, abs=1e-3)

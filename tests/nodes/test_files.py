@@ -150,6 +150,16 @@ def test_a_file_that_is_no_image_is_refused_in_one_line(host):
     assert "words.png: not an image, or of no known format" in messages["execution_error"]["exception_message"]
 
 
+def test_grey_is_saved_as_tiff_and_shown(host, photo):
+    graph = {
+        "1": node("FidelityLoadImage", image=host.upload(photo), transparency="in image"),
+        "5": node("FidelitySplitYCbCr", image=["1", 0], matrix="bt601"),
+        "2": node("FidelitySaveImage", images=["5", 0], **(SAVING | {"format": "tiff", "format.compression": "deflate"})),
+        "3": node("PreviewAny", source=["2", 0]),
+    }
+    assert saved(host.run(graph)).suffix == ".tif"
+
+
 def test_a_batch_is_saved_as_numbered_files(host, photo):
     graph = {
         "1": node("LoadImage", image=host.upload(photo)),

@@ -45,18 +45,11 @@ def test_srgb_is_known_and_nothing_else_is_taken_for_it(make_profile):
     assert not read_profile(make_profile(((0.64, 0.33), (0.30, 0.60), (0.15, 0.06)), 2.2)).is_srgb()
 
 
-def grey_profile(gamma):
-    """A grey profile of one gamma curve."""
-    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
-    tag = struct.pack(">I4sII", 1, b"kTRC", 144, len(curve))
-    return bytes(16) + b"GRAYXYZ " + bytes(104) + tag + curve
-
-
-def test_grey_is_converted_by_its_one_curve():
+def test_grey_is_converted_by_its_one_curve(grey_profile):
     image = torch.linspace(0, 1, 11).reshape(1, 1, 1, 11)
     light = image.double() ** 1.8
     expected = torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    assert torch.allclose(to_srgb(image, read_profile(grey_profile(1.8))).double(), expected, atol=2e-3)
+    assert torch.allclose(to_srgb(image, read_profile(grey_profile)).double(), expected, atol=2e-3)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from fidelity.decide.planning import Target
 from fidelity.imaging.drift import measure_drift
 from fidelity.outside.deep import encode_deep
 from fidelity.outside.files import FileRefusedError
-from fidelity.outside.job import Job, upscale_file
+from fidelity.outside.job import Job, save_result, upscale_file
 from fidelity.outside.reading import read_image
 from fidelity.outside.writing import Export
 
@@ -84,6 +84,16 @@ def test_the_size_is_added_to_the_name_if_asked(image_file, tmp_path, job):
     report = upscale_file(image_file("cat.png"), tmp_path / "big.png", replace(job, size_suffix=True))
     assert report["output"]["path"] == str(tmp_path / "big_48x36.png")
     assert (tmp_path / "big_48x36.png").exists()
+
+
+def test_grey_that_was_expanded_goes_back_to_its_profile(tmp_path, grey_profile):
+    Image.new("L", (8, 6), 128).save(tmp_path / "l.png", icc_profile=grey_profile)
+    source = read_image(tmp_path / "l.png", "srgb")
+    save_result(tmp_path / "o.png", source.image.expand(-1, 3, -1, -1), source, {})
+    with Image.open(tmp_path / "o.png") as opened:
+        assert (opened.mode, opened.getpixel((0, 0)), opened.info["icc_profile"]) == ("L", 128, grey_profile)
+    with pytest.raises(FileRefusedError, match="profile is of grey and the image is not"):
+        save_result(tmp_path / "o.png", torch.rand(1, 3, 4, 4), source, {})
 
 
 def test_the_source_is_never_overwritten(image_file, job):

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from fidelity.outside import reading
 from fidelity.outside.deep import encode_deep
@@ -158,7 +158,7 @@ def test_real_sixteen_bit_files_agree_with_what_pillow_reads_at_eight(test_data)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("name", ["turned.png", "turned.jpg", "deep.png"])
+@pytest.mark.parametrize("name", ["turned.png", "turned.jpg", "turned.tif", "deep.png", "deep.tif"])
 def test_every_orientation_is_applied_as_pillow_applies_it(tmp_path, orientation, name):
     from PIL import ImageOps
 
@@ -168,9 +168,67 @@ def test_every_orientation_is_applied_as_pillow_applies_it(tmp_path, orientation
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = torch.rand(1, 3, 8, 16, generator=torch.Generator().manual_seed(0))
-    write_image(tmp_path / name, image, Extras(exif=exif.tobytes()), Export(16 if name == "deep.png" else 8))
-    expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / name))).astype(np.float32) / 255
+    write_image(tmp_path / name, image, Extras(exif=exif.tobytes()), Export(16 if name.startswith("deep") else 8))
+    with Image.open(tmp_path / name) as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened)).astype(np.float32) / 255
     assert np.abs(read_image(tmp_path / name).image[0].movedim(0, -1).numpy() - expected).max() < 1.01 / 255
+
+
+def tiff(samples, tags):
+    """A TIFF of 16-bit samples, (H, W, C), in one uncompressed strip, or in one tile if its tags say so."""
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    height, width, channels = samples.shape
+    data = samples.astype("<u2").tobytes()
+    base = {256: width, 257: height, 258: (16,) * channels, 259: 1, 262: 1 if channels == 1 else 2, 277: channels}
+    place = {322: width, 323: height, 325: len(data)} if 322 in tags else {278: height, 279: len(data), 273: 0}
+    for tag, value in (base | place | tags).items():
+        directory[tag] = value
+    if 322 in tags:
+        directory[324] = 0
+        del directory[324]
+        probe = io.BytesIO()
+        directory[324] = 1
+        directory.save(probe)
+        directory[324] = len(probe.getvalue())
+    head = io.BytesIO()
+    directory.save(head)
+    return head.getvalue() + data
+
+
+def test_white_at_zero_is_turned_round(tmp_path):
+    samples = np.array([[0, 1000, 40000, 65535]], np.uint16)[..., None]
+    (tmp_path / "inverse.tif").write_bytes(tiff(samples, {262: 0}))
+    read = (read_image(tmp_path / "inverse.tif").image * 65535).round().int().flatten().tolist()
+    assert read == [65535, 64535, 25535, 0]
+
+
+def test_colours_weighed_by_transparency_are_freed_of_it(tmp_path):
+    samples = np.array([[[10000, 20000, 30000, 32768]]], np.uint16)
+    (tmp_path / "weighed.tif").write_bytes(tiff(samples, {338: 1}))
+    read = read_image(tmp_path / "weighed.tif").image.flatten() * 65535
+    assert read.tolist() == pytest.approx([20000, 40000, 60000, 32768], abs=2)
+
+
+def test_tiles_are_read_as_pillow_reads_them_and_said(tmp_path):
+    samples = np.random.default_rng(0).integers(0, 65536, (16, 16, 3), np.uint16)
+    (tmp_path / "tiled.tif").write_bytes(tiff(samples, {322: 16, 323: 16}))
+    source = read_image(tmp_path / "tiled.tif")
+    assert source.notes == ("16 bits a channel, stored in a way that is read at 8",)
+    assert np.abs(source.image[0].movedim(0, -1).numpy() - samples / 65535).max() < 1.01 / 255
+
+
+def test_grey_with_transparency_is_converted_by_its_profile(tmp_path, grey_profile):
+    Image.new("LA", (3, 2), (128, 200)).save(tmp_path / "la.png", icc_profile=grey_profile)
+    source = read_image(tmp_path / "la.png")
+    assert source.image[0, 0, 0, 0] == pytest.approx(0.574, abs=0.002)
+    assert source.notes == ("grey with transparency converted to sRGB by its colour profile",)
+
+
+def test_a_kind_of_tiff_that_is_not_read_is_named(tmp_path):
+    samples = np.zeros((4, 4, 2), np.uint16)
+    (tmp_path / "two.tif").write_bytes(tiff(samples, {262: 1, 338: 2}))
+    with pytest.raises(FileRefusedError, match="a TIFF of a kind that is not read"):
+        read_image(tmp_path / "two.tif")
 
 
 def test_lab_becomes_srgb_and_says_so(tmp_path):

@@ -62,6 +62,19 @@ def test_graphs_go_where_a_camera_left_room_and_are_found_again(tmp_path):
     assert reread(correct_exif(None, (3, 4), graphs=graphs))[ExifTags.Base.Model].startswith("prompt:")
 
 
+def test_text_that_is_not_ascii_is_kept_to_the_byte(tmp_path):
+    exif = camera()
+    exif[ExifTags.Base.Copyright] = "© 2024 José".encode()
+    written = reread(correct_exif(collect_exif(opened(tmp_path, exif)), (3, 4)))
+    assert written[ExifTags.Base.Copyright].encode("latin-1").decode() == "© 2024 José"
+    graphs = {"workflow": '{"t": "日本"}'}
+    assert collect_graphs(opened(tmp_path, correct_exif(None, (3, 4), graphs=graphs))) == graphs
+
+
+def test_a_file_that_says_nothing_gets_no_empty_directories():
+    assert set(reread(correct_exif(None, (3, 4)))) == {ExifTags.Base.Software}
+
+
 def test_no_exif_is_none(tmp_path):
     assert collect_exif(opened(tmp_path, Image.Exif())) is None
 

@@ -10,7 +10,7 @@ from PIL import Image
 from fidelity.outside.files import FileRefusedError
 from fidelity.outside.reading import read_image
 from fidelity.outside.tags import Extras, correct_exif, describe_in_xmp
-from fidelity.outside.writing import Export, check_writable, quantise, write_image
+from fidelity.outside.writing import Export, check_writable, max_exif_bytes, quantise, write_image
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -84,9 +84,31 @@ def test_a_tiff_agrees_with_what_pillow_reads(tmp_path, photo):
         assert np.array_equal(np.asarray(opened), quantise(photo[0], 8))
 
 
-def test_more_exif_than_jpeg_holds_is_left_out(tmp_path, photo):
-    write_image(tmp_path / "x.jpg", photo, Extras(exif=correct_exif(None, (1, 1), graphs={"prompt": "x" * 70_000})))
-    assert not Image.open(tmp_path / "x.jpg").getexif()
+def test_a_graph_that_jpeg_cannot_hold_is_left_out_and_the_camera_kept(tmp_path, photo):
+    camera = Image.Exif()
+    camera[0x010F] = "Maker"
+    camera[0x8769] = {0x927C: b"n" * 70_000, 0x9003: "2020:02:03 04:05:06"}
+    graphs = {"prompt": "{}", "workflow": "x" * 70_000}
+    exif = correct_exif(camera.tobytes(), (1, 1), graphs=graphs, max_bytes=max_exif_bytes(".jpg"))
+    write_image(tmp_path / "x.jpg", photo, Extras(exif=exif))
+    found = Image.open(tmp_path / "x.jpg").getexif()
+    assert found[0x010F] == "Maker"
+    assert found.get_ifd(0x8769)[0x9003] == "2020:02:03 04:05:06"
+    small = correct_exif(None, (1, 1), graphs=graphs, max_bytes=max_exif_bytes(".jpg"))
+    assert b"prompt:{}" in small and len(small) < 300
+
+
+def test_a_grey_profile_is_applied_where_grey_becomes_rgb(tmp_path, grey_profile):
+    image = torch.full((1, 1, 4, 4), 128 / 255)
+    write_image(tmp_path / "x.webp", image, Extras(icc_profile=grey_profile))
+    source = read_image(tmp_path / "x.webp")
+    assert source.icc_profile is None
+    assert source.image.mean() == pytest.approx(0.574, abs=0.003)
+
+
+def test_alpha_in_a_tiff_is_marked_as_straight(tmp_path, random_image):
+    write_image(tmp_path / "x.tif", random_image(1, 4, 5, 5))
+    assert Image.open(tmp_path / "x.tif").tag_v2[338] == (2,)
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,25 @@ def test_a_mask_says_where(random_image):
     assert torch.equal(result[..., 15:], clean(image, "median")[..., 15:])
 
 
+def test_each_of_a_batch_has_its_own_mask_and_guide(random_image):
+    image, guide = random_image(2, 3, 20, 30), random_image(2, 3, 20, 30, seed=1)
+    mask = torch.stack((torch.zeros(1, 20, 30), torch.ones(1, 20, 30)))
+    result = clean(image, "bilateral", mask=mask, guide=guide)
+    assert torch.equal(result[0], image[0])
+    assert torch.equal(result[1:], clean(image[1:], "bilateral", guide=guide[1:]))
+
+
+def test_noise_widens_what_the_bilateral_filter_evens_out(random_image):
+    image = random_image(1, 1, 30, 30) * 0.2 + 0.4
+    assert clean(image, "bilateral", noise_sigma=12).std() < 0.9 * clean(image, "bilateral").std()
+
+
+def test_a_grey_image_takes_a_coloured_guide(random_image):
+    image, guide = random_image(1, 1, 20, 20), random_image(1, 3, 20, 20, seed=1)
+    for method in ("bilateral", "guided"):
+        assert clean(image, method, channels="rgb", guide=guide).shape == image.shape
+
+
 @pytest.mark.parametrize("method", ["bilateral", "guided"])
 def test_the_edges_of_a_guide_are_kept_in_place_of_its_own(method):
     guide = torch.zeros(1, 1, 24, 24)

@@ -68,6 +68,15 @@ def test_grey_has_no_chroma_and_alpha_stays(random_image):
     assert torch.equal(enhance(image).image[:, 3], image[:, 3])
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"min_edge_density": 0}, {"max_chroma_variance": 0}, {"min_strength": 1.0}, {"sigma_px": 0}, {"min_edge_factor": 2}],
+)
+def test_constants_that_mean_nothing_are_refused(options):
+    with pytest.raises(ValueError, match="wanted"):
+        replace(DEFAULT_ENHANCEMENT, **options)
+
+
 def test_bands_leave_no_trace(photo, monkeypatch):
     whole = enhance(photo)
     monkeypatch.setattr(

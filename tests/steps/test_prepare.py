@@ -81,6 +81,12 @@ def test_the_stairs_of_a_gradient_are_evened_out_and_detail_stays(photo):
     assert (deband(lively) == lively).float().mean() > 0.99
 
 
+def test_a_place_that_is_lively_in_one_colour_alone_is_not_flat(random_image):
+    image = torch.full((1, 3, 40, 40), 0.5)
+    image[:, 0] = random_image(1, 1, 40, 40)[:, 0]
+    assert torch.equal(deband(image), image)
+
+
 def test_debanding_in_bands_leaves_no_trace(photo, monkeypatch):
     image = torch.nn.functional.interpolate(photo, scale_factor=2, mode="bilinear").clamp(0, 1)
     whole = deband(image)
