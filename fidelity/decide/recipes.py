@@ -50,7 +50,8 @@ class Switch:
         return None
 
 
-_DEBLOCK = Switch("restore", "deblock", "jpeg_quality", below=75)
+_DEBLOCK = Switch("restore", "deblock", "jpeg_quality", below=80)
+"""So that the quality of 75, which many programs write by themselves, is mended: there the filter still gained."""
 _DEBLOCK_DRAWN = Switch("restore", "deblock", "jpeg_quality", below=92)
 """Flats show what JPEG left, and networks for drawings make lines of it."""
 _DENOISE_WORST = Switch("restore", "denoise", "noise_sigma", above=10)

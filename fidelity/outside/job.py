@@ -18,7 +18,7 @@ from .metadata import read_provenance
 from .reading import ColorSpace, SourceFile, read_image
 from .report import report_file
 from .tags import Extras, correct_exif, describe_in_xmp
-from .writing import DEEP_SUFFIXES, DEFAULT_EXPORT, Export, check_writable, max_exif_bytes, write_image
+from .writing import DEEP_SUFFIXES, DEFAULT_EXPORT, FORMATS, Export, check_writable, max_exif_bytes, write_image
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,10 @@ def upscale_file(source: Path, output: Path, job: Job, progress: StageProgress |
         ValueError: If the file, the target or a network is refused; nothing is written then.
     """
     file = read_image(source, job.color_space)
+    if output.suffix.lower() in (".jpg", ".jpeg") and file.image.shape[1] == 4 and bool((file.image[:, 3] == 1).all()):
+        file = replace(file, image=file.image[:, :3])  # transparency that hides nothing need not be held
+    if file.bits > 8 and job.keeps_depth and output.suffix.lower() in FORMATS and output.suffix.lower() not in DEEP_SUFFIXES:
+        file = replace(file, notes=(*file.notes, f"{file.bits} bits a channel, of which this format holds 8"))
     decision = decide(file.image, job.chooser, job.order, free_memory_bytes(), read_provenance(source))
     height, width = decision.planned.plan.target
     if job.size_suffix:
@@ -75,7 +79,9 @@ def upscale_file(source: Path, output: Path, job: Job, progress: StageProgress |
     used = {"target": asdict(job.order.target), "tile": job.tile, "device": str(job.device), "precision": job.precision}
     report = report_file(source, output, decision, enlargement, used, file.notes)
     report["output"]["bits"] = export.bits if output.suffix.lower() in DEEP_SUFFIXES else 8
-    save_result(output, enlargement.image, file, summarise(report), export, job.color_space, job.keep_gps)
+    sheet = job.order.target.print_size
+    facts, dpi = summarise(report), sheet.dpi if sheet else None
+    save_result(output, enlargement.image, file, facts, export, job.color_space, job.keep_gps, dpi=dpi)
     return report
 
 
@@ -88,6 +94,7 @@ def save_result(
     color_space: ColorSpace = "source",
     keep_gps: bool = True,
     graphs: Mapping[str, str] | None = None,
+    dpi: float | None = None,
 ) -> None:
     """Writes a result with what belongs beside its pixels.
 
@@ -100,12 +107,14 @@ def save_result(
         color_space: "source" carries the source's embedded profile back, converting to it what was converted to sRGB.
         keep_gps: Whether to keep where the source was taken.
         graphs: See `make_extras`.
+        dpi: Dots to an inch that it is to be printed at.
     """
     if source and color_space == "source" and source.embedded_profile and not source.icc_profile:
         image = _to_embedded(path, image, source.embedded_profile)
         source = replace(source, icc_profile=source.embedded_profile)
     size = (image.shape[2], image.shape[3])
-    write_image(path, image, make_extras(source, size, path.suffix, facts, keep_gps, graphs), export)
+    extras = make_extras(source, size, path.suffix, facts, keep_gps, graphs)
+    write_image(path, image, replace(extras, dpi=dpi or (source.dpi if source else None)), export)
 
 
 def _to_embedded(path: Path, image: Tensor, embedded: bytes) -> Tensor:

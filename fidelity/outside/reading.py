@@ -54,6 +54,8 @@ class SourceFile:
     """Colour profile that the file holds, if it is one of RGB or grey as the image is; None means sRGB."""
     bits: int
     """Bits a channel that the file holds: 8, 16 or, in a grey TIFF of floats, 32."""
+    dpi: float | None
+    """Dots to an inch that it says to be printed at, beside its EXIF; None if it says nothing."""
     exif: bytes | None
     """What its EXIF says of the picture, orientation included; None if it says nothing."""
     texts: dict[str, str]
@@ -135,7 +137,7 @@ def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[st
     if profile and not fitting:
         notes.append("its colour profile does not fit the image and was left out")
     texts = collect_graphs(opened) | {name: info[name] for name in KEPT_TEXTS if isinstance(info.get(name), str)}
-    return SourceFile(path, tensor, fitting, fitting, bits, exif, texts, tuple(notes))
+    return SourceFile(path, tensor, fitting, fitting, bits, _read_dpi(info), exif, texts, tuple(notes))
 
 
 def _to_srgb(source: SourceFile) -> SourceFile:
@@ -155,6 +157,15 @@ def _to_srgb(source: SourceFile) -> SourceFile:
     return replace(
         source, image=image, icc_profile=None, notes=(*source.notes, "converted to sRGB in 8 bits by its colour tables")
     )
+
+
+def _read_dpi(info: dict[str, Any]) -> float | None:
+    """Dots to an inch; numbers that mean nothing are left out."""
+    dots = info.get("dpi")
+    if not isinstance(dots, tuple) or len(cast("tuple[Any, ...]", dots)) != 2:
+        return None
+    across = float(cast("tuple[Any, ...]", dots)[0])
+    return across if 2 <= across <= 100_000 else None
 
 
 def _holds_16_bits(opened: Image.Image, content: bytes) -> bool:

@@ -40,6 +40,7 @@ def report_enlargement(decision: Decision, enlargement: Enlargement, used: dict[
     model = planned.models[-1] if planned.models else None
     limits = {"mean_limit": recipe.gate_limits.mean, "max_limit": recipe.gate_limits.max}
     judged = enlargement.gate
+    mended = any(step.kind == "restore" for step in enlargement.passes)
     return {
         "domain": describe_verdict(decision.verdict),
         "conditions": asdict(decision.conditions),
@@ -57,7 +58,10 @@ def report_enlargement(decision: Decision, enlargement: Enlargement, used: dict[
         "drift": {"color": asdict(enlargement.color_drift), "full": asdict(enlargement.full_drift)},
         "sharpness_ratio": enlargement.sharpness_ratio,
         "overshoot_percent": enlargement.overshoot_percent,
-        "gate": report_gate(judged, recipe.gate_limits) if judged else {"action": "off", "passed": None} | limits,
+        "gate": {
+            **(report_gate(judged, recipe.gate_limits) if judged else {"action": "off", "passed": None} | limits),
+            "reference": "the mended source" if mended else "the source",
+        },
         "seconds": enlargement.seconds,
         "peak_memory_bytes": peak_memory_bytes(),
     }
@@ -160,7 +164,8 @@ def describe(report: dict[str, Any]) -> str:
         f"{given['path']} {given['width']}x{given['height']} -> {made['path']} {made['width']}x{made['height']}  "
         f"{report['recipe']['domain']}  {report['model']['name'] or 'resize alone'}  "
         f"color drift {color['mean']:.2f} mean {color['p99']:.2f} p99 {color['max']:.2f} max  "
-        f"sharpness {report['sharpness_ratio']:.2f}  gate {report['gate']['action']}  {report['seconds']:.1f} s{notes}"
+        f"sharpness {report['sharpness_ratio']:.2f}  gate {report['gate']['action']} against {report['gate']['reference']}  "
+        f"{report['seconds']:.1f} s{notes}"
     )
 
 

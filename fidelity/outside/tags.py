@@ -59,6 +59,8 @@ class Extras:
     """As `correct_exif` makes it."""
     xmp: bytes | None = None
     """As `describe_in_xmp` makes it."""
+    dpi: float | None = None
+    """Dots to an inch that it is to be printed at; None says nothing of it."""
     texts: Mapping[str, str] = field(default_factory=dict[str, str])
     """Text chunks of a PNG by keyword; other formats have none."""
 

@@ -27,9 +27,13 @@ DEEP_SUFFIXES = (".png", ".tif", ".tiff")
 _LONGEST_SIDE_PX = {"JPEG": 65_500, "WEBP": 16_383}
 _LARGEST_EXIF_BYTES = {"JPEG": 65_533 - 6}
 _MAX_TIFF_BYTES = 2**32 - 2**20
+_METERS_PER_INCH = 0.0254
+_BASELINE_DPI = 72.0
+"""What TIFF asks for where nothing is known."""
 _PNG_HEAD_BYTES = 33  # the signature and the first chunk
 _OLD_DEFLATE, _DEFLATE = 32_946, 8  # the same data under the number that more programs know
 _XMP_TAG = 700
+_INCHES = 2
 _STRAIGHT_ALPHA = 2
 _DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _STRUCTURE = (
@@ -95,7 +99,7 @@ def write_image(path: Path, image: Tensor, extras: Extras | None = None, export:
         write_whole(path, lambda file: file.writelines(encoded))
     elif samples.itemsize == 2:
         content = encode_deep(samples, "png")
-        parts = (content[:_PNG_HEAD_BYTES], *_png_chunks(extras), content[_PNG_HEAD_BYTES:])
+        parts = (content[:_PNG_HEAD_BYTES], *_png_chunks(extras), content[content.index(b"IDAT") - 4 :])
         write_whole(path, lambda file: file.writelines(parts))
     else:
         picture = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
@@ -157,6 +161,8 @@ def _pillow_options(kind: str, extras: Extras, export: Export) -> dict[str, Any]
         options["icc_profile"] = extras.icc_profile
     if extras.exif:
         options["exif"] = extras.exif
+    if extras.dpi and kind != "WEBP":
+        options["dpi"] = (extras.dpi, extras.dpi)
     if kind == "PNG":
         options |= {"compress_level": 4, "pnginfo": _png_texts(extras)}
     else:
@@ -187,6 +193,9 @@ def _png_chunks(extras: Extras) -> Iterator[bytes]:
         chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(extras.icc_profile)))
     if extras.exif:
         chunks.append((b"eXIf", extras.exif.removeprefix(b"Exif\0\0")))
+    if extras.dpi:
+        per_meter = round(extras.dpi / _METERS_PER_INCH)
+        chunks.append((b"pHYs", struct.pack(">IIB", per_meter, per_meter, 1)))
     chunks += [(name, data) for name, data, *_ in _png_texts(extras).chunks]
     for name, data in chunks:
         yield struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -212,6 +221,10 @@ def _encode_tiff(samples: Samples, extras: Extras, export: Export) -> list[bytes
     offsets, counts = made[TiffImagePlugin.STRIPOFFSETS], made[TiffImagePlugin.STRIPBYTECOUNTS]
     strips = [content[offset : offset + count] for offset, count in zip(offsets, counts, strict=True)]
     directory[TiffImagePlugin.STRIPOFFSETS] = tuple(int(place) for place in np.cumsum([0, *counts[:-1]]))
+    if extras.dpi or TiffImagePlugin.X_RESOLUTION not in directory:
+        dots = extras.dpi or _BASELINE_DPI
+        directory[TiffImagePlugin.X_RESOLUTION] = directory[TiffImagePlugin.Y_RESOLUTION] = dots
+        directory[TiffImagePlugin.RESOLUTION_UNIT] = _INCHES
     if samples.shape[2] == 4:
         directory[TiffImagePlugin.EXTRASAMPLES] = _STRAIGHT_ALPHA
     if extras.icc_profile:

@@ -87,6 +87,11 @@ def test_uneven_texture_all_over_is_not_taken_for_noise():
     assert measure_conditions(to_image(data.coffee())).noise_sigma == 0
 
 
+@pytest.mark.parametrize("name", ["grass", "gravel"])
+def test_texture_that_is_alike_all_over_is_not_taken_for_noise(name):
+    assert measure_conditions(to_image(np.repeat(getattr(data, name)()[..., None], 3, axis=2))).noise_sigma == 0
+
+
 def test_flat_drawings_have_no_noise(discs):
     assert measure_conditions(rounded(discs)).noise_sigma < 0.1
 

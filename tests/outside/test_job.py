@@ -9,7 +9,7 @@ from PIL import ExifTags, Image
 
 from fidelity.decide.choosing import ModelChooser
 from fidelity.decide.pipeline import Order
-from fidelity.decide.planning import Target
+from fidelity.decide.planning import PrintSize, Target
 from fidelity.imaging.drift import measure_drift
 from fidelity.outside.deep import encode_deep
 from fidelity.outside.files import FileRefusedError
@@ -29,6 +29,7 @@ def test_sixteen_bits_go_in_and_come_out(tmp_path, job):
     for name, bits in (("out.png", 16), ("out.tif", 16), ("out.jpg", 8)):
         report = upscale_file(tmp_path / "deep.png", tmp_path / name, job)
         assert report["output"]["bits"] == read_image(tmp_path / name).bits == bits
+        assert ("of which this format holds 8" in str(report["input"]["notes"])) == (bits == 8)
     smooth = read_image(tmp_path / "out.tif").image
     assert len(smooth.unique()) > 4 * len((smooth * 255).round().unique())
     upscale_file(tmp_path / "deep.png", tmp_path / "eight.png", replace(job, keeps_depth=False))
@@ -78,6 +79,26 @@ def test_a_result_says_what_made_it_and_keeps_its_graph(tmp_path, job):
         packet = opened.info["XML:com.adobe.xmp"]
     assert f'fidelity:model="{report["model"]["name"]}"' in packet
     assert f'fidelity:driftMean="{report["drift"]["color"]["mean"]:.4g}"' in packet
+
+
+@pytest.mark.parametrize("name", ["o.png", "o.tif", "o.jpg"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_print_says_its_resolution(image_file, tmp_path, job, name, bits):
+    sheet = replace(job, order=Order(Target(print_size=PrintSize(1.27, 1.27, 120.0)), "photo"), export=Export(bits))
+    upscale_file(image_file(), tmp_path / name, sheet)
+    assert Image.open(tmp_path / name).info["dpi"] == pytest.approx((120, 120), abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["o.png", "o.tif", "o.jpg"])
+def test_a_resolution_is_carried_over(image_file, tmp_path, job, name):
+    upscale_file(image_file("s.png", dpi=(300, 300)), tmp_path / name, job)
+    assert Image.open(tmp_path / name).info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+def test_transparency_that_hides_nothing_goes_into_a_jpeg(tmp_path, job):
+    Image.new("RGBA", (9, 7), (200, 30, 40, 255)).save(tmp_path / "opaque.png")
+    upscale_file(tmp_path / "opaque.png", tmp_path / "o.jpg", job)
+    assert Image.open(tmp_path / "o.jpg").mode == "RGB"
 
 
 def test_the_size_is_added_to_the_name_if_asked(image_file, tmp_path, job):

@@ -78,6 +78,11 @@ def test_profile_exif_and_what_was_done_stand_beside_the_pixels(tmp_path, photo,
         )
 
 
+def test_a_deep_png_says_nothing_of_resolution_unless_it_is_known(tmp_path, photo):
+    write_image(tmp_path / "x.png", photo, export=Export(16))
+    assert b"pHYs" not in (tmp_path / "x.png").read_bytes()
+
+
 def test_a_tiff_agrees_with_what_pillow_reads(tmp_path, photo):
     write_image(tmp_path / "x.tif", photo)
     with Image.open(tmp_path / "x.tif") as opened:
