@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-import math
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ try:
 except ModuleNotFoundError as error:  # the pack inside ComfyUI installs none of these
     raise SystemExit(f"{error.name} is missing; the command wants: pip install 'fidelity-upscale[standalone]'") from error
 
-import torch
 
 from . import __version__
 from .decide.choosing import AUTO_SCALE, ModelChooser, estimate_seconds
@@ -27,8 +25,7 @@ from .decide.domain import classify
 from .decide.pipeline import Order, StageProgress, decide
 from .decide.planning import Target, parse_memory, parse_print_size
 from .decide.recipes import RECIPES, settle
-from .imaging.drift import Drift, flatten_alpha, measure_drift
-from .imaging.metrics import psnr, ssim
+from .imaging.drift import Drift
 from .models.device import DeviceName, Precision, choose_device
 from .models.loader import list_models
 from .models.runner import MIN_TILE_PX, ModelOutputError, OutOfMemoryError
@@ -39,10 +36,11 @@ from .outside.files import (
     name_outputs,
     write_whole,
 )
+from .outside.inventory import describe_machine, describe_model, describe_models, examine_machine, report_models
 from .outside.job import Job, upscale_file
 from .outside.metadata import read_provenance
-from .outside.reading import ColorSpace, SourceFile, read_image
-from .outside.report import describe, describe_drift, describe_plan, describe_verdict, report_plan
+from .outside.reading import ColorSpace, read_image
+from .outside.report import describe, describe_drift, describe_plan, describe_verdict, measure_files, report_plan
 from .outside.writing import Export
 
 app = typer.Typer(
@@ -57,6 +55,10 @@ _REFUSALS = (ModelOutputError, OutOfMemoryError, FileNotFoundError, ValueError)
 
 DomainChoice = Literal["auto", "photo", "anime_flux", "anime_sd", "line_art", "painting"]
 
+_JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_ModelsDirOption = Annotated[
+    Path | None, typer.Option(help="A folder of networks beside the shipped ones.", exists=True, file_okay=False)
+]
 _PrintOption = Annotated[
     str | None, typer.Option(metavar="SHEET", help="The largest that fits on a sheet, as in 30x20cm@300 (dots to an inch).")
 ]
@@ -99,9 +101,7 @@ def upscale_command(
     model: Annotated[
         str, typer.Option(metavar="NAME_OR_FILE", help="The network; auto takes the best one for the domain and the scale.")
     ] = "auto",
-    models_dir: Annotated[
-        Path | None, typer.Option(help="A folder of networks beside the shipped ones.", exists=True, file_okay=False)
-    ] = None,
+    models_dir: _ModelsDirOption = None,
     channels: Annotated[
         Literal["auto", "luma", "rgb"], typer.Option(help="Luma alone through the network, or all colours.")
     ] = "auto",
@@ -115,6 +115,9 @@ def upscale_command(
     ]
     | None = None,
     restore: _RestoreOption = "auto",
+    deband: Annotated[
+        Literal["auto", "on", "off"], typer.Option(help="Evens out the stairs of gradients; auto where they are measured.")
+    ] = "auto",
     passes: _PassesOption = "auto",
     cleanup: Annotated[
         Literal["auto", "bilateral", "guided", "median", "antialias", "unsharp", "off"],
@@ -148,6 +151,7 @@ def upscale_command(
         "consistency": consistency,
         "gate": gate,
         "restore": restore,
+        "deband": deband,
         "passes": passes,
         "cleanup": cleanup,
     }
@@ -243,7 +247,7 @@ def plan_command(
     passes: _PassesOption = "auto",
     device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: _JsonOption = False,
 ) -> None:
     """Say how an image would be enlarged: passes, networks, memory and time, before any of it is done."""
     target = _usage(lambda: _read_target(scale, size, long_edge, megapixels, print_size))
@@ -259,15 +263,36 @@ def plan_command(
         raise typer.Exit(1)
 
 
+@app.command("models")
+def models_command(
+    models_dir: _ModelsDirOption = None,
+    as_json: _JsonOption = False,
+) -> None:
+    """Tell what networks there are, what each is, and which kinds of image take it by themselves."""
+    found = describe_models(list_models([models_dir] if models_dir else []))
+    if as_json:
+        print(json.dumps(report_models(found), indent=2))
+        return
+    for model in found:
+        print(describe_model(model), flush=True)
+
+
+@app.command("doctor")
+def doctor_command(as_json: _JsonOption = False) -> None:
+    """Tell what this machine has, what is used of it, and why."""
+    report = examine_machine()
+    print(json.dumps(report, indent=2) if as_json else describe_machine(report))
+
+
 @app.command("measure")
 def measure_command(
     reference: Annotated[Path, typer.Argument(help="The source or ground truth.")],
     candidate: Annotated[Path, typer.Argument(help="The image to judge.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: _JsonOption = False,
 ) -> None:
     """Compare two images: PSNR, SSIM and CIEDE2000 at one size, else the drift at the smaller size."""
     with _refusing() as refused:
-        figures = _measure(read_image(reference, "srgb"), read_image(candidate, "srgb"))
+        figures = measure_files(read_image(reference, "srgb"), read_image(candidate, "srgb"))
     if refused:
         raise typer.Exit(1)
     if as_json:
@@ -285,27 +310,6 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     app()
-
-
-def _measure(reference: SourceFile, candidate: SourceFile) -> dict[str, Any]:
-    one_size = reference.image.shape[2:] == candidate.image.shape[2:]
-    figures: dict[str, Any] = {"compared at": "full size" if one_size else "the smaller size"}
-    first, second = (flatten_alpha(file.image) for file in (reference, candidate))
-    if one_size:
-        channels = max(first.shape[1], second.shape[1])
-        first, second = first.expand(-1, channels, -1, -1), second.expand(-1, channels, -1, -1)
-        figures["identical"] = torch.equal(first, second)
-        figures["psnr"] = _or_none(psnr(first, second))
-        figures["psnr_y"] = _or_none(psnr(first, second, luma=True))
-        figures["ssim"] = ssim(first, second) if min(first.shape[2:]) >= 11 else None
-    figures["color"] = asdict(measure_drift(first, second))
-    figures["full" if not one_size else "ciede2000"] = asdict(measure_drift(first, second, "full"))
-    return figures
-
-
-def _or_none(decibels: float) -> float | None:
-    """JSON knows no infinity: equal images have no PSNR there."""
-    return decibels if math.isfinite(decibels) else None
 
 
 def _place_outputs(inputs: list[Path], files: list[Path], out: Path, suffix: str) -> list[Path]:

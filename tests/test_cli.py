@@ -278,3 +278,24 @@ def test_quality_makes_files_smaller_and_none_leaves_webp_lossless(image_file, t
         sizes[name[0]] = (tmp_path / name).stat().st_size
     assert sizes["a"] > sizes["b"] and sizes["c"] > sizes["d"]
     assert run(app, ["upscale", str(image_file()), "-o", "x.jpg", "--quality", "0"]).exit_code == 2
+
+
+def test_models_and_machine_are_told(compact_file):
+    folder = str(compact_file(2, name="mine.safetensors").parent)
+    told = run(app, ["models", "--models-dir", folder])
+    assert told.exit_code == 0
+    assert "mine.safetensors: RealESRGAN Compact x2" in told.output
+    names = [model["name"] for model in json.loads(run(app, ["models", "--json", "--models-dir", folder]).output)]
+    assert names[-1] == "mine.safetensors" and "natural-x4.safetensors" in names
+    assert "* " in run(app, ["doctor"]).output
+    assert json.loads(run(app, ["doctor", "--json"]).output)["devices"]
+
+
+def test_a_profile_is_seen_through_when_files_are_measured(image_file, tmp_path, display_p3):
+    from fidelity.outside.reading import read_image
+    from fidelity.outside.writing import write_image
+
+    path = image_file("p3.png", icc_profile=display_p3)
+    write_image(tmp_path / "srgb.png", read_image(path, "srgb").image)
+    figures = json.loads(run(app, ["measure", str(path), str(tmp_path / "srgb.png"), "--json"]).output)
+    assert figures["color"]["mean"] < 0.2

@@ -33,21 +33,26 @@ class KnownModel:
     """What its file name looks like, without the ending, in any case of letters."""
     page: str
     """Where to get it."""
+    licence: str | None = None
+    """Of its weights, by that page; None where it was not looked up."""
 
 
 KNOWN_MODELS: dict[str, KnownModel] = {
     "RealESRGAN_x4plus": KnownModel(
-        r"^(4x[-_ ])?real[-_]?esrgan[-_ ]?x4[-_ ]?plus(?!.*anime)", "https://github.com/xinntao/Real-ESRGAN/releases/tag/v0.1.0"
+        r"^(4x[-_ ])?real[-_]?esrgan[-_ ]?x4[-_ ]?plus(?!.*anime)",
+        "https://github.com/xinntao/Real-ESRGAN/releases/tag/v0.1.0",
+        "BSD-3-Clause",
     ),
     "RealESRGAN_x4plus_anime_6B": KnownModel(
         r"^(4x[-_ ])?real[-_]?esrgan[-_ ]?x4[-_ ]?plus[-_ ]?anime",
         "https://github.com/xinntao/Real-ESRGAN/releases/tag/v0.2.2.4",
+        "BSD-3-Clause",
     ),
     "4x-AnimeSharp": KnownModel(r"^4x[-_ ]?animesharp", "https://huggingface.co/Kim2091/AnimeSharp"),
-    "waifu2x": KnownModel(r"^waifu2x(?!.*photo)", "https://github.com/nagadomi/nunif/releases"),
-    "Real-CUGAN": KnownModel(r"^(\dx[-_ ])?real[-_]?cugan", "https://github.com/bilibili/ailab/tree/main/Real-CUGAN"),
-    "SwinIR": KnownModel(r"swinir", "https://github.com/JingyunLiang/SwinIR/releases"),
-    "HAT": KnownModel(r"(^|[-_ ])(real[-_ ])?hat([-_ ]|$)", "https://github.com/XPixelGroup/HAT"),
+    "waifu2x": KnownModel(r"^waifu2x(?!.*photo)", "https://github.com/nagadomi/nunif/releases", "MIT"),
+    "Real-CUGAN": KnownModel(r"^(\dx[-_ ])?real[-_]?cugan", "https://github.com/bilibili/ailab/tree/main/Real-CUGAN", "MIT"),
+    "SwinIR": KnownModel(r"swinir", "https://github.com/JingyunLiang/SwinIR/releases", "Apache-2.0"),
+    "HAT": KnownModel(r"(^|[-_ ])(real[-_ ])?hat([-_ ]|$)", "https://github.com/XPixelGroup/HAT", "Apache-2.0"),
 }
 """By the names that `Recipe.models` uses."""
 
@@ -176,7 +181,7 @@ class ModelChooser:
         restorer, notes = self.choose_restorer(recipe.restore)
         networks = [_to_network(model, source) for model, _ in known.values()]
         first = _to_network(restorer, source) if restorer else None
-        restores = recipe.restore in RESTORERS
+        restores = recipe.restore in RESTORERS or recipe.deband == "on"
         plan = plan_passes(source, target, networks, memory_bytes, channels, first, stepwise, restores)
         names = [step.network for step in plan.passes if step.kind == "network" and step.network]
         if stepwise and len(names) > 0 and not any(step.kind == "clean" for step in plan.passes):
@@ -191,7 +196,7 @@ class ModelChooser:
         known = RESTORERS[restoration]
         refused: list[str] = []
         for one in known.values():
-            for name in sorted(name for name in self._models if re.search(one.pattern, Path(name).stem, re.IGNORECASE)):
+            for name in sorted(name for name in self._models if matches(Path(name).stem, one)):
                 try:
                     model = self._load(self._models[name])
                 except ModelRefusedError as error:
@@ -252,7 +257,7 @@ def rank_models(recipe: Recipe, scale: float, models: Mapping[str, Path]) -> Ite
         stem = Path(name).stem
         if path.parent == SHIPPED_WEIGHTS or _RESTORATION_WORDS.search(stem):
             continue
-        place = next((i for i, title in enumerate(recipe.models) if _matches(stem, title)), None)
+        place = next((i for i, title in enumerate(recipe.models) if matches(stem, KNOWN_MODELS[title])), None)
         if place is not None:
             reason = f"installed, and choice {place + 1} of the {recipe.domain} recipe ({recipe.models[place]})"
             known.append((_rank(name, place, wanted), ModelChoice(path, reason)))
@@ -288,8 +293,9 @@ def _name_choice(path: Path) -> ModelChoice:
     return ModelChoice(path, "named by the user", is_luma=path.parent == SHIPPED_WEIGHTS)
 
 
-def _matches(stem: str, title: str) -> bool:
-    return re.search(KNOWN_MODELS[title].pattern, stem, re.IGNORECASE) is not None
+def matches(stem: str, known: KnownModel) -> bool:
+    """Whether a file's name, without its ending, is that of a known network."""
+    return re.search(known.pattern, stem, re.IGNORECASE) is not None
 
 
 def _rank(name: str, place: int, wanted: int) -> _Rank:

@@ -15,7 +15,7 @@ from ..steps.chain import Between, Pass
 from ..steps.cleanup import clean
 from ..steps.consistency import project
 from ..steps.gate import GateResult, gate
-from ..steps.prepare import restore
+from ..steps.prepare import deband, restore
 from ..steps.upscale import upscale
 from .choosing import AUTO_SCALE, ModelChooser, ModelPlan
 from .conditions import Conditions, measure_conditions
@@ -28,7 +28,8 @@ StageProgress = Callable[[str, int, int], None]
 """Called with (stage, done, total), counted over all stages; raising in it cancels the work."""
 
 _STAGES = {
-    "restore": (0.0, 0.1),
+    "restore": (0.0, 0.08),
+    "deband": (0.08, 0.1),
     "upscale": (0.1, 0.8),
     "consistency": (0.8, 0.92),
     "gate": (0.92, 0.97),
@@ -171,6 +172,10 @@ def run_passes(
         reference = restore(image, planned.restorer, damage, recipe.restore_spread, device, precision, tile, part)
         name = planned.restorer.name if planned.restorer else None
         passes = (Pass("restore", 1.0, None, time.perf_counter() - started, name),)
+    if recipe.deband == "on":
+        started = time.perf_counter()
+        reference = deband(reference, progress=_stage(progress, "deband"))
+        passes += (Pass("deband", 1.0, None, time.perf_counter() - started),)
     between = None
     if recipe.passes == "stepwise":
         between = Between(recipe.between, 0.0 if planned.restorer else decision.conditions.noise_sigma)

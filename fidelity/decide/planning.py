@@ -130,7 +130,7 @@ class PlannedPass:
     """One step of a plan."""
 
     kind: Literal["restore", "network", "clean", "resize"]
-    """What does it; "restore" mends the source first, by a network or a filter."""
+    """What does it; "restore" mends the source first, by a network or filters."""
     network: str | None
     """Which network; None if none does."""
     source: tuple[int, int]

@@ -15,10 +15,7 @@ from ..steps.geometry import WHOLE, Corners, Lens, correct_geometry
 from ..steps.prepare import deband, restore
 from .choosing import ModelChooser
 from .conditions import measure_conditions
-from .recipes import RECIPES, SAFE_DOMAIN, Switch, settle
-
-DEBAND_SWITCH = Switch("deband", "on", "banding", above=0.05)
-"""What switches debanding on where it is on "auto"."""
+from .recipes import DEBAND, RECIPES, SAFE_DOMAIN, settle
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ def prepare(
         device = find_room(found) if found and find_room else None
         image = restore(image, found, damage, device=device, precision=precision, progress=part, strength=strength)
         done += [why[0] + (f", by {found.name}" if found else ""), *notes]
-    why_deband = DEBAND_SWITCH.reason(conditions) if wanted.deband == "auto" else "deband on: as asked"
+    why_deband = DEBAND.reason(conditions) if wanted.deband == "auto" else "deband on: as asked"
     if wanted.deband != "off" and why_deband:
         image = deband(image, progress=part_of(progress, 0.7, 0.8))
         done.append(why_deband)

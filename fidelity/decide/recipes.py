@@ -18,7 +18,13 @@ DRAWN_DOMAINS: tuple[Domain, ...] = ("anime_flux", "anime_sd", "line_art")
 Setting = Literal["channels", "restore", "cleanup", "passes", "deband"]
 """Settings that a measurement may decide."""
 
-DEFAULT_VALUES: dict[Setting, str] = {"channels": "luma", "restore": "off", "cleanup": "off", "passes": "direct"}
+DEFAULT_VALUES: dict[Setting, str] = {
+    "channels": "luma",
+    "restore": "off",
+    "deband": "off",
+    "cleanup": "off",
+    "passes": "direct",
+}
 """What such a setting is on "auto" when no measurement decides otherwise."""
 
 
@@ -55,6 +61,7 @@ _DEBLOCK = Switch("restore", "deblock", "jpeg_quality", below=80)
 _DEBLOCK_DRAWN = Switch("restore", "deblock", "jpeg_quality", below=92)
 """Flats show what JPEG left, and networks for drawings make lines of it."""
 _DENOISE_WORST = Switch("restore", "denoise", "noise_sigma", above=10)
+DEBAND = Switch("deband", "on", "banding", above=0.05)
 _SMOOTH_RINGS = Switch("cleanup", "bilateral", "ringing", above=1.5)
 _SMOOTH_STAIRS = Switch("cleanup", "antialias", "jaggedness", above=0.6)
 _STEPWISE = Switch("passes", "stepwise", "noise_sigma", above=12)
@@ -81,6 +88,8 @@ class Recipe:
     """Whether the source is mended first, by a network at x1 if one is installed, else by a filter: noise, or what JPEG did."""
     restore_spread: float = RESTORE_SPREAD
     """How firmly the filter mends: see `fidelity.steps.prepare.restore`."""
+    deband: Literal["auto", "off", "on"] = "auto"
+    """Whether the stairs of gradients are evened out before the enlargement."""
     channels: Channels | Literal["auto"] = "auto"
     """"luma" sends luma alone through the network, "rgb" all colours."""
     passes: Literal["auto", "direct", "stepwise"] = "auto"
@@ -108,6 +117,7 @@ RECIPES: dict[Domain, Recipe] = {
         switches=(
             Switch("restore", "denoise", "noise_sigma", above=4),
             _DEBLOCK,
+            DEBAND,
             Switch("channels", "rgb", "jpeg_quality", below=85),
             _SMOOTH_RINGS,
             _STEPWISE,
@@ -118,7 +128,7 @@ RECIPES: dict[Domain, Recipe] = {
         _DRAWN_MODELS,
         "drawn",
         restore_spread=_DRAWN_SPREAD,
-        switches=(_DEBLOCK_DRAWN, _SMOOTH_STAIRS, _STEPWISE),
+        switches=(_DEBLOCK_DRAWN, DEBAND, _SMOOTH_STAIRS, _STEPWISE),
     ),
     "anime_sd": Recipe(
         "anime_sd",
@@ -127,8 +137,8 @@ RECIPES: dict[Domain, Recipe] = {
         restore_spread=_DRAWN_SPREAD,
         switches=(
             Switch("restore", "denoise", "noise_sigma", above=2),
-            Switch("restore", "denoise", "banding", above=0.05),
             _DEBLOCK_DRAWN,
+            DEBAND,
             Switch("cleanup", "bilateral", "ringing", above=1.0),
             _STEPWISE,
         ),
@@ -144,7 +154,7 @@ RECIPES: dict[Domain, Recipe] = {
     "painting": Recipe(
         "painting",
         ("SwinIR", "RealESRGAN_x4plus"),
-        switches=(_DENOISE_WORST, _DEBLOCK, Switch("cleanup", "unsharp", "softness", above=0.45), _STEPWISE),
+        switches=(_DENOISE_WORST, _DEBLOCK, DEBAND, Switch("cleanup", "unsharp", "softness", above=0.45), _STEPWISE),
     ),
 }
 """The recipes; each setting can be overridden with `dataclasses.replace`."""

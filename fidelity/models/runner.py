@@ -116,6 +116,18 @@ class Runner:
         """What one tile of this size takes while it is computed."""
         return _tile_bytes(self.probe, height * width, self._dtype)
 
+    def recommend(self, size: tuple[int, int]) -> tuple[tuple[int, int] | None, int]:
+        """How an image would be run: the (height, width) of tiles, None where rows are streamed instead, and how many at once.
+
+        Args:
+            size: (height, width) of the image.
+        """
+        if self.device.type == "cpu" and ConvolutionStream.of(self._descriptor):
+            return None, 1
+        context, fade = self._overlap()
+        window = self._window(size, None, context, fade)
+        return window, self._batch(plan_tiles(size, window, context, fade, self.multiple)[0])
+
     def run(
         self, image: Tensor, out: Tensor | None = None, tile: int | None = None, progress: Progress | None = None
     ) -> tuple[Tensor, RunReport]:

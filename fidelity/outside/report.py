@@ -1,5 +1,6 @@
 """Reports: what was decided, done and measured, in plain numbers and words."""
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,8 +13,10 @@ from ..decide.choosing import ModelPlan
 from ..decide.domain import Verdict
 from ..decide.pipeline import Decision, Enlargement
 from ..decide.recipes import Recipe
-from ..imaging.drift import Drift
+from ..imaging.drift import Drift, flatten_alpha, measure_drift
+from ..imaging.metrics import psnr, ssim
 from ..steps.gate import report_gate
+from .reading import SourceFile
 
 
 def report_decision(decision: Decision) -> dict[str, Any]:
@@ -40,7 +43,7 @@ def report_enlargement(decision: Decision, enlargement: Enlargement, used: dict[
     model = planned.models[-1] if planned.models else None
     limits = {"mean_limit": recipe.gate_limits.mean, "max_limit": recipe.gate_limits.max}
     judged = enlargement.gate
-    mended = any(step.kind == "restore" for step in enlargement.passes)
+    mended = any(step.kind in ("restore", "deband") for step in enlargement.passes)
     return {
         "domain": describe_verdict(decision.verdict),
         "conditions": asdict(decision.conditions),
@@ -86,6 +89,28 @@ def report_file(
         "output": {"path": str(output), "width": width, "height": height},
     }
     return files | report_enlargement(decision, enlargement, used)
+
+
+def measure_files(reference: SourceFile, candidate: SourceFile) -> dict[str, Any]:
+    """Full-reference figures of two files of one size; of two sizes, the drift at the smaller one."""
+    one_size = reference.image.shape[2:] == candidate.image.shape[2:]
+    figures: dict[str, Any] = {"compared at": "full size" if one_size else "the smaller size"}
+    first, second = (flatten_alpha(file.image) for file in (reference, candidate))
+    if one_size:
+        channels = max(first.shape[1], second.shape[1])
+        first, second = first.expand(-1, channels, -1, -1), second.expand(-1, channels, -1, -1)
+        figures["identical"] = torch.equal(first, second)
+        figures["psnr"] = _or_none(psnr(first, second))
+        figures["psnr_y"] = _or_none(psnr(first, second, luma=True))
+        figures["ssim"] = ssim(first, second) if min(first.shape[2:]) >= 11 else None
+    figures["color"] = asdict(measure_drift(first, second))
+    figures["full" if not one_size else "ciede2000"] = asdict(measure_drift(first, second, "full"))
+    return figures
+
+
+def _or_none(decibels: float) -> float | None:
+    """JSON knows no infinity: equal images have no PSNR there."""
+    return decibels if math.isfinite(decibels) else None
 
 
 def describe_recipe(recipe: Recipe) -> dict[str, Any]:

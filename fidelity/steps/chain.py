@@ -44,8 +44,8 @@ class Between:
 class Pass:
     """One step on the way to the target."""
 
-    kind: Literal["network", "restore", "clean", "resize"]
-    """What did it; "restore" mends the source at x1, by a network or a filter."""
+    kind: Literal["network", "restore", "deband", "clean", "resize"]
+    """What did it; "restore" and "deband" mend the source at x1, the first by a network or a filter."""
     scale: float
     """The larger of the two sides' factors."""
     tile: tuple[int, int] | None

@@ -40,10 +40,12 @@ def test_a_clean_image_gets_the_defaults_and_no_reasons(domain):
         ("photo", {"jpeg_quality": 30.0}, {"restore": "deblock", "channels": "rgb"}),
         ("photo", {"noise_sigma": 20.0, "jpeg_quality": 90.0}, {"restore": "denoise", "passes": "stepwise"}),
         ("photo", {"ringing": 2.0}, {"cleanup": "bilateral"}),
-        ("photo", {"softness": 0.9, "jaggedness": 0.9, "banding": 0.9}, {}),
+        ("photo", {"softness": 0.9, "jaggedness": 0.9}, {}),
+        ("photo", {"banding": 0.9}, {"deband": "on"}),
+        ("line_art", {"banding": 0.9}, {}),
         ("anime_flux", {"jaggedness": 0.9}, {"cleanup": "antialias"}),
         ("anime_flux", {"ringing": 2.0, "noise_sigma": 8.0}, {}),
-        ("anime_sd", {"banding": 0.2}, {"restore": "denoise"}),
+        ("anime_sd", {"banding": 0.2}, {"deband": "on"}),
         ("anime_sd", {"noise_sigma": 3.0}, {"restore": "denoise"}),
         ("anime_sd", {"ringing": 1.2}, {"cleanup": "bilateral"}),
         ("line_art", {"jpeg_quality": 90.0}, {"restore": "deblock"}),
@@ -69,7 +71,7 @@ def test_the_reason_names_the_measurement_its_value_and_the_limit():
 
 
 def test_what_is_not_on_auto_is_never_switched():
-    chosen = replace(RECIPES["photo"], restore="off", channels="luma", cleanup="off", passes="direct")
+    chosen = replace(RECIPES["photo"], restore="off", deband="off", channels="luma", cleanup="off", passes="direct")
     recipe, reasons = settle(chosen, replace(CLEAN, jpeg_quality=20.0, noise_sigma=30.0, ringing=9.0))
     assert recipe == chosen
     assert reasons == ()
@@ -80,6 +82,7 @@ def test_switches_name_measurements_and_values_that_exist():
     allowed = {
         "channels": {"luma", "rgb"},
         "restore": {"denoise", "deblock"},
+        "deband": {"on"},
         "cleanup": set(get_args(CleanupMethod)),
         "passes": {"direct", "stepwise"},
     }

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from skimage.filters import unsharp_mask as unsharp_mask_of_skimage
 from skimage.restoration import denoise_bilateral
 
 from fidelity.imaging.smoothing import bilateral_filter, guided_filter, median_filter, smooth_along_edges, unsharp_mask
@@ -118,3 +119,21 @@ def test_texture_without_a_direction_is_left_to_itself(random_image):
 def test_a_halo_is_as_high_as_allowed():
     edge = (0.5 + 0.2 * torch.tanh(torch.linspace(-16, 16, 41))).expand(1, 1, 12, -1)
     assert unsharp_mask(edge, 2.0, 4.0, 0.0, halo=0.02).max() == pytest.approx(0.72, abs=1e-3)
+
+
+def test_without_its_limits_the_unsharp_mask_is_that_of_scikit_image(random_image):
+    plane = random_image(1, 1, 40, 40) * 0.4 + 0.3
+    expected = unsharp_mask_of_skimage(plane[0, 0].double().numpy(), radius=1.5, amount=0.7)
+    result = unsharp_mask(plane, 1.5, 0.7, 0.0, halo=9.0)
+    assert np.abs(result[0, 0].numpy() - expected)[6:-6, 6:-6].max() < 1e-4
+
+
+def test_a_joint_bilateral_filter_weighs_by_the_guide(random_image):
+    plane, guide = random_image(1, 1, 9, 9), random_image(1, 1, 9, 9, seed=1)
+    total, weights = 0.0, 0.0
+    for y in range(-2, 3):
+        for x in range(-2, 3):
+            step = (guide[0, 0, 4 + y, 4 + x] - guide[0, 0, 4, 4]) ** 2 / (2 * 0.3**2)
+            weight = torch.exp(-step - (y * y + x * x) / (2 * 1.5**2))
+            total, weights = total + weight * plane[0, 0, 4 + y, 4 + x], weights + weight
+    assert bilateral_filter(plane, 2, 1.5, 0.3, guide)[0, 0, 4, 4] == pytest.approx((total / weights).item(), abs=1e-5)

@@ -1,0 +1,135 @@
+"""Every architecture that people have weights of loads by its state dict and runs: small, freshly initialised, whole, tiled."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from spandrel.architectures.Compact import Compact
+from spandrel.architectures.DAT import DAT
+from spandrel.architectures.DnCNN import DnCNN
+from spandrel.architectures.ESRGAN import ESRGAN
+from spandrel.architectures.HAT import HAT
+from spandrel.architectures.PLKSR import PLKSR, RealPLKSR
+from spandrel.architectures.RCAN import RCAN
+from spandrel.architectures.RealCUGAN import UpCunet2x, UpCunet3x, UpCunet4x
+from spandrel.architectures.SCUNet import SCUNet
+from spandrel.architectures.SPAN import SPAN
+from spandrel.architectures.SwinIR import SwinIR
+
+from fidelity.models.architectures.edsr import EDSR
+from fidelity.models.architectures.espcn import ESPCN
+from fidelity.models.architectures.ffdnet import FFDNet
+from fidelity.models.architectures.lapsrn import LapSRN
+from fidelity.models.architectures.waifu2x import VGG7, CUNet, UpConv7
+from fidelity.models.loader import load_model
+from fidelity.steps.upscale import upscale
+
+NETWORKS = {
+    "RCAN": lambda: RCAN(scale=2, n_resgroups=2, n_resblocks=2, n_feats=16),
+    "SwinIR": lambda: SwinIR(
+        img_size=16,
+        embed_dim=12,
+        depths=[2],
+        num_heads=[2],
+        window_size=8,
+        upscale=2,
+        upsampler="pixelshuffledirect",
+        mlp_ratio=2,
+    ),
+    "HAT": lambda: HAT(
+        img_size=16, embed_dim=12, depths=(2,), num_heads=(2,), window_size=8, upscale=2, mlp_ratio=2.0, squeeze_factor=6
+    ),
+    "DAT": lambda: DAT(img_size=16, embed_dim=32, depth=[2], num_heads=[2], split_size=[4, 8], expansion_factor=2.0, upscale=2),
+    "ESRGAN": lambda: ESRGAN(num_filters=16, num_blocks=2, scale=4),
+    "RealESRGAN Compact": lambda: Compact(num_feat=8, num_conv=2, upscale=2),
+    "SPAN": lambda: SPAN(num_in_ch=3, num_out_ch=3, feature_channels=16, upscale=2),
+    "PLKSR": lambda: PLKSR(dim=16, n_blocks=2, upscaling_factor=2),
+    "RealPLKSR": lambda: RealPLKSR(dim=16, n_blocks=2, upscaling_factor=2),
+    "SCUNet": lambda: SCUNet(config=[1] * 7, dim=64),
+    "DnCNN": lambda: DnCNN(in_nc=1, out_nc=1, nc=8, nb=17, act_mode="R"),
+    "RealCUGAN x2": UpCunet2x,
+    "RealCUGAN x3": UpCunet3x,
+    "RealCUGAN x4": UpCunet4x,
+    "EDSR": lambda: EDSR(2, 16, 2, 1.0),
+    "ESPCN": lambda: ESPCN(2, 1, (16, 8), (5, 3, 3)),
+    "FFDNet": lambda: FFDNet(3, 16, 12),
+    "LapSRN": lambda: LapSRN(1, 8, [2]),
+    "waifu2x upconv_7": lambda: UpConv7(3, (4, 4, 8, 8, 8, 8)),
+    "waifu2x vgg_7": lambda: VGG7(3, (4, 4, 8, 8, 8, 8)),
+    "waifu2x cunet": lambda: CUNet(3),
+}
+PUBLISHED = {
+    "ESPCN": {"layers.0": "first_part.0", "layers.2": "first_part.2", "layers.4": "last_part.0"},
+    "LapSRN": {"features.0": "convt_F1", "residuals.0": "convt_R1", "images.0": "convt_I1"},
+}
+
+
+def published(name, state):
+    """Under the names that published files have."""
+    for old, new in PUBLISHED.get(name, {}).items():
+        state = {key.replace(old, new): value for key, value in state.items()}
+    return {key: value.contiguous() for key, value in state.items()}
+
+
+@pytest.fixture(scope="module", params=list(NETWORKS))
+def network(request, tmp_path_factory):
+    """Such a network with its weights made small, so that its output stays within [0, 1]."""
+    torch.manual_seed(0)
+    made = NETWORKS[request.param]().eval()
+    path = tmp_path_factory.mktemp("networks") / "network.safetensors"
+    save_file(published(request.param, made.state_dict()), path)
+    return request.param, load_model(path)
+
+
+def test_it_is_what_it_is_called(network):
+    name, model = network
+    assert model.architecture.replace("Real", "").replace("ESRGAN Compact", "Compact").split()[0] in name
+    assert model.scale in (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("channels", ["luma", "rgb"])
+def test_it_runs_whole_and_in_tiles_on_any_size(network, photo, channels):
+    _, model = network
+    image = photo[..., :71, :93]
+    whole = upscale(image, model, None, channels).image
+    tiled = upscale(image, model, None, channels, tile=64).image
+    size = (1, 3, 71 * model.scale, 93 * model.scale)
+    assert whole.shape == tiled.shape == size
+    assert whole.isfinite().all() and tiled.isfinite().all()
+    reach = load_reach(model)
+    if reach is not None and reach <= 8:
+        assert (whole - tiled).abs().max() < 1 / 1024
+
+
+def load_reach(model):
+    from fidelity.models.probe import probe_network
+
+    return probe_network(model.descriptor).receptive_field_px
+
+
+def test_esrgan_weights_of_both_old_and_new_names_are_read(tmp_path):
+    """The names of the first release, of Real-ESRGAN's, and what either gives."""
+    torch.manual_seed(0)
+    state = ESRGAN(num_filters=16, num_blocks=1, scale=4).state_dict()
+    save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "old.safetensors")
+    changes = {
+        "model.0.": "conv_first.",
+        "model.1.sub.0.": "body.0.",
+        "model.1.sub.1.": "conv_body.",
+        "model.3.": "conv_up1.",
+        "model.6.": "conv_up2.",
+        "model.8.": "conv_hr.",
+        "model.10.": "conv_last.",
+    }
+    renamed = {}
+    for key, value in state.items():
+        start = next(old for old in changes if key.startswith(old))
+        rest = key.removeprefix(start).replace("RDB", "rdb").replace(".conv", ".conv")
+        for index in range(1, 6):
+            rest = rest.replace(f".conv{index}.0.", f".conv{index}.")
+        renamed[changes[start] + rest] = value.contiguous()
+    save_file(renamed, tmp_path / "new.safetensors")
+    image = torch.rand(1, 3, 9, 9)
+    old, new = (load_model(tmp_path / f"{name}.safetensors") for name in ("old", "new"))
+    assert old.scale == new.scale == 4
+    with torch.no_grad():
+        assert torch.equal(old.descriptor(image), new.descriptor(image))
