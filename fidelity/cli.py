@@ -1,19 +1,16 @@
-"""The `fidelity` command: upscale, classify, plan and measure. Exit 0 done, 1 something was refused, 2 wrong usage."""
+"""The `fidelity` command: upscale, classify, plan, compare, measure, models, doctor. Exit 0 done, 1 something was refused, 2 wrong usage."""
 
 import io
 import json
-import logging
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 try:
     import typer
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    from .terminal import as_usage, refusing, show_progress
 except ModuleNotFoundError as error:  # the pack inside ComfyUI installs none of these
     raise SystemExit(f"{error.name} is missing; the command wants: pip install 'fidelity-upscale[standalone]'") from error
 
@@ -22,13 +19,14 @@ from . import __version__
 from .decide.choosing import AUTO_SCALE, ModelChooser, estimate_seconds
 from .decide.conditions import measure_conditions
 from .decide.domain import classify
-from .decide.pipeline import Order, StageProgress, decide
-from .decide.planning import Target, parse_memory, parse_print_size
+from .decide.pipeline import Order, decide
+from .decide.planning import Target, parse_memory, parse_print_size, resolve_target
 from .decide.recipes import RECIPES, settle
 from .imaging.drift import Drift
 from .models.device import DeviceName, Precision, choose_device
-from .models.loader import list_models
-from .models.runner import MIN_TILE_PX, ModelOutputError, OutOfMemoryError
+from .models.loader import find_model, list_models
+from .models.runner import MIN_TILE_PX
+from .outside.comparing import compare_models, describe_compared, draw_sheet
 from .outside.files import (
     check_folder,
     expand_input,
@@ -41,7 +39,7 @@ from .outside.job import Job, upscale_file
 from .outside.metadata import read_provenance
 from .outside.reading import ColorSpace, read_image
 from .outside.report import describe, describe_drift, describe_plan, describe_verdict, measure_files, report_plan
-from .outside.writing import Export
+from .outside.writing import Export, check_writable, write_image
 
 app = typer.Typer(
     help="Enlarge images so that they stay themselves: colours held, and proven.",
@@ -49,9 +47,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-_errors = Console(stderr=True, highlight=False, soft_wrap=True)
-
-_REFUSALS = (ModelOutputError, OutOfMemoryError, FileNotFoundError, ValueError)
 
 DomainChoice = Literal["auto", "photo", "anime_flux", "anime_sd", "line_art", "painting"]
 
@@ -143,9 +138,9 @@ def upscale_command(
     report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Where to write the figures.")] = None,
 ) -> None:
     """Enlarge images, hold their colours, and report how well they were held."""
-    target = _usage(lambda: _read_target(scale, size, long_edge, megapixels, print_size))
-    tile_px = _usage(lambda: _parse_tile(tile))
-    place = _usage(lambda: choose_device(device))
+    target = as_usage(lambda: _read_target(scale, size, long_edge, megapixels, print_size))
+    tile_px = as_usage(lambda: _parse_tile(tile))
+    place = as_usage(lambda: choose_device(device))
     changes = {
         "channels": channels,
         "consistency": consistency,
@@ -158,10 +153,10 @@ def upscale_command(
     files: list[Path] = []
     failures = 0
     for path in inputs:
-        with _refusing() as refused:
+        with refusing() as refused:
             files += expand_input(path)
         failures += len(refused)
-    with _refusing() as refused:
+    with refusing() as refused:
         if report:
             check_folder(report)
         chooser = ModelChooser(model, list_models([models_dir] if models_dir else []))
@@ -173,7 +168,7 @@ def upscale_command(
         place,
         precision,
         tile_px,
-        _usage(lambda: _make_export(bits, quality)),
+        as_usage(lambda: _make_export(bits, quality)),
         keeps_depth=bits == "auto",
         color_space=color_space,
         keep_gps=not strip_gps,
@@ -181,15 +176,15 @@ def upscale_command(
     )
     outputs = _place_outputs(inputs, files, out, f".{format}")
     reports: list[dict[str, Any]] = []
-    with _progress() as progress:
+    with show_progress() as progress:
         for source, output in zip(files, outputs, strict=True):
-            with _refusing(source) as refused:
+            with refusing(source) as refused:
                 made = upscale_file(source, output, job, progress)
                 reports.append(made)
                 print(describe(made), flush=True)
             failures += len(refused)
     if report:
-        with _refusing() as refused:
+        with refusing() as refused:
             write_whole(report, lambda file: file.write((json.dumps(reports, indent=2) + "\n").encode()))
         failures += len(refused)
     if failures:
@@ -207,11 +202,11 @@ def classify_command(
     failures = 0
     for path in inputs:
         files: list[Path] = []
-        with _refusing() as refused:
+        with refusing() as refused:
             files = expand_input(path)
         failures += len(refused)
         for source in files:
-            with _refusing(source) as refused:
+            with refusing(source) as refused:
                 image = read_image(source).image
                 verdict = classify(image, None if ignore_metadata else read_provenance(source))
                 conditions = measure_conditions(image)
@@ -250,15 +245,45 @@ def plan_command(
     as_json: _JsonOption = False,
 ) -> None:
     """Say how an image would be enlarged: passes, networks, memory and time, before any of it is done."""
-    target = _usage(lambda: _read_target(scale, size, long_edge, megapixels, print_size))
-    memory_bytes = _usage(lambda: parse_memory(memory)) if memory else free_memory_bytes()
-    place = _usage(lambda: choose_device(device))
-    with _refusing(source) as refused:
+    target = as_usage(lambda: _read_target(scale, size, long_edge, megapixels, print_size))
+    memory_bytes = as_usage(lambda: parse_memory(memory)) if memory else free_memory_bytes()
+    place = as_usage(lambda: choose_device(device))
+    with refusing(source) as refused:
         chooser = ModelChooser(model, list_models([models_dir] if models_dir else []))
         order = Order(target, domain, {"restore": restore, "passes": passes})
         planned = decide(read_image(source).image, chooser, order, memory_bytes, read_provenance(source)).planned
         seconds = estimate_seconds(planned, place, precision)
         print(json.dumps(report_plan(planned, seconds), indent=2) if as_json else describe_plan(planned, seconds))
+    if refused:
+        raise typer.Exit(1)
+
+
+@app.command("compare")
+def compare_command(
+    given: Annotated[list[str], typer.Argument(metavar="INPUT", help="The image to enlarge.")],
+    models: Annotated[list[str], typer.Option("--models", metavar="A B ...", help="Networks by name or file.")],
+    out: Annotated[Path, typer.Option("-o", "--output", metavar="SHEET.png", help="Where the sheet goes.")],
+    scale: Annotated[float | None, typer.Option(help="Of all results.", show_default="the reference's, else 4")] = None,
+    reference: Annotated[Path | None, typer.Option(help="The true image, for PSNR and SSIM.")] = None,
+    models_dir: _ModelsDirOption = None,
+    device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
+    as_json: _JsonOption = False,
+) -> None:
+    """Enlarge one image by several networks as they are, and show and measure them side by side."""
+    place = as_usage(lambda: choose_device(device))
+    source, names = Path(given[0]), [*models, *given[1:]]  # an option takes one word; those after it arrive as arguments
+    with refusing(source) as refused:
+        file, truth = read_image(source, "srgb"), read_image(reference, "srgb").image if reference else None
+        size = resolve_target((file.image.shape[2], file.image.shape[3]), Target(scale), AUTO_SCALE)
+        size = (truth.shape[2], truth.shape[3]) if truth is not None and scale is None else size
+        check_writable(out, (1, 1), 3)
+        known = list_models([models_dir] if models_dir else [])
+        results = compare_models(file.image, {name: find_model(name, known) for name in names}, size, truth, device=place)
+        write_image(out, draw_sheet(results, file.image))
+        if as_json:
+            print(json.dumps([asdict(replace(one, image=None)) for one in results], indent=2))
+        else:
+            print("\n".join(map(describe_compared, results)))
     if refused:
         raise typer.Exit(1)
 
@@ -291,7 +316,7 @@ def measure_command(
     as_json: _JsonOption = False,
 ) -> None:
     """Compare two images: PSNR, SSIM and CIEDE2000 at one size, else the drift at the smaller size."""
-    with _refusing() as refused:
+    with refusing() as refused:
         figures = measure_files(read_image(reference, "srgb"), read_image(candidate, "srgb"))
     if refused:
         raise typer.Exit(1)
@@ -346,44 +371,3 @@ def _parse_tile(text: str) -> int | None:
     if not text.isdigit() or int(text) < MIN_TILE_PX:
         raise ValueError(f"--tile is {text!r}; wanted auto or at least {MIN_TILE_PX} pixels")
     return int(text)
-
-
-def _usage(make: Any) -> Any:
-    """Turns a ValueError about an option into wrong usage, exit 2."""
-    try:
-        return make()
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-@contextmanager
-def _refusing(source: Path | None = None) -> Generator[list[str], None, None]:
-    """Prints a refusal as one line on stderr and collects it, so that the next image still runs."""
-    refused: list[str] = []
-    try:
-        yield refused
-    except _REFUSALS as error:
-        line = str(error) or type(error).__name__
-        if source is not None and str(source) not in line:
-            line = f"{source}: {line}"
-        _refuse(line, refused)
-    except Exception as error:  # a fault of ours in one image must not cost the others
-        logging.getLogger(__name__).debug("unexpected", exc_info=True)
-        _refuse(f"{source or 'fidelity'}: failed unexpectedly ({type(error).__name__}: {error})", refused)
-
-
-def _refuse(message: str, refused: list[str]) -> None:
-    refused.append(" ".join(message.split()))
-    _errors.print(refused[-1], markup=False, emoji=False)
-
-
-@contextmanager
-def _progress() -> Generator[StageProgress | None, None, None]:
-    """A progress bar on a terminal, nothing in a pipe."""
-    if not _errors.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=_errors, transient=True) as bars:
-        bar = bars.add_task("reading", total=None)
-        yield lambda stage, done, total: bars.update(bar, description=stage, completed=done, total=total)

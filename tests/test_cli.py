@@ -299,3 +299,17 @@ def test_a_profile_is_seen_through_when_files_are_measured(image_file, tmp_path,
     write_image(tmp_path / "srgb.png", read_image(path, "srgb").image)
     figures = json.loads(run(app, ["measure", str(path), str(tmp_path / "srgb.png"), "--json"]).output)
     assert figures["color"]["mean"] < 0.2
+
+
+def test_networks_are_compared_on_a_sheet(image_file, tmp_path, compact_file):
+    models = compact_file(2, name="mine.safetensors").parent
+    arguments = ["--models", "natural-x2", "mine", "drawn-x2", "--models-dir", str(models), "--scale", "2"]
+    told = run(app, ["compare", str(image_file()), *arguments, "-o", str(tmp_path / "sheet.png"), "--json"])
+    assert told.exit_code == 0, told.output
+    results = json.loads(told.output)
+    assert [one["name"] for one in results] == ["bicubic", "natural-x2", "mine", "drawn-x2"]
+    assert all(one["drift"]["mean"] >= 0 for one in results)
+    assert Image.open(tmp_path / "sheet.png").width == 4 * (36 + 4)
+    refused = run(app, ["compare", str(image_file()), "--models", "nothing", "-o", str(tmp_path / "x.png")])
+    assert refused.exit_code == 1
+    assert "nothing: no such model" in refused.output
