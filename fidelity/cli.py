@@ -1,4 +1,4 @@
-"""The `fidelity` command: upscale, classify, plan, compare, measure, models, doctor. Exit 0 done, 1 something was refused, 2 wrong usage."""
+"""The `fidelity` command. Exit 0 done, 1 something was refused, 2 wrong usage."""
 
 import io
 import json
