@@ -38,7 +38,7 @@ from .outside.inventory import describe_machine, describe_model, describe_models
 from .outside.job import Job, upscale_file
 from .outside.metadata import read_provenance
 from .outside.reading import ColorSpace, read_image
-from .outside.report import describe, describe_drift, describe_plan, describe_verdict, measure_files, report_plan
+from .outside.report import describe, describe_drift, describe_plan, describe_verdict, measure_images, report_plan
 from .outside.writing import Export, check_writable, write_image
 
 app = typer.Typer(
@@ -317,7 +317,7 @@ def measure_command(
 ) -> None:
     """Compare two images: PSNR, SSIM and CIEDE2000 at one size, else the drift at the smaller size."""
     with refusing() as refused:
-        figures = measure_files(read_image(reference, "srgb"), read_image(candidate, "srgb"))
+        figures = measure_images(read_image(reference, "srgb").image, read_image(candidate, "srgb").image)
     if refused:
         raise typer.Exit(1)
     if as_json:

@@ -8,6 +8,7 @@ from .channels import FidelityMergeYCbCr, FidelitySplitYCbCr
 from .deciding import FidelityClassifyDomain
 from .files import FidelityLoadImage, FidelitySaveImage
 from .holding import FidelityConsistency, FidelityDeltaEGate
+from .measuring import FidelityCompareModels, FidelityMeasure
 from .planning import FidelityAutoUpscale, FidelityPlanPasses, FidelityRunPasses
 from .preparing import FidelityCleanup, FidelityEnhance, FidelityGrade, FidelityPrepare
 from .upscaling import FidelityLoadUpscaleModel, FidelityUpscale
@@ -23,6 +24,8 @@ NODES: list[type[io.ComfyNode]] = [
     FidelityUpscale,
     FidelityConsistency,
     FidelityDeltaEGate,
+    FidelityMeasure,
+    FidelityCompareModels,
     FidelityPrepare,
     FidelityCleanup,
     FidelityEnhance,

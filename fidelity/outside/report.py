@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..decide.choosing import ModelPlan
 from ..decide.domain import Verdict
@@ -16,7 +17,6 @@ from ..decide.recipes import Recipe
 from ..imaging.drift import Drift, flatten_alpha, measure_drift
 from ..imaging.metrics import psnr, ssim
 from ..steps.gate import report_gate
-from .reading import SourceFile
 
 
 def report_decision(decision: Decision) -> dict[str, Any]:
@@ -91,11 +91,16 @@ def report_file(
     return files | report_enlargement(decision, enlargement, used)
 
 
-def measure_files(reference: SourceFile, candidate: SourceFile) -> dict[str, Any]:
-    """Full-reference figures of two files of one size; of two sizes, the drift at the smaller one."""
-    one_size = reference.image.shape[2:] == candidate.image.shape[2:]
+def measure_images(reference: Tensor, candidate: Tensor) -> dict[str, Any]:
+    """Full-reference figures of two images of one size; of two sizes, the drift at the smaller one.
+
+    Args:
+        reference: ``(1, C, H, W)`` in [0, 1]; with alpha it is laid over mid-grey, as the candidate is.
+        candidate: ``(1, C, H', W')``.
+    """
+    one_size = reference.shape[2:] == candidate.shape[2:]
     figures: dict[str, Any] = {"compared at": "full size" if one_size else "the smaller size"}
-    first, second = (flatten_alpha(file.image) for file in (reference, candidate))
+    first, second = (flatten_alpha(image.float()) for image in (reference, candidate))
     if one_size:
         channels = max(first.shape[1], second.shape[1])
         first, second = first.expand(-1, channels, -1, -1), second.expand(-1, channels, -1, -1)

@@ -12,6 +12,8 @@ from fidelity.imaging.resample import resize
 
 PACK = Path(__file__).parents[2]
 NODES = {
+    "FidelityMeasure",
+    "FidelityCompareModels",
     "FidelityPrepare",
     "FidelityCleanup",
     "FidelityEnhance",
