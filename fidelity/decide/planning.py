@@ -207,7 +207,7 @@ def plan_passes(
         needed = min(plan.peak_bytes for plan in plans)
         raise ValueError(
             f"{target[1]}x{target[0]} px needs about {needed / 2**30:.1f} GiB of memory, {memory_bytes / 2**30:.1f} GiB may be "
-            f"used; wanted at most about {_largest(source, target, memory_bytes, channels)}"
+            f"used; {_largest(source, target, memory_bytes, channels)}"
         )
     return fitting[0]
 
@@ -280,5 +280,7 @@ def _largest(source: tuple[int, int], target: tuple[int, int], memory_bytes: int
     per_pixel = work_memory_bytes((1, channels, 1, 1), (1, channels, 0, 0))
     whole = work_memory_bytes((1, channels, *source), (1, channels, *source))
     room = memory_bytes - (whole - per_pixel * source[0] * source[1])
-    shrink = sqrt(max(1, room // per_pixel) / (target[0] * target[1]))
-    return f"{int(target[1] * shrink)}x{int(target[0] * shrink)} px"
+    if room < per_pixel * source[0] * source[1]:
+        return "that is too little for any enlargement of this image"
+    shrink = sqrt(room / per_pixel / (target[0] * target[1]))
+    return f"wanted at most about {int(target[1] * shrink)}x{int(target[0] * shrink)} px"

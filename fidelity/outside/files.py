@@ -55,14 +55,15 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def expand_input(path: Path) -> list[Path]:
-    """A file as it is, a folder as the images directly in it, in order of name.
+    """A file as it is, a folder as the images directly in it, in order of name; hidden ones are left out.
 
     Raises:
         FileRefusedError: If a folder holds no image.
     """
     if not path.is_dir():
         return [path]
-    found = sorted(item for item in path.iterdir() if item.suffix.lower() in READ_SUFFIXES and item.is_file())
+    visible = (item for item in path.iterdir() if not item.name.startswith("."))
+    found = sorted(item for item in visible if item.suffix.lower() in READ_SUFFIXES and item.is_file())
     if not found:
         raise FileRefusedError(f"{path}: no images in this folder; wanted {', '.join(READ_SUFFIXES)}")
     return found

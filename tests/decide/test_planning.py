@@ -194,3 +194,8 @@ def test_memory_is_read_from_words(text, size):
 def test_memory_that_is_none_is_refused(text):
     with pytest.raises(ValueError, match="wanted a size, as in 8GB"):
         parse_memory(text)
+
+
+def test_memory_that_holds_no_enlargement_is_told_without_a_size_of_nothing():
+    with pytest.raises(ValueError, match="that is too little for any enlargement of this image"):
+        plan_passes((1000, 1000), (4000, 4000), [QUADRUPLE], 10 * 2**20)

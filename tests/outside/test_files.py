@@ -33,6 +33,7 @@ def test_a_write_that_is_cancelled_leaves_nothing(tmp_path):
 def test_folders_give_their_images_in_order(image_file, tmp_path):
     image_file("b.png"), image_file("a.jpg")
     (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "._a.jpg").write_text("what a file system keeps beside an image")
     assert [path.name for path in expand_input(tmp_path)] == ["a.jpg", "b.png"]
 
 
