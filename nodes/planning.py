@@ -45,6 +45,13 @@ def _deciding_inputs() -> list[io.Input]:
             "auto: only where noise or JPEG damage is measured.",
         ),
         io.Combo.Input(
+            "deband",
+            options=["auto", "off", "on"],
+            default="auto",
+            advanced=True,
+            tooltip="Evens out the stairs of gradients. auto: only where banding is measured.",
+        ),
+        io.Combo.Input(
             "passes",
             options=["auto", "direct", "stepwise"],
             default="auto",
@@ -105,12 +112,13 @@ class FidelityPlanPasses(host.ChoosingNode):
         domain: str,
         model_name: str,
         restore: str,
+        deband: str,
         passes: str,
         memory_gb: float,
         target: dict[str, Any] | None = None,
         source: SourceInfo | None = None,
     ) -> io.NodeOutput:
-        decision = _decide(image, target, domain, model_name, memory_gb, source, restore=restore, passes=passes)
+        decision = _decide(image, target, domain, model_name, memory_gb, source, restore=restore, deband=deband, passes=passes)
         height, width = decision.planned.plan.target
         report = json.dumps(report_decision(decision), indent=1)
         return io.NodeOutput(decision, decision.recipe.domain, width, height, report)
@@ -179,15 +187,15 @@ class FidelityAutoUpscale(host.ChoosingNode):
         domain: str,
         model_name: str,
         restore: str,
+        deband: str,
         passes: str,
         memory_gb: float,
         cleanup: str,
         target: dict[str, Any] | None = None,
         source: SourceInfo | None = None,
     ) -> io.NodeOutput:
-        decision = _decide(
-            image, target, domain, model_name, memory_gb, source, restore=restore, passes=passes, cleanup=cleanup
-        )
+        changes = {"restore": restore, "deband": deband, "passes": passes, "cleanup": cleanup}
+        decision = _decide(image, target, domain, model_name, memory_gb, source, **changes)
         pixels = host.to_engine(image)
         device = host.make_room((decision.planned.restorer, *decision.planned.models), pixels)
         made = enlarge(pixels, decision, device, progress=host.track_stages())

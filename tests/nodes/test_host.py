@@ -272,6 +272,7 @@ AUTO = {
     "domain": "auto",
     "model_name": "auto",
     "restore": "auto",
+    "deband": "auto",
     "passes": "auto",
     "memory_gb": 0.0,
 }
