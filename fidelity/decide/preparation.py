@@ -15,7 +15,7 @@ from ..steps.geometry import WHOLE, Corners, Lens, correct_geometry
 from ..steps.prepare import deband, restore
 from .choosing import ModelChooser
 from .conditions import measure_conditions
-from .recipes import DEBAND, RECIPES, SAFE_DOMAIN, settle
+from .recipes import RECIPES, SAFE_DOMAIN, settle
 
 
 @dataclass(frozen=True)
@@ -82,21 +82,21 @@ def prepare(
     if model and model.scale != 1:
         raise ValueError(f"{model.name} enlarges {model.scale} times; wanted a network of scale 1 to mend with")
     conditions = measure_conditions(image[:1])
-    recipe, reasons = settle(replace(RECIPES[SAFE_DOMAIN], restore=wanted.restore), conditions)
+    recipe, reasons = settle(replace(RECIPES[SAFE_DOMAIN], restore=wanted.restore, deband=wanted.deband), conditions)
+    why = {reason.split()[0]: reason for reason in reasons}
     done: list[str] = []
     if recipe.restore not in ("auto", "off"):
         found, notes = (model, []) if model else chooser.choose_restorer(recipe.restore)
-        why = [reason for reason in reasons if reason.startswith("restore")] or [f"restore {recipe.restore}: as asked"]
-        part = part_of(progress, 0.0, 0.7)
-        damage = conditions.damage_sigma
-        strength = wanted.restore_strength
         device = find_room(found) if found and find_room else None
-        image = restore(image, found, damage, device=device, precision=precision, progress=part, strength=strength)
-        done += [why[0] + (f", by {found.name}" if found else ""), *notes]
-    why_deband = DEBAND.reason(conditions) if wanted.deband == "auto" else "deband on: as asked"
-    if wanted.deband != "off" and why_deband:
+        part, strength = part_of(progress, 0.0, 0.7), wanted.restore_strength
+        image = restore(
+            image, found, conditions.damage_sigma, device=device, precision=precision, progress=part, strength=strength
+        )
+        reason = why.get("restore", f"restore {recipe.restore}: as asked")
+        done += [reason + (f", by {found.name}" if found else ""), *notes]
+    if recipe.deband == "on":
         image = deband(image, progress=part_of(progress, 0.7, 0.8))
-        done.append(why_deband)
+        done.append(why.get("deband", "deband on: as asked"))
     image, gains = balance(image, wanted.balance)
     if any(gain != 1 for gain in gains):
         done.append(f"light multiplied by {', '.join(f'{gain:.3f}' for gain in gains)}")

@@ -61,7 +61,7 @@ _DEBLOCK = Switch("restore", "deblock", "jpeg_quality", below=80)
 _DEBLOCK_DRAWN = Switch("restore", "deblock", "jpeg_quality", below=92)
 """Flats show what JPEG left, and networks for drawings make lines of it."""
 _DENOISE_WORST = Switch("restore", "denoise", "noise_sigma", above=10)
-DEBAND = Switch("deband", "on", "banding", above=0.05)
+_DEBAND = Switch("deband", "on", "banding", above=0.05)
 _SMOOTH_RINGS = Switch("cleanup", "bilateral", "ringing", above=1.5)
 _SMOOTH_STAIRS = Switch("cleanup", "antialias", "jaggedness", above=0.6)
 _STEPWISE = Switch("passes", "stepwise", "noise_sigma", above=12)
@@ -117,7 +117,7 @@ RECIPES: dict[Domain, Recipe] = {
         switches=(
             Switch("restore", "denoise", "noise_sigma", above=4),
             _DEBLOCK,
-            DEBAND,
+            _DEBAND,
             Switch("channels", "rgb", "jpeg_quality", below=85),
             _SMOOTH_RINGS,
             _STEPWISE,
@@ -128,7 +128,7 @@ RECIPES: dict[Domain, Recipe] = {
         _DRAWN_MODELS,
         "drawn",
         restore_spread=_DRAWN_SPREAD,
-        switches=(_DEBLOCK_DRAWN, DEBAND, _SMOOTH_STAIRS, _STEPWISE),
+        switches=(_DEBLOCK_DRAWN, _DEBAND, _SMOOTH_STAIRS, _STEPWISE),
     ),
     "anime_sd": Recipe(
         "anime_sd",
@@ -138,7 +138,7 @@ RECIPES: dict[Domain, Recipe] = {
         switches=(
             Switch("restore", "denoise", "noise_sigma", above=2),
             _DEBLOCK_DRAWN,
-            DEBAND,
+            _DEBAND,
             Switch("cleanup", "bilateral", "ringing", above=1.0),
             _STEPWISE,
         ),
@@ -154,7 +154,7 @@ RECIPES: dict[Domain, Recipe] = {
     "painting": Recipe(
         "painting",
         ("SwinIR", "RealESRGAN_x4plus"),
-        switches=(_DENOISE_WORST, _DEBLOCK, DEBAND, Switch("cleanup", "unsharp", "softness", above=0.45), _STEPWISE),
+        switches=(_DENOISE_WORST, _DEBLOCK, _DEBAND, Switch("cleanup", "unsharp", "softness", above=0.45), _STEPWISE),
     ),
 }
 """The recipes; each setting can be overridden with `dataclasses.replace`."""

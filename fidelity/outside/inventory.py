@@ -18,6 +18,7 @@ from ..decide.domain import DOMAINS
 from ..decide.recipes import RECIPES, Domain
 from ..models.device import PRECISION_NAMES, choose_device, choose_dtype, free_memory_bytes
 from ..models.loader import SHIPPED_WEIGHTS, ModelRefusedError, load_model
+from ..models.probe import probe_network
 from ..models.runner import Runner
 
 _PROBE_SIZE = (1080, 1920)
@@ -61,7 +62,7 @@ def describe_models(models: Mapping[str, Path]) -> Iterator[InstalledModel]:
     for name, path in models.items():
         try:
             model = load_model(path)
-            reach = Runner(model, torch.device("cpu"), "fp32").probe.receptive_field_px
+            reach = probe_network(model.descriptor).receptive_field_px
         except (ModelRefusedError, OSError, RuntimeError) as error:
             yield InstalledModel(name, str(path), refused=str(error))
             continue
@@ -179,7 +180,7 @@ def _has_fast_bf16() -> bool:
     if sys.platform != "linux" or not known.exists():
         return False
     text = known.read_text()
-    return any(flag in text for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+    return "bf16" in text  # as avx512_bf16, amx_bf16, or bf16 alone on ARM
 
 
 def _version(name: str) -> str | None:

@@ -18,7 +18,7 @@ from .metadata import read_provenance
 from .reading import ColorSpace, SourceFile, read_image
 from .report import report_file
 from .tags import Extras, correct_exif, describe_in_xmp
-from .writing import DEEP_SUFFIXES, DEFAULT_EXPORT, FORMATS, Export, check_writable, max_exif_bytes, write_image
+from .writing import DEEP_SUFFIXES, DEFAULT_EXPORT, Export, check_writable, max_exif_bytes, write_image
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,6 @@ def upscale_file(source: Path, output: Path, job: Job, progress: StageProgress |
     file = read_image(source, job.color_space)
     if output.suffix.lower() in (".jpg", ".jpeg") and file.image.shape[1] == 4 and bool((file.image[:, 3] == 1).all()):
         file = replace(file, image=file.image[:, :3])  # transparency that hides nothing need not be held
-    if file.bits > 8 and job.keeps_depth and output.suffix.lower() in FORMATS and output.suffix.lower() not in DEEP_SUFFIXES:
-        file = replace(file, notes=(*file.notes, f"{file.bits} bits a channel, of which this format holds 8"))
     decision = decide(file.image, job.chooser, job.order, free_memory_bytes(), read_provenance(source))
     height, width = decision.planned.plan.target
     if job.size_suffix:
@@ -75,6 +73,8 @@ def upscale_file(source: Path, output: Path, job: Job, progress: StageProgress |
         raise FileRefusedError(f"{output}: is the source itself; wanted another name")
     export = choose_depth(job.export, file, output) if job.keeps_depth else job.export
     check_writable(output, (height, width), file.image.shape[1], export)
+    if job.keeps_depth and file.bits > 8 and export.bits == 8:
+        file = replace(file, notes=(*file.notes, f"{file.bits} bits a channel, of which this format holds 8"))
     enlargement = enlarge(file.image, decision, job.device, job.precision, job.tile, progress)
     used = {"target": asdict(job.order.target), "tile": job.tile, "device": str(job.device), "precision": job.precision}
     report = report_file(source, output, decision, enlargement, used, file.notes)

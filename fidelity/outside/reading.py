@@ -19,6 +19,7 @@ from .deep import DeepFormat, DeepFormatError, decode_deep
 from .files import FileRefusedError, one_line
 from .icc import convert_by_tables, read_profile, to_srgb
 from .tags import collect_exif, collect_graphs
+from .writing import quantise
 
 ColorSpace = Literal["source", "srgb"]
 """source: samples stay as they are stored, in the space of the embedded profile; srgb: they are converted."""
@@ -147,7 +148,7 @@ def _to_srgb(source: SourceFile) -> SourceFile:
     if profile:
         image = source.image if profile.is_srgb() else to_srgb(source.image, profile)
         return replace(source, image=image, icc_profile=None)
-    colors = source.image[0, :3].mul(255).round().byte().movedim(0, -1).numpy()
+    colors = quantise(source.image[0, :3], 8)
     picture = Image.fromarray(colors[..., 0] if colors.shape[2] == 1 else colors)
     converted = convert_by_tables(picture, source.icc_profile)
     if converted is None:

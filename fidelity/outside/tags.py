@@ -36,6 +36,8 @@ _KEPT = {
 }
 """Of the main directory, what speaks of the picture and not of how that file stored it."""
 
+DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+"""Tags that stand for directories of their own."""
 _GRAPHS = ("prompt:", "workflow:")
 _FRONTEND_TAGS = (
     ExifTags.Base.Model,
@@ -68,15 +70,11 @@ class Extras:
 def collect_exif(opened: Image.Image) -> bytes | None:
     """What an opened file's EXIF says of its picture; None if nothing, or if it is damaged."""
     try:
-        found = opened.getexif()
+        found = list_tags(opened.getexif())
         kept = Image.Exif()
         for tag, value in found.items():
-            if tag in _KEPT and not str(value).startswith(_GRAPHS):
-                kept[tag] = _verbatim(value)
-        for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            entries = found.get_ifd(directory) if directory in found else None
-            if entries:
-                kept[directory] = {tag: _verbatim(value) for tag, value in entries.items()}
+            if tag in DIRECTORIES or (tag in _KEPT and not _starts_graph(value)):
+                kept[tag] = value
         return kept.tobytes() if len(kept) else None
     except (ValueError, TypeError, KeyError, OSError, SyntaxError, struct.error, AttributeError, OverflowError):
         return None
@@ -125,29 +123,43 @@ def _build_exif(
     exif: bytes | None, size: tuple[int, int], keep_gps: bool, texts: Mapping[str, str], keep_notes: bool = True
 ) -> bytes:
     corrected = Image.Exif()
-    if exif:
-        corrected.load(exif)
-    for tag, value in list(corrected.items()):
-        if isinstance(value, str):
-            corrected[tag] = _verbatim(value)
+    for tag, value in load_tags(exif).items() if exif else ():
+        corrected[tag] = value
     if ExifTags.Base.Orientation in corrected:
         corrected[ExifTags.Base.Orientation] = 1
     if ExifTags.IFD.Exif in corrected:
-        details = {tag: _verbatim(value) for tag, value in corrected.get_ifd(ExifTags.IFD.Exif).items()}
+        details = corrected[ExifTags.IFD.Exif]
         details[ExifTags.Base.ExifImageWidth], details[ExifTags.Base.ExifImageHeight] = size[1], size[0]
         if not keep_notes:
             details.pop(ExifTags.Base.MakerNote, None)
-        corrected[ExifTags.IFD.Exif] = details
-    if ExifTags.IFD.GPSInfo in corrected:
-        if keep_gps:
-            corrected[ExifTags.IFD.GPSInfo] = dict(corrected.get_ifd(ExifTags.IFD.GPSInfo))
-        else:
-            del corrected[ExifTags.IFD.GPSInfo]
+    if ExifTags.IFD.GPSInfo in corrected and not keep_gps:
+        del corrected[ExifTags.IFD.GPSInfo]
     corrected[ExifTags.Base.Software] = SOFTWARE
     free = [tag for tag in _FRONTEND_TAGS if tag not in corrected]
     for text, tag in zip(texts.values(), free, strict=False):
         corrected[tag] = text if text.isascii() else text.encode()
     return corrected.tobytes()
+
+
+def load_tags(exif: bytes) -> dict[int, Any]:
+    """`list_tags` of EXIF as it is stored."""
+    loaded = Image.Exif()
+    loaded.load(exif)
+    return list_tags(loaded)
+
+
+def list_tags(exif: Image.Exif) -> dict[int, Any]:
+    """All tags with their values as they are to be written again; `DIRECTORIES` that hold something as dictionaries."""
+    tags = {tag: _verbatim(value) for tag, value in exif.items() if tag not in DIRECTORIES}
+    for directory in DIRECTORIES:
+        entries = exif.get_ifd(directory) if directory in exif else None
+        if entries:
+            tags[directory] = {tag: _verbatim(value) for tag, value in entries.items()}
+    return tags
+
+
+def _starts_graph(value: Any) -> bool:
+    return str(value.decode("latin-1") if isinstance(value, bytes) else value).startswith(_GRAPHS)
 
 
 def _verbatim(value: Any) -> Any:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 from torch import Tensor
 
 from ..imaging.bands import iterate_bands
 from .deep import Samples, encode_deep
 from .files import FileRefusedError, check_folder, write_whole
 from .icc import read_profile, to_srgb
-from .tags import Extras
+from .tags import Extras, load_tags
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """Formats that results are written in, by ending."""
@@ -35,7 +35,6 @@ _OLD_DEFLATE, _DEFLATE = 32_946, 8  # the same data under the number that more p
 _XMP_TAG = 700
 _INCHES = 2
 _STRAIGHT_ALPHA = 2
-_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _STRUCTURE = (
     TiffImagePlugin.IMAGEWIDTH,
     TiffImagePlugin.IMAGELENGTH,
@@ -209,10 +208,8 @@ def _encode_tiff(samples: Samples, extras: Extras, export: Export) -> list[bytes
         made = opened.tag_v2
     directory = TiffImagePlugin.ImageFileDirectory_v2()
     if extras.exif:
-        source = Image.Exif()
-        source.load(extras.exif)
-        for tag, value in source.items():
-            directory[tag] = dict(source.get_ifd(tag)) if tag in _DIRECTORIES else value
+        for tag, value in load_tags(extras.exif).items():
+            directory[tag] = value
     for tag in _STRUCTURE:
         if tag in made:
             directory[tag] = made[tag]

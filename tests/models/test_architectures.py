@@ -21,6 +21,7 @@ from fidelity.models.architectures.ffdnet import FFDNet
 from fidelity.models.architectures.lapsrn import LapSRN
 from fidelity.models.architectures.waifu2x import VGG7, CUNet, UpConv7
 from fidelity.models.loader import load_model
+from fidelity.models.probe import probe_network
 from fidelity.steps.upscale import upscale
 
 NETWORKS = {
@@ -95,15 +96,9 @@ def test_it_runs_whole_and_in_tiles_on_any_size(network, photo, channels):
     size = (1, 3, 71 * model.scale, 93 * model.scale)
     assert whole.shape == tiled.shape == size
     assert whole.isfinite().all() and tiled.isfinite().all()
-    reach = load_reach(model)
+    reach = probe_network(model.descriptor).receptive_field_px
     if reach is not None and reach <= 8:
         assert (whole - tiled).abs().max() < 1 / 1024
-
-
-def load_reach(model):
-    from fidelity.models.probe import probe_network
-
-    return probe_network(model.descriptor).receptive_field_px
 
 
 def test_esrgan_weights_of_both_old_and_new_names_are_read(tmp_path):

@@ -83,6 +83,14 @@ def test_a_deep_png_says_nothing_of_resolution_unless_it_is_known(tmp_path, phot
     assert b"pHYs" not in (tmp_path / "x.png").read_bytes()
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_text_that_is_not_ascii_reaches_every_format_to_the_byte(tmp_path, photo, suffix):
+    camera = Image.Exif()
+    camera[0x013B] = "José".encode()
+    write_image(tmp_path / f"x{suffix}", photo, Extras(exif=correct_exif(camera.tobytes(), (96, 112))))
+    assert Image.open(tmp_path / f"x{suffix}").getexif()[0x013B].encode("latin-1").decode() == "José"
+
+
 def test_a_tiff_agrees_with_what_pillow_reads(tmp_path, photo):
     write_image(tmp_path / "x.tif", photo)
     with Image.open(tmp_path / "x.tif") as opened:

@@ -11,6 +11,8 @@ from spandrel import Architecture, ImageModelDescriptor, StateDict
 from spandrel.util import KeyCondition, get_seq_len
 from torch import Tensor, nn
 
+from .description import describe
+
 _MEAN = (0.4488, 0.4371, 0.4040)
 """Of DIV2K's colours, by the paper's authors."""
 
@@ -89,18 +91,8 @@ class EDSRArch(Architecture[EDSR]):
             if name.startswith("tail.0.") and name.endswith("weight"):
                 scale *= math.isqrt(weight.shape[0] // width)
         network = EDSR(scale, width, blocks, 0.1 if width >= _WIDE else 1.0, value_range)
-        return ImageModelDescriptor(
-            network,
-            weights,
-            architecture=self,
-            purpose="SR",
-            tags=[f"{width}nf", f"{blocks}nb"],
-            supports_half=False,  # values are in the hundreds, and their sums beyond what half holds exactly
-            supports_bfloat16=True,
-            scale=scale,
-            input_channels=3,
-            output_channels=3,
-        )
+        # Values are in the hundreds, and their sums beyond what half precision holds exactly.
+        return describe(self, network, weights, "SR", scale, 3, (f"{width}nf", f"{blocks}nb"), supports_half=False)
 
 
 def _from_basicsr(state_dict: StateDict) -> StateDict:

@@ -10,6 +10,8 @@ from spandrel import Architecture, ImageModelDescriptor, StateDict
 from spandrel.util import KeyCondition
 from torch import Tensor, nn
 
+from .description import describe
+
 _LAYOUTS = (
     ("first_part.0", "first_part.2", "last_part.0"),
     ("feature_maps.0", "feature_maps.2", "sub_pixel.0"),
@@ -56,15 +58,5 @@ class ESPCNArch(Architecture[ESPCN]):
         channels = first.shape[1]
         scale = math.isqrt(last.shape[0] // channels)
         kernels = (first.shape[2], second.shape[2], last.shape[2])
-        return ImageModelDescriptor(
-            ESPCN(scale, channels, (first.shape[0], second.shape[0]), kernels),
-            weights,
-            architecture=self,
-            purpose="SR",
-            tags=[f"{first.shape[0]}-{second.shape[0]}"],
-            supports_half=True,
-            supports_bfloat16=True,
-            scale=scale,
-            input_channels=channels,
-            output_channels=channels,
-        )
+        network = ESPCN(scale, channels, (first.shape[0], second.shape[0]), kernels)
+        return describe(self, network, weights, "SR", scale, channels, (f"{first.shape[0]}-{second.shape[0]}",))

@@ -9,6 +9,8 @@ from spandrel.util import KeyCondition
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .description import describe
+
 DEFAULT_NOISE_SIGMA = 15.0
 """Standard deviation of noise, in steps of 8 bits, that is taken out where nobody said how much there is."""
 
@@ -56,15 +58,5 @@ class FFDNetArch(Architecture[FFDNet]):
         width, inputs = state_dict["model.0.weight"].shape[:2]
         depth = sum(weight.dim() == 4 for weight in state_dict.values())
         channels = inputs // 4
-        return ImageModelDescriptor(
-            FFDNet(channels, width, depth),
-            state_dict,
-            architecture=self,
-            purpose="Restoration",
-            tags=[f"{width}nf", f"{depth} layers"],
-            supports_half=True,
-            supports_bfloat16=True,
-            scale=1,
-            input_channels=channels,
-            output_channels=channels,
-        )
+        network = FFDNet(channels, width, depth)
+        return describe(self, network, state_dict, "Restoration", 1, channels, (f"{width}nf", f"{depth} layers"))

@@ -8,6 +8,8 @@ from spandrel import Architecture, ImageModelDescriptor, StateDict
 from spandrel.util import KeyCondition
 from torch import Tensor, nn
 
+from .description import describe
+
 _SCALES = (2, 3, 4)
 
 
@@ -54,18 +56,8 @@ class FSRCNNArch(Architecture[FSRCNN]):
         inner = weights["shrink.0.weight"].shape[0]
         mappings = sum(name.startswith("map.") and weight.dim() == 4 for name, weight in weights.items())
         scale = min(_SCALES, key=lambda stride: _unevenness(weights, stride, width, inner, mappings))
-        return ImageModelDescriptor(
-            FSRCNN(scale, channels, width, inner, mappings),
-            weights,
-            architecture=self,
-            purpose="SR",
-            tags=[f"{width}-{inner}-{mappings}"],
-            supports_half=True,
-            supports_bfloat16=True,
-            scale=scale,
-            input_channels=channels,
-            output_channels=channels,
-        )
+        network = FSRCNN(scale, channels, width, inner, mappings)
+        return describe(self, network, weights, "SR", scale, channels, (f"{width}-{inner}-{mappings}",))
 
 
 def _rename(state_dict: StateDict) -> StateDict:

@@ -9,6 +9,8 @@ from spandrel import Architecture, ImageModelDescriptor, StateDict
 from spandrel.util import KeyCondition
 from torch import Tensor, nn
 
+from .description import describe
+
 _GROUPS = {"F": "features", "R": "residuals", "I": "images"}
 
 
@@ -66,15 +68,4 @@ class LapSRNArch(Architecture[LapSRN]):
             found = re.match(r"convt_([FRI])(\d+)\.(.+)", name)
             weights[f"{_GROUPS[found[1]]}.{int(found[2]) - 1}.{found[3]}" if found else name] = weight
         depths = [sum(name.startswith(f"features.{level}.") for name in weights) - 1 for level in range(levels)]
-        return ImageModelDescriptor(
-            LapSRN(levels, width, depths),
-            weights,
-            architecture=self,
-            purpose="SR",
-            tags=[f"{width}nf", f"{levels} levels"],
-            supports_half=True,
-            supports_bfloat16=True,
-            scale=2**levels,
-            input_channels=1,
-            output_channels=1,
-        )
+        return describe(self, LapSRN(levels, width, depths), weights, "SR", 2**levels, 1, (f"{width}nf", f"{levels} levels"))

@@ -7,12 +7,12 @@ Sources: waifu2x, its model definitions (nagadomi, 2015-2018); squeeze and excit
 what Real-CUGAN grew from, and spandrel reads it as that.
 """
 
-from typing import Any
-
-from spandrel import Architecture, ImageModelDescriptor, SizeRequirements, StateDict
+from spandrel import Architecture, ImageModelDescriptor, StateDict
 from spandrel.util import KeyCondition
 from torch import Tensor, nn
 from torch.nn import functional
+
+from .description import describe
 
 _SLOPE = 0.1
 _UPCONV7_WIDTHS = (16, 32, 64, 128, 128, 256)
@@ -154,7 +154,7 @@ class UpConv7Arch(Architecture[UpConv7]):
     def load(self, state_dict: StateDict) -> ImageModelDescriptor[UpConv7]:
         """Builds the network for a state dict."""
         channels, widths = _read_chain(state_dict)
-        return ImageModelDescriptor(UpConv7(channels, widths), state_dict, **_describe(self, "SR", 2, channels))
+        return describe(self, UpConv7(channels, widths), state_dict, "SR", 2, channels)
 
 
 class VGG7Arch(Architecture[VGG7]):
@@ -170,7 +170,7 @@ class VGG7Arch(Architecture[VGG7]):
     def load(self, state_dict: StateDict) -> ImageModelDescriptor[VGG7]:
         """Builds the network for a state dict."""
         channels, widths = _read_chain(state_dict)
-        return ImageModelDescriptor(VGG7(channels, widths), state_dict, **_describe(self, "Restoration", 1, channels))
+        return describe(self, VGG7(channels, widths), state_dict, "Restoration", 1, channels)
 
 
 class CUNetArch(Architecture[CUNet]):
@@ -193,7 +193,7 @@ class CUNetArch(Architecture[CUNet]):
     def load(self, state_dict: StateDict) -> ImageModelDescriptor[CUNet]:
         """Builds the network for a state dict."""
         channels = state_dict["unet1.conv1.conv.0.weight"].shape[1]
-        return ImageModelDescriptor(CUNet(channels), state_dict, **_describe(self, "Restoration", 1, channels))
+        return describe(self, CUNet(channels), state_dict, "Restoration", 1, channels)
 
 
 _CHAIN = tuple(f"net.{index}.{part}" for index in range(0, 14, 2) for part in ("weight", "bias"))
@@ -207,17 +207,3 @@ def _is_chain(state_dict: StateDict, last_kernel: int) -> bool:
 def _read_chain(state_dict: StateDict) -> tuple[int, tuple[int, ...]]:
     widths = tuple(state_dict[f"net.{index}.weight"].shape[0] for index in range(0, 12, 2))
     return state_dict["net.0.weight"].shape[1], widths
-
-
-def _describe(architecture: Architecture[Any], purpose: str, scale: int, channels: int) -> dict[str, Any]:
-    return {
-        "architecture": architecture,
-        "purpose": purpose,
-        "tags": [],
-        "supports_half": True,
-        "supports_bfloat16": True,
-        "scale": scale,
-        "input_channels": channels,
-        "output_channels": channels,
-        "size_requirements": SizeRequirements(),
-    }
