@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,13 +24,16 @@ from torch import Tensor, nn
 from ..imaging.color import rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
 from ..imaging.resample import resize
 from .architectures import register_architectures
+from .tensorflow import GraphError, load_graph
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 """Where the networks that come with the pack lie."""
 
 
-MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
-"""File name endings that the loader reads; the last three through PyTorch's tensors-only unpickler."""
+MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".pb")
+"""File name endings that the loader reads: the next three through PyTorch's tensors-only unpickler, the last through OpenCV."""
+
+_GRAPH_SUFFIX = ".pb"
 
 
 class ModelRefusedError(ValueError):
@@ -75,7 +79,7 @@ def load_model(path: Path | str) -> Model:
     """Loads a network of any architecture that spandrel or `fidelity.models.architectures` knows.
 
     Args:
-        path: A `.safetensors` file, or a `.pth`, `.pt` or `.ckpt` file that holds nothing but tensors.
+        path: A `.safetensors` file, a `.pth`, `.pt` or `.ckpt` file that holds nothing but tensors, or a `.pb` graph.
 
     Returns:
         The network on the CPU, in evaluation mode.
@@ -89,7 +93,8 @@ def load_model(path: Path | str) -> Model:
         raise FileNotFoundError(f"{path}: no such model file")
     if path.suffix.lower() not in MODEL_SUFFIXES:
         raise ModelRefusedError(f"{path.name}: not a model file; wanted {', '.join(MODEL_SUFFIXES)}")
-    return Model(path.name, _load_descriptor(path).eval())
+    descriptor = _load_graph(path) if path.suffix.lower() == _GRAPH_SUFFIX else _load_descriptor(path)
+    return Model(path.name, descriptor.eval())
 
 
 def accept_rgb(model: Model) -> Model:
@@ -165,12 +170,21 @@ def detect_architecture(path: Path) -> str | None:
 @lru_cache(maxsize=1024)
 def _detect_architecture(path: Path, _changed_ns: int, _size: int) -> str | None:
     try:
+        if path.suffix.lower() == _GRAPH_SUFFIX:
+            return _load_graph(path).architecture.name
         state_dict = _read_state_dict(path)
     except (ModelRefusedError, OSError):
         return None
     register_architectures()
     found = (support for support in MAIN_REGISTRY.architectures("detection") if support.detect(state_dict))
     return next((support.architecture.name for support in found), None)
+
+
+def _load_graph(path: Path) -> ImageModelDescriptor[Any]:
+    try:
+        return load_graph(path.read_bytes())
+    except GraphError as error:
+        raise ModelRefusedError(f"{path.name}: {error}") from error
 
 
 def _load_descriptor(path: Path) -> ImageModelDescriptor[nn.Module]:

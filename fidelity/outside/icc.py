@@ -1,7 +1,7 @@
 """Embedded colour profiles: from what they describe to sRGB and back, in float, where one is made of curves and a matrix.
 
-Nearly all profiles of cameras, phones and screens are of that kind (sRGB, Display P3, Adobe RGB, ProPhoto). Profiles made of
-tables (printers, scanners) are left to littleCMS, which Pillow lets work in 8 bits.
+Nearly all profiles of cameras, phones and screens are of that kind (sRGB, Display P3, Adobe RGB, ProPhoto). Those of RGB made
+of tables (scanners, printers) are read by `icc_tables`; CMYK and Lab, which Pillow holds in 8 bits, are left to littleCMS.
 
 Source: International Color Consortium, "Specification ICC.1:2022", sections 8.3, 10.6 and 10.18.
 """
@@ -26,6 +26,7 @@ _SAMPLES = 65_537
 _COLUMNS = (b"rXYZ", b"gXYZ", b"bXYZ")
 _CURVES = (b"rTRC", b"gTRC", b"bTRC")
 _HEADER_BYTES = 128
+_PARAMETERS = (1, 3, 4, 5, 7)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def read_profile(profile: bytes) -> ColorProfile | None:
         The profile; None if it is of another kind, or damaged.
     """
     try:
-        tags = _read_tags(profile)
+        tags = read_tags(profile)
         if profile[16:24] == b"GRAYXYZ " and b"kTRC" in tags:
             return ColorProfile((_read_curve(tags[b"kTRC"]),), None)
         if profile[16:20] != b"RGB " or profile[20:24] != b"XYZ " or b"A2B0" in tags:
@@ -117,22 +118,23 @@ def _convert(image: Tensor, source: ColorProfile, target: ColorProfile) -> Tenso
     inverse = [torch.from_numpy(curve).float() for _, curve in pairs]
 
     def apply(band: Tensor) -> Tensor:
-        planes = [_look_up(curve, band[:, index]) for index, curve in enumerate(forward)]
+        planes = [look_up(curve, band[:, index]) for index, curve in enumerate(forward)]
         light = torch.einsum("ij,bjhw->bihw", matrix.to(band.device), torch.stack(planes, dim=1)).clamp_(0, 1)
-        return torch.stack([_look_back(curve, light[:, index]) for index, curve in enumerate(inverse)], dim=1)
+        return torch.stack([look_back(curve, light[:, index]) for index, curve in enumerate(inverse)], dim=1)
 
     colors = map_bands(apply, image[:, : len(pairs)])
     return torch.cat((colors, image[:, len(pairs) :]), dim=1)
 
 
-def _look_up(curve: Tensor, values: Tensor) -> Tensor:
+def look_up(curve: Tensor, values: Tensor) -> Tensor:
+    """What a sampled curve makes of values in [0, 1]."""
     curve = curve.to(values.device)
     place = values.clamp(0, 1) * (len(curve) - 1)
     below = place.long().clamp_(max=len(curve) - 2)
     return torch.lerp(curve[below], curve[below + 1], place - below)
 
 
-def _look_back(curve: Tensor, values: Tensor) -> Tensor:
+def look_back(curve: Tensor, values: Tensor) -> Tensor:
     """Where a rising curve takes those values."""
     curve = curve.to(values.device)
     above = torch.searchsorted(curve, values.contiguous()).clamp_(1, len(curve) - 1)
@@ -141,7 +143,12 @@ def _look_back(curve: Tensor, values: Tensor) -> Tensor:
     return (above - 1 + share) / (len(curve) - 1)
 
 
-def _read_tags(profile: bytes) -> dict[bytes, bytes]:
+def read_tags(profile: bytes) -> dict[bytes, bytes]:
+    """The tags of a profile by name.
+
+    Raises:
+        ValueError, struct.error: If it is damaged.
+    """
     (count,) = struct.unpack_from(">I", profile, _HEADER_BYTES)
     tags: dict[bytes, bytes] = {}
     for index in range(min(count, 100)):
@@ -153,14 +160,27 @@ def _read_tags(profile: bytes) -> dict[bytes, bytes]:
 
 
 def _read_curve(tag: bytes) -> Curve:
-    """A curve or parametric curve as samples.
+    """A curve that rises, as samples.
 
     Raises:
-        ValueError: If it is of another kind, or does not rise.
+        ValueError: If it does not rise, or is not a curve.
+    """
+    curve, _ = sample_curve(tag)
+    if (np.diff(curve) < 0).any() or curve[-1] - curve[0] < 0.5:
+        raise ValueError("a curve that does not rise")
+    return curve
+
+
+def sample_curve(tag: bytes) -> tuple[Curve, int]:
+    """A curve or parametric curve as samples, and the bytes that it takes.
+
+    Raises:
+        ValueError, struct.error: If it is of another kind, or damaged.
     """
     inputs = np.linspace(0, 1, _SAMPLES)
     if tag[:4] == b"curv":
         (count,) = struct.unpack_from(">I", tag, 8)
+        size = 12 + 2 * count
         if count == 0:
             curve = inputs
         elif count == 1:
@@ -169,18 +189,18 @@ def _read_curve(tag: bytes) -> Curve:
             table = np.frombuffer(tag, ">u2", count, 12) / 65535
             curve = np.interp(inputs, np.linspace(0, 1, count), table)
     elif tag[:4] == b"para":
-        curve = _parametric(inputs, struct.unpack_from(">H", tag, 8)[0], tag)
+        (kind,) = struct.unpack_from(">H", tag, 8)
+        size = 12 + 4 * _PARAMETERS[kind]
+        curve = _parametric(inputs, kind, tag)
     else:
         raise ValueError("a curve of unknown kind")
-    curve = np.clip(curve, 0, 1)
-    if not np.isfinite(curve).all() or (np.diff(curve) < 0).any() or curve[-1] - curve[0] < 0.5:
-        raise ValueError("a curve that does not rise")
-    return curve
+    if not np.isfinite(curve).all():
+        raise ValueError("a curve that is not of numbers")
+    return np.clip(curve, 0, 1), size
 
 
 def _parametric(inputs: Curve, kind: int, tag: bytes) -> Curve:
-    count = (1, 3, 4, 5, 7)[kind]
-    g, *rest = (number / 65536 for number in struct.unpack_from(f">{count}i", tag, 12))
+    g, *rest = (number / 65536 for number in struct.unpack_from(f">{_PARAMETERS[kind]}i", tag, 12))
     if kind == 0:
         return inputs**g
     a, b = rest[:2]

@@ -18,6 +18,7 @@ from torch import Tensor
 from .deep import DeepFormat, DeepFormatError, decode_deep
 from .files import FileRefusedError, one_line
 from .icc import convert_by_tables, read_profile, to_srgb
+from .icc_tables import read_table_profile, tables_to_srgb
 from .tags import collect_exif, collect_graphs
 from .writing import quantise
 
@@ -148,6 +149,9 @@ def _to_srgb(source: SourceFile) -> SourceFile:
     if profile:
         image = source.image if profile.is_srgb() else to_srgb(source.image, profile)
         return replace(source, image=image, icc_profile=None)
+    tables = read_table_profile(source.icc_profile)
+    if tables:
+        return replace(source, image=tables_to_srgb(source.image, tables), icc_profile=None)
     colors = quantise(source.image[0, :3], 8)
     picture = Image.fromarray(colors[..., 0] if colors.shape[2] == 1 else colors)
     converted = convert_by_tables(picture, source.icc_profile)

@@ -14,6 +14,8 @@ from spandrel.architectures.RealCUGAN import UpCunet2x, UpCunet3x, UpCunet4x
 from spandrel.architectures.SCUNet import SCUNet
 from spandrel.architectures.SPAN import SPAN
 from spandrel.architectures.SwinIR import SwinIR
+from spandrel_extra_arches.architectures.MPRNet import MPRNet
+from spandrel_extra_arches.architectures.Restormer import Restormer
 
 from fidelity.models.architectures.edsr import EDSR
 from fidelity.models.architectures.espcn import ESPCN
@@ -57,6 +59,8 @@ NETWORKS = {
     "waifu2x upconv_7": lambda: UpConv7(3, (4, 4, 8, 8, 8, 8)),
     "waifu2x vgg_7": lambda: VGG7(3, (4, 4, 8, 8, 8, 8)),
     "waifu2x cunet": lambda: CUNet(3),
+    "MPRNet": lambda: MPRNet(n_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=2),
+    "Restormer": lambda: Restormer(dim=8, num_blocks=[1, 1, 1, 1], num_refinement_blocks=1, heads=[1, 2, 4, 8]),
 }
 PUBLISHED = {
     "ESPCN": {"layers.0": "first_part.0", "layers.2": "first_part.2", "layers.4": "last_part.0"},
@@ -68,7 +72,7 @@ def published(name, state):
     """Under the names that published files have."""
     for old, new in PUBLISHED.get(name, {}).items():
         state = {key.replace(old, new): value for key, value in state.items()}
-    return {key: value.contiguous() for key, value in state.items()}
+    return {key: value.clone().contiguous() for key, value in state.items()}
 
 
 @pytest.fixture(scope="module", params=list(NETWORKS))

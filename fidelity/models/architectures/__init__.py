@@ -4,6 +4,7 @@ Every loader of the process that asks spandrel reads them then, ComfyUI's own am
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 from spandrel import MAIN_REGISTRY, Architecture, ArchSupport
@@ -29,7 +30,14 @@ _ARCHITECTURES: tuple[tuple[Callable[[], Architecture[Any]], tuple[str, ...]], .
 
 
 def register_architectures() -> None:
-    """Adds the architectures to spandrel's registry; doing so again changes nothing."""
+    """Adds the architectures to spandrel's registry, and those of `spandrel_extra_arches` if it is installed.
+
+    Doing so again changes nothing. That package holds networks whose licences forbid commercial use: users install it.
+    """
     for kind, before in _ARCHITECTURES:
         support = ArchSupport.from_architecture(kind(), cast(Any, before))
         MAIN_REGISTRY.add(support, ignore_duplicates=True)
+    with suppress(ImportError):
+        from spandrel_extra_arches import EXTRA_REGISTRY
+
+        MAIN_REGISTRY.add(*EXTRA_REGISTRY, ignore_duplicates=True)
