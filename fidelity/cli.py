@@ -3,7 +3,7 @@
 import io
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,17 +16,16 @@ except ModuleNotFoundError as error:  # the pack inside ComfyUI installs none of
 
 
 from . import __version__
+from .cli_looking import JsonOption, ModelsDirOption, compare_command, doctor_command, measure_command, models_command
 from .decide.choosing import AUTO_SCALE, ModelChooser, estimate_seconds
 from .decide.conditions import measure_conditions
 from .decide.domain import classify
 from .decide.pipeline import Order, decide
-from .decide.planning import Target, parse_memory, parse_print_size, resolve_target
+from .decide.planning import Target, parse_memory, parse_print_size
 from .decide.recipes import RECIPES, settle
-from .imaging.drift import Drift
 from .models.device import DeviceName, Precision, choose_device
-from .models.loader import find_model, list_models
+from .models.loader import list_models
 from .models.runner import MIN_TILE_PX
-from .outside.comparing import compare_models, describe_compared, draw_sheet
 from .outside.files import (
     check_folder,
     expand_input,
@@ -34,12 +33,11 @@ from .outside.files import (
     name_outputs,
     write_whole,
 )
-from .outside.inventory import describe_machine, describe_model, describe_models, examine_machine, report_models
 from .outside.job import Job, upscale_file
 from .outside.metadata import read_provenance
 from .outside.reading import ColorSpace, read_image
-from .outside.report import describe, describe_drift, describe_plan, describe_verdict, measure_images, report_plan
-from .outside.writing import Export, check_writable, write_image
+from .outside.report import describe, describe_plan, describe_verdict, report_plan
+from .outside.writing import Export
 
 app = typer.Typer(
     help="Enlarge images so that they stay themselves: colours held, and proven.",
@@ -50,10 +48,6 @@ app = typer.Typer(
 
 DomainChoice = Literal["auto", "photo", "anime_flux", "anime_sd", "line_art", "painting"]
 
-_JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_ModelsDirOption = Annotated[
-    Path | None, typer.Option(help="A folder of networks beside the shipped ones.", exists=True, file_okay=False)
-]
 _PrintOption = Annotated[
     str | None, typer.Option(metavar="SHEET", help="The largest that fits on a sheet, as in 30x20cm@300 (dots to an inch).")
 ]
@@ -96,7 +90,7 @@ def upscale_command(
     model: Annotated[
         str, typer.Option(metavar="NAME_OR_FILE", help="The network; auto takes the best one for the domain and the scale.")
     ] = "auto",
-    models_dir: _ModelsDirOption = None,
+    models_dir: ModelsDirOption = None,
     channels: Annotated[
         Literal["auto", "luma", "rgb"], typer.Option(help="Luma alone through the network, or all colours.")
     ] = "auto",
@@ -237,12 +231,12 @@ def plan_command(
     ] = None,
     domain: Annotated[DomainChoice, typer.Option(help="What kind of image it is.")] = "auto",
     model: Annotated[str, typer.Option(metavar="NAME_OR_FILE", help="The network.")] = "auto",
-    models_dir: Annotated[Path | None, typer.Option(help="A folder of networks.", exists=True, file_okay=False)] = None,
+    models_dir: ModelsDirOption = None,
     restore: _RestoreOption = "auto",
     passes: _PassesOption = "auto",
     device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = "auto",
-    as_json: _JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say how an image would be enlarged: passes, networks, memory and time, before any of it is done."""
     target = as_usage(lambda: _read_target(scale, size, long_edge, megapixels, print_size))
@@ -258,76 +252,10 @@ def plan_command(
         raise typer.Exit(1)
 
 
-@app.command("compare")
-def compare_command(
-    given: Annotated[list[str], typer.Argument(metavar="INPUT", help="The image to enlarge.")],
-    models: Annotated[list[str], typer.Option("--models", metavar="A B ...", help="Networks by name or file.")],
-    out: Annotated[Path, typer.Option("-o", "--output", metavar="SHEET.png", help="Where the sheet goes.")],
-    scale: Annotated[float | None, typer.Option(help="Of all results.", show_default="the reference's, else 4")] = None,
-    reference: Annotated[Path | None, typer.Option(help="The true image, for PSNR and SSIM.")] = None,
-    models_dir: _ModelsDirOption = None,
-    device: Annotated[DeviceName, typer.Option(help="Where to compute.")] = "auto",
-    as_json: _JsonOption = False,
-) -> None:
-    """Enlarge one image by several networks as they are, and show and measure them side by side."""
-    place = as_usage(lambda: choose_device(device))
-    source, names = Path(given[0]), [*models, *given[1:]]  # an option takes one word; those after it arrive as arguments
-    with refusing(source) as refused:
-        file, truth = read_image(source, "srgb"), read_image(reference, "srgb").image if reference else None
-        size = resolve_target((file.image.shape[2], file.image.shape[3]), Target(scale), AUTO_SCALE)
-        size = (truth.shape[2], truth.shape[3]) if truth is not None and scale is None else size
-        check_writable(out, (1, 1), 3)
-        known = list_models([models_dir] if models_dir else [])
-        results = compare_models(file.image, {name: find_model(name, known) for name in names}, size, truth, device=place)
-        write_image(out, draw_sheet(results, file.image))
-        if as_json:
-            print(json.dumps([asdict(replace(one, image=None)) for one in results], indent=2))
-        else:
-            print("\n".join(map(describe_compared, results)))
-    if refused:
-        raise typer.Exit(1)
-
-
-@app.command("models")
-def models_command(
-    models_dir: _ModelsDirOption = None,
-    as_json: _JsonOption = False,
-) -> None:
-    """Tell what networks there are, what each is, and which kinds of image take it by themselves."""
-    found = describe_models(list_models([models_dir] if models_dir else []))
-    if as_json:
-        print(json.dumps(report_models(found), indent=2))
-        return
-    for model in found:
-        print(describe_model(model), flush=True)
-
-
-@app.command("doctor")
-def doctor_command(as_json: _JsonOption = False) -> None:
-    """Tell what this machine has, what is used of it, and why."""
-    report = examine_machine()
-    print(json.dumps(report, indent=2) if as_json else describe_machine(report))
-
-
-@app.command("measure")
-def measure_command(
-    reference: Annotated[Path, typer.Argument(help="The source or ground truth.")],
-    candidate: Annotated[Path, typer.Argument(help="The image to judge.")],
-    as_json: _JsonOption = False,
-) -> None:
-    """Compare two images: PSNR, SSIM and CIEDE2000 at one size, else the drift at the smaller size."""
-    with refusing() as refused:
-        figures = measure_images(read_image(reference, "srgb").image, read_image(candidate, "srgb").image)
-    if refused:
-        raise typer.Exit(1)
-    if as_json:
-        print(json.dumps(figures, indent=2))
-        return
-    for name, value in figures.items():
-        if isinstance(value, dict) and "mean" in value:
-            print(f"{name:<12} {describe_drift(Drift(**value))}")
-        elif not isinstance(value, dict):
-            print(f"{name:<12} {value:.4f}" if isinstance(value, float) else f"{name:<12} {value}")
+app.command("compare")(compare_command)
+app.command("models")(models_command)
+app.command("doctor")(doctor_command)
+app.command("measure")(measure_command)
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """Figures and sheets: how an image compares with its reference, and networks with each other."""
 
 import json
-from dataclasses import asdict, replace
 from typing import Any
 
 from comfy_api.latest import io
@@ -9,8 +8,8 @@ from comfy_api.latest import io
 from ..fidelity.decide.choosing import AUTO_SCALE
 from ..fidelity.decide.planning import resolve_target
 from ..fidelity.imaging.drift import drift_map
-from ..fidelity.outside.comparing import compare_models, describe_compared, draw_sheet
-from ..fidelity.outside.report import measure_images
+from ..fidelity.outside.comparing import compare_models, describe_compared, draw_sheet, report_compared
+from ..fidelity.outside.measuring import measure_images
 from ..fidelity.steps.gate import paint_heat_map
 from . import host
 from .targets import read_target, target_input
@@ -104,6 +103,6 @@ class FidelityCompareModels(io.ComfyNode):
         size = resolve_target((source.shape[2], source.shape[3]), read_target(target), AUTO_SCALE)
         truth = host.to_engine(reference)[:1] if reference is not None else None
         results = compare_models(source, chosen, size, truth, device=host.make_room([], source), progress=host.track_progress())
-        figures = json.dumps([asdict(replace(one, image=None)) for one in results], indent=1)
+        figures = json.dumps(report_compared(results), indent=1)
         sheet = host.to_host(draw_sheet(results, source))
         return io.NodeOutput(sheet, "\n".join(map(describe_compared, results)), figures)

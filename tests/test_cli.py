@@ -301,6 +301,37 @@ def test_a_profile_is_seen_through_when_files_are_measured(image_file, tmp_path,
     assert figures["color"]["mean"] < 0.2
 
 
+@pytest.mark.parametrize(("crop", "size"), [("10x8", (10, 8)), ("6x5+18+13", (6, 5))])
+def test_a_crop_is_compared_with_the_same_part_of_the_reference(image_file, tmp_path, crop, size):
+    small = image_file("small.png")
+    large = tmp_path / "large.png"
+    Image.open(small).resize((48, 36), Image.Resampling.NEAREST).save(large)
+    arguments = ["--models", "natural-x2", "-o", str(tmp_path / "sheet.png"), "--page", str(tmp_path / "page.html"), "--json"]
+    told = run(app, ["compare", str(small), *arguments, "--reference", str(large), "--crop", crop])
+    assert told.exit_code == 0, told.output
+    page = (tmp_path / "page.html").read_text()
+    assert f'"width": {2 * size[0]}, "height": {2 * size[1]}' in page
+    assert page.count("data:image/webp;base64,") == 5
+    assert 5 < json.loads(told.output)[0]["psnr_y"] < 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--crop", "10"], 2, "wanted WIDTHxHEIGHT"),
+        (["--crop", "0x4"], 2, "wanted WIDTHxHEIGHT"),
+        (["--crop", "25x4"], 1, "a crop of 25x4 px"),
+        (["--crop", "4x4+21+0"], 1, "does not lie within 24x18 px"),
+        (["--page", "page.txt"], 2, "ends in .html"),
+    ],
+)
+def test_a_crop_or_page_that_cannot_be_is_refused(image_file, tmp_path, arguments, code, words):
+    told = run(app, ["compare", str(image_file()), "--models", "natural-x2", "-o", str(tmp_path / "s.png"), *arguments])
+    assert told.exit_code == code
+    assert words in " ".join(told.output.replace("\u2502", " ").split())
+    assert not (tmp_path / "s.png").exists()
+
+
 def test_networks_are_compared_on_a_sheet(image_file, tmp_path, compact_file):
     models = compact_file(2, name="mine.safetensors").parent
     arguments = ["--models", "natural-x2", "mine", "drawn-x2", "--models-dir", str(models), "--scale", "2"]
@@ -308,7 +339,9 @@ def test_networks_are_compared_on_a_sheet(image_file, tmp_path, compact_file):
     assert told.exit_code == 0, told.output
     results = json.loads(told.output)
     assert [one["name"] for one in results] == ["bicubic", "natural-x2", "mine", "drawn-x2"]
-    assert all(one["drift"]["mean"] >= 0 for one in results)
+    assert all(one["drift_mean"] >= 0 for one in results)
+    assert results[0]["peak_memory_mib"] is None
+    assert results[1]["peak_memory_mib"] >= 0
     assert Image.open(tmp_path / "sheet.png").width == 4 * (36 + 4)
     refused = run(app, ["compare", str(image_file()), "--models", "nothing", "-o", str(tmp_path / "x.png")])
     assert refused.exit_code == 1

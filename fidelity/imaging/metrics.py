@@ -1,6 +1,7 @@
-"""Full-reference quality: PSNR and SSIM as the super-resolution literature reports them."""
+"""Quality: PSNR, SSIM and MS-SSIM as the super-resolution literature reports them, and the energy of tile seams."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +12,15 @@ from .bands import check_image
 # ITU-R BT.601 studio range, what MATLAB's rgb2ycbcr gives; every published PSNR-Y of super-resolution uses it.
 _STUDIO_LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 _STUDIO_BLACK = 16 / 255
+_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Of the five scales, finest first, as the paper found them."""
+
+WINDOW_PX = 11
+"""Side of the window of SSIM: no image may be smaller."""
+MS_SSIM_PX = WINDOW_PX * 2 ** (len(_SCALE_WEIGHTS) - 1)
+"""The smallest side for MS-SSIM, which halves four times."""
+SEAM_REACH_PX = 8
+"""How far beside a tile border lines are still like it."""
 
 
 def studio_luma(image: Tensor) -> Tensor:
@@ -35,8 +45,7 @@ def psnr(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px: i
     Raises:
         ValueError: If the shapes differ or the crop leaves nothing.
     """
-    reference, candidate = _comparable(reference, candidate, luma, crop_px)
-    error = (reference.double() - candidate.double()).square().mean().item()
+    error = mse(reference, candidate, luma=luma, crop_px=crop_px)
     return math.inf if error == 0 else -10 * math.log10(error)
 
 
@@ -53,23 +62,113 @@ def ssim(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px: i
         At most 1, which means equal.
 
     Raises:
-        ValueError: If the shapes differ or less than 11 x 11 pixels remain.
+        ValueError: If the shapes differ or less than `WINDOW_PX` squared pixels remain.
 
     Source: Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to
     structural similarity", 2004.
     """
     reference, candidate = _comparable(reference, candidate, luma, crop_px)
-    if min(reference.shape[2:]) < 11:
+    if min(reference.shape[2:]) < WINDOW_PX:
         raise ValueError(f"compared area is {tuple(reference.shape[2:])}; SSIM wants at least 11x11 pixels")
-    reference, candidate = reference.double(), candidate.double()
-    mean_a, mean_b = _window_mean(reference), _window_mean(candidate)
-    variance_a = _window_mean(reference.square()) - mean_a.square()
-    variance_b = _window_mean(candidate.square()) - mean_b.square()
-    covariance = _window_mean(reference * candidate) - mean_a * mean_b
-    c1, c2 = 0.01**2, 0.03**2
-    similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    similarity = similarity / ((mean_a.square() + mean_b.square() + c1) * (variance_a + variance_b + c2))
+    similarity, _ = _compare_windows(reference.double(), candidate.double())
     return similarity.mean().item()
+
+
+def ms_ssim(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px: int = 0) -> float:
+    """Multi-scale structural similarity over five scales, mean over the batch.
+
+    Args:
+        reference: ``(B, 1 or 3, H, W)`` in [0, 1].
+        candidate: The same shape.
+        luma: Compare BT.601 studio-range luma alone.
+        crop_px: Border to leave out on each side.
+
+    Returns:
+        At most 1, which means equal; scales that differ in everything count as 0.
+
+    Raises:
+        ValueError: If the shapes differ or less than `MS_SSIM_PX` squared pixels remain.
+
+    Source: Wang, Simoncelli and Bovik, "Multiscale structural similarity for image quality assessment", 2003.
+    """
+    reference, candidate = _comparable(reference, candidate, luma, crop_px)
+    if min(reference.shape[2:]) < MS_SSIM_PX:
+        raise ValueError(f"compared area is {tuple(reference.shape[2:])}; MS-SSIM wants at least {MS_SSIM_PX} pixels a side")
+    reference, candidate = reference.double(), candidate.double()
+    total = torch.ones(reference.shape[0], dtype=torch.double, device=reference.device)
+    for scale, weight in enumerate(_SCALE_WEIGHTS):
+        similarity, contrast = _compare_windows(reference, candidate)
+        last = scale == len(_SCALE_WEIGHTS) - 1
+        total = total * (similarity if last else contrast).mean(dim=(1, 2, 3)).clamp(min=0) ** weight
+        if not last:
+            reference, candidate = functional.avg_pool2d(reference, 2), functional.avg_pool2d(candidate, 2)
+    return total.mean().item()
+
+
+def mse(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px: int = 0) -> float:
+    """Mean square error of samples in [0, 1], over the whole batch; arguments as for `psnr`.
+
+    Raises:
+        ValueError: If the shapes differ or the crop leaves nothing.
+    """
+    reference, candidate = _comparable(reference, candidate, luma, crop_px)
+    return (reference.double() - candidate.double()).square().mean().item()
+
+
+def seam_energy(image: Tensor, rows: Sequence[int] = (), columns: Sequence[int] = ()) -> float:
+    """How much larger steps are across tile borders than beside them; 1 where the borders cannot be told.
+
+    Args:
+        image: ``(B, 1, 3 or 4, H, W)``, of any range; best the difference from an untiled result or from the enlarged
+            source, so that what the picture shows at a border does not count.
+        rows: Borders between rows: the first row below each.
+        columns: Borders between columns: the first column right of each.
+
+    Returns:
+        Mean square step across the borders over the mean square step of the lines up to `SEAM_REACH_PX` beside them;
+        infinity if those are flat and the borders are not.
+
+    Raises:
+        ValueError: If there are no borders, or one lies outside the image.
+    """
+    across, beside = list[Tensor](), list[Tensor]()
+    for dim, borders in ((2, rows), (3, columns)):
+        for border in borders:
+            if not 0 < border < image.shape[dim]:
+                raise ValueError(f"a border at {border} of {image.shape[dim]} pixels; wanted one within")
+        steps, near = _line_steps(image, dim)
+        across += [steps[border - 1] for border in borders]
+        beside += [near[border - 1] for border in borders]
+    if not across:
+        raise ValueError("no borders to measure; wanted rows or columns")
+    return float(_ratio(torch.stack(across).mean(), torch.stack(beside).mean()))
+
+
+def worst_seam(image: Tensor) -> float:
+    """`seam_energy` of the one line, of all rows and columns, that shows most: for results whose tiles are not known.
+
+    Args:
+        image: As for `seam_energy`, at least 2 pixels a side.
+    """
+    return max(float(_ratio(*_line_steps(image, dim)).max()) for dim in (2, 3))
+
+
+def _line_steps(image: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Mean square step from each line to the next, and its mean over the lines beside, but for the nearest."""
+    check_image(image)
+    steps = image.double().diff(dim=dim).square().movedim(dim, 0).flatten(1).mean(dim=1)
+    kernel = steps.new_ones(2 * SEAM_REACH_PX + 1)
+    kernel[SEAM_REACH_PX - 1 : SEAM_REACH_PX + 2] = 0
+    sums, counts = (
+        functional.conv1d(line[None, None], kernel[None, None], padding=SEAM_REACH_PX)[0, 0]
+        for line in (steps, torch.ones_like(steps))
+    )
+    return steps, torch.where(counts > 0, sums / counts.clamp(min=1), steps)
+
+
+def _ratio(across: Tensor, beside: Tensor) -> Tensor:
+    """1 where neither shows anything."""
+    return torch.where((across == 0) & (beside == 0), 1.0, across / beside)
 
 
 def _comparable(reference: Tensor, candidate: Tensor, luma: bool, crop_px: int) -> tuple[Tensor, Tensor]:
@@ -86,11 +185,22 @@ def _comparable(reference: Tensor, candidate: Tensor, luma: bool, crop_px: int) 
     return reference[inner], candidate[inner]
 
 
+def _compare_windows(reference: Tensor, candidate: Tensor) -> tuple[Tensor, Tensor]:
+    """SSIM of every window, and its part of contrast and structure alone."""
+    mean_a, mean_b = _window_mean(reference), _window_mean(candidate)
+    variance_a = _window_mean(reference.square()) - mean_a.square()
+    variance_b = _window_mean(candidate.square()) - mean_b.square()
+    covariance = _window_mean(reference * candidate) - mean_a * mean_b
+    c1, c2 = 0.01**2, 0.03**2
+    contrast = (2 * covariance + c2) / (variance_a + variance_b + c2)
+    return contrast * (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1), contrast
+
+
 def _window_mean(image: Tensor) -> Tensor:
-    offsets = torch.arange(-5, 6, dtype=image.dtype, device=image.device)
+    offsets = torch.arange(-(WINDOW_PX // 2), WINDOW_PX // 2 + 1, dtype=image.dtype, device=image.device)
     window = torch.exp(-0.5 * (offsets / 1.5) ** 2)
     window = window / window.sum()
     flat = image.flatten(0, 1).unsqueeze(1)
-    flat = functional.conv2d(flat, window.reshape(1, 1, 11, 1))
-    flat = functional.conv2d(flat, window.reshape(1, 1, 1, 11))
+    flat = functional.conv2d(flat, window.reshape(1, 1, -1, 1))
+    flat = functional.conv2d(flat, window.reshape(1, 1, 1, -1))
     return flat.reshape(*image.shape[:2], *flat.shape[2:])

@@ -1,17 +1,17 @@
 """One image through several networks, side by side: figures, and a sheet at equal zoom."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..imaging.drift import Drift, drift_map, overshoot_percent, sharpness, summarize_drift
-from ..imaging.metrics import psnr, ssim
+from ..imaging.drift import Drift, drift_map, flatten_alpha, overshoot_percent, sharpness, summarize_drift
 from ..imaging.resample import resize
 from ..models.device import Precision
 from ..models.loader import ModelRefusedError, load_model
@@ -19,11 +19,44 @@ from ..models.runner import ModelOutputError, OutOfMemoryError
 from ..progress import Progress
 from ..steps.gate import paint_heat_map
 from ..steps.upscale import Channels, upscale
+from .measuring import measure_quality
+from .memory import MemoryWatch
 from .writing import quantise
 
-_SMALLEST_FOR_SSIM_PX = 11
 _TITLE_PX, _GAP_PX, _FONT_PX = 40, 4, 14
 _CELL_PX = 384
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure as tables show it."""
+
+    key: str
+    """Its name in JSON."""
+    title: str
+    """Its name for people, with its unit."""
+    digits: int
+    """Behind the point."""
+
+
+COLUMNS = (
+    Column("drift_mean", "drift mean", 2),
+    Column("drift_p99", "drift p99", 2),
+    Column("drift_max", "drift max", 2),
+    Column("sharpness", "sharpness", 4),
+    Column("overshoot_percent", "overshoot %", 1),
+    Column("psnr_y", "PSNR-Y dB", 2),
+    Column("psnr", "PSNR dB", 2),
+    Column("ssim", "SSIM", 4),
+    Column("ms_ssim", "MS-SSIM", 4),
+    Column("lpips_alex", "LPIPS", 3),
+    Column("lpips_vgg", "LPIPS (VGG)", 3),
+    Column("lpips_squeeze", "LPIPS (SqueezeNet)", 3),
+    Column("dists", "DISTS", 3),
+    Column("seconds", "seconds", 2),
+    Column("peak_memory_mib", "peak MiB", 0),
+)
+"""All that a table shows, in order; those that no result has are left out."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +73,12 @@ class Compared:
     """Standard deviation of a Laplacian; comparable among the results of one image."""
     overshoot_percent: float | None = None
     """Share of samples beyond the source's local range."""
-    psnr_y: float | None = None
-    """Against the reference, in dB; None if there is none, or it is the same."""
-    ssim: float | None = None
-    """Against the reference."""
+    quality: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
+    """Against the reference, if there is one: see `fidelity.outside.measuring.measure_quality`."""
     seconds: float | None = None
-    """Wall time of the network."""
+    """Wall time of the network, without loading it."""
+    peak_memory_bytes: int | None = None
+    """The most that it took beyond what was held before, its weights and the result included."""
     failed: str | None = None
     """Why there is no result."""
 
@@ -81,13 +114,17 @@ def compare_models(
     if reference is not None and tuple(reference.shape[2:]) != tuple(size):
         seen = f"{reference.shape[3]}x{reference.shape[2]}"
         raise ValueError(f"reference is {seen} px; wanted {size[1]}x{size[0]}, the size of the results")
-    made = [_judge("bicubic", resize(image, size).clamp(0, 1), image, reference, None)]
+    place = device or image.device
+    made = [_judge(Compared("bicubic", resize(image, size).clamp(0, 1)), image, reference)]
     for index, (name, path) in enumerate(models.items()):
         try:
-            model = load_model(path)
-            started = time.perf_counter()
-            result = upscale(image, model, size, channels, device, precision).image
-            made.append(_judge(name, result, image, reference, time.perf_counter() - started))
+            with MemoryWatch(place) as watch:
+                model = load_model(path)
+                started = time.perf_counter()
+                result = upscale(image, model, size, channels, device, precision).image
+                seconds = time.perf_counter() - started
+            one = Compared(name, result, seconds=seconds, peak_memory_bytes=watch.peak_bytes)
+            made.append(_judge(one, image, reference))
         except (ModelRefusedError, ModelOutputError, OutOfMemoryError, ValueError, OSError) as error:
             made.append(Compared(name, None, failed=str(error)))
         if progress:
@@ -95,16 +132,41 @@ def compare_models(
     return made
 
 
-def _judge(name: str, result: Tensor, source: Tensor, reference: Tensor | None, seconds: float | None) -> Compared:
-    quality: tuple[float | None, float | None] = (None, None)
+def _judge(one: Compared, source: Tensor, reference: Tensor | None) -> Compared:
+    assert one.image is not None
+    quality: Mapping[str, float | None] = {}
     if reference is not None:
-        channels = max(result.shape[1], reference.shape[1])
-        truth, shown = (picture[:, :3].expand(-1, min(channels, 3), -1, -1) for picture in (reference, result))
-        decibels = psnr(truth, shown, luma=True)
-        alike = ssim(truth, shown) if min(result.shape[2:]) >= _SMALLEST_FOR_SSIM_PX else None
-        quality = (decibels if decibels != float("inf") else None, alike)
-    drift = summarize_drift(drift_map(source, result))
-    return Compared(name, result, drift, sharpness(result), overshoot_percent(source, result), *quality, seconds)
+        truth, shown = (flatten_alpha(picture) for picture in (reference, one.image))
+        channels = max(truth.shape[1], shown.shape[1])
+        quality = measure_quality(truth.expand(-1, channels, -1, -1), shown.expand(-1, channels, -1, -1))
+    return replace(
+        one,
+        drift=summarize_drift(drift_map(source, one.image)),
+        sharpness=sharpness(one.image),
+        overshoot_percent=overshoot_percent(source, one.image),
+        quality=quality,
+    )
+
+
+def figures_of(one: Compared) -> dict[str, float | None]:
+    """All figures of a result by name, without nesting, so that any program can sort by them."""
+    if one.drift is None:
+        return {}
+    return {
+        "drift_mean": one.drift.mean,
+        "drift_p99": one.drift.p99,
+        "drift_max": one.drift.max,
+        "sharpness": one.sharpness,
+        "overshoot_percent": one.overshoot_percent,
+        **one.quality,
+        "seconds": one.seconds,
+        "peak_memory_mib": None if one.peak_memory_bytes is None else one.peak_memory_bytes / 2**20,
+    }
+
+
+def report_compared(results: Sequence[Compared]) -> list[dict[str, Any]]:
+    """Results as JSON shows them."""
+    return [{"name": one.name, "failed": one.failed, **figures_of(one)} for one in results]
 
 
 def describe_compared(one: Compared) -> str:
@@ -113,10 +175,24 @@ def describe_compared(one: Compared) -> str:
         return f"{one.name}: {one.failed}"
     words = [f"drift {one.drift.mean:.2f} mean {one.drift.max:.2f} max", f"sharpness {one.sharpness:.4f}"]
     words += [f"overshoot {one.overshoot_percent:.1f} %"] if one.overshoot_percent is not None else []
-    words += [f"{one.psnr_y:.2f} dB"] if one.psnr_y is not None else []
-    words += [f"SSIM {one.ssim:.4f}"] if one.ssim is not None else []
+    decibels, alike = one.quality.get("psnr_y"), one.quality.get("ssim")
+    words += [f"{decibels:.2f} dB"] if decibels is not None else []
+    words += [f"SSIM {alike:.4f}"] if alike is not None else []
     words += [f"{one.seconds:.1f} s"] if one.seconds is not None else []
+    words += [f"{one.peak_memory_bytes / 2**20:.0f} MiB"] if one.peak_memory_bytes else []
     return f"{one.name}: {', '.join(words)}"
+
+
+def crop_middle(image: Tensor, longest_px: int) -> Tensor:
+    """The middle of an image, at most so many pixels a side."""
+    height, width = (min(side, longest_px) for side in image.shape[2:])
+    top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
+    return image[:, :, top : top + height, left : left + width]
+
+
+def draw_heat(source: Tensor, result: Tensor) -> Tensor:
+    """The heat map of a result's drift, ``(1, 3, h, w)`` at the source's size."""
+    return paint_heat_map(drift_map(source, result))
 
 
 def draw_sheet(results: list[Compared], source: Tensor) -> Tensor:
@@ -130,7 +206,8 @@ def draw_sheet(results: list[Compared], source: Tensor) -> Tensor:
         ``(1, 3, H, W)`` in [0, 1].
     """
     shown = next(one.image for one in results if one.image is not None)
-    side = min(_CELL_PX, *shown.shape[2:])
+    size = (shown.shape[2], shown.shape[3])
+    side = min(_CELL_PX, *size)
     width, height = side + _GAP_PX, 2 * side + 2 * _GAP_PX + _TITLE_PX
     sheet = Image.new("RGB", (width * len(results), height), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_PX)
@@ -140,10 +217,9 @@ def draw_sheet(results: list[Compared], source: Tensor) -> Tensor:
             draw.text((left + 2, 2 + row * (_FONT_PX + 4)), line, fill="black", font=font)
         if one.image is None:
             continue
-        top = (one.image.shape[2] - side) // 2, (one.image.shape[3] - side) // 2
-        heat = resize(paint_heat_map(drift_map(source, one.image)), (one.image.shape[2], one.image.shape[3])).clamp(0, 1)
+        heat = resize(draw_heat(source, one.image), size).clamp(0, 1)
         for row, picture in enumerate((one.image, heat)):
-            crop = picture[0, :3, top[0] : top[0] + side, top[1] : top[1] + side].expand(3, -1, -1)
+            crop = crop_middle(picture[:, :3], side)[0].expand(3, -1, -1)
             sheet.paste(Image.fromarray(quantise(crop, 8)), (left, _TITLE_PX + row * (side + _GAP_PX)))
     return torch.from_numpy(np.asarray(sheet).copy()).movedim(-1, 0)[None].float() / 255
 

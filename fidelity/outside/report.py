@@ -1,6 +1,5 @@
 """Reports: what was decided, done and measured, in plain numbers and words."""
 
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..decide.choosing import ModelPlan
 from ..decide.domain import Verdict
 from ..decide.pipeline import Decision, Enlargement
 from ..decide.recipes import Recipe
-from ..imaging.drift import Drift, flatten_alpha, measure_drift
-from ..imaging.metrics import psnr, ssim
+from ..imaging.drift import Drift
 from ..steps.gate import report_gate
 
 
@@ -89,33 +86,6 @@ def report_file(
         "output": {"path": str(output), "width": width, "height": height},
     }
     return files | report_enlargement(decision, enlargement, used)
-
-
-def measure_images(reference: Tensor, candidate: Tensor) -> dict[str, Any]:
-    """Full-reference figures of two images of one size; of two sizes, the drift at the smaller one.
-
-    Args:
-        reference: ``(1, C, H, W)`` in [0, 1]; with alpha it is laid over mid-grey, as the candidate is.
-        candidate: ``(1, C, H', W')``.
-    """
-    one_size = reference.shape[2:] == candidate.shape[2:]
-    figures: dict[str, Any] = {"compared at": "full size" if one_size else "the smaller size"}
-    first, second = (flatten_alpha(image.float()) for image in (reference, candidate))
-    if one_size:
-        channels = max(first.shape[1], second.shape[1])
-        first, second = first.expand(-1, channels, -1, -1), second.expand(-1, channels, -1, -1)
-        figures["identical"] = torch.equal(first, second)
-        figures["psnr"] = _or_none(psnr(first, second))
-        figures["psnr_y"] = _or_none(psnr(first, second, luma=True))
-        figures["ssim"] = ssim(first, second) if min(first.shape[2:]) >= 11 else None
-    figures["color"] = asdict(measure_drift(first, second))
-    figures["full" if not one_size else "ciede2000"] = asdict(measure_drift(first, second, "full"))
-    return figures
-
-
-def _or_none(decibels: float) -> float | None:
-    """JSON knows no infinity: equal images have no PSNR there."""
-    return decibels if math.isfinite(decibels) else None
 
 
 def describe_recipe(recipe: Recipe) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fidelity.imaging.metrics import psnr, ssim
-from fidelity.outside.report import measure_images
+from fidelity.outside.measuring import measure_images
 
 
 def node(kind, **inputs):
@@ -57,4 +57,4 @@ def test_networks_stand_side_by_side_and_one_that_fails_is_told(host, photo):
     lines = outputs["5"]["text"][0].splitlines()
     assert [line.split(":")[0] for line in lines] == ["bicubic", "natural-x2.safetensors", "text.pth", "upconv.safetensors"]
     assert "damaged or not a model file" in lines[2]
-    assert json.loads(outputs["6"]["text"][0])[1]["drift"]["mean"] < 0.5
+    assert json.loads(outputs["6"]["text"][0])[1]["drift_mean"] < 0.5

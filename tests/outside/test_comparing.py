@@ -7,7 +7,7 @@ from fidelity.imaging.drift import measure_drift
 from fidelity.imaging.metrics import psnr
 from fidelity.imaging.resample import resize
 from fidelity.models.loader import load_model
-from fidelity.outside.comparing import compare_models, describe_compared, draw_sheet
+from fidelity.outside.comparing import compare_models, describe_compared, draw_sheet, report_compared
 from fidelity.steps.upscale import upscale
 
 
@@ -30,7 +30,15 @@ def test_each_gets_the_same_size_and_its_own_figures(models, small, photo):
     expected = upscale(small, load_model(models["two"]), (96, 112), "rgb").image
     assert torch.equal(two.image, expected)
     assert two.drift == measure_drift(small, expected)
-    assert two.psnr_y == pytest.approx(psnr(photo, expected, luma=True))
+    assert two.quality["psnr_y"] == pytest.approx(psnr(photo, expected, luma=True))
+    flat = report_compared(results)[1]
+    assert (flat["name"], flat["failed"], flat["drift_p99"], flat["psnr_y"]) == (
+        "two",
+        None,
+        two.drift.p99,
+        two.quality["psnr_y"],
+    )
+    assert not any(isinstance(value, dict | list) for value in flat.values())
     assert results[3].image.shape == expected.shape
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
@@ -40,7 +48,7 @@ def test_one_that_fails_is_told_and_does_not_stop_the_rest(models, small):
     assert results[2].image is None
     assert "damaged or not a model file" in describe_compared(results[2])
     assert results[3].seconds > 0
-    assert results[0].psnr_y is None and "dB" not in describe_compared(results[0])
+    assert not results[0].quality and "dB" not in describe_compared(results[0])
 
 
 def test_the_sheet_shows_the_middle_of_each_at_its_own_pixels(models, small):

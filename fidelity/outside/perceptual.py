@@ -1,0 +1,60 @@
+"""LPIPS and DISTS by torchmetrics, where that is installed and the networks they compare in are too.
+
+Nothing is downloaded: the networks are those that torchvision keeps in torch's own folder of checkpoints.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Backbone = Literal["alex", "vgg", "squeeze"]
+"""A network that LPIPS compares in, by torchmetrics' name."""
+
+BACKBONES: dict[Backbone, str] = {
+    "alex": "alexnet-owt-7be5be79.pth",
+    "vgg": "vgg16-397923af.pth",
+    "squeeze": "squeezenet1_1-b8a52dc0.pth",
+}
+"""Files of torchvision; the first that is there is used, AlexNet being what is reported most."""
+_DISTS_BACKBONE = BACKBONES["vgg"]
+_SMALLEST_PX = 64
+
+
+def perceptual_distances(reference: Tensor, candidate: Tensor) -> dict[str, float]:
+    """Distances that follow what people see, 0 for equal images: ``lpips_alex`` (or vgg, squeeze) and ``dists``.
+
+    Args:
+        reference: ``(1, 1 or 3, H, W)`` in [0, 1].
+        candidate: The same shape.
+
+    Returns:
+        Those whose networks are installed; none for images of less than 64 pixels a side, where the networks see too little.
+
+    Sources: Zhang, Isola, Efros, Shechtman and Wang, "The unreasonable effectiveness of deep features as a perceptual metric",
+    2018; Ding, Ma, Wang and Simoncelli, "Image quality assessment: unifying structure and texture similarity", 2020.
+    """
+    if min(reference.shape[2:]) < _SMALLEST_PX:
+        return {}
+    try:
+        from torchmetrics.functional.image import (
+            deep_image_structure_and_texture_similarity,
+            learned_perceptual_image_patch_similarity,
+        )
+    except ImportError:
+        return {}
+    pair = (candidate.float().expand(-1, 3, -1, -1), reference.float().expand(-1, 3, -1, -1))
+    found: dict[str, float] = {}
+    with torch.no_grad():
+        backbone: Backbone | None = next((name for name, file in BACKBONES.items() if _has_checkpoint(file)), None)
+        if backbone:
+            distance = learned_perceptual_image_patch_similarity(*pair, net_type=backbone, normalize=True)
+            found[f"lpips_{backbone}"] = float(distance)
+        if _has_checkpoint(_DISTS_BACKBONE):
+            found["dists"] = float(deep_image_structure_and_texture_similarity(*pair, reduction="mean"))
+    return found
+
+
+def _has_checkpoint(name: str) -> bool:
+    return (Path(torch.hub.get_dir()) / "checkpoints" / name).is_file()

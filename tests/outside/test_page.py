@@ -1,0 +1,66 @@
+"""A page holds every picture and figure, and no name can break out of it."""
+
+import base64
+import io
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fidelity.imaging.resample import resize
+from fidelity.outside.comparing import Compared, compare_models
+from fidelity.outside.page import build_page
+
+
+def data_of(page):
+    return json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def picture_of(url):
+    samples = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    return torch.from_numpy(np.asarray(samples.convert("RGB")).copy()).float()
+
+
+@pytest.fixture
+def results(compact_file, photo, tmp_path):
+    (tmp_path / "text.pth").write_text("no model")
+    small = resize(photo, (48, 56)).clamp(0, 1)
+    return small, compare_models(small, {"two": compact_file(2), "</script>": tmp_path / "text.pth"}, (96, 112), photo)
+
+
+def test_it_shows_what_was_made_to_the_sample(results, photo):
+    small, compared = results
+    data = data_of(build_page(compared, small, "a <b>title</b>", photo))
+    assert data["title"] == "a <b>title</b>"
+    assert [one["name"] for one in data["results"]] == ["reference", "bicubic", "two", "</script>"]
+    shown = picture_of(data["results"][2]["picture"])
+    assert (shown - compared[1].image[0].permute(1, 2, 0).mul(255).round()).abs().max() <= 1
+    assert data["results"][2]["figures"]["psnr_y"] == compared[1].quality["psnr_y"]
+    assert "damaged" in data["results"][3]["failed"]
+    assert {"drift_mean", "psnr_y", "seconds", "peak_memory_mib"} <= {key for key, _, _ in data["columns"]}
+
+
+def test_nothing_comes_from_elsewhere_and_there_is_one_script_of_data(results):
+    page = build_page(results[1], results[0], "</script><script>alert(1)</script>")
+    assert page.count("</script>") == 2
+    assert not re.search(r"https?://", page)
+
+
+def test_columns_that_nothing_has_are_left_out(results):
+    small, compared = results
+    page = build_page([replace(one, quality={}) for one in compared], small, "title")
+    assert [key for key, _, _ in data_of(page)["columns"]] == [
+        *("drift_mean", "drift_p99", "drift_max", "sharpness", "overshoot_percent", "seconds", "peak_memory_mib")
+    ]
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_grey_transparent_and_very_large_results_are_shown_by_their_middle(channels):
+    large = torch.rand(1, channels, 30, 2100)
+    data = data_of(build_page([Compared("bicubic", large)], large[..., ::2], "wide"))
+    assert (data["width"], data["height"]) == (2048, 30)
+    assert "The middle 2048x30 px of 2100x30 are shown." in data["note"]
