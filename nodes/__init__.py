@@ -6,6 +6,7 @@ from ..fidelity.models.architectures import register_architectures
 from . import host
 from .channels import FidelityMergeYCbCr, FidelitySplitYCbCr
 from .deciding import FidelityClassifyDomain
+from .faces import FidelityRestoreFaces
 from .files import FidelityLoadImage, FidelitySaveImage
 from .holding import FidelityConsistency, FidelityDeltaEGate
 from .measuring import FidelityCompareModels, FidelityMeasure
@@ -30,6 +31,7 @@ NODES: list[type[io.ComfyNode]] = [
     FidelityCleanup,
     FidelityEnhance,
     FidelityGrade,
+    FidelityRestoreFaces,
     FidelitySplitYCbCr,
     FidelityMergeYCbCr,
 ]

@@ -40,6 +40,11 @@ def to_host(image: Tensor) -> Tensor:
     return image.movedim(1, -1).to(device=device, dtype=comfy.model_management.intermediate_dtype())
 
 
+def mask_to_engine(mask: Tensor | None) -> Tensor | None:
+    """The host's mask, ``(H, W)`` or ``(B, H, W)``, as the engine's ``(B, 1, H, W)``."""
+    return None if mask is None else mask.reshape(-1, 1, *mask.shape[-2:])
+
+
 def run_near_compute(step: Callable[[Tensor], Result], image: Tensor, source: Tensor) -> Result:
     """Runs a step on the host's compute device if there is room for it, else where the image is.
 

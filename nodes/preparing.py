@@ -183,7 +183,7 @@ class FidelityCleanup(io.ComfyNode):
         kind, settings, reason = _read_method(method, pixels)
         if kind is None:
             return io.NodeOutput(image, reason)
-        where = mask.reshape(-1, 1, *mask.shape[-2:]) if mask is not None else None
+        where = host.mask_to_engine(mask)
         like = host.to_engine(guide)[:, :3] if guide is not None else None
         result = clean(pixels, kind, strength, 0.0, settings, channels, where, like, host.track_progress())
         return io.NodeOutput(host.to_host(result), reason)

@@ -290,7 +290,8 @@ class Runner:
     def _copy(self, dtype: torch.dtype) -> ImageModelDescriptor[nn.Module]:
         descriptor = copy.copy(self._source)
         network = copy.deepcopy(self._source.model).to(device=self.device, dtype=dtype)
-        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stub lacks it
+        if all(parameter.ndim <= 4 for parameter in network.parameters()):  # GFPGAN has weights of five, which it refuses
+            network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stub lacks it
         network.register_forward_hook(self._watch)
         descriptor._model = network.eval().requires_grad_(False)  # spandrel offers no public way to swap the module
         return descriptor

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from spandrel.architectures.Compact import Compact
+from spandrel.architectures.RestoreFormer import RestoreFormer
 
 from fidelity.models.architectures.ffdnet import FFDNet
 from fidelity.models.architectures.waifu2x import UpConv7
@@ -130,6 +131,8 @@ def start_host(base, *options):
         save_file(network.state_dict(), models / name)
     save_file(UpConv7(3, (4, 4, 8, 8, 8, 8)).state_dict(), models / "upconv.safetensors")
     save_file(FFDNet(3, 8, 12).state_dict(), models / "mends.safetensors")
+    face = RestoreFormer(ch=32, z_channels=32, embed_dim=32, n_embed=8, num_res_blocks=1, ch_mult=(1,) * 6)
+    save_file({key: value.clone().contiguous() for key, value in face.state_dict().items()}, models / "face.safetensors")
     (models / "text.pth").write_text("no model")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -12,6 +12,7 @@ from fidelity.imaging.resample import resize
 
 PACK = Path(__file__).parents[2]
 NODES = {
+    "FidelityRestoreFaces",
     "FidelityMeasure",
     "FidelityCompareModels",
     "FidelityPrepare",

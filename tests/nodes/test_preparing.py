@@ -197,3 +197,24 @@ def test_corners_that_are_none_are_refused_in_one_line(host, photo, corners):
     status, _, messages = host.wait(host.start(graph))
     assert status == "error"
     assert "wanted four pairs as in 0,0 1,0 1,1 0,1" in messages["execution_error"]["exception_message"]
+
+
+def test_faces_are_redrawn_by_a_network_of_the_hosts_loader(host, photo):
+    torch.manual_seed(0)
+    graph = {
+        "1": node("LoadImage", image=host.upload(photo)),
+        "2": node("UpscaleModelLoader", model_name="face.safetensors"),
+        "3": node(
+            "FidelityRestoreFaces", image=["1", 0], face_model=["2", 0], boxes="30, 25, 30, 40", strength=1.0, margin=0.1
+        ),
+        "4": node("SaveImage", images=["3", 0], filename_prefix="face"),
+    }
+    shown = host.fetch(host.run(graph), "4")
+    changed = (shown - (photo * 255).round() / 255).abs().amax(dim=1)[0]
+    assert changed[30:60, 30:60].max() > 0.02
+    changed[21:69, 21:69] = 0
+    assert changed.max() < 1.01 / 255
+    graph["3"]["inputs"]["boxes"] = ""
+    status, _, messages = host.wait(host.start(graph))
+    assert status == "error"
+    assert "no faces: wanted boxes" in messages["execution_error"]["exception_message"]

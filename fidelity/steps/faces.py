@@ -1,0 +1,208 @@
+"""Faces redrawn by a network made for them (GFPGAN, RestoreFormer, CodeFormer), and nothing else touched.
+
+Such networks know one thing, a face that fills a square of 512 pixels, and invent it freely; so they run on given faces only,
+their colours are held to the image's, and what they drew fades out towards the rim of each square.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..imaging.bands import check_finite, check_image
+from ..imaging.resample import resize
+from ..models.loader import Model
+from ..models.runner import ModelOutputError
+from ..progress import Progress
+from .consistency import project
+
+FACE_PX = 512
+"""Side of the square that these networks were trained on."""
+FACE_MARGIN = 0.4
+"""What is added around a box on each side, as a share of its longer side: a face is drawn with hair and chin around it."""
+_FADE_SHARE = 0.12
+_HELD_PX = 64
+"""Side of a square at which colours and tones are held: eyes may be redrawn there, cheeks may not change."""
+_MASK_CELLS = 128
+_SMALLEST_FACE_PX = 8
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of an image, in its pixels."""
+
+    left: int
+    """Of its first column."""
+    top: int
+    """Of its first row."""
+    width: int
+    """At least 1."""
+    height: int
+    """At least 1."""
+
+    def square(self, margin: float) -> "Box":
+        """The square around it with room on each side, which may reach beyond the image."""
+        side = max(1, round(max(self.width, self.height) * (1 + 2 * margin)))
+        return Box(self.left + (self.width - side) // 2, self.top + (self.height - side) // 2, side, side)
+
+
+def restore_faces(
+    image: Tensor,
+    model: Model,
+    boxes: list[Box],
+    mask: Tensor | None = None,
+    strength: float = 1.0,
+    margin: float = FACE_MARGIN,
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Redraws faces by a network, with the colours that they have.
+
+    Args:
+        image: ``(B, 1, 3 or 4, H, W)`` in [0, 1]; the same boxes count for all of a batch.
+        model: A network at x1 that takes a face in a square of `FACE_PX`.
+        boxes: Around the faces, chin to forehead.
+        mask: ``(1 or B, 1, H, W)`` in [0, 1]: how much of what was drawn is taken where; everywhere if not given.
+        strength: The same for all of it.
+        margin: See `FACE_MARGIN`.
+        device: Where the network runs; the image's if not given.
+        progress: Called with (faces done, faces in all).
+
+    Returns:
+        The image; shape, dtype and device are kept, alpha and everything outside the squares to the bit.
+
+    Raises:
+        ValueError: If there is no box, one lies outside the image or is smaller than a face can be, the mask is of another
+            size, or the network enlarges.
+        ModelOutputError: If the network gives numbers that are not finite.
+    """
+    check_image(image)
+    check_finite(image)
+    if model.scale != 1:
+        raise ValueError(f"{model.name} enlarges by {model.scale}; wanted a network at x1 for faces")
+    height, width = image.shape[2:]
+    if mask is not None and tuple(mask.shape[2:]) != (height, width):
+        raise ValueError(f"mask is {mask.shape[3]}x{mask.shape[2]} px; wanted {width}x{height}, the size of the image")
+    if not boxes:
+        raise ValueError(f"no faces: wanted boxes, or a mask with areas of {_SMALLEST_FACE_PX} px a side or more")
+    for box in boxes:
+        if not (0 <= box.left < box.left + box.width <= width and 0 <= box.top < box.top + box.height <= height):
+            raise ValueError(f"a face at {_describe(box)} does not lie within {width}x{height} px")
+        if min(box.width, box.height) < _SMALLEST_FACE_PX:
+            raise ValueError(f"a face at {_describe(box)} is too small; wanted {_SMALLEST_FACE_PX} px a side or more")
+    result = image.clone()
+    place = device or image.device
+    descriptor = copy.copy(model.descriptor)
+    descriptor._model = copy.deepcopy(model.descriptor.model).to(place).eval()  # the caller's stays where it is
+    for index, box in enumerate(boxes):
+        square = box.square(margin)
+        rows, columns = _within(square.top, square.height, height), _within(square.left, square.width, width)
+        inner_rows = slice(rows.start - square.top, rows.stop - square.top)
+        inner_columns = slice(columns.start - square.left, columns.stop - square.left)
+        before = result[:, :3, rows, columns].float()
+        drawn = torch.cat([_draw(descriptor, face, square, rows, columns, place) for face in before.split(1)])
+        if not drawn.isfinite().all():
+            raise ModelOutputError(f"{model.name}: gave numbers that are not finite; the file may be damaged")
+        held = project(drawn[..., inner_rows, inner_columns].to(before.device), _shrink(before, square.width))
+        share = _fade(square.width).to(before.device)[..., inner_rows, inner_columns] * strength
+        if mask is not None:
+            share = share * mask[:, :, rows, columns].to(before.device)
+        result[:, :3, rows, columns] = torch.lerp(before, held, share).to(result.dtype)
+        if progress:
+            progress(index + 1, len(boxes))
+    return result
+
+
+def find_boxes(mask: Tensor) -> list[Box]:
+    """A box around every separate area of a mask, largest first.
+
+    Args:
+        mask: ``(1, 1, H, W)`` in [0, 1]; half and more counts.
+
+    Returns:
+        Boxes of at least 8 pixels a side; areas closer than a 128th of the image count as one.
+    """
+    height, width = mask.shape[2:]
+    cells = functional.adaptive_max_pool2d((mask >= 0.5).float(), (min(height, _MASK_CELLS), min(width, _MASK_CELLS)))[0, 0] > 0
+    boxes: list[Box] = []
+    for area in _areas(cells):
+        chosen = torch.zeros_like(cells)
+        chosen[tuple(zip(*area, strict=True))] = True
+        wide = functional.interpolate(chosen[None, None].float(), (height, width))[0, 0].bool() & (mask[0, 0] >= 0.5)
+        rows, columns = wide.any(dim=1).nonzero().flatten(), wide.any(dim=0).nonzero().flatten()
+        box = Box(int(columns[0]), int(rows[0]), int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1)
+        if min(box.width, box.height) >= _SMALLEST_FACE_PX:
+            boxes.append(box)
+    return sorted(boxes, key=lambda box: -box.width * box.height)
+
+
+def parse_boxes(text: str) -> list[Box]:
+    """Boxes as people write them: left, top, width, height in pixels, one box a line or between semicolons.
+
+    Raises:
+        ValueError: If a line is not four whole numbers.
+    """
+    boxes: list[Box] = []
+    for line in text.replace(";", "\n").splitlines():
+        words = line.replace(",", " ").split()
+        if not words:
+            continue
+        if len(words) != 4 or not all(word.isdigit() for word in words):
+            raise ValueError(f"{line.strip()!r} is no box; wanted left, top, width, height in pixels, as in 120, 80, 200, 240")
+        boxes.append(Box(*map(int, words)))
+    return boxes
+
+
+def _draw(
+    network: Callable[[Tensor], Tensor], face: Tensor, square: Box, rows: slice, columns: slice, place: torch.device
+) -> Tensor:
+    """The whole square, as the network draws it; beyond the image it sees the border repeated."""
+    beyond = (
+        *(columns.start - square.left, square.left + square.width - columns.stop),
+        *(rows.start - square.top, square.top + square.height - rows.stop),
+    )
+    whole = functional.pad(face.expand(-1, 3, -1, -1), beyond, mode="replicate").clamp(0, 1)
+    seen = resize(whole, (FACE_PX, FACE_PX)).clamp(0, 1).to(place)
+    with torch.no_grad():
+        drawn = network(seen).float()
+    drawn = resize(drawn, (square.height, square.width)).clamp(0, 1)
+    return drawn.mean(dim=1, keepdim=True) if face.shape[1] == 1 else drawn
+
+
+def _shrink(face: Tensor, side: int) -> Tensor:
+    """What a redrawn face is held to: its colours and tones, not what was blurred or broken in it."""
+    factor = min(1, _HELD_PX / side)
+    return resize(face, (max(1, round(face.shape[2] * factor)), max(1, round(face.shape[3] * factor)))).clamp(0, 1)
+
+
+def _fade(side: int) -> Tensor:
+    """1 in the middle of a square, 0 at its rim, ``(1, 1, side, side)``."""
+    width = max(1, round(side * _FADE_SHARE))
+    ramp = ((torch.arange(side).minimum(torch.arange(side).flip(0)) + 0.5) / width).clamp(0, 1)
+    smooth = ramp * ramp * (3 - 2 * ramp)
+    return (smooth[:, None] * smooth)[None, None]
+
+
+def _within(start: int, length: int, limit: int) -> slice:
+    return slice(max(0, start), min(limit, start + length))
+
+
+def _areas(cells: Tensor) -> list[list[tuple[int, int]]]:
+    """Connected cells, edges and corners counting."""
+    left = {(int(row), int(column)) for row, column in cells.nonzero()}
+    areas: list[list[tuple[int, int]]] = []
+    while left:
+        area = [left.pop()]
+        for row, column in area:
+            near = {(row + down, column + right) for down in (-1, 0, 1) for right in (-1, 0, 1)} & left
+            left -= near
+            area += near
+        areas.append(area)
+    return areas
+
+
+def _describe(box: Box) -> str:
+    return f"{box.left}, {box.top} of {box.width}x{box.height} px"
