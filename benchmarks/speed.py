@@ -10,20 +10,18 @@ colour differences. Ratios are medians over the rounds. Memory is what the proce
 """
 
 import argparse
-import ctypes
 import gc
 import os
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import torch
 
 from fidelity.models.loader import load_model
+from fidelity.outside.memory import MemoryWatch
 from fidelity.steps.upscale import upscale
 
 
@@ -32,35 +30,15 @@ def measure(work: Callable[[], torch.Tensor], device: torch.device) -> tuple[flo
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
         torch.cuda.synchronize()
+    with MemoryWatch(device) as watch:
         started = time.perf_counter()
         result = work()
-        torch.cuda.synchronize()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         seconds = time.perf_counter() - started
-        del result
-        return seconds, torch.cuda.max_memory_allocated() - before
-    if sys.platform == "linux":
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    process = psutil.Process()
-    before = peak = process.memory_info().rss
-    stop = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not stop.wait(0.003):
-            peak = max(peak, process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    started = time.perf_counter()
-    result = work()
-    seconds = time.perf_counter() - started
-    stop.set()
-    watcher.join()
     del result
-    return seconds, peak - before
+    return seconds, watch.peak_bytes
 
 
 def host_path(image: torch.Tensor, descriptor: object, device: torch.device) -> Callable[[], torch.Tensor]:

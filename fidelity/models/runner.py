@@ -162,12 +162,18 @@ class Runner:
         batch, done, smallest = self._batch(pending[0][1]), 0, pending[0][1].window_size
         while pending:
             jobs = _take_alike(pending, batch)
-            result = None
+            result, unfit = None, False
             try:
                 result = self._compute(image, jobs)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
-                    raise
+                    if self._dtype == torch.float32:
+                        raise
+                    unfit = True  # SwinIR, for one, adds float32 masks to what it computes, whatever it is said to support
+            if unfit:
+                self._fall_back()
+                pending.extendleft(reversed(jobs))
+                continue
             if result is None:  # outside the handler, so that the failed tensors are free again
                 self._release()
                 pending.extendleft(reversed(jobs))
@@ -265,7 +271,7 @@ class Runner:
         return rgb_to_luma(result.float()) if self.output == "luma" and result.shape[1] == 3 else result
 
     def _fall_back(self) -> None:
-        """Goes over to float32 after numbers that are not finite; raises if they came from float32."""
+        """Goes over to float32 where a network cannot do with less; raises if its numbers came from float32."""
         if self._dtype == torch.float32:
             raise ModelOutputError(f"{self.model.name}: gave numbers that are not finite, in fp32 too; the file may be damaged")
         self._descriptor = self._copy(torch.float32)  # first: if memory runs out here, the old copy still fits its dtype

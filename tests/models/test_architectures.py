@@ -17,6 +17,8 @@ from spandrel.architectures.SwinIR import SwinIR
 from spandrel_extra_arches.architectures.MPRNet import MPRNet
 from spandrel_extra_arches.architectures.Restormer import Restormer
 
+from fidelity.imaging.color import rgb_to_luma
+from fidelity.imaging.metrics import psnr
 from fidelity.models.architectures.edsr import EDSR
 from fidelity.models.architectures.espcn import ESPCN
 from fidelity.models.architectures.ffdnet import FFDNet
@@ -75,6 +77,20 @@ def published(name, state):
     return {key: value.clone().contiguous() for key, value in state.items()}
 
 
+def test_dncnn_takes_noise_out_of_grey_images(test_data, read_rgb):
+    """The paper (Zhang et al., 2017) reports 29.13 to 33.06 dB on the twelve images of Set12 at sigma 25."""
+    model = load_model(test_data / "models/dncnn_25.pth")
+    generator = torch.Generator().manual_seed(0)
+    figures = []
+    for path in sorted((test_data / "images/set5/HR").glob("*.png")):
+        clean = rgb_to_luma(read_rgb(path))
+        noisy = clean + 25 / 255 * torch.randn(clean.shape, generator=generator)
+        with torch.no_grad():
+            figures.append(psnr(clean, model.descriptor.model(noisy).clamp(0, 1)))
+    assert 29.13 < min(figures) < max(figures) < 33.06
+    assert sum(figures) / len(figures) == pytest.approx(31.2, abs=0.1)
+
+
 @pytest.fixture(scope="module", params=list(NETWORKS))
 def network(request, tmp_path_factory):
     """Such a network with its weights made small, so that its output stays within [0, 1]."""
@@ -103,6 +119,13 @@ def test_it_runs_whole_and_in_tiles_on_any_size(network, photo, channels):
     reach = probe_network(model.descriptor).receptive_field_px
     if reach is not None and reach <= 8:
         assert (whole - tiled).abs().max() < 1 / 1024
+
+
+def test_it_runs_in_bf16_or_falls_back_to_fp32(network, photo):
+    _, model = network
+    exact, rough = (upscale(photo, model, None, "rgb", precision=precision).image for precision in ("fp32", "bf16"))
+    assert rough.isfinite().all()
+    assert (exact - rough).abs().mean() < 0.02
 
 
 def test_esrgan_weights_of_both_old_and_new_names_are_read(tmp_path):

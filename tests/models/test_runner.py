@@ -269,3 +269,23 @@ def test_memory_is_estimated_from_the_network_and_the_image(compact):
     assert small == 100 * 100 * 32 * 4 * runner_module._LIVE_LAYERS
     assert estimate_memory(descriptor, (100, 100), torch.float16) * 2 == small
     assert estimate_memory(descriptor, (9000, 9000), torch.float32) == estimate_memory(descriptor, (600, 600), torch.float32)
+
+
+def test_a_network_that_cannot_do_half_precision_although_it_is_said_to_runs_in_fp32(faulty, random_image):
+    def refuse(image, result):
+        if image.dtype != torch.float32:
+            raise RuntimeError("expected m1 and m2 to have the same dtype, but got: float != c10::BFloat16")
+        return result
+
+    model, image = faulty(refuse), random_image(1, 3, 40, 70)
+    result, report = Runner(model, CPU, "bf16").run(image, tile=32)
+    assert report.precision == "fp32"
+    assert torch.equal(result, whole(faulty(), image))
+
+
+def test_an_error_in_fp32_is_not_hidden(faulty, random_image):
+    def refuse(image, result):
+        raise RuntimeError("no such operation")
+
+    with pytest.raises(RuntimeError, match="no such operation"):
+        Runner(faulty(refuse), CPU, "bf16").run(random_image(1, 3, 40, 40))
