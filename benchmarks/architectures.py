@@ -11,6 +11,7 @@ product in the same precision on the same device.
 """
 
 import argparse
+import math
 import platform
 import statistics
 import sys
@@ -73,7 +74,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "RealCUGAN": UpCunet4x,
     "waifu2x upconv_7": lambda: UpConv7(3, (16, 32, 64, 128, 128, 256)),
     "waifu2x cunet": lambda: CUNet(3),
-    "LapSRN": lambda: LapSRN(1, 64, [10, 10]),
+    "LapSRN": lambda: LapSRN(2, 64, [10, 10]),
     "ESPCN": lambda: ESPCN(4, 1, (64, 32), (5, 3, 3)),
     "SCUNet": lambda: SCUNet(config=[4] * 7, dim=64),
     "DnCNN": lambda: DnCNN(in_nc=1, out_nc=1, nc=64, nb=17, act_mode="R"),
@@ -238,20 +239,12 @@ def run(name: str, image: Tensor, device: torch.device, options: Any, peaks: Map
     rows: list[str] = []
     for way, figures in seen.items():
         seconds, memory = (statistics.median(figure[index] for figure in figures) for index in (0, 1))
-        ratio = (
-            statistics.median(own[0] / other[0] for own, other in zip(figures, base, strict=False)) if base else float("nan")
-        )
+        pairs = zip(figures, base, strict=False)
+        ratio = statistics.median(own[0] / other[0] for own, other in pairs) if base else math.nan
         rate, peak = flops / seconds, peaks[way.split()[-1]]
         head = f"| {name} | {parameters:.2f} | {flops / image[0, 0].numel() / 1e6:.2f} |" if not rows else "| | | |"
-        cells = (
-            way,
-            f"{seconds:.3g}",
-            f"{ratio:.2f}",
-            f"{memory / 2**20:.0f}",
-            f"{rate / 1e12:.2f}",
-            f"{100 * rate / peak:.0f} %",
-        )
-        rows.append(f"{head} {' | '.join(cells)} |")
+        told = f"{seconds:.3g} | {ratio:.2f} | {memory / 2**20:.0f} | {rate / 1e12:.2f} | {100 * rate / peak:.0f} %"
+        rows.append(f"{head} {way} | {told} |")
     return rows + [f"| | | | {way} | {words} | | | | |" for way, words in failed.items()]
 
 

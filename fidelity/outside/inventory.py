@@ -43,6 +43,10 @@ class InstalledModel:
     """It takes: 1 for luma, 3 for RGB."""
     receptive_field_px: int | None = None
     """How far it sees, in pixels of its input; None for further than tiles can follow."""
+    multiple_of: int | None = None
+    """Sides of images are padded to multiples of this."""
+    half: tuple[str, ...] = ()
+    """Half precisions that it can do, by its description: "fp16", "bf16"."""
     domains: tuple[Domain, ...] = ()
     """Kinds of image whose recipe takes it by itself."""
     mends: tuple[str, ...] = ()
@@ -76,6 +80,12 @@ def describe_models(models: Mapping[str, Path]) -> Iterator[InstalledModel]:
             sum(parameter.numel() for parameter in model.descriptor.model.parameters()),
             model.descriptor.input_channels,
             reach,
+            model.descriptor.size_requirements.multiple_of,
+            tuple(
+                name
+                for name, can in (("fp16", model.descriptor.supports_half), ("bf16", model.descriptor.supports_bfloat16))
+                if can
+            ),
             domains=tuple(domain for domain in DOMAINS if _fits(path, domain, known, is_shipped)),
             mends=tuple(what for what, ones in RESTORERS.items() if any(matches(path.stem, one) for one in ones.values())),
             licence="MIT" if is_shipped else next((KNOWN_MODELS[title].licence for title in known), None),

@@ -51,8 +51,9 @@ def find_python(host):
 class Host:
     """Talks to a server over its HTTP API."""
 
-    def __init__(self, url):
+    def __init__(self, url, models):
         self.url = url
+        self.models = models
 
     def get(self, path):
         with urllib.request.urlopen(self.url + path, timeout=60) as answer:
@@ -140,7 +141,7 @@ def start_host(base, *options):
     log = (base / "host.log").open("w")
     command = [python, "main.py", "--cpu", "--port", str(port), "--base-directory", str(base), *options]
     process = subprocess.Popen(command, cwd=host, stdout=log, stderr=subprocess.STDOUT)
-    client = Host(f"http://127.0.0.1:{port}")
+    client = Host(f"http://127.0.0.1:{port}", models)
     for _ in range(600):
         if process.poll() is not None:
             break

@@ -9,6 +9,7 @@ import torch
 
 from fidelity.imaging.drift import measure_drift, overshoot_percent
 from fidelity.imaging.resample import resize
+from fidelity.models.loader import load_model
 
 PACK = Path(__file__).parents[2]
 NODES = {
@@ -126,6 +127,26 @@ def test_core_loads_and_runs_each_shipped_network(host, photo, name):
     assert result.shape == (1, 3, 96 * scale, 112 * scale)
     inner = (..., slice(8, -8), slice(8, -8))  # at the border bilinear colour sees zeros
     assert measure_drift(photo[inner], result[..., 8 * scale : -8 * scale, 8 * scale : -8 * scale]).mean < 0.25 + SAVING
+
+
+@pytest.mark.parametrize("name", ["realesr-animevideov3-x4", "realcugan-up2x-conservative", "waifu2x-upconv7-photo-x2"])
+def test_core_runs_real_weights_and_so_do_we(host, photo, test_data, name):
+    file = test_data / f"models/{name}.safetensors"
+    (host.models / file.name).unlink(missing_ok=True)
+    (host.models / file.name).symlink_to(file)
+    by_core = {
+        "1": node("LoadImage", image=host.upload(photo)),
+        "2": node("UpscaleModelLoader", model_name=file.name),
+        "3": node("ImageUpscaleWithModel", upscale_model=["2", 0], image=["1", 0]),
+        "9": node("SaveImage", images=["3", 0], filename_prefix="test"),
+    }
+    stored = (photo * 255).round() / 255
+    with torch.no_grad():
+        expected = load_model(file).descriptor(stored).clamp(0, 1)
+    assert (host.fetch(host.run(by_core), "9") - expected).abs().max() <= 1.01 / 255
+    by_us = upscaling(host.upload(photo), channels="rgb")
+    by_us["2"]["inputs"]["model_name"] = file.name
+    assert (host.fetch(host.run(by_us), "9") - expected).abs().max() <= 1.01 / 255
 
 
 def test_core_loads_and_runs_an_architecture_that_spandrel_lacks(host, photo):
