@@ -6,6 +6,7 @@ from ..fidelity.models.architectures import register_architectures
 from . import host
 from .channels import FidelityMergeYCbCr, FidelitySplitYCbCr
 from .deciding import FidelityClassifyDomain
+from .diffusing import FidelityDiffusionPass, FidelityRestorationGuidance, FidelityTiledDiffusion
 from .faces import FidelityRestoreFaces
 from .files import FidelityLoadImage, FidelitySaveImage
 from .holding import FidelityConsistency, FidelityDeltaEGate
@@ -32,6 +33,9 @@ NODES: list[type[io.ComfyNode]] = [
     FidelityEnhance,
     FidelityGrade,
     FidelityRestoreFaces,
+    FidelityTiledDiffusion,
+    FidelityRestorationGuidance,
+    FidelityDiffusionPass,
     FidelitySplitYCbCr,
     FidelityMergeYCbCr,
 ]

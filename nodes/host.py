@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import comfy.cli_args
+import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
+import comfy.patcher_extension
+import comfy.sample
+import comfy.samplers
 import comfy.utils
 import folder_paths
+import latent_preview
 import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
@@ -207,3 +212,133 @@ def track_progress() -> Callable[[int, int], None]:
         bar.update_absolute(done, total)
 
     return report
+
+
+CALC_COND_BATCH = comfy.patcher_extension.WrappersMP.CALC_COND_BATCH
+"""Around what the host computes for a step's latent."""
+PREPARE_SAMPLING = comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING
+"""Around the loading of models for a run of steps."""
+ON_CLEANUP = comfy.patcher_extension.CallbacksMP.ON_CLEANUP
+"""After a run of steps, however it ended."""
+
+SAMPLERS: list[str] = comfy.samplers.KSampler.SAMPLERS
+"""The host's samplers by name."""
+SCHEDULERS: list[str] = comfy.samplers.KSampler.SCHEDULERS
+"""The host's schedulers by name."""
+
+_MEMORY_ROOM = 1.5  # as the host itself leaves
+
+
+def resize_hint(hint: Tensor, width: int, height: int, method: str) -> Tensor:
+    """A hint as the host resizes it for a control."""
+    return comfy.utils.common_upscale(hint, width, height, method, "center")
+
+
+def count_tiles(model: Any, shape: tuple[int, ...], device: torch.device, most: int) -> int:
+    """How many tiles of that shape fit the device's free memory at once; one on a CPU, which gains nothing from more.
+
+    Args:
+        model: The host's model.
+        shape: Of the latents that one tile makes, positive and negative together.
+        device: Where it runs.
+        most: How many there are.
+    """
+    if device.type == "cpu":
+        return 1
+    free = model.current_patcher.get_free_memory(device)
+    return min(most, max(1, int(free / (_MEMORY_ROOM * model.memory_required(shape)))))
+
+
+def fit_size_conditioning(model: Any, conds: Any, size: tuple[int, int]) -> Any:
+    """Conditioning of SDXL that tells the size of a tile in place of that of the whole image, unless a node set one.
+
+    A tile is drawn as a whole picture of its size, which is what the model knows.
+
+    Args:
+        model: The host's model.
+        conds: As a step has them: positive, then negative.
+        size: (height, width) of the tile in latent samples.
+    """
+    if not isinstance(model, comfy.model_base.SDXL | comfy.model_base.SDXLRefiner):
+        return conds
+    factor = model.latent_format.spacial_downscale_ratio
+    fitted: list[Any] = []
+    for kind, group in zip(("positive", "negative"), conds, strict=False):
+        if group is None:
+            fitted.append(None)
+            continue
+        fitted.append([_fit_size(model, cond, (size[0] * factor, size[1] * factor), kind) for cond in group])
+    return [*fitted, *conds[2:]]
+
+
+def _fit_size(model: Any, cond: dict[str, Any], size: tuple[int, int], kind: str) -> dict[str, Any]:
+    known = cond["model_conds"].get("y")
+    if known is None or "width" in cond or "height" in cond or "unclip_conditioning" in cond:
+        return cond
+    told = model.encode_adm(**{"prompt_type": kind, **cond, "device": known.cond.device, "height": size[0], "width": size[1]})
+    fitted = type(known)(told.to(known.cond))
+    return {**cond, "model_conds": {**cond["model_conds"], "y": fitted}}
+
+
+def check_cancelled() -> None:
+    """Raises once the user has cancelled."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def raise_unless_out_of_memory(error: Exception) -> None:
+    """Raises an error again unless it says that memory ran out."""
+    comfy.model_management.raise_non_oom(error)
+
+
+def release_memory() -> None:
+    """Gives freed memory back to the device."""
+    comfy.model_management.soft_empty_cache()
+
+
+def total_memory(model: Any) -> int:
+    """Bytes that the device of a MODEL has in all."""
+    return int(comfy.model_management.get_total_memory(model.load_device))
+
+
+def track_passes(model: Any, passes: int, steps: int) -> Callable[[int], Any]:
+    """One progress bar over passes of so many steps, with previews as the host's samplers show them.
+
+    Returns:
+        Gives the sampler's callback for a pass of that index.
+    """
+    bar = comfy.utils.ProgressBar(passes * steps)
+    previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+
+    def for_pass(index: int) -> Callable[[int, Tensor, Tensor, int], None]:
+        def report(step: int, estimate: Tensor, _latent: Tensor, total: int) -> None:
+            shown = previewer.decode_latent_to_preview_image("JPEG", estimate) if previewer else None
+            bar.update_absolute(round((index + (step + 1) / total) * steps), passes * steps, shown)
+
+        return report
+
+    return for_pass
+
+
+def sample_latent(
+    model: Any, latent: Tensor, conds: tuple[Any, Any], denoise: float, seed: int, settings: Any, callback: Any
+) -> Tensor:
+    """Runs the host's sampler on an encoded image.
+
+    Args:
+        model: MODEL.
+        latent: As the VAE gave it.
+        conds: Positive and negative.
+        denoise: Share of the noise schedule, 0 to 1.
+        seed: Of the noise.
+        settings: steps, cfg, sampler and scheduler.
+        callback: From `track_passes`.
+    """
+    latent = comfy.sample.fix_empty_latent_channels(model, latent)
+    noise = comfy.sample.prepare_noise(latent, seed)
+    return comfy.sample.sample(
+        *(model, noise, settings.steps, settings.cfg, settings.sampler, settings.scheduler, *conds, latent),
+        denoise=denoise,
+        callback=callback,
+        disable_pbar=True,
+        seed=seed,
+    )

@@ -124,6 +124,7 @@ def start_host(base, *options):
         pytest.skip(NO_HOST)
     (base / "custom_nodes").mkdir(parents=True)
     (base / "custom_nodes/fidelity-upscale").symlink_to(PACK)
+    (base / "custom_nodes/tiny_models").symlink_to(Path(__file__).parent / "tiny_models")
     models = base / "models/upscale_models"
     models.mkdir(parents=True)
     torch.manual_seed(0)

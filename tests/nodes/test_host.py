@@ -13,6 +13,9 @@ from fidelity.models.loader import load_model
 
 PACK = Path(__file__).parents[2]
 NODES = {
+    "FidelityTiledDiffusion",
+    "FidelityRestorationGuidance",
+    "FidelityDiffusionPass",
     "FidelityRestoreFaces",
     "FidelityMeasure",
     "FidelityCompareModels",

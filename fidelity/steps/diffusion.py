@@ -1,0 +1,203 @@
+"""The mathematics of diffusion passes: tiles of a latent, guidance toward the source, schedules, sizes of passes.
+
+No sampler and no model: those are the host's.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+TileBlend = Literal["gaussian", "mean"]
+"""gaussian: a tile counts most in its middle (Mixture of Diffusers); mean: everywhere the same (MultiDiffusion)."""
+
+GuidanceBand = Literal["all", "gaussian", "wavelet"]
+"""What is pulled toward the source: everything, or low frequencies by a Gaussian or by levels of a wavelet."""
+
+TILE_VARIANCE = 0.01
+"""Of the Gaussian over a tile of side 1, as in Mixture of Diffusers."""
+ALIGN_LATENTS = 8
+"""Tiles begin on multiples of this, so that a network that halves three times sees the same grid in each."""
+SUPIR_EXPONENT = 4.0
+"""The exponent that SUPIR ships with (restoration scale), which a fidelity of one half stands for."""
+DENOISE_STEPS = (0.40, 0.30, 0.25)
+"""How much noise each pass may put in; later ones refine what the first drew. More passes keep the last."""
+PASS_FACTOR = 2.0
+"""The most that one diffusion pass enlarges: beyond it there is too little to hold on to."""
+
+_TILE_TABLE = ((8, 512, 64), (12, 768, 96), (24, 1024, 128))
+
+
+@dataclass(frozen=True)
+class DiffusionTile:
+    """A tile in pixels."""
+
+    side_px: int
+    """Of the square."""
+    overlap_px: int
+    """That neighbours share at least."""
+
+
+def choose_diffusion_tile(memory_bytes: int) -> DiffusionTile:
+    """The tile for a device of that much memory: 512 with 64 up to 8 GB, 768 with 96 up to 12 GB, else 1024 with 128."""
+    gigabytes = memory_bytes / 1e9
+    side, overlap = next(
+        ((side, overlap) for limit, side, overlap in _TILE_TABLE if gigabytes < 1.05 * limit), _TILE_TABLE[-1][1:]
+    )
+    return DiffusionTile(side, overlap)
+
+
+def plan_spans(length: int, tile: int, overlap: int, align: int = ALIGN_LATENTS) -> list[tuple[int, int]]:
+    """Equal tiles along one axis, spread evenly; neighbours share `overlap` or more.
+
+    Args:
+        length: Of the axis.
+        tile: Of a tile; one as long as the axis is all there is if this is not smaller.
+        overlap: What neighbours share at least; must be smaller than the tile.
+        align: All but the last begin on multiples of this, where the overlap allows it.
+
+    Returns:
+        (start, stop) of each, in order.
+
+    Raises:
+        ValueError: If the overlap leaves no progress.
+    """
+    if tile >= length:
+        return [(0, length)]
+    if not 0 <= overlap < tile:
+        raise ValueError(f"overlap is {overlap} with a tile of {tile}; wanted less than the tile")
+    fewest = math.ceil((length - overlap) / (tile - overlap))
+    grid = align if overlap <= tile - align else 1
+    while True:
+        for count in range(fewest, 2 * fewest + 1):  # rounding down to the grid may open a gap, which one more tile closes
+            starts = [int(index * (length - tile) / (count - 1) // grid * grid) for index in range(count - 1)] + [length - tile]
+            if all(after - before <= tile - overlap for before, after in pairwise(starts)):
+                return [(start, start + tile) for start in starts]
+        grid = 1
+
+
+def tile_weights(height: int, width: int, blend: TileBlend) -> Tensor:
+    """How much each place of a tile counts, ``(height, width)`` in float32, larger than 0.
+
+    Source: Jimenez, "Mixture of Diffusers for scene composition and high resolution image generation", 2023; Bar-Tal, Yariv,
+    Lipman and Dekel, "MultiDiffusion: fusing diffusion paths for controlled image generation", 2023.
+    """
+    if blend == "mean":
+        return torch.ones(height, width)
+    rows, columns = (_bell(length) for length in (height, width))
+    return rows[:, None] * columns
+
+
+def _bell(length: int) -> Tensor:
+    distance = (torch.arange(length, dtype=torch.float32) - (length - 1) / 2) / length
+    return torch.exp(-distance.square() / (2 * TILE_VARIANCE))
+
+
+def guidance_weight(sigma: float, sigma_max: float, fidelity: float) -> float:
+    """How far a denoised estimate is pulled to the source, 0 to 1: ``(sigma / sigma_max) ** p``.
+
+    Args:
+        sigma: Noise level of the step.
+        sigma_max: The highest that the model knows.
+        fidelity: 0 for not at all, 1 for all the way at every step; one half is SUPIR's own exponent of 4. Between them
+            ``p = 4 * (1 - fidelity) / fidelity``: more fidelity, a smaller exponent, more pull at low noise too.
+
+    Source: Yu and others, "Scaling up to excellence: practicing model scaling for photo-realistic image restoration in the
+    wild" (SUPIR), 2024, restoration-guided sampling.
+
+    Raises:
+        ValueError: If the fidelity is not within [0, 1].
+    """
+    if not 0 <= fidelity <= 1:
+        raise ValueError(f"fidelity is {fidelity}; wanted 0 to 1")
+    if fidelity == 0:
+        return 0.0
+    exponent = SUPIR_EXPONENT * (1 - fidelity) / fidelity
+    return min(1.0, max(0.0, sigma / sigma_max)) ** exponent
+
+
+def pull_to_source(denoised: Tensor, source: Tensor, weight: float, band: GuidanceBand = "all", radius: float = 2.0) -> Tensor:
+    """Moves a denoised estimate toward the encoded source.
+
+    Args:
+        denoised: ``(B, C, H, W)`` or ``(B, C, T, H, W)``.
+        source: The encoded source, as large, of batch 1 or B.
+        weight: 0 for nothing, 1 for all of the difference.
+        band: See `GuidanceBand`; with a low band textures stay free.
+        radius: Of the low band, in latent samples: sigma of the Gaussian; the wavelet takes the nearest number of levels,
+            of about 1, 2, 4, 8 samples.
+    """
+    if weight == 0:
+        return denoised
+    difference = source.to(denoised) - denoised
+    if band != "all":
+        planes = difference.expand_as(denoised).reshape(-1, 1, *denoised.shape[-2:]).float()
+        low = (
+            _gaussian(planes, radius) if band == "gaussian" else _wavelet(planes, max(1, round(math.log2(max(radius, 1))) + 1))
+        )
+        difference = low.reshape(denoised.shape).to(denoised)
+    return denoised + weight * difference
+
+
+def linear_schedule(sigma: float, sigma_max: float, start: float, end: float) -> float:
+    """What goes from `start` at the highest noise to `end` at none, linear in sigma, as SUPIR's CFG and control do."""
+    return end + (start - end) * min(1.0, max(0.0, sigma / sigma_max))
+
+
+def plan_pass_sizes(source: tuple[int, int], target: tuple[int, int], multiple: int = 8) -> list[tuple[int, int]]:
+    """The (height, width) that each diffusion pass works at, the last one being the target's.
+
+    Each enlarges by the same factor, `PASS_FACTOR` at most, and by multiples of what the model's latents stand for; the result
+    is brought to the exact target afterwards.
+
+    Args:
+        source: (height, width) of the source.
+        target: (height, width) of the result.
+        multiple: Pixels that a latent sample stands for.
+    """
+    factor = max(target[0] / source[0], target[1] / source[1], 1.0)
+    count = max(1, math.ceil(math.log(factor, PASS_FACTOR) - 1e-6))
+    sizes: list[tuple[int, int]] = []
+    for index in range(1, count + 1):
+        share = index / count
+        height, width = (before * (after / before) ** share for before, after in zip(source, target, strict=True))
+        sizes.append((_to_multiple(height, multiple), _to_multiple(width, multiple)))
+    return sizes
+
+
+def pass_denoise(index: int, first: float = DENOISE_STEPS[0]) -> float:
+    """How much noise a pass puts in, the first one being 0, in the proportions of `DENOISE_STEPS`."""
+    return first * DENOISE_STEPS[min(index, len(DENOISE_STEPS) - 1)] / DENOISE_STEPS[0]
+
+
+def _to_multiple(length: float, multiple: int) -> int:
+    return max(multiple, math.ceil(length / multiple - 1e-6) * multiple)
+
+
+def _gaussian(planes: Tensor, sigma: float) -> Tensor:
+    reach = max(1, math.ceil(3 * sigma))
+    offsets = torch.arange(-reach, reach + 1, device=planes.device, dtype=planes.dtype)
+    kernel = torch.exp(-0.5 * (offsets / max(sigma, 1e-3)).square())
+    return _blur(planes, kernel / kernel.sum(), 1)
+
+
+def _wavelet(planes: Tensor, levels: int) -> Tensor:
+    """What is left after taking out so many levels of detail ("à trous" with a cubic spline)."""
+    spline = planes.new_tensor([1, 4, 6, 4, 1]) / 16
+    for level in range(levels):
+        planes = _blur(planes, spline, 2**level)
+    return planes
+
+
+def _blur(planes: Tensor, kernel: Tensor, dilation: int) -> Tensor:
+    reach = len(kernel) // 2 * dilation
+    for axis in (2, 3):
+        shape = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
+        pad = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
+        step = (dilation, 1) if axis == 2 else (1, dilation)
+        planes = functional.conv2d(functional.pad(planes, pad, mode="replicate"), kernel.reshape(shape), dilation=step)
+    return planes

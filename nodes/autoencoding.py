@@ -1,0 +1,196 @@
+"""Images to latents and back in tiles whose contrast does not change from one to the next.
+
+An autoencoder's group normalisation takes mean and variance over all it sees. Cut into tiles, every tile is normalised by its
+own, and a flat sky comes out in patches. Here they are taken once, from the whole image made small, and used in every tile.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import product
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..fidelity.imaging.resample import resize
+from ..fidelity.progress import Progress
+from ..fidelity.steps.diffusion import plan_spans
+from .conditioning import Window
+
+TILE_PX = 1024
+"""Side of a tile in pixels."""
+OVERLAP_SHARE = 3 / 16
+"""Of the tile, that neighbours share at least: an autoencoder sees far."""
+_MEMORY_SHARE = 0.8
+
+
+def encode_image(
+    vae: Any, image: Tensor, tile_px: int = TILE_PX, whole: bool | None = None, progress: Progress | None = None
+) -> Tensor:
+    """An image as the latent of a VAE.
+
+    Args:
+        vae: The host's VAE.
+        image: ``(B, 3, H, W)`` in [0, 1], sides multiples of what the VAE shrinks by.
+        tile_px: Side of a tile, if it takes tiles.
+        whole: Whether to do it in one piece; if it fits the memory, if not given.
+        progress: Called with (tiles done, tiles in all).
+
+    Returns:
+        ``(B, C, h, w)`` or ``(B, C, 1, h, w)``, as the VAE has it.
+    """
+    factor = vae.spacial_compression_encode()
+    if _in_one_piece(image, tile_px, whole, lambda: vae.memory_used_encode(tuple(image.shape), vae.vae_dtype), vae):
+        return vae.encode(image.movedim(1, -1))
+
+    def encode(part: Tensor) -> Tensor:
+        return vae.encode(part.movedim(1, -1))
+
+    return _in_tiles(vae, image, encode, 1 / factor, tile_px // factor * factor, factor, progress)
+
+
+def decode_latent(
+    vae: Any, latent: Tensor, tile_px: int = TILE_PX, whole: bool | None = None, progress: Progress | None = None
+) -> Tensor:
+    """A latent as an image.
+
+    Args:
+        vae: The host's VAE.
+        latent: As the VAE has it.
+        tile_px: Side of a tile, if it takes tiles.
+        whole: Whether to do it in one piece; if it fits the memory, if not given.
+        progress: Called with (tiles done, tiles in all).
+
+    Returns:
+        ``(B, 3, H, W)`` in [0, 1].
+    """
+    factor = vae.spacial_compression_decode()
+
+    def decode(part: Tensor) -> Tensor:
+        shown = vae.decode(part)
+        return shown.reshape(-1, *shown.shape[-3:]).movedim(-1, 1)
+
+    tile = max(1, tile_px // factor)
+    if _in_one_piece(latent, tile, whole, lambda: vae.memory_used_decode(tuple(latent.shape), vae.vae_dtype), vae):
+        return decode(latent)
+    return _in_tiles(vae, latent, decode, factor, tile, 1, progress).clamp(0, 1)
+
+
+def _in_one_piece(tensor: Tensor, tile: int, whole: bool | None, need: Callable[[], float], vae: Any) -> bool:
+    if max(tensor.shape[-2:]) <= tile:
+        return True
+    return whole if whole is not None else need() < _MEMORY_SHARE * vae.patcher.get_free_memory(vae.device)
+
+
+def _in_tiles(
+    vae: Any,
+    tensor: Tensor,
+    work: Callable[[Tensor], Tensor],
+    factor: float,
+    tile: int,
+    align: int,
+    progress: Progress | None,
+) -> Tensor:
+    """Tiles of a batch, one image after another, blended by distance from their rims."""
+    overlap = int(tile * OVERLAP_SHARE) // align * align
+    spans = [plan_spans(length, tile, overlap, align) for length in tensor.shape[-2:]]
+    windows = [Window(*rows, *columns) for rows, columns in product(*spans)]
+    results: list[Tensor] = []
+    for index in range(tensor.shape[0]):
+        one = tensor[index : index + 1]
+        with record_norms(vae.first_stage_model) as norms:
+            work(_shrink(one, tile, align))
+        total = sums = torch.empty(0)
+        with replay_norms(norms):
+            for done, window in enumerate(windows):
+                made = work(window.cut(one)).float()
+                if not done:
+                    sides = [round(length * factor) for length in one.shape[-2:]]
+                    sums, total = made.new_zeros(*made.shape[:-2], *sides), made.new_zeros(*sides)
+                weights = _rim_weights(
+                    window, (one.shape[-2], one.shape[-1]), (made.shape[-2], made.shape[-1]), overlap, factor
+                ).to(made)
+                there = Window(*(round(edge * factor) for edge in (window.top, window.bottom, window.left, window.right)))
+                there.cut(sums).add_(made * weights)
+                there.cut(total).add_(weights)
+                if progress:
+                    progress(index * len(windows) + done + 1, tensor.shape[0] * len(windows))
+        results.append(sums.div_(total))
+    return torch.cat(results)
+
+
+def _rim_weights(window: Window, size: tuple[int, int], made: tuple[int, int], overlap: int, factor: float) -> Tensor:
+    """1 in the middle of a tile and along the image's own border, falling smoothly to nearly 0 over what is shared."""
+    ramps: list[Tensor] = []
+    for (start, stop), length, count in zip(
+        ((window.top, window.bottom), (window.left, window.right)), size, made, strict=True
+    ):
+        reach = max(1, round(overlap * factor))
+        steps = (torch.arange(count) + 0.5) / reach
+        ramp = torch.ones(count)
+        if start > 0:
+            ramp = ramp * steps.clamp(max=1)
+        if stop < length:
+            ramp = ramp * steps.flip(0).clamp(max=1)
+        ramps.append(ramp * ramp * (3 - 2 * ramp))
+    return ramps[0][:, None] * ramps[1]
+
+
+def _shrink(tensor: Tensor, longest: int, align: int) -> Tensor:
+    """The whole made as small as a tile, with the contrast that it had."""
+    share = longest / max(tensor.shape[-2:])
+    size = tuple(max(align, round(side * share / align) * align) for side in tensor.shape[-2:])
+    planes = tensor.reshape(-1, 1, *tensor.shape[-2:]).float()
+    small = resize(planes, cast("tuple[int, int]", size))
+    mean, deviation = (planes.mean(dim=(2, 3), keepdim=True), planes.std(dim=(2, 3), keepdim=True))
+    small = (small - small.mean(dim=(2, 3), keepdim=True)) / small.std(dim=(2, 3), keepdim=True).clamp(
+        min=1e-6
+    ) * deviation + mean
+    small = torch.where(deviation > 1e-6, small, mean)
+    return small.clamp(planes.min(), planes.max()).reshape(*tensor.shape[:-2], *size).to(tensor.dtype)
+
+
+Norms = dict[nn.GroupNorm, tuple[Tensor, Tensor]]
+"""Mean and variance of every group, ``(1, groups)``, by module."""
+
+
+@contextmanager
+def record_norms(network: nn.Module) -> Iterator[Norms]:
+    """Notes what every group normalisation of a network sees, in the order of one call."""
+    seen: Norms = {}
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+        norm = cast(nn.GroupNorm, module)
+        values = inputs[0].float().reshape(inputs[0].shape[0], norm.num_groups, -1)
+        seen[norm] = (values.mean(dim=2), values.var(dim=2, unbiased=False))
+
+    hooks = [module.register_forward_hook(note) for module in network.modules() if isinstance(module, nn.GroupNorm)]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def replay_norms(norms: Norms) -> Iterator[None]:
+    """Has group normalisations use mean and variance that were noted before, in place of what they see."""
+
+    def normalise(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        norm = cast(nn.GroupNorm, module)
+        mean, variance = norms[norm]
+        repeats = inputs[0].shape[1] // norm.num_groups
+        shape = (-1, inputs[0].shape[1], *[1] * (inputs[0].ndim - 2))
+        slope = (variance + norm.eps).rsqrt().repeat_interleave(repeats, dim=1)
+        offset = -mean.repeat_interleave(repeats, dim=1) * slope
+        if norm.affine:
+            weight, bias = norm.weight.to(slope), norm.bias.to(slope)
+            slope, offset = slope * weight, offset * weight + bias
+        return (inputs[0].float() * slope.reshape(shape) + offset.reshape(shape)).to(output.dtype)
+
+    hooks = [module.register_forward_hook(normalise) for module in norms]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

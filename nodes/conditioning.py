@@ -1,0 +1,292 @@
+"""Conditioning cut to tiles: everything in it that has a place in the latent, and nothing else.
+
+It works on what the host hands to a sampling step, by the names that its parts have, and changes none of it: what is cut is a
+copy.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+Conds = Sequence[Sequence[dict[str, Any]] | None]
+"""As the host has them: a list for positive and one for negative, the latter None where it is not computed."""
+
+ResizeHint = Callable[[Tensor, int, int, str], Tensor]
+"""Brings a hint to (width, height) by a method of the host, as the host itself would."""
+
+_AREA_FUZZ = 8
+"""Latent samples over which the host fades the border of an area."""
+_WHOLE_IMAGE_PARTS = ("encoded_image", "image", "hint_image")
+"""What other patches of a model call the whole image that they hold."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A tile of a latent."""
+
+    top: int
+    """First row."""
+    bottom: int
+    """After the last row."""
+    left: int
+    """First column."""
+    right: int
+    """After the last column."""
+
+    def cut(self, tensor: Tensor, factor: int = 1) -> Tensor:
+        """The tile's part of a tensor whose last two axes are `factor` times the latent's."""
+        rows = slice(self.top * factor, self.bottom * factor)
+        return tensor[..., rows, slice(self.left * factor, self.right * factor)]
+
+
+class TileConditioning:
+    """Cuts conditioning to tiles, and keeps what need not be made again at every step."""
+
+    def __init__(self, resize_hint: ResizeHint) -> None:
+        """Begins with nothing kept.
+
+        Args:
+            resize_hint: The host's way of resizing.
+        """
+        self._resize_hint = resize_hint
+        self._hints: WeakKeyDictionary[Any, tuple[tuple[int, int], Tensor]] = WeakKeyDictionary()
+        self._encoded: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
+
+    def clear(self) -> None:
+        """Lets go of what was kept."""
+        self._hints.clear()
+        self._encoded.clear()
+
+    def cut(self, conds: Conds, windows: Sequence[Window], latent: Tensor) -> list[list[dict[str, Any]] | None]:
+        """The conditioning of a batch of tiles, tile by tile and within each image by image.
+
+        Args:
+            conds: Of the whole latent, as the host hands it to a step.
+            windows: The tiles, all of one size.
+            latent: The whole latent, ``(B, C, …, H, W)``.
+
+        Raises:
+            ValueError: If something in it cannot be cut: GLIGEN's boxes.
+        """
+        controls: dict[int, Any] = {}
+        result: list[list[dict[str, Any]] | None] = []
+        for group in conds:
+            if group is None:
+                result.append(None)
+                continue
+            result.append([made for cond in group if (made := self._cut_one(cond, windows, latent, controls)) is not None])
+        return result
+
+    def _cut_one(
+        self, cond: dict[str, Any], windows: Sequence[Window], latent: Tensor, controls: dict[int, Any]
+    ) -> dict[str, Any] | None:
+        """One conditioning for the tiles; None if it has no effect in any."""
+        if cond.get("gligen") is not None:
+            raise ValueError(
+                "GLIGEN places its boxes in the whole image and cannot be cut to tiles; leave it out, or use one tile"
+            )
+        made, shape = dict(cond), latent.shape
+        weight = spatial_weight(cond, shape)
+        if weight is not None:
+            made.pop("area", None)
+            made["mask"] = _stack(weight.to(latent.device), windows, shape[0])
+            if not made["mask"].any() and "default" not in cond:
+                return None
+        made["model_conds"] = {name: _cut_model_cond(part, windows, shape) for name, part in cond["model_conds"].items()}
+        if cond.get("control") is not None:
+            made["control"] = self._cut_control(cond["control"], windows, shape, controls)
+        return made
+
+    def _cut_control(self, control: Any, windows: Sequence[Window], shape: torch.Size, controls: dict[int, Any]) -> Any:
+        """A control and those chained before it, each with its hint cut; one that occurs twice stays one."""
+        if control is None:
+            return None
+        if id(control) in controls:
+            return controls[id(control)]
+        place = (tuple(windows), tuple(shape))
+        kept = self._encoded.setdefault(control, {}).get(place) if control.vae is not None else None
+        made = copy.copy(control)  # keeps what the host set up for this run
+        made.previous_controlnet = self._cut_control(control.previous_controlnet, windows, shape, controls)
+        factor = control.compression_ratio * (control.vae.spacial_compression_encode() if control.vae is not None else 1)
+        if kept is not None:
+            made.cond_hint = kept.cond_hint
+        else:
+            made.cond_hint = None
+            made.cond_hint_original = _stack(self._whole_hint(control, shape, factor), windows, shape[0], factor)
+            size = (shape[-1] * factor, shape[-2] * factor)
+            made.extra_concat_orig = [
+                _stack(self._resize_hint(extra, *size, control.upscale_algorithm), windows, shape[0], factor)
+                for extra in control.extra_concat_orig
+            ]
+        if hasattr(made, "control_input"):
+            made.control_input = None
+        if control.vae is not None:
+            self._encoded[control][place] = made
+        controls[id(control)] = made
+        return made
+
+    def _whole_hint(self, control: Any, shape: torch.Size, factor: int) -> Tensor:
+        size = (shape[-1] * factor, shape[-2] * factor)
+        kept = self._hints.get(control)
+        if kept is None or kept[0] != size:
+            kept = (size, self._resize_hint(control.cond_hint_original, *size, control.upscale_algorithm))
+            self._hints[control] = kept
+        return kept[1]
+
+
+def cut_patches(model_options: dict[str, Any], windows: Sequence[Window], shape: torch.Size) -> dict[str, Any]:
+    """Options of a model whose patches see the tiles' part of their hint (SUPIR), the rest as it is.
+
+    Args:
+        model_options: As the host hands them to a step.
+        windows: The tiles.
+        shape: Of the whole latent.
+
+    Raises:
+        ValueError: If a patch holds the whole image in a way that cannot be cut, or a hint of another size.
+    """
+    patches = model_options.get("transformer_options", {}).get("patches")
+    if not patches:
+        return model_options
+    owners: dict[int, Any] = {}
+    cut = {name: [_cut_patch(entry, windows, shape, owners) for entry in entries] for name, entries in patches.items()}
+    return {**model_options, "transformer_options": {**model_options["transformer_options"], "patches": cut}}
+
+
+def _cut_patch(entry: Any, windows: Sequence[Window], shape: torch.Size, owners: dict[int, Any]) -> Any:
+    if isinstance(entry, tuple):
+        return (entry[0], _cut_patch(entry[1], windows, shape, owners))
+    owner = getattr(entry, "__self__", entry)
+    hint = getattr(owner, "hint_latent", None)
+    if hint is None:
+        whole = next((name for name in _WHOLE_IMAGE_PARTS if isinstance(getattr(owner, name, None), Tensor)), None)
+        if whole:
+            raise ValueError(
+                f"the model's {type(owner).__name__} holds the whole image and cannot be cut to tiles; use one tile"
+            )
+        return entry
+    if hint.shape[-2:] != shape[-2:]:
+        seen, wanted = ("x".join(str(side) for side in reversed(size)) for size in (hint.shape[-2:], shape[-2:]))
+        raise ValueError(f"SUPIR's image is {seen} latent samples, what is sampled {wanted}; wanted one size")
+    if id(owner) not in owners:
+        owners[id(owner)] = copy.copy(owner)
+        owners[id(owner)].hint_latent = _stack(hint, windows, shape[0])
+    made = owners[id(owner)]
+    return made if owner is entry else getattr(made, entry.__name__)
+
+
+class ControlStrength:
+    """Conditioning whose controls are scaled, the originals untouched."""
+
+    def __init__(self) -> None:
+        """Begins with no copies."""
+        self._copies: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+    def clear(self) -> None:
+        """Lets go of the copies."""
+        self._copies.clear()
+
+    def scale(self, conds: Conds, factor: float) -> list[list[dict[str, Any]] | None]:
+        """Conditioning with every control's strength multiplied."""
+        return [
+            None
+            if group is None
+            else [{**cond, "control": self._scale(cond["control"], factor)} if cond.get("control") else cond for cond in group]
+            for group in conds
+        ]
+
+    def _scale(self, control: Any, factor: float) -> Any:
+        if control is None:
+            return None
+        made = self._copies.get(control)
+        if made is None:
+            made = self._copies[control] = copy.copy(control)
+        kept = {name: made.__dict__[name] for name in ("cond_hint", "control_input") if name in made.__dict__}
+        made.__dict__.update(control.__dict__)  # what the host sets up anew for every run
+        made.__dict__.update(kept)
+        made.strength = control.strength * factor
+        made.previous_controlnet = self._scale(control.previous_controlnet, factor)
+        return made
+
+
+def spatial_weight(cond: dict[str, Any], shape: torch.Size) -> Tensor | None:
+    """How much a conditioning counts at each place of the latent, from its mask and area, as the host would weigh it.
+
+    Args:
+        cond: One conditioning.
+        shape: Of the latent.
+
+    Returns:
+        ``(1 or B, H, W)``; None if it counts everywhere the same.
+    """
+    mask = cond.get("mask")
+    area = cond.get("area")
+    if area is None:
+        return mask
+    dims = len(area) // 2
+    height, width = shape[-2:]
+    (rows, columns), (top, left) = area[dims - 2 : dims], area[2 * dims - 2 :]
+    fuzz = mask is None
+    weight = _fade(height, top, rows, fuzz)[:, None] * _fade(width, left, columns, fuzz)
+    return weight[None] if mask is None else mask * weight.to(mask)
+
+
+def _fade(length: int, start: int, extent: int, fuzz: bool) -> Tensor:
+    """1 from `start` on for `extent`, 0 elsewhere, with the host's ramps at ends that are not the latent's."""
+    extent = max(0, min(extent, length - start))
+    inside = torch.ones(extent)
+    reach = min(_AREA_FUZZ, extent // 4)
+    ramp = (torch.arange(reach) + 1) / max(1, reach)
+    if fuzz and start:
+        inside[:reach] *= ramp
+    if fuzz and start + extent < length:
+        inside[extent - reach :] *= ramp.flip(0)
+    return torch.cat((torch.zeros(start), inside, torch.zeros(length - start - extent)))
+
+
+def _cut_model_cond(part: Any, windows: Sequence[Window], shape: torch.Size) -> Any:
+    held = getattr(part, "cond", None)
+    if not isinstance(held, Tensor) or held.ndim < 4 or held.shape[-2:] != shape[-2:]:
+        return part
+    return type(part)(_stack(held, windows, shape[0]))
+
+
+def _stack(tensor: Tensor, windows: Sequence[Window], batch: int, factor: int = 1) -> Tensor:
+    """Parts of a tensor, each for every image of the batch, one tile after another."""
+    parts = [window.cut(tensor, factor) for window in windows]
+    if len(windows) == 1 or (batch == 1 and tensor.shape[0] == 1):
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+    repeats = -(-batch // tensor.shape[0])
+    return torch.cat([part.repeat(repeats, *[1] * (part.ndim - 1))[:batch] for part in parts])
+
+
+def apply_control(positive: Any, negative: Any, control_net: Any, hint: Tensor, strength: float, vae: Any) -> tuple[Any, Any]:
+    """Conditioning with a control over all steps, after those that it has already; as it was if there is no control.
+
+    Args:
+        positive: The host's CONDITIONING.
+        negative: The same.
+        control_net: The host's CONTROL_NET, or None.
+        hint: What it sees, ``(B, 3, H, W)`` in [0, 1].
+        strength: 0 for none.
+        vae: The host's VAE, for controls that see latents.
+    """
+    if control_net is None or strength == 0:
+        return positive, negative
+    chained: dict[Any, Any] = {}
+
+    def extend(entry: Any) -> Any:
+        text, options = entry
+        before = options.get("control")
+        if before not in chained:
+            wanted = vae if getattr(control_net, "latent_format", None) is not None else None
+            chained[before] = control_net.copy().set_cond_hint(hint, strength, (0.0, 1.0), vae=wanted)
+            chained[before].set_previous_controlnet(before)
+        return [text, {**options, "control": chained[before], "control_apply_to_uncond": False}]
+
+    return [extend(entry) for entry in positive], [extend(entry) for entry in negative]

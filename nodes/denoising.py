@@ -1,0 +1,208 @@
+"""What the diffusion nodes hang into the host's sampling: tiles, guidance toward the source, schedules."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..fidelity.steps.diffusion import (
+    GuidanceBand,
+    TileBlend,
+    guidance_weight,
+    linear_schedule,
+    plan_spans,
+    pull_to_source,
+    tile_weights,
+)
+from . import host
+from .conditioning import Conds, ControlStrength, TileConditioning, Window, cut_patches
+
+Executor = Callable[..., list[Tensor]]
+"""What the host would have done: (model, conds, latent, sigma, model options) to one estimate for each of conds."""
+
+_LOG = logging.getLogger(__name__)
+_KEY = "fidelity"
+_SMALLEST_LATENTS = 32
+
+
+@dataclass
+class TiledDenoiser:
+    """Runs a model over tiles within every step of whatever sampler, and blends what it estimates."""
+
+    tile_px: int
+    """Side of a tile in pixels."""
+    overlap_px: int
+    """That neighbours share at least."""
+    blend: TileBlend = "gaussian"
+    """How tiles are weighed where they overlap."""
+    _conditioning: TileConditioning = field(default_factory=lambda: TileConditioning(host.resize_hint))
+
+    def patch(self, model: Any) -> Any:
+        """A clone of a MODEL that works in tiles; the model itself is left as it is."""
+        made = model.clone()
+        made.add_wrapper_with_key(host.CALC_COND_BATCH, _KEY, self)
+        made.add_wrapper_with_key(host.PREPARE_SAMPLING, _KEY, self.prepare)
+        made.add_callback_with_key(host.ON_CLEANUP, _KEY, lambda _patcher: self._conditioning.clear())
+        return made
+
+    def prepare(self, executor: Any, model: Any, noise_shape: Sequence[int], conds: Any, **options: Any) -> Any:
+        """Has the host reserve memory for a tile, not for the whole latent."""
+        tile, _ = self._in_latents(model.model)
+        small = (*noise_shape[:-2], *(min(side, tile) for side in noise_shape[-2:])) if len(noise_shape) > 3 else noise_shape
+        return executor(model, small, conds, **options)
+
+    def __call__(
+        self, executor: Executor, model: Any, conds: Conds, latent: Tensor, sigma: Tensor, model_options: dict[str, Any]
+    ) -> list[Tensor]:
+        """One step: what the host computes for the whole latent, from tiles."""
+        if latent.ndim not in (4, 5):
+            return executor(model, conds, latent, sigma, model_options)
+        while True:
+            tile, overlap = self._in_latents(model)
+            windows = [
+                Window(*rows, *columns)
+                for rows, columns in product(*(plan_spans(length, tile, overlap) for length in latent.shape[-2:]))
+            ]
+            if len(windows) == 1:
+                return executor(model, conds, latent, sigma, model_options)
+            estimates = self._estimate(executor, model, conds, latent, sigma, model_options, windows)
+            if estimates is not None:
+                return estimates
+            self.tile_px, self.overlap_px = self.tile_px // 2, self.overlap_px // 2
+            _LOG.warning("out of memory with one tile: going on with tiles of %d px", self.tile_px)
+
+    def _in_latents(self, model: Any) -> tuple[int, int]:
+        factor = model.latent_format.spacial_downscale_ratio
+        tile = max(_SMALLEST_LATENTS, self.tile_px // factor)
+        return tile, min(tile - 1, max(0, self.overlap_px // factor))
+
+    def _estimate(
+        self,
+        executor: Executor,
+        model: Any,
+        conds: Conds,
+        latent: Tensor,
+        sigma: Tensor,
+        model_options: dict[str, Any],
+        windows: list[Window],
+    ) -> list[Tensor] | None:
+        """The blended estimates; None if memory ran out with a single tile that can still be halved."""
+        first = windows[0]
+        size = (first.bottom - first.top, first.right - first.left)
+        weights = tile_weights(*size, self.blend).to(latent.device)
+        sums = [torch.zeros_like(latent, dtype=torch.float32) for _ in conds]
+        total = torch.zeros(latent.shape[-2:], device=latent.device)
+        conds = host.fit_size_conditioning(model, conds, size)
+        batch = host.count_tiles(model, (latent.shape[0] * len(conds), *latent.shape[1:-2], *size), latent.device, len(windows))
+        pending = deque(windows)
+        while pending:
+            host.check_cancelled()
+            part = [pending.popleft() for _ in range(min(batch, len(pending)))]
+            try:
+                made = self._run(executor, model, conds, latent, sigma, model_options, part)
+            except Exception as error:
+                host.raise_unless_out_of_memory(error)
+                made = None
+            if made is None:  # outside the handler, so that the failed tensors are free again
+                host.release_memory()
+                if len(part) == 1:
+                    if min(size) <= _SMALLEST_LATENTS:
+                        raise RuntimeError(f"out of memory with a tile of {size[1]}x{size[0]} latent samples already")
+                    return None
+                pending.extendleft(reversed(part))
+                batch = len(part) // 2
+                _LOG.warning("out of memory with %d tiles at once: going on with %d", len(part), batch)
+                continue
+            for index, window in enumerate(part):
+                images = slice(index * latent.shape[0], (index + 1) * latent.shape[0])
+                for target, estimate in zip(sums, made, strict=True):
+                    window.cut(target).add_(estimate[images] * weights)
+                window.cut(total).add_(weights)
+        return [(estimate / total).to(latent.dtype) for estimate in sums]
+
+    def _run(
+        self,
+        executor: Executor,
+        model: Any,
+        conds: Conds,
+        latent: Tensor,
+        sigma: Tensor,
+        model_options: dict[str, Any],
+        part: list[Window],
+    ) -> list[Tensor]:
+        tiles = torch.cat([window.cut(latent) for window in part])
+        cut = self._conditioning.cut(conds, part, latent)
+        return executor(model, cut, tiles, sigma.repeat(len(part)), cut_patches(model_options, part, latent.shape))
+
+
+@dataclass
+class RestorationGuidance:
+    """Pulls every estimate toward the encoded source, and lets CFG and control strength follow the noise."""
+
+    source: Tensor
+    """The encoded source, as the VAE gave it, ``(B, C, …, H, W)``."""
+    fidelity: float
+    """See `fidelity.steps.diffusion.guidance_weight`."""
+    band: GuidanceBand = "all"
+    """What is pulled."""
+    radius: float = 2.0
+    """Of a low band, in latent samples."""
+    from_first_step: bool = False
+    """Whether noise is measured against the first step's, which low denoise needs; else against the model's highest."""
+    cfg: tuple[float, float] | None = None
+    """CFG at the highest noise and at none; None leaves it to the sampler."""
+    control: tuple[float, float] = (1.0, 1.0)
+    """What the strength of controls is multiplied by at the highest noise and at none."""
+    _scaled: ControlStrength = field(default_factory=ControlStrength)
+    _ready: Tensor | None = None
+
+    def patch(self, model: Any) -> Any:
+        """A clone of a MODEL that is guided; the model itself is left as it is."""
+        made = model.clone()
+        self._ready = made.get_model_object("latent_format").process_in(self.source)
+        if self.fidelity > 0:
+            made.set_model_sampler_post_cfg_function(self.pull)
+        if self.cfg:
+            made.set_model_sampler_cfg_function(self.mix, disable_cfg1_optimization=True)
+        if self.control != (1.0, 1.0):
+            made.add_wrapper_with_key(host.CALC_COND_BATCH, _KEY, self.scale)
+            made.add_callback_with_key(host.ON_CLEANUP, _KEY, lambda _patcher: self._scaled.clear())
+        return made
+
+    def pull(self, step: dict[str, Any]) -> Tensor:
+        """After CFG: the estimate, pulled."""
+        denoised: Tensor = step["denoised"]
+        assert self._ready is not None
+        if self._ready.shape[1:] != denoised.shape[1:] or denoised.shape[0] % self._ready.shape[0]:
+            raise ValueError(
+                f"the source's latent is {tuple(self._ready.shape)}, what is sampled {tuple(denoised.shape)}; wanted one size"
+            )
+        source = self._ready.to(denoised).repeat(denoised.shape[0] // self._ready.shape[0], *[1] * (denoised.ndim - 1))
+        highest = self._highest(step["model"], step["model_options"])
+        weight = guidance_weight(float(step["sigma"].flatten()[0]), highest, self.fidelity)
+        return pull_to_source(denoised, source, weight, self.band, self.radius)
+
+    def mix(self, step: dict[str, Any]) -> Tensor:
+        """In place of CFG: the same with a scale that follows the noise."""
+        assert self.cfg
+        sigma = float(step["sigma"].flatten()[0])
+        scale = linear_schedule(sigma, self._highest(step["model"], step["model_options"]), *self.cfg)
+        return step["uncond"] + (step["cond"] - step["uncond"]) * scale
+
+    def scale(
+        self, executor: Executor, model: Any, conds: Conds, latent: Tensor, sigma: Tensor, model_options: dict[str, Any]
+    ) -> list[Tensor]:
+        """Around a step: controls scaled."""
+        factor = linear_schedule(float(sigma.flatten()[0]), self._highest(model, model_options), *self.control)
+        return executor(model, self._scaled.scale(conds, factor), latent, sigma, model_options)
+
+    def _highest(self, model: Any, model_options: dict[str, Any]) -> float:
+        sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
+        if self.from_first_step and sigmas is not None:
+            return float(sigmas[0])
+        return float(model.model_sampling.sigma_max)

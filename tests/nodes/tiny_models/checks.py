@@ -1,0 +1,503 @@
+"""Checks of the diffusion nodes, run in the host's process; each raises where something is wrong, and tells what it saw."""
+
+import sys
+
+import comfy.controlnet
+import comfy.latent_formats
+import comfy.ldm.supir.supir_patch
+import comfy.sample
+import comfy.samplers
+import torch
+from torch import nn
+from torch.nn import functional
+
+from .models import CONTEXT, conditioning, controlnet, unet, vae
+
+
+def pack(name):
+    """A module of the pack, as the host loaded it."""
+    return next(module for key, module in sys.modules.items() if key.endswith(f"fidelity-upscale.{name}"))
+
+
+def denoiser(tile=64, overlap=16, blend="gaussian"):
+    return pack("nodes.denoising").TiledDenoiser(tile * 8, overlap * 8, blend)
+
+
+def picture(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def sample(model, latent, positive=None, negative=None, steps=2, cfg=3.0, seed=7, denoise=0.6, sampler="euler", noisy=True):
+    positive = positive or conditioning(seed=1)
+    negative = negative or conditioning(seed=2)
+    noise = comfy.sample.prepare_noise(latent, seed) if noisy else torch.zeros_like(latent)
+    return comfy.sample.sample(
+        model,
+        noise,
+        steps,
+        cfg,
+        sampler,
+        "normal",
+        positive,
+        negative,
+        latent,
+        denoise=denoise,
+        disable_pbar=True,
+        seed=seed,
+    )
+
+
+def latent_of(height=100, width=84, batch=1, channels=4):
+    return picture(batch, channels, height, width) - 0.5
+
+
+def close(first, second, tolerance=1e-4):
+    distance = (first - second).abs().max().item()
+    assert distance <= tolerance, f"differs by {distance:g}"
+    return distance
+
+
+class Pointwise(nn.Module):
+    """A translation-equivariant network: every place by itself, by its text too."""
+
+    def forward(self, latent, timesteps, context=None, control=None, transformer_options=None, y=None, **_others):
+        result = torch.tanh(latent[:, :4] * 1.5) * (1 + context.mean(dim=(1, 2)).reshape(-1, 1, 1, 1))
+        if latent.shape[1] > 4:
+            result = result + latent[:, 4:].mean(dim=1, keepdim=True)
+        for part in (control or {}).get("output", ()):
+            result = result + part
+        return result
+
+
+class EchoControl(nn.Module):
+    """A ControlNet that gives its hint back, eight pixels to a sample, or a latent hint as it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x, hint, timesteps, context, **_others):
+        self.seen.append(hint.clone())
+        small = functional.avg_pool2d(hint, hint.shape[-1] // x.shape[-1]) if hint.shape[-1] > x.shape[-1] else hint
+        return {"output": [small.mean(dim=1, keepdim=True).repeat(1, 4, 1, 1)], "input": [], "middle": []}
+
+
+def hinted(positive, negative, hint, strength=1.0, control=None, span=(0.0, 1.0)):
+    """Positive and negative with a control, by the host's own node."""
+    import nodes
+
+    control = control or controlnet(network=EchoControl())
+    return nodes.ControlNetApplyAdvanced().apply_controlnet(positive, negative, control, hint.movedim(1, -1), strength, *span)
+
+
+def compare(model, latent, positive, negative, tile=40, overlap=16, blend="gaussian", tolerance=1e-4):
+    """Sampled whole and in tiles."""
+    whole = sample(model, latent, positive, negative)
+    tiled = sample(denoiser(tile, overlap, blend).patch(model), latent, positive, negative)
+    assert whole.isfinite().all()
+    return close(whole, tiled, tolerance)
+
+
+def check_an_image_of_one_tile_is_the_same_to_the_bit():
+    for kind in ("sd15", "sdxl"):
+        model, latent = unet(kind), latent_of(40, 48)
+        texts = conditioning(kind, 1), conditioning(kind, 2)
+        assert torch.equal(sample(model, latent, *texts), sample(denoiser(64).patch(model), latent, *texts)), kind
+
+
+def check_a_translation_equivariant_network_gives_the_untiled_result_for_any_tiling():
+    model = unet(network=Pointwise())
+    worst = 0.0
+    for tile, overlap, blend, size, batch in (
+        (40, 16, "gaussian", (100, 84), 1),
+        (32, 0, "mean", (99, 85), 1),
+        (48, 40, "gaussian", (97, 131), 2),
+        (64, 8, "mean", (65, 64), 2),
+    ):
+        latent = latent_of(*size, batch=batch)
+        worst = max(worst, compare(model, latent, conditioning(seed=1), conditioning(seed=2), tile, overlap, blend))
+    return worst
+
+
+def check_batched_tiles_give_the_same_as_single_ones():
+    host = pack("nodes.host")
+    model, latent = unet(network=Pointwise()), latent_of(100, 84, batch=2)
+    texts = hinted(conditioning(seed=1, batch=2), conditioning(seed=2), picture(2, 3, 500, 420))
+    before, host.count_tiles = host.count_tiles, lambda _model, _shape, _device, most: min(3, most)
+    try:
+        return compare(model, latent, *texts)
+    finally:
+        host.count_tiles = before
+
+
+def check_hints_of_every_kind_are_cut_with_their_tile():
+    model, latent = unet(network=Pointwise()), latent_of()
+    for hint in (picture(1, 3, 800, 672), picture(1, 3, 333, 280)):
+        texts = hinted(conditioning(seed=1), conditioning(seed=2), hint)
+        assert compare(model, latent, *texts) >= 0
+        plain = sample(model, latent, conditioning(seed=1), conditioning(seed=2))
+        assert (sample(model, latent, *texts) - plain).abs().max() > 0.01, "the hint has no effect"
+
+
+def check_chained_controls_with_ranges_and_strengths_are_cut():
+    model, latent = unet(network=Pointwise()), latent_of()
+    texts = hinted(conditioning(seed=1), conditioning(seed=2), picture(1, 3, 800, 672), 0.7, span=(0.0, 0.9))
+    texts = hinted(*texts, picture(1, 3, 400, 336, seed=5), 0.3, span=(0.5, 1.0))
+    return compare(model, latent, *texts)
+
+
+def check_latent_hints_are_cut():
+    class Encoder:
+        def spacial_compression_encode(self):
+            return 8
+
+        def encode(self, pixels):
+            return functional.avg_pool2d(pixels.movedim(-1, 1), 8)
+
+    def fresh(network):
+        return controlnet(network=network, compression_ratio=1, latent_format=comfy.latent_formats.LatentFormat())
+
+    model, latent = unet(network=Pointwise()), latent_of()
+    import nodes
+
+    pair = conditioning(seed=1), conditioning(seed=2)
+    texts = nodes.ControlNetApplyAdvanced().apply_controlnet(
+        *pair, fresh(EchoControl()), picture(1, 800, 672, 3), 1.0, 0.0, 1.0, vae=Encoder()
+    )
+    return compare(model, latent, *texts)
+
+
+def check_masks_and_areas_count_where_they_lie():
+    model, latent = unet(network=Pointwise()), latent_of()
+    mask = torch.zeros(1, 100, 84)
+    mask[:, 20:70, 10:60] = 0.8
+    everywhere, other = conditioning(seed=1), conditioning(seed=9)
+    masked = [*everywhere, [other[0][0], {"mask": mask, "mask_strength": 0.5, "set_area_to_bounds": False}]]
+    worst = compare(model, latent, masked, conditioning(seed=2))
+    placed = [*everywhere, [other[0][0], {"area": (40, 30, 48, 30), "strength": 0.7, "set_area_to_bounds": False}]]
+    worst = max(worst, compare(model, latent, placed, conditioning(seed=2)))
+    both = [*everywhere, [other[0][0], {"area": (60, 50, 8, 30), "mask": mask, "strength": 1.0, "set_area_to_bounds": False}]]
+    return max(worst, compare(model, latent, both, conditioning(seed=2)))
+
+
+def check_inpainting_channels_are_cut():
+    model, latent = unet(network=Pointwise(), in_channels=9), latent_of()
+    mask = (picture(1, 1, 800, 672) > 0.5).float()
+    given = {"concat_latent_image": latent_of(), "concat_mask": mask}
+    worst = compare(model, latent, conditioning(seed=1, **given), conditioning(seed=2, **given))
+    inverted = {"concat_latent_image": latent_of(), "concat_mask": 1 - mask}
+    first = sample(model, latent, conditioning(seed=1, **given), conditioning(seed=2, **given))
+    second = sample(model, latent, conditioning(seed=1, **inverted), conditioning(seed=2, **inverted))
+    assert (first - second).abs().max() > 0.01, "the mask has no effect"
+    return worst
+
+
+def check_gligen_is_refused():
+    text = conditioning(seed=1, gligen=("position", None, []))
+    try:
+        denoiser()._conditioning.cut([[{**text[0][1], "model_conds": {}}]], [], latent_of())
+    except ValueError as error:
+        assert "GLIGEN" in str(error)
+        return error
+    raise AssertionError("nothing was refused")
+
+
+class Adapter(nn.Module):
+    """Adds the control's mean in the middle, and joins in place of the host where blocks are joined."""
+
+    def forward(self, control, hidden, before=None, control_scale=1.0):
+        if before is not None:
+            return torch.cat((before, hidden), dim=1)
+        small = functional.adaptive_avg_pool2d(control.mean(dim=1, keepdim=True), hidden.shape[-2:])
+        return hidden + control_scale * small
+
+
+class SupirControl(nn.Module):
+    """Gives the hint as every feature, and keeps what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def control_model(self, hint, timesteps, latent, context, y):
+        self.seen.append((hint.clone(), latent.clone()))
+        return [hint] * 12
+
+
+def supir(model, hint):
+    patched = model.clone()
+    control = SupirControl()
+    holder = type("Holder", (), {"model": control})()
+    patch = comfy.ldm.supir.supir_patch.SUPIRPatch(holder, nn.ModuleList([Adapter() for _ in range(12)]), hint, 1.0, 1.0)
+    patch.register(patched)
+    patched.model_options["transformer_options"]["patches"].pop("forward_timestep_embed_patch")
+    return patched, control, patch
+
+
+def check_supirs_hint_is_cut_with_the_latent_and_its_own_stays_whole():
+    texts = conditioning("sdxl", 1), conditioning("sdxl", 2)
+    latent = latent_of(96, 80)
+    hint = picture(1, 4, 96, 80, seed=4)
+    patched, control, patch = supir(unet("sdxl"), hint)
+    sample(denoiser(48, 16).patch(patched), latent, *texts, steps=1)
+    windows = [hint[..., top : top + 48, left : left + 48] for top in (0, 24, 48) for left in (0, 32)]
+    seen = [given for given, _ in control.seen]
+    assert len(seen) == len(windows), len(seen)
+    for given, window in zip(seen, windows, strict=True):
+        assert all(torch.equal(one, window[0]) for one in given), "a hint is not its tile's"
+    assert torch.equal(patch.hint_latent, hint)
+    assert patch.cached_features is None, "the shared patch was used"
+
+
+def check_supir_of_another_size_is_refused():
+    patched, _, _ = supir(unet("sdxl"), picture(1, 4, 50, 50))
+    try:
+        sample(denoiser(48, 16).patch(patched), latent_of(96, 80), conditioning("sdxl", 1), conditioning("sdxl", 2))
+    except ValueError as error:
+        assert "SUPIR's image is 50x50 latent samples, what is sampled 80x96" in str(error), error
+        return error
+    raise AssertionError("nothing was refused")
+
+
+def check_sdxl_is_told_the_size_of_its_tile_unless_a_node_said_otherwise():
+    seen = []
+
+    class Listener(Pointwise):
+        def forward(self, latent, timesteps, y=None, **options):
+            seen.append(y.clone())
+            return super().forward(latent, timesteps, **options)
+
+    model, latent = unet("sdxl", network=Listener()), latent_of(100, 84)
+    texts = conditioning("sdxl", 1), conditioning("sdxl", 2)
+    whole = sample(model, latent_of(40, 48), *texts, steps=1)
+    assert whole.isfinite().all()
+    expected = seen[-1]
+    seen.clear()
+    tiled = denoiser(40, 16)
+    made = tiled.patch(model)
+    sample(made, latent_of(40, 100), *texts, steps=1)  # tiles of 40 x 40
+    told_tile = seen[-1]
+    seen.clear()
+    sample(model, latent_of(40, 40), *texts, steps=1)
+    assert torch.equal(told_tile, seen[-1]), "a tile is not told its own size"
+    assert not torch.equal(told_tile, expected)
+    seen.clear()
+    own = conditioning("sdxl", 1, width=4096, height=4096, crop_w=0, crop_h=0, target_width=4096, target_height=4096)
+    sample(made, latent, own, texts[1], steps=1)
+    told = seen[-1]
+    seen.clear()
+    sample(model, latent, own, texts[1], steps=1)
+    assert torch.equal(told[:1], seen[-1][:1]) or torch.equal(told[1:], seen[-1][1:]), "what a node said was changed"
+
+
+def guided(model, source, **settings):
+    return pack("nodes.denoising").RestorationGuidance(source, **settings).patch(model)
+
+
+def check_guidance_is_its_formula_at_a_step():
+    model, latent, source = unet(), latent_of(40, 48), picture(1, 4, 40, 48, seed=3)
+    plain = sample(model, latent, steps=1, denoise=1.0)  # one Euler step to no noise gives the estimate itself
+    result = sample(guided(model, source, fidelity=0.5), latent, steps=1, denoise=1.0)
+    sampling = model.get_model_object("model_sampling")
+    sigmas = comfy.samplers.calculate_sigmas(sampling, "normal", 1)
+    weight = (sigmas[0] / sampling.sigma_max) ** 4
+    close(result, plain - weight * (plain - source), 1e-3)
+    low = sample(guided(model, source, fidelity=0.5, from_first_step=True), latent, steps=1, denoise=0.3)
+    close(low, source, 1e-3)
+    kept = sample(guided(model, source, fidelity=0.0), latent, steps=1)
+    assert torch.equal(kept, sample(model, latent, steps=1))
+    return weight
+
+
+def check_guidance_of_another_size_is_refused():
+    try:
+        sample(guided(unet(), latent_of(8, 8), fidelity=0.5), latent_of(40, 48), steps=1)
+    except ValueError as error:
+        assert "wanted one size" in str(error)
+        return error
+    raise AssertionError("nothing was refused")
+
+
+def check_cfg_follows_the_noise():
+    model, latent, source = unet(), latent_of(40, 48), latent_of(40, 48)
+    scheduled = sample(guided(model, source, fidelity=0.0, cfg=(7.0, 7.0)), latent, steps=2, cfg=1.0)
+    close(scheduled, sample(model, latent, steps=2, cfg=7.0), 1e-4)
+    falling = sample(guided(model, source, fidelity=0.0, cfg=(7.0, 3.0)), latent, steps=1, cfg=5.0, denoise=1.0)
+    sampling = model.get_model_object("model_sampling")
+    share = float(comfy.samplers.calculate_sigmas(sampling, "normal", 1)[0] / sampling.sigma_max)
+    close(falling, sample(model, latent, steps=1, cfg=3 + 4 * share, denoise=1.0), 1e-3)
+
+
+def check_control_strength_follows_the_noise_and_the_controls_own_stays():
+    model, latent = unet(network=Pointwise()), latent_of(40, 48)
+    hint = picture(1, 3, 320, 384)
+    texts = hinted(conditioning(seed=1), conditioning(seed=2), hint, 0.8)
+    half = sample(guided(model, latent, fidelity=0.0, control=(0.5, 0.5)), latent, *texts)
+    expected = sample(model, latent, *hinted(conditioning(seed=1), conditioning(seed=2), hint, 0.4))
+    assert texts[0][0][1]["control"].strength == 0.8
+    again = sample(guided(model, latent, fidelity=0.0, control=(0.5, 0.5)), latent, *texts)
+    assert torch.equal(half, again)
+    return close(half, expected)
+
+
+def check_seeds_reproduce():
+    model, latent = denoiser(40, 16).patch(unet()), latent_of()
+    first, second, other = (sample(model, latent, seed=seed) for seed in (7, 7, 8))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def check_real_networks_run_in_tiles_at_odd_sizes_and_in_batches():
+    for kind in ("sd15", "sdxl"):
+        texts = hinted(conditioning(kind, 1), conditioning(kind, 2), picture(1, 3, 400, 333), control=controlnet(kind))
+        for size, batch in (((101, 77), 1), ((64, 90), 2)):
+            latent = latent_of(*size, batch=batch)
+            made = sample(denoiser(48, 16).patch(unet(kind)), latent, *texts)
+            assert made.shape == latent.shape and made.isfinite().all(), (kind, size)
+
+
+def check_nothing_stays_behind():
+    model, latent = unet(), latent_of()
+    before = sample(model, latent)
+    tiles = denoiser(40, 16)
+    texts = hinted(conditioning(seed=1), conditioning(seed=2), picture(1, 3, 800, 672), control=controlnet())
+    patched = guided(tiles.patch(model), latent, fidelity=0.4, control=(1.0, 0.5))
+    sample(patched, latent, *texts)
+    assert torch.equal(sample(model, latent), before)
+    assert not model.wrappers.get("calc_cond_batch") and not model.model_options.get("sampler_post_cfg_function")
+    assert not tiles._conditioning._hints and not tiles._conditioning._encoded
+    assert texts[0][0][1]["control"].cond_hint is None
+
+
+def check_running_out_of_memory_shrinks_the_batch_then_the_tile():
+    host, most, calls = pack("nodes.host"), [2], []
+    model, latent = unet(network=Pointwise()), latent_of(100, 84)
+    whole = sample(model, latent)
+
+    def scarce(executor, inner, conds, tiles, *others):
+        calls.append(tuple(tiles.shape))
+        if tiles.shape[0] > most[0] or tiles.shape[-1] > most[-1] * 1000:
+            raise torch.OutOfMemoryError("no memory for this test")
+        return executor(inner, conds, tiles, *others)
+
+    before, host.count_tiles = host.count_tiles, lambda _model, _shape, _device, many: many
+    try:
+        tiles = denoiser(48, 16)
+        patched = tiles.patch(model)
+        patched.add_wrapper_with_key("calc_cond_batch", "scarce", scarce)
+        close(sample(patched, latent), whole)
+        assert {shape[0] for shape in calls} >= {2} and max(shape[0] for shape in calls) > 2
+
+        def scarcer(executor, inner, conds, tiles, *others):
+            if tiles.shape[-1] > 40:
+                raise torch.OutOfMemoryError("no memory for this test")
+            return executor(inner, conds, tiles, *others)
+
+        tiles = denoiser(80, 16)
+        patched = tiles.patch(model)
+        patched.add_wrapper_with_key("calc_cond_batch", "scarce", scarcer)
+        close(sample(patched, latent), whole)
+        assert tiles.tile_px == 320, tiles.tile_px
+    finally:
+        host.count_tiles = before
+
+
+def check_other_errors_are_not_hidden():
+    def broken(*_):
+        raise RuntimeError("something else")
+
+    patched = denoiser(48, 16).patch(unet(network=Pointwise()))
+    patched.add_wrapper_with_key("calc_cond_batch", "broken", broken)
+    try:
+        sample(patched, latent_of(100, 84))
+    except RuntimeError as error:
+        assert "something else" in str(error)
+        return error
+    raise AssertionError("an error was hidden")
+
+
+def check_five_dimensional_latents_are_tiled():
+    tiles = denoiser(40, 16)
+    model = unet(network=Pointwise()).model
+    latent = torch.randn(1, 16, 2, 100, 84, generator=torch.Generator().manual_seed(0))
+    seen = []
+
+    def executor(_model, conds, tile, sigma, _options):
+        seen.append(tile.shape)
+        extra = conds[0][0]["model_conds"]["c_concat"].cond
+        return [tile * 2 + extra, torch.zeros_like(tile)]
+
+    import comfy.conds
+
+    extra = torch.randn(1, 1, 2, 100, 84, generator=torch.Generator().manual_seed(1))
+    conds = [[{"model_conds": {"c_concat": comfy.conds.CONDNoiseShape(extra)}, "uuid": 0}], None]
+    made = tiles(executor, model, conds, latent, torch.ones(1), {})
+    close(made[0], latent * 2 + extra)
+    assert set(seen) == {(1, 16, 2, 40, 40)}
+
+
+def check_memory_is_reserved_for_a_tile():
+    asked = []
+    made = denoiser(40, 16)
+    made.prepare(
+        lambda _model, shape, conds, **options: asked.append((tuple(shape), options)), unet(), [2, 4, 100, 84], {}, force=True
+    )
+    assert asked == [((2, 4, 40, 40), {"force": True})], asked
+
+
+def steps_at(image, rows, columns):
+    return pack("fidelity.imaging.metrics").seam_energy(image[:, :4], rows, columns)
+
+
+def check_seams_are_those_of_no_tiles_and_far_below_tile_by_tile_sampling():
+    """Both against the untiled result of the same random network, whose difference shows nothing but the tiling."""
+    model = unet()
+    latent = functional.interpolate(latent_of(12, 12), (96, 96), mode="bicubic")
+    settings = {"steps": 4, "denoise": 0.5, "noisy": False}  # noise of its own in every tile would hide its border
+    whole = sample(model, latent, **settings)
+    tiled = sample(denoiser(48, 16).patch(model), latent, **settings)
+    pasted = latent.clone()
+    for top in range(0, 96, 32):
+        for left in range(0, 96, 32):  # one tile after another with some context, pasted, as Ultimate SD Upscale does
+            rows, columns = slice(max(0, top - 8), top + 40), slice(max(0, left - 8), left + 40)
+            made = sample(model, pasted[..., rows, columns], **settings)
+            inner = made[..., top - rows.start :, left - columns.start :][..., :32, :32]
+            pasted[..., top : top + 32, left : left + 32] = inner
+    ours = steps_at(tiled - whole, (24, 48), (24, 48))
+    theirs = steps_at(pasted - whole, (32, 64), (32, 64))
+    assert ours < 1.3, f"seam energy {ours:.2f}"
+    assert theirs > 1.5 * ours, f"{theirs:.2f} tile by tile, {ours:.2f} in tiles"
+    return f"in tiles {ours:.2f}, tile by tile {theirs:.2f}, 1 being none"
+
+
+def check_tiles_of_an_autoencoder_keep_its_contrast():
+    coding = pack("nodes.autoencoding")
+    coder, told = vae(), []
+    slope = torch.linspace(0.1, 0.9, 320).reshape(1, 1, 1, -1).expand(1, 3, 320, 320)
+    image = (slope + 0.1 * picture(1, 3, 320, 320) * (torch.arange(320).reshape(1, 1, -1, 1) > 160)).clamp(0, 1)
+    truth = coding.encode_image(coder, image, whole=True)
+    ours = coding.encode_image(coder, image, tile_px=128, whole=False)
+    core = coder.encode_tiled(image.movedim(1, -1), tile_x=128, tile_y=128, overlap=32)
+    first, second = ((made - truth).abs().mean().item() for made in (ours, core))
+    told.append(f"encode {first:.4f} against {second:.4f}")
+    assert first < 0.5 * second, told
+    shown = coding.decode_latent(coder, truth, whole=True)
+    ours = coding.decode_latent(coder, truth, tile_px=128, whole=False)
+    core = coder.decode_tiled(truth, tile_x=16, tile_y=16, overlap=4).movedim(-1, 1)
+    first, second = ((made - shown).abs().mean().item() for made in (ours, core))
+    told.append(f"decode {first:.4f} against {second:.4f}")
+    assert first < 0.5 * second, told
+    assert not any(module._forward_hooks for module in coder.first_stage_model.modules())
+    assert ours.shape == shown.shape == (1, 3, 320, 320)
+    return "; ".join(told)
+
+
+def check_small_images_are_coded_in_one_piece():
+    coding, coder = pack("nodes.autoencoding"), vae()
+    image = picture(2, 3, 64, 96)
+    latent = coding.encode_image(coder, image)
+    assert torch.equal(latent, coder.encode(image.movedim(1, -1)))
+    assert torch.equal(coding.decode_latent(coder, latent).movedim(1, -1), coder.decode(latent))
+
+
+assert CONTEXT
