@@ -29,6 +29,15 @@ def test_it_learns_what_tells_kinds_apart(learned):
     assert (classifier.predict(features[:, 0]).argmax(axis=1) == labels).mean() > 0.97
 
 
+def test_a_feature_counts_more_that_tells_kinds_apart_and_less_that_wavers(learned):
+    features, labels, classifier = learned
+    told = len(DOMAINS) * 20
+    assert classifier.weight[:told].min() > 3 * classifier.weight[told:].max()
+    wavering = features.copy()
+    wavering[:, 1, 0] += 4
+    assert Classifier().fit(wavering, labels).weight[0] < 0.5 * classifier.weight[0]
+
+
 def test_judging_what_was_not_seen_keeps_owners_apart(learned):
     features, labels, _ = learned
     owners = [f"owner {index % 10}" for index in range(len(labels))]
