@@ -1,11 +1,12 @@
 """Images to latents and back in tiles whose contrast does not change from one to the next.
 
-An autoencoder's group normalisation takes mean and variance over all it sees. Cut into tiles, every tile is normalised by its
-own, and a flat sky comes out in patches. Here they are taken once, from the whole image made small, and used in every tile.
+A decoder's group normalisation takes mean and variance over all it sees. Cut into tiles, every tile is normalised by its own,
+and a flat sky comes out in patches. Here they are taken once, from the whole latent made small, and used in every tile. An
+encoder's tiles hardly differ so, and are left as they are.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import product
 from typing import Any, cast
 
@@ -46,7 +47,7 @@ def encode_image(
     def encode(part: Tensor) -> Tensor:
         return vae.encode(part.movedim(1, -1))
 
-    return _in_tiles(vae, image, encode, 1 / factor, tile_px // factor * factor, factor, progress)
+    return _in_tiles(image, encode, 1 / factor, tile_px // factor * factor, factor, progress)
 
 
 def decode_latent(
@@ -73,7 +74,15 @@ def decode_latent(
     tile = max(1, tile_px // factor)
     if _in_one_piece(latent, tile, whole, lambda: vae.memory_used_decode(tuple(latent.shape), vae.vae_dtype), vae):
         return decode(latent)
-    return _in_tiles(vae, latent, decode, factor, tile, 1, progress).clamp(0, 1)
+
+    @contextmanager
+    def even_norms(whole: Tensor) -> Iterator[None]:
+        with record_norms(vae.first_stage_model) as norms:
+            decode(_shrink(whole, tile))
+        with replay_norms(norms):
+            yield
+
+    return _in_tiles(latent, decode, factor, tile, 1, progress, even_norms).clamp(0, 1)
 
 
 def _in_one_piece(tensor: Tensor, tile: int, whole: bool | None, need: Callable[[], float], vae: Any) -> bool:
@@ -83,13 +92,13 @@ def _in_one_piece(tensor: Tensor, tile: int, whole: bool | None, need: Callable[
 
 
 def _in_tiles(
-    vae: Any,
     tensor: Tensor,
     work: Callable[[Tensor], Tensor],
     factor: float,
     tile: int,
     align: int,
     progress: Progress | None,
+    even_norms: Callable[[Tensor], AbstractContextManager[None]] | None = None,
 ) -> Tensor:
     """Tiles of a batch, one image after another, blended by distance from their rims."""
     overlap = int(tile * OVERLAP_SHARE) // align * align
@@ -98,10 +107,8 @@ def _in_tiles(
     results: list[Tensor] = []
     for index in range(tensor.shape[0]):
         one = tensor[index : index + 1]
-        with record_norms(vae.first_stage_model) as norms:
-            work(_shrink(one, tile, align))
         total = sums = torch.empty(0)
-        with replay_norms(norms):
+        with even_norms(one) if even_norms else nullcontext():
             for done, window in enumerate(windows):
                 made = work(window.cut(one)).float()
                 if not done:
@@ -136,10 +143,10 @@ def _rim_weights(window: Window, size: tuple[int, int], made: tuple[int, int], o
     return ramps[0][:, None] * ramps[1]
 
 
-def _shrink(tensor: Tensor, longest: int, align: int) -> Tensor:
+def _shrink(tensor: Tensor, longest: int) -> Tensor:
     """The whole made as small as a tile, with the contrast that it had."""
     share = longest / max(tensor.shape[-2:])
-    size = tuple(max(align, round(side * share / align) * align) for side in tensor.shape[-2:])
+    size = tuple(max(1, round(side * share)) for side in tensor.shape[-2:])
     planes = tensor.reshape(-1, 1, *tensor.shape[-2:]).float()
     small = resize(planes, cast("tuple[int, int]", size))
     mean, deviation = (planes.mean(dim=(2, 3), keepdim=True), planes.std(dim=(2, 3), keepdim=True))
