@@ -147,7 +147,7 @@ class FidelitySaveImage(io.ComfyNode):
                     "report",
                     optional=True,
                     force_input=True,
-                    tooltip="From Auto Upscale (Fidelity): model, recipe and drift are written into the file.",
+                    tooltip="Of Auto Upscale, Delta-E Gate or Diffusion Pass: its figures are written into the file.",
                 ),
             ],
             outputs=[io.String.Output(display_name="paths", tooltip="The files, one a line.")],
@@ -198,5 +198,7 @@ def _read_format(choice: dict[str, Any] | None) -> tuple[str, Export]:
 def _read_report(report: str | None) -> dict[str, str | float]:
     try:
         return summarise(json.loads(report)) if report else {}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError("report is not one of Auto Upscale (Fidelity); wire its report, or nothing") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            "report is none of Auto Upscale, Delta-E Gate or Diffusion Pass (Fidelity); wire one of theirs, or nothing"
+        ) from error

@@ -166,13 +166,19 @@ def make_extras(
 
 
 def summarise(report: Mapping[str, Any]) -> dict[str, str | float]:
-    """The figures of a report that a result carries in itself."""
-    color, model = report["drift"]["color"], report["model"]
-    return {
-        "model": model["name"] or "none",
-        "recipe": report["recipe"]["domain"],
-        "driftMean": color["mean"],
-        "driftP99": color["p99"],
-        "driftMax": color["max"],
-        "gate": report["gate"]["action"],
-    }
+    """The figures of a report that a result carries in itself.
+
+    Args:
+        report: Of the whole way (`fidelity.outside.report.report_enlargement`), or one that has the gate's decision in it, or
+            is that (`fidelity.steps.gate.report_gate`).
+
+    Raises:
+        KeyError, TypeError: If it is another.
+    """
+    decision = report.get("gate", report)
+    color = report["drift"]["color"] if "drift" in report else decision["after"]
+    facts: dict[str, str | float] = {}
+    if "model" in report:
+        facts |= {"model": report["model"]["name"] or "none", "recipe": report["recipe"]["domain"]}
+    facts |= {"driftMean": color["mean"], "driftP99": color["p99"], "driftMax": color["max"]}
+    return facts | {"gate": decision["action"]}

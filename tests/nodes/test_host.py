@@ -133,10 +133,10 @@ def test_core_loads_and_runs_each_shipped_network(host, photo, name):
 
 
 @pytest.mark.parametrize("name", ["realesr-animevideov3-x4", "realcugan-up2x-conservative", "waifu2x-upconv7-photo-x2"])
-def test_core_runs_real_weights_and_so_do_we(host, photo, test_data, name):
+def test_core_runs_real_weights_and_so_do_we(host, photo, test_data, name, request):
     file = test_data / f"models/{name}.safetensors"
-    (host.models / file.name).unlink(missing_ok=True)
     (host.models / file.name).symlink_to(file)
+    request.addfinalizer((host.models / file.name).unlink)  # auto would choose it in other tests
     by_core = {
         "1": node("LoadImage", image=host.upload(photo)),
         "2": node("UpscaleModelLoader", model_name=file.name),

@@ -11,11 +11,13 @@ from fidelity.decide.choosing import ModelChooser
 from fidelity.decide.pipeline import Order
 from fidelity.decide.planning import PrintSize, Target
 from fidelity.imaging.drift import measure_drift
+from fidelity.imaging.resample import resize
 from fidelity.outside.deep import encode_deep
 from fidelity.outside.files import FileRefusedError
-from fidelity.outside.job import Job, save_result, upscale_file
+from fidelity.outside.job import Job, save_result, summarise, upscale_file
 from fidelity.outside.reading import read_image
 from fidelity.outside.writing import Export
+from fidelity.steps.gate import GateLimits, gate, report_gate
 
 
 @pytest.fixture
@@ -121,3 +123,17 @@ def test_the_source_is_never_overwritten(image_file, job):
     source = image_file()
     with pytest.raises(FileRefusedError, match="is the source itself"):
         upscale_file(source, source, job)
+
+
+def test_the_gates_report_alone_gives_drift_and_decision(photo):
+    decision = gate(resize(photo, (192, 224)), photo)
+    report = report_gate(decision, GateLimits())
+    expected = {
+        "driftMean": decision.after.mean,
+        "driftP99": decision.after.p99,
+        "driftMax": decision.after.max,
+        "gate": "pass",
+    }
+    assert summarise(report) == summarise({"passes": [], "gate": report}) == expected
+    with pytest.raises((KeyError, TypeError)):
+        summarise({"figures": 1})

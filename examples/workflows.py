@@ -1,0 +1,246 @@
+"""Draws the workflows of examples/graphs.py in a browser on a real host, and writes both their forms and a picture of each.
+
+    python -m examples.workflows --server http://127.0.0.1:8188 [--names photo auto] [--chromium /usr/bin/chromium]
+
+Wants Playwright. What is saved is what the host's own frontend makes of the graph. The picture of a workflow that runs with
+nothing but the pack shows what it made of a drawn scene, run on that host; of others, the graph.
+"""
+
+import argparse
+import io
+import json
+import time
+import urllib.parse
+import urllib.request
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from playwright.sync_api import Page, sync_playwright
+
+from examples.graphs import GRAPHS, Graph
+from examples.thumbnail import SIDE_PX, draw_source, to_pillow
+from fidelity.imaging.resample import resize
+
+FOLDER = Path(__file__).parents[1] / "workflows"
+PACK = "fidelity-upscale"
+_VERSIONS = {PACK: "0.1.0", "comfy-core": "0.33.0"}
+_COLORS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#b06634")
+
+_ARRANGE = """
+({groups, notes, titles, models, versions, colors}) => {
+  const graph = window.app.graph, gap = 40, column = 60, top = 80;
+  for (const node of graph.nodes) {
+    const size = node.computeSize();
+    node.size = [Math.max(340, Math.min(420, size[0])), Math.max(size[1], node.size[1] > 700 ? 700 : 0)];
+    const ours = node.type.startsWith("Fidelity");
+    node.properties.cnr_id = ours ? "fidelity-upscale" : "comfy-core";
+    node.properties.ver = versions[node.properties.cnr_id];
+    if (titles[node.id]) node.title = titles[node.id];
+    if (models[node.id]) node.properties.models = models[node.id];
+    if (["ImageCompare", "PreviewImage", "FidelitySaveImage"].includes(node.type)) node.size[1] = Math.max(node.size[1], 420);
+    if (["FidelityLoadImage"].includes(node.type)) node.size[1] = Math.max(node.size[1], 420);
+    if (["PreviewAny", "CLIPTextEncode"].includes(node.type)) node.size[1] = Math.max(node.size[1], 180);
+  }
+  graph._groups.length = 0;
+  let left = 0;
+  groups.forEach(([title, ids], index) => {
+    const nodes = ids.map((id) => graph.getNodeById(id));
+    if (notes[title]) {
+      const note = window.LiteGraph.createNode("MarkdownNote");
+      graph.add(note);
+      note.widgets[0].value = notes[title];
+      note.size = [380, 60 + 20 * Math.ceil(notes[title].length / 50)];
+      nodes.push(note);
+    }
+    const width = Math.max(...nodes.map((node) => node.size[0]));
+    let y = top + 40;
+    for (const node of nodes) {
+      node.pos = [left + 20, y];
+      node.size = [width, node.size[1]];
+      y += node.size[1] + gap + 50;
+    }
+    const group = new window.LiteGraph.LGraphGroup(title);
+    group.pos = [left, top - 60];
+    group.size = [width + 40, y - top + 40];
+    group.color = colors[index];
+    graph.add(group);
+    left += width + 40 + column;
+  });
+  const canvas = window.app.canvas;
+  canvas.ds.scale = 0.6;
+  canvas.ds.offset = [150, 130];
+  graph.setDirtyCanvas(true, true);
+  return graph.serialize();
+}
+"""
+
+
+def build_prompt(graph: Graph, known: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """A graph in the API's form with every default written out, and the number of each key."""
+    steps = {key: step for group in graph.groups.values() for key, step in group.items()}
+    numbers = {key: str(index + 1) for index, key in enumerate(steps)}
+    prompt: dict[str, Any] = {}
+    for key, step in steps.items():
+        declared = known[step.kind]["input"]
+        inputs: dict[str, Any] = {}
+        for name, (kind, *options) in {**declared.get("required", {}), **declared.get("optional", {})}.items():
+            given = step.inputs.get(name)
+            if isinstance(given, tuple):
+                inputs[name] = [numbers[given[0]], given[1]]
+            elif given is not None:
+                inputs[name] = given
+            else:
+                default = _default(kind, options[0] if options else {})
+                if default is not None:
+                    inputs[name] = default
+            inputs |= _nested(name, kind, options[0] if options else {}, inputs.get(name), step.inputs)
+        missing = set(step.inputs) - set(inputs)
+        if missing:
+            raise ValueError(f"{key}: {step.kind} has no inputs {', '.join(sorted(missing))}")
+        prompt[numbers[key]] = {
+            "class_type": step.kind,
+            "_meta": {"title": step.title or known[step.kind]["display_name"]},
+            "inputs": inputs,
+        }
+    return prompt, numbers
+
+
+def _default(kind: Any, options: dict[str, Any]) -> Any:
+    if options.get("forceInput"):
+        return None
+    if kind == "COMFY_DYNAMICCOMBO_V3":
+        return options["options"][0]["key"]
+    if isinstance(kind, list):
+        return options.get("default", kind[0] if kind else None)
+    if kind == "COMBO":
+        return options.get("default", options["options"][0] if options.get("options") else None)
+    return options.get("default") if kind in ("INT", "FLOAT", "STRING", "BOOLEAN") else None
+
+
+def _nested(name: str, kind: Any, options: dict[str, Any], chosen: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings that belong to the chosen option of a dynamic input."""
+    if kind != "COMFY_DYNAMICCOMBO_V3":
+        return {}
+    option = next(one for one in options["options"] if one["key"] == chosen)
+    found: dict[str, Any] = {}
+    for group in option["inputs"].values():
+        for inner, (inner_kind, *rest) in group.items():
+            full = f"{name}.{inner}"
+            found[full] = given.get(full, _default(inner_kind, rest[0] if rest else {}))
+    return found
+
+
+def draw(page: Page, graph: Graph, prompt: dict[str, Any], numbers: dict[str, str]) -> dict[str, Any]:
+    """The graph as the frontend saves it, laid out."""
+    page.evaluate("async (prompt) => { await window.app.loadApiJson(prompt, 'workflow') }", prompt)
+    time.sleep(1.5)
+    steps = {key: step for group in graph.groups.values() for key, step in group.items()}
+    drawn = page.evaluate(
+        _ARRANGE,
+        {
+            "groups": [[title, [int(numbers[key]) for key in group]] for title, group in graph.groups.items()],
+            "notes": graph.notes,
+            "titles": {numbers[key]: step.title for key, step in steps.items() if step.title},
+            "models": {numbers[key]: list(step.models) for key, step in steps.items() if step.models},
+            "versions": _VERSIONS,
+            "colors": _COLORS,
+        },
+    )
+    drawn["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(prompt, sort_keys=True)))
+    drawn.pop("extra", None)
+    drawn["extra"] = {"ds": {"scale": 0.6, "offset": [150, 130]}}
+    return drawn
+
+
+class Server:
+    """A ComfyUI to run graphs on."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
+            return json.load(answer)
+
+    def upload(self, picture: Image.Image) -> str:
+        """Puts a picture into the input folder."""
+        buffer, boundary = io.BytesIO(), uuid.uuid4().hex
+        picture.save(buffer, "PNG")
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="fidelity-scene.png"\r\n\r\n'
+        body = head.encode() + buffer.getvalue() + f"\r\n--{boundary}--\r\n".encode()
+        kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        with urllib.request.urlopen(urllib.request.Request(self.url + "/upload/image", body, kind), timeout=60) as answer:
+            return json.load(answer)["name"]
+
+    def run(self, prompt: dict[str, Any]) -> Image.Image:
+        """The last picture that a graph saves or shows."""
+        data = json.dumps({"prompt": prompt}).encode()
+        request = urllib.request.Request(self.url + "/prompt", data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            started = json.load(answer)["prompt_id"]
+        while started not in (history := self.get(f"/history/{started}")):
+            time.sleep(0.5)
+        entry = history[started]
+        if entry["status"]["status_str"] != "success":
+            raise RuntimeError(str(entry["status"]["messages"][-1])[:2000])
+        shown = [place for node in entry["outputs"].values() for place in node.get("images", [])]
+        query = urllib.parse.urlencode({key: shown[-1][key] for key in ("filename", "subfolder", "type")})
+        with urllib.request.urlopen(f"{self.url}/view?{query}", timeout=60) as answer:
+            return Image.open(io.BytesIO(answer.read())).convert("RGB")
+
+
+def picture_of_run(name: str, result: Image.Image, source: torch.Tensor) -> Image.Image:
+    """The result beside a bicubic enlargement; a sheet as it is."""
+    if result.width != result.height:
+        result.thumbnail((2 * SIDE_PX, 2 * SIDE_PX), Image.Resampling.LANCZOS)
+        return result
+    picture = to_pillow(resize(source, (SIDE_PX, SIDE_PX)))
+    right = (SIDE_PX // 2, 0, SIDE_PX, SIDE_PX)
+    picture.paste(result.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS).crop(right), right)
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(18)
+    pen.line((SIDE_PX // 2, 0, SIDE_PX // 2, SIDE_PX), fill="white", width=2)
+    for text, x in (("bicubic", 8), (name, SIDE_PX // 2 + 8)):
+        pen.text((x, SIDE_PX - 28), text, fill="white", font=font, stroke_width=2, stroke_fill="black")
+    return picture
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--server", default="http://127.0.0.1:8188")
+    parser.add_argument("--names", nargs="+", default=list(GRAPHS))
+    parser.add_argument("--chromium", default=None, help="a browser other than Playwright's own")
+    options = parser.parse_args()
+    server, source = Server(options.server), draw_source()
+    known, scene = server.get("/object_info"), server.upload(to_pillow(source))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=options.chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.goto(options.server, timeout=60_000)
+        page.wait_for_function("window.app && window.app.graph && window.app.extensionManager", timeout=90_000)
+        time.sleep(4)
+        for name in options.names:
+            graph = GRAPHS[name]
+            prompt, numbers = build_prompt(graph, known)
+            drawn = draw(page, graph, prompt, numbers)
+            (FOLDER / f"{name}.json").write_text(json.dumps(drawn, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            (FOLDER / "api" / f"{name}.json").write_text(
+                json.dumps(prompt, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
+            if graph.runs:
+                prompt[numbers["source"]]["inputs"]["image"] = scene
+                shown = picture_of_run(name, server.run(prompt), source)
+            else:
+                page.keyboard.press("Escape")
+                page.evaluate("() => window.app.canvas.fitViewToSelectionAnimated?.() ?? 0")
+                time.sleep(1)
+                shown = Image.open(io.BytesIO(page.locator("#graph-canvas").screenshot())).convert("RGB").resize((800, 500))
+            shown.save(FOLDER / f"{name}.jpg", quality=86)
+            print(name, "ran" if graph.runs else "drawn", flush=True)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
