@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:  # the pack inside ComfyUI installs none of
 
 from . import __version__
 from .cli_looking import JsonOption, ModelsDirOption, compare_command, doctor_command, measure_command, models_command
+from .cli_queue import queue_command
 from .decide.choosing import AUTO_SCALE, ModelChooser, estimate_seconds
 from .decide.conditions import measure_conditions
 from .decide.domain import classify
@@ -256,6 +257,7 @@ app.command("compare")(compare_command)
 app.command("models")(models_command)
 app.command("doctor")(doctor_command)
 app.command("measure")(measure_command)
+app.command("queue")(queue_command)
 
 
 def main() -> None:

@@ -1,0 +1,206 @@
+"""`fidelity queue` against a real server: results as through the API by hand, refusals in one line, cancelling, two at once."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from fidelity.cli import app
+from fidelity.outside.comfy_client import ComfyClient
+from fidelity.outside.comfy_graphs import to_prompt
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+QUEUE = (sys.executable, "-m", "fidelity", "queue")
+
+
+@pytest.fixture
+def picture(photo, tmp_path):
+    path = tmp_path / "cat.png"
+    Image.fromarray((photo[0].movedim(0, -1) * 255).round().byte().numpy()).save(path)
+    return path
+
+
+def queue(host, workflow, *arguments):
+    return CliRunner().invoke(app, ["queue", str(workflow), "--server", host.url, *map(str, arguments)])
+
+
+def said(told):
+    return " ".join(told.output.split())
+
+
+@pytest.mark.parametrize("path", sorted(WORKFLOWS.glob("*.json")), ids=lambda path: path.stem)
+def test_the_editors_form_is_what_the_apis_form_says(host, path):
+    known = ComfyClient(host.url).known_nodes()
+    drawn = to_prompt(json.loads(path.read_text()), known)
+    api = json.loads((path.parent / "api" / path.name).read_text())
+    for key, node in api.items():
+        assert drawn[key]["class_type"] == node["class_type"]
+        for name, value in node["inputs"].items():
+            assert drawn[key]["inputs"].get(name) == value, f"{node['class_type']}.{name}"
+
+
+@pytest.mark.parametrize("form", ["keep-colors.json", "api/keep-colors.json"])
+def test_a_workflow_runs_and_its_results_come_down_whole(host, picture, tmp_path, form):
+    out = tmp_path / "out"
+    told = queue(host, WORKFLOWS / form, "--image", picture, "--set", "FidelityUpscale.channels=rgb", "-o", out)
+    assert told.exit_code == 0, told.output
+    (made,) = out.iterdir()
+    assert str(made) in told.output.replace("\n", "")
+    with Image.open(made) as opened:
+        assert opened.size == (448, 384)
+        assert json.loads(opened.info["prompt"])["3"]["inputs"]["channels"] == "rgb"
+
+
+@pytest.mark.parametrize(
+    ("workflow", "arguments", "words"),
+    [
+        ("photo-sdxl-tile.json", (), "ckpt_name: 'sd_xl_base_1.0.safetensors' not in"),
+        ("keep-colors.json", ("--set", "FidelityConsistency.mode=wrong"), "mode: 'wrong' not in"),
+        ("keep-colors.json", ("--set", "Nobody.mode=1"), "no nodes are called 'Nobody'"),
+        ("keep-colors.jpg", (), "wanted a ComfyUI workflow"),
+        ("nothing.json", (), "no such file"),
+    ],
+)
+def test_what_cannot_run_is_told_in_one_line_and_nothing_is_written(host, picture, tmp_path, workflow, arguments, words):
+    told = queue(host, WORKFLOWS / workflow, "--image", picture, *arguments, "-o", tmp_path / "out")
+    assert told.exit_code == 1
+    assert words in said(told)
+    assert "Traceback" not in told.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_node_that_fails_is_named(host, picture, tmp_path):
+    graph = json.loads((WORKFLOWS / "api/keep-colors.json").read_text())
+    graph["2"]["inputs"]["model_name"] = "text.pth"
+    (tmp_path / "broken.json").write_text(json.dumps(graph))
+    told = queue(host, tmp_path / "broken.json", "--image", picture, "-o", tmp_path / "out")
+    assert told.exit_code == 1
+    assert "node 2 (Load Upscale Model (Fidelity)): text.pth: damaged or not a model file" in said(told)
+
+
+def test_a_server_that_lacks_the_pack_or_is_not_there_is_told(picture, tmp_path, host):
+    (tmp_path / "other.json").write_text(json.dumps({"1": {"class_type": "SomebodyElses", "inputs": {}}}))
+    assert "does not have: SomebodyElses" in said(queue(host, tmp_path / "other.json", "-o", tmp_path))
+    told = CliRunner().invoke(
+        app, ["queue", str(WORKFLOWS / "auto.json"), "--server", "http://127.0.0.1:9", "-o", str(tmp_path / "out")]
+    )
+    assert told.exit_code == 1
+    assert "no ComfyUI answers there" in said(told)
+    told = CliRunner().invoke(app, ["queue", str(WORKFLOWS / "auto.json"), "--server", "ftp://x", "-o", str(tmp_path / "out")])
+    assert "is no address of a server" in said(told)
+
+
+def test_two_at_once_get_each_their_own(host, photo, tmp_path):
+    results = {}
+
+    def run(width):
+        path = tmp_path / f"{width}.png"
+        Image.fromarray((photo[0, :, :40, :width].movedim(0, -1) * 255).round().byte().numpy()).save(path)
+        out = tmp_path / f"out-{width}"
+        told = subprocess.run(
+            [*QUEUE, str(WORKFLOWS / "api/keep-colors.json"), "--server", host.url, "--image", str(path), "-o", str(out)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=WORKFLOWS.parent,
+        )
+        results[width] = (told.returncode, told.stderr, [Image.open(made).size for made in out.glob("*.png")])
+
+    threads = [threading.Thread(target=run, args=(width,)) for width in (30, 50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {width: found[2] for width, found in results.items()} == {30: [(120, 160)], 50: [(200, 160)]}, results
+
+
+def test_a_lost_connection_is_taken_up_again(host, photo, picture, monkeypatch):
+    import fidelity.outside.comfy_client as client_module
+
+    broken = []
+
+    def breaking(*arguments):
+        if len(broken) < 2:
+            broken.append(arguments)
+            raise ConnectionResetError("gone")
+        return heard(*arguments)
+
+    heard = client_module._hear
+    monkeypatch.setattr(client_module, "_hear", breaking)
+    monkeypatch.setattr(client_module.time, "sleep", lambda _: None)
+    client = ComfyClient(host.url)
+    prompt = to_prompt(json.loads((WORKFLOWS / "api/keep-colors.json").read_text()), client.known_nodes())
+    prompt["1"]["inputs"]["image"] = client.upload(picture)
+    assert client.wait(client.queue(prompt), prompt)
+    assert len(broken) == 2
+
+
+def test_ctrl_c_cancels_on_the_server_too(host, picture, tmp_path):
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
+        "2": {"class_type": "TinyModels", "inputs": {"kind": "sd15", "slow": 0.5}},
+        "3": {"class_type": "VAEEncode", "inputs": {"pixels": ["1", 0], "vae": ["2", 3]}},
+        "4": {
+            "class_type": "KSampler",
+            "inputs": {
+                **{"model": ["2", 0], "positive": ["2", 1], "negative": ["2", 2], "latent_image": ["3", 0]},
+                **{"seed": 1, "steps": 200, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0},
+            },
+        },
+        "5": {"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["2", 3]}},
+        "6": {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": "slow"}},
+    }
+    (tmp_path / "slow.json").write_text(json.dumps(graph))
+    command = [sys.executable, "-m", "fidelity", "queue", str(tmp_path / "slow.json"), "--server", host.url]
+    process = subprocess.Popen(
+        [*command, "--image", str(picture), "-o", str(tmp_path / "out")],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=WORKFLOWS.parent,
+    )
+    until = time.monotonic() + 60
+    while not host.get("/queue")["queue_running"] and time.monotonic() < until:
+        time.sleep(0.2)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "was cancelled" in told
+    while host.get("/queue")["queue_running"] and time.monotonic() < until:
+        time.sleep(0.2)
+    assert host.get("/queue")["queue_running"] == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_python_example_of_the_readme_runs(host, picture, tmp_path):
+    readme = (WORKFLOWS.parent / "README.md").read_text()
+    example = readme.split("```python\n")[1].split("```")[0]
+    code = (
+        example.replace("http://127.0.0.1:8188", host.url)
+        .replace("photo.jpg", str(picture))
+        .replace('"out"', repr(str(tmp_path)))
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=WORKFLOWS.parent)
+    assert ran.returncode == 0, ran.stderr
+    assert list(tmp_path.glob("keep-colors*.png"))
+
+
+def test_the_curl_example_of_the_readme_is_what_the_server_takes(host, picture):
+    readme = (WORKFLOWS.parent / "README.md").read_text()
+    assert 'curl -s -F "image=@photo.jpg" http://127.0.0.1:8188/upload/image' in readme
+    assert "{prompt: .}" in readme
+    name = host.upload_file(picture.read_bytes(), "photo.jpg")
+    graph = json.loads((WORKFLOWS / "api/keep-colors.json").read_text())
+    graph["1"]["inputs"]["image"] = name
+    data = json.dumps({"prompt": graph}).encode()
+    request = urllib.request.Request(host.url + "/prompt", data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert host.wait(json.load(answer)["prompt_id"])[0] == "success"
