@@ -161,8 +161,7 @@ def _by_sdxl(
         "says what is missing and where to get it.",
         "2 · Words": "A few words of what is there help; none is needed.",
         "3 · Diffusion passes": "*denoise*: how much may be redrawn. *fidelity*: how closely the source is "
-        "kept. Colours are held and judged after "
-        "every pass; *tile* 0 chooses by memory.",
+        "kept. Colours are held after every pass and judged at the end; *tile* 0 chooses by memory.",
     }
     return Graph(groups, notes, runs=False)
 

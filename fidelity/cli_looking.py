@@ -13,7 +13,7 @@ from .decide.planning import Target, resolve_target
 from .imaging.drift import Drift
 from .models.device import DeviceName, choose_device
 from .models.loader import find_model, list_models
-from .outside.comparing import compare_models, describe_compared, draw_sheet, report_compared
+from .outside.comparing import check_reference, compare_models, describe_compared, draw_sheet, report_compared
 from .outside.files import FileRefusedError, write_whole
 from .outside.inventory import describe_machine, describe_model, describe_models, examine_machine, report_models
 from .outside.measuring import measure_images
@@ -62,6 +62,7 @@ def compare_command(
         size = resolve_target(whole, Target(scale), AUTO_SCALE)
         size = (truth.shape[2], truth.shape[3]) if truth is not None and scale is None else size
         check_writable(out, (1, 1), 3)
+        check_reference(truth, size)
         if part:
             top, left, height, width = _place_crop(part, whole)
             enlarged = [round(edge * size[0] / whole[0]) for edge in (top, top + height)]

@@ -40,8 +40,11 @@ def encode_image(
     Returns:
         ``(B, C, h, w)`` or ``(B, C, 1, h, w)``, as the VAE has it.
     """
+    if vae.latent_dim == 3 and image.shape[0] > 1:  # the host would take a batch for the frames of one video
+        return torch.cat([encode_image(vae, one, tile_px, whole, progress) for one in image.split(1)])
     factor = vae.spacial_compression_encode()
-    if _in_one_piece(image, tile_px, whole, lambda: vae.memory_used_encode(tuple(image.shape), vae.vae_dtype), vae):
+    shape = image.shape if vae.latent_dim == 2 else (*image.shape[:2], 1, *image.shape[2:])
+    if _in_one_piece(image, tile_px, whole, lambda: vae.memory_used_encode(tuple(shape), vae.vae_dtype), vae):
         return vae.encode(image.movedim(1, -1))
 
     def encode(part: Tensor) -> Tensor:
@@ -65,6 +68,8 @@ def decode_latent(
     Returns:
         ``(B, 3, H, W)`` in [0, 1].
     """
+    if vae.latent_dim == 3 and latent.shape[0] > 1:
+        return torch.cat([decode_latent(vae, one, tile_px, whole, progress) for one in latent.split(1)])
     factor = vae.spacial_compression_decode()
 
     def decode(part: Tensor) -> Tensor:

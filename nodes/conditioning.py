@@ -110,19 +110,26 @@ class TileConditioning:
             return controls[id(control)]
         place = (tuple(windows), tuple(shape))
         kept = self._encoded.setdefault(control, {}).get(place) if control.vae is not None else None
+        if kept is not None:  # the same object, so that what others keep for it is found again
+            hint, cut = kept.cond_hint, kept.cond_hint_original
+            kept.__dict__.update(
+                {**control.__dict__, "cond_hint": hint, "cond_hint_original": cut, "extra_concat_orig": kept.extra_concat_orig}
+            )
+            kept.previous_controlnet = self._cut_control(control.previous_controlnet, windows, shape, controls)
+            controls[id(control)] = kept
+            return kept
+        if control.multigpu_clones:
+            raise ValueError("a ControlNet that is spread over several GPUs cannot be cut to tiles; use one GPU, or one tile")
         made = copy.copy(control)  # keeps what the host set up for this run
         made.previous_controlnet = self._cut_control(control.previous_controlnet, windows, shape, controls)
         factor = control.compression_ratio * (control.vae.spacial_compression_encode() if control.vae is not None else 1)
-        if kept is not None:
-            made.cond_hint = kept.cond_hint
-        else:
-            made.cond_hint = None
-            made.cond_hint_original = _stack(self._whole_hint(control, shape, factor), windows, shape[0], factor)
-            size = (shape[-1] * factor, shape[-2] * factor)
-            made.extra_concat_orig = [
-                _stack(self._resize_hint(extra, *size, control.upscale_algorithm), windows, shape[0], factor)
-                for extra in control.extra_concat_orig
-            ]
+        made.cond_hint = None
+        made.cond_hint_original = _stack(self._whole_hint(control, shape, factor), windows, shape[0], factor)
+        size = (shape[-1] * factor, shape[-2] * factor)
+        made.extra_concat_orig = [
+            _stack(self._resize_hint(extra, *size, control.upscale_algorithm), windows, shape[0], factor)
+            for extra in control.extra_concat_orig
+        ]
         if hasattr(made, "control_input"):
             made.control_input = None
         if control.vae is not None:
@@ -204,6 +211,8 @@ class ControlStrength:
         if control is None:
             return None
         made = self._copies.get(control)
+        if control.multigpu_clones:
+            raise ValueError("a ControlNet that is spread over several GPUs cannot follow the noise; use one GPU")
         if made is None:
             made = self._copies[control] = copy.copy(control)
         kept = {name: made.__dict__[name] for name in ("cond_hint", "control_input") if name in made.__dict__}
@@ -222,7 +231,7 @@ def spatial_weight(cond: dict[str, Any], shape: torch.Size) -> Tensor | None:
         shape: Of the latent.
 
     Returns:
-        ``(1 or B, H, W)``; None if it counts everywhere the same.
+        ``(1 or B, …, H, W)``, with 1 for each axis between; None if it counts everywhere the same.
     """
     mask = cond.get("mask")
     area = cond.get("area")
@@ -233,7 +242,9 @@ def spatial_weight(cond: dict[str, Any], shape: torch.Size) -> Tensor | None:
     (rows, columns), (top, left) = area[dims - 2 : dims], area[2 * dims - 2 :]
     fuzz = mask is None
     weight = _fade(height, top, rows, fuzz)[:, None] * _fade(width, left, columns, fuzz)
-    return weight[None] if mask is None else mask * weight.to(mask)
+    if mask is not None:
+        return mask * weight.to(mask)
+    return weight.reshape(1, *[1] * (len(shape) - 4), height, width)
 
 
 def _fade(length: int, start: int, extent: int, fuzz: bool) -> Tensor:

@@ -40,10 +40,20 @@ class TiledDenoiser:
     """That neighbours share at least."""
     blend: TileBlend = "gaussian"
     """How tiles are weighed where they overlap."""
+    used_px: int = 0
+    """Side of the tiles of the last run, smaller than `tile_px` if memory ran out."""
+    _most: int | None = None
+    """Tiles at once that memory was found to hold in this run."""
     _conditioning: TileConditioning = field(default_factory=lambda: TileConditioning(host.resize_hint))
 
     def patch(self, model: Any) -> Any:
-        """A clone of a MODEL that works in tiles; the model itself is left as it is."""
+        """A clone of a MODEL that works in tiles; the model itself is left as it is.
+
+        Raises:
+            ValueError: If more than half of a tile would be shared.
+        """
+        if self.overlap_px * 2 > self.tile_px:
+            raise ValueError(f"overlap is {self.overlap_px} px with a tile of {self.tile_px}; wanted half of the tile at most")
         made = model.clone()
         made.add_wrapper_with_key(host.CALC_COND_BATCH, _KEY, self)
         made.add_wrapper_with_key(host.PREPARE_SAMPLING, _KEY, self.prepare)
@@ -51,7 +61,8 @@ class TiledDenoiser:
         return made
 
     def prepare(self, executor: Any, model: Any, noise_shape: Sequence[int], conds: Any, **options: Any) -> Any:
-        """Has the host reserve memory for a tile, not for the whole latent."""
+        """Begins a run: has the host reserve memory for a tile, not for the whole latent."""
+        self.used_px, self._most = self.tile_px, None
         tile, _ = self._in_latents(model.model)
         small = (*noise_shape[:-2], *(min(side, tile) for side in noise_shape[-2:])) if len(noise_shape) > 3 else noise_shape
         return executor(model, small, conds, **options)
@@ -73,13 +84,14 @@ class TiledDenoiser:
             estimates = self._estimate(executor, model, conds, latent, sigma, model_options, windows)
             if estimates is not None:
                 return estimates
-            self.tile_px, self.overlap_px = self.tile_px // 2, self.overlap_px // 2
-            _LOG.warning("out of memory with one tile: going on with tiles of %d px", self.tile_px)
+            self.used_px //= 2
+            _LOG.warning("out of memory with one tile: going on with tiles of %d px", self.used_px)
 
     def _in_latents(self, model: Any) -> tuple[int, int]:
-        factor = model.latent_format.spacial_downscale_ratio
-        tile = max(_SMALLEST_LATENTS, self.tile_px // factor)
-        return tile, min(tile - 1, max(0, self.overlap_px // factor))
+        self.used_px = self.used_px or self.tile_px
+        factor = host.pixels_per_latent(model)
+        tile = max(_SMALLEST_LATENTS, self.used_px // factor)
+        return tile, min(tile // 2, self.overlap_px * self.used_px // self.tile_px // factor)
 
     def _estimate(
         self,
@@ -98,7 +110,10 @@ class TiledDenoiser:
         sums = [torch.zeros_like(latent, dtype=torch.float32) for _ in conds]
         total = torch.zeros(latent.shape[-2:], device=latent.device)
         conds = host.fit_size_conditioning(model, conds, size)
-        batch = host.count_tiles(model, (latent.shape[0] * len(conds), *latent.shape[1:-2], *size), latent.device, len(windows))
+        fitting = host.count_tiles(
+            model, (latent.shape[0] * len(conds), *latent.shape[1:-2], *size), latent.device, len(windows)
+        )
+        batch = min(fitting, self._most or fitting)
         pending = deque(windows)
         while pending:
             host.check_cancelled()
@@ -111,11 +126,11 @@ class TiledDenoiser:
             if made is None:  # outside the handler, so that the failed tensors are free again
                 host.release_memory()
                 if len(part) == 1:
-                    if min(size) <= _SMALLEST_LATENTS:
+                    if max(size) <= _SMALLEST_LATENTS:
                         raise RuntimeError(f"out of memory with a tile of {size[1]}x{size[0]} latent samples already")
                     return None
                 pending.extendleft(reversed(part))
-                batch = len(part) // 2
+                batch = self._most = len(part) // 2
                 _LOG.warning("out of memory with %d tiles at once: going on with %d", len(part), batch)
                 continue
             for index, window in enumerate(part):
@@ -190,6 +205,8 @@ class RestorationGuidance:
     def mix(self, step: dict[str, Any]) -> Tensor:
         """In place of CFG: the same with a scale that follows the noise."""
         assert self.cfg
+        if step["input_uncond"] is None:  # a guider without a negative has no CFG
+            return step["cond"]
         sigma = float(step["sigma"].flatten()[0])
         scale = linear_schedule(sigma, self._highest(step["model"], step["model_options"]), *self.cfg)
         return step["uncond"] + (step["cond"] - step["uncond"]) * scale

@@ -261,7 +261,7 @@ def fit_size_conditioning(model: Any, conds: Any, size: tuple[int, int]) -> Any:
     """
     if not isinstance(model, comfy.model_base.SDXL | comfy.model_base.SDXLRefiner):
         return conds
-    factor = model.latent_format.spacial_downscale_ratio
+    factor = pixels_per_latent(model)
     fitted: list[Any] = []
     for kind, group in zip(("positive", "negative"), conds, strict=False):
         if group is None:
@@ -278,6 +278,13 @@ def _fit_size(model: Any, cond: dict[str, Any], size: tuple[int, int], kind: str
     told = model.encode_adm(**{"prompt_type": kind, **cond, "device": known.cond.device, "height": size[0], "width": size[1]})
     fitted = type(known)(told.to(known.cond))
     return {**cond, "model_conds": {**cond["model_conds"], "y": fitted}}
+
+
+def pixels_per_latent(model: Any) -> int:
+    """Pixels of the image that one latent sample of the host's model stands for, along each side."""
+    if isinstance(model, comfy.model_base.SD_X4Upscaler):
+        return 4  # its latent format says 8, as that of the model it was made from
+    return int(model.latent_format.spacial_downscale_ratio)
 
 
 def check_cancelled() -> None:

@@ -95,24 +95,31 @@ def run_passes(
         conds = apply_control(parts.positive, parts.negative, parts.control_net, shown, settings.control_strength, parts.vae)
         sampled = host.sample_latent(model, latent, conds, denoise, settings.seed + index, settings, progress(index))
         decoded = decode_latent(parts.vae, sampled)[:, :, : size[0], : size[1]]
-        shown = host.run_near_compute(lambda near: project(near, colors), decoded.movedim(1, -1), colors)
+        shown = _hold(decoded, colors)
         told.append(
             {
                 "size": f"{size[1]}x{size[0]}",
                 "denoise": round(denoise, 4),
-                "tile_px": tiled.tile_px,
+                "tile_px": tiled.used_px or tiled.tile_px,
                 "overlap_px": tiled.overlap_px,
             }
         )
     if tuple(shown.shape[2:]) != tuple(target):
-        shown = project(resize(shown, target).clamp(0, 1), colors)
+        shown = _hold(resize(shown, target).clamp(0, 1), colors)
     limits = GateLimits()
-    judged = gate(shown, colors, "blend", limits)
-    result = judged.image.mean(dim=1, keepdim=True) if source.shape[1] == 1 else judged.image
+    judged = host.run_near_compute(lambda near: gate(near, colors, "blend", limits), shown.movedim(1, -1), colors)
+    result = judged.image.to(source.device)
+    result = result.mean(dim=1, keepdim=True) if source.shape[1] == 1 else result
     if source.shape[1] == 4:
         result = torch.cat((result, safe_enlargement(source, source.new_empty(source.shape[0], 4, *target))[:, 3:]), dim=1)
     report = {"passes": told, "settings": asdict(settings), "gate": report_gate(judged, limits)}
     return result, json.dumps(report, indent=1)
+
+
+def _hold(image: Tensor, colors: Tensor) -> Tensor:
+    """An enlargement with the source's colours, where the source is."""
+    held = host.run_near_compute(lambda near: project(near, colors), image.movedim(1, -1), colors)
+    return held.to(colors.device)
 
 
 def _choose_tile(model: Any, settings: DiffusionSettings) -> DiffusionTile:

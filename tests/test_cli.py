@@ -315,6 +315,15 @@ def test_a_crop_is_compared_with_the_same_part_of_the_reference(image_file, tmp_
     assert 5 < json.loads(told.output)[0]["psnr_y"] < 60
 
 
+def test_a_reference_of_another_size_is_refused_whether_cropped_or_not(image_file, tmp_path):
+    small, other = image_file("small.png"), image_file("other.png", size=(96, 72))
+    arguments = ["--models", "natural-x2", "-o", str(tmp_path / "s.png"), "--reference", str(other), "--scale", "2"]
+    for crop in ([], ["--crop", "10x8"]):
+        told = run(app, ["compare", str(small), *arguments, *crop])
+        assert told.exit_code == 1
+        assert "reference is 96x72 px; wanted 48x36" in told.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

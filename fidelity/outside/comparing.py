@@ -1,5 +1,6 @@
 """One image through several networks, side by side: figures, and a sheet at equal zoom."""
 
+import gc
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -111,25 +112,36 @@ def compare_models(
     Raises:
         ValueError: If the reference is not of that size.
     """
-    if reference is not None and tuple(reference.shape[2:]) != tuple(size):
-        seen = f"{reference.shape[3]}x{reference.shape[2]}"
-        raise ValueError(f"reference is {seen} px; wanted {size[1]}x{size[0]}, the size of the results")
+    check_reference(reference, size)
     place = device or image.device
     made = [_judge(Compared("bicubic", resize(image, size).clamp(0, 1)), image, reference)]
     for index, (name, path) in enumerate(models.items()):
         try:
-            with MemoryWatch(place) as watch:
-                model = load_model(path)
-                started = time.perf_counter()
-                result = upscale(image, model, size, channels, device, precision).image
-                seconds = time.perf_counter() - started
-            one = Compared(name, result, seconds=seconds, peak_memory_bytes=watch.peak_bytes)
-            made.append(_judge(one, image, reference))
+            made.append(_judge(_run(name, path, image, size, channels, place, precision), image, reference))
         except (ModelRefusedError, ModelOutputError, OutOfMemoryError, ValueError, OSError) as error:
             made.append(Compared(name, None, failed=str(error)))
         if progress:
             progress(index + 1, len(models))
     return made
+
+
+def check_reference(reference: Tensor | None, size: tuple[int, int]) -> None:
+    """Raises a ValueError unless a reference, if there is one, is of the size that results get."""
+    if reference is not None and tuple(reference.shape[2:]) != tuple(size):
+        seen = f"{reference.shape[3]}x{reference.shape[2]}"
+        raise ValueError(f"reference is {seen} px; wanted {size[1]}x{size[0]}, the size of the results")
+
+
+def _run(
+    name: str, path: Path, image: Tensor, size: tuple[int, int], channels: Channels, device: torch.device, precision: Precision
+) -> Compared:
+    gc.collect()  # what the network before left behind would make this one's look small
+    with MemoryWatch(device) as watch:
+        model = load_model(path)
+        started = time.perf_counter()
+        result = upscale(image, model, size, channels, device, precision).image
+        seconds = time.perf_counter() - started
+    return Compared(name, result, seconds=seconds, peak_memory_bytes=watch.peak_bytes)
 
 
 def _judge(one: Compared, source: Tensor, reference: Tensor | None) -> Compared:

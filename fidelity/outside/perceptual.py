@@ -20,6 +20,7 @@ BACKBONES: dict[Backbone, str] = {
 """Files of torchvision; the first that is there is used, AlexNet being what is reported most."""
 _DISTS_BACKBONE = BACKBONES["vgg"]
 _SMALLEST_PX = 64
+_MOST_PIXELS = 4_200_000
 
 
 def perceptual_distances(reference: Tensor, candidate: Tensor) -> dict[str, float]:
@@ -30,12 +31,14 @@ def perceptual_distances(reference: Tensor, candidate: Tensor) -> dict[str, floa
         candidate: The same shape.
 
     Returns:
-        Those whose networks are installed; none for images of less than 64 pixels a side, where the networks see too little.
+        Those whose networks are installed; none for images of less than 64 pixels a side, where the networks see too little,
+        nor for more than 4 megapixels, where their layers would take all memory.
 
     Sources: Zhang, Isola, Efros, Shechtman and Wang, "The unreasonable effectiveness of deep features as a perceptual metric",
     2018; Ding, Ma, Wang and Simoncelli, "Image quality assessment: unifying structure and texture similarity", 2020.
     """
-    if min(reference.shape[2:]) < _SMALLEST_PX:
+    height, width = reference.shape[2:]
+    if min(height, width) < _SMALLEST_PX or height * width > _MOST_PIXELS:
         return {}
     try:
         from torchmetrics.functional.image import (

@@ -44,7 +44,7 @@ class DiffusionTile:
 
 def choose_diffusion_tile(memory_bytes: int) -> DiffusionTile:
     """The tile for a device of that much memory: 512 with 64 up to 8 GB, 768 with 96 up to 12 GB, else 1024 with 128."""
-    gigabytes = memory_bytes / 1e9
+    gigabytes = memory_bytes / 2**30
     side, overlap = next(
         ((side, overlap) for limit, side, overlap in _TILE_TABLE if gigabytes < 1.05 * limit), _TILE_TABLE[-1][1:]
     )

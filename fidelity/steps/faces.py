@@ -86,6 +86,8 @@ def restore_faces(
     height, width = image.shape[2:]
     if mask is not None and tuple(mask.shape[2:]) != (height, width):
         raise ValueError(f"mask is {mask.shape[3]}x{mask.shape[2]} px; wanted {width}x{height}, the size of the image")
+    if mask is not None and mask.shape[0] not in (1, image.shape[0]):
+        raise ValueError(f"{mask.shape[0]} masks for {image.shape[0]} images; wanted one, or one for each")
     if not boxes:
         raise ValueError(f"no faces: wanted boxes, or a mask with areas of {_SMALLEST_FACE_PX} px a side or more")
     for box in boxes:

@@ -35,6 +35,12 @@ def test_images_too_small_for_the_networks_have_none(photo):
     assert perceptual_distances(photo[..., :63, :], photo[..., :63, :]) == {}
 
 
+def test_images_too_large_for_memory_have_none(checkpoints):
+    torch.save(squeezenet1_1().state_dict(), checkpoints / BACKBONES["squeeze"])
+    large = torch.zeros(1, 3, 64, 70_000)
+    assert perceptual_distances(large, large) == {}
+
+
 def test_without_torchmetrics_there_are_none(checkpoints, photo, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torchmetrics.functional.image", None)
     assert perceptual_distances(photo, photo) == {}

@@ -58,10 +58,10 @@ def test_weights_are_a_bell_of_variance_one_hundredth_or_all_one():
 
 
 @pytest.mark.parametrize(
-    ("gigabytes", "expected"), [(6, 512), (8.2, 512), (10, 768), (12.4, 768), (16, 1024), (24, 1024), (80, 1024)]
+    ("gibibytes", "expected"), [(6, 512), (7.6, 512), (8, 512), (10, 768), (12, 768), (16, 1024), (24, 1024), (80, 1024)]
 )
-def test_tiles_follow_memory(gigabytes, expected):
-    tile = choose_diffusion_tile(int(gigabytes * 1e9))
+def test_tiles_follow_memory(gibibytes, expected):
+    tile = choose_diffusion_tile(int(gibibytes * 2**30))
     assert tile.side_px == expected
     assert tile.overlap_px * 8 == expected
 

@@ -129,5 +129,7 @@ def test_other_networks_masks_of_another_size_and_broken_numbers_are_refused(fau
         restore_faces(photo, faulty(), [FACE])
     with pytest.raises(ValueError, match="mask is 5x4 px; wanted 112x96"):
         restore_faces(photo, striper, [FACE], torch.ones(1, 1, 4, 5))
+    with pytest.raises(ValueError, match="2 masks for 1 images"):
+        restore_faces(photo, striper, [FACE], torch.ones(2, 1, *photo.shape[2:]))
     with pytest.raises(ModelOutputError, match="not finite"):
         restore_faces(photo, faulty(lambda _, image: image * torch.nan, scale=1), [FACE])
