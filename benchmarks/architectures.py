@@ -15,6 +15,7 @@ import math
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -128,7 +129,7 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     side = _PEAK_SIDE.get(device.type, 2048)
     first, second = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
     times: list[float] = []
-    for _ in range(4):
+    for _ in range(12):
         if device.type == "cuda":
             torch.cuda.synchronize()
         started = time.perf_counter()
@@ -178,7 +179,6 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--no-host", dest="host", action="store_false")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--folder", type=Path, default=Path("/tmp"), help="where random weights are written")
     parser.add_argument("--output", type=Path, help="a Markdown file for the table")
     options = parser.parse_args()
     device = torch.device(options.device)
@@ -204,18 +204,19 @@ def main() -> None:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     print("\n".join(lines), flush=True)
-    for name in options.names:
-        rows = run(name, image, device, options, peaks)
-        print("\n".join(rows), flush=True)
-        lines += rows
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.names:
+            rows = run(name, image, device, options, peaks, Path(folder))
+            print("\n".join(rows), flush=True)
+            lines += rows
     if options.output:
         options.output.write_text("\n".join(lines) + "\n")
 
 
-def run(name: str, image: Tensor, device: torch.device, options: Any, peaks: Mapping[str, float]) -> list[str]:
+def run(name: str, image: Tensor, device: torch.device, options: Any, peaks: Mapping[str, float], folder: Path) -> list[str]:
     """The lines of the table for one network; what fails is told."""
     try:
-        model = build(name, options.folder)
+        model = build(name, folder)
         flops = count_flops(model) * image.shape[2] * image.shape[3]
         seen: dict[str, list[tuple[float, int]]] = {}
         failed: dict[str, str] = {}

@@ -27,6 +27,9 @@ BLEND_FADE_PX = 16
 CPU_TENSOR_BYTES = 30 * 2**20
 """Largest tensor between two layers on a CPU. Past 32 MiB the C library maps fresh pages for every one and
 time goes into clearing them: a network took 1.5 times as long (benchmarks/speed.py)."""
+CPU_TWICE_SHARE = 1.2
+"""What may be computed on a CPU for each pixel of the image, context included: where small tiles cost more than that, because
+a network sees far, larger ones are taken (benchmarks/architectures.py: small tiles took 2.6 times as long with ESRGAN)."""
 MAX_TILE_PIXELS = 1024 * 1024
 """On a GPU what memory allows beyond this goes into a batch of tiles."""
 ROOM_TILE_PX = 512
@@ -220,11 +223,17 @@ class Runner:
             side = max(tile, 2 * (context + fade + self.multiple) + MIN_TILE_PX)
             return side, side
         free = free_memory_bytes(self.device)
-        if free is None:
-            pixels = CPU_TENSOR_BYTES / (self.probe.values_per_pixel / 2 * self._dtype.itemsize)
-        else:
+        if free is not None:
             pixels = min(MAX_TILE_PIXELS, free * _GPU_SHARE / self.tile_bytes(1, 1))
-        return choose_window(size, int(pixels), context, fade, self.multiple)
+            return choose_window(size, int(pixels), context, fade, self.multiple)
+        pixels = CPU_TENSOR_BYTES / (self.probe.values_per_pixel / 2 * self._dtype.itemsize)
+        while True:
+            window = choose_window(size, int(pixels), context, fade, self.multiple)
+            tiles = plan_tiles(size, window, context, fade, self.multiple)
+            computed = sum(part.window_size[0] * part.window_size[1] for part in tiles)
+            if computed <= CPU_TWICE_SHARE * size[0] * size[1] or len(tiles) == 1 or 2 * pixels > ROOM_TILE_PX**2:
+                return window
+            pixels *= 2
 
     def _batch(self, part: Tile) -> int:
         free = free_memory_bytes(self.device)

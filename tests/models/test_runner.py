@@ -1,9 +1,12 @@
 """Tiles, batches, precision, and what happens when memory or numbers run out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from spandrel import ImageModelDescriptor, ModelLoader, SizeRequirements
 
+from fidelity.imaging.tiling import plan_tiles
 from fidelity.models import runner as runner_module
 from fidelity.models.loader import Model
 from fidelity.models.runner import ModelOutputError, OutOfMemoryError, Runner, estimate_memory
@@ -289,3 +292,16 @@ def test_an_error_in_fp32_is_not_hidden(faulty, random_image):
 
     with pytest.raises(RuntimeError, match="no such operation"):
         Runner(faulty(refuse), CPU, "bf16").run(random_image(1, 3, 40, 40))
+
+
+@pytest.mark.parametrize("size", [(144, 192), (300, 90), (500, 500)])
+def test_on_a_cpu_tiles_are_not_so_small_that_most_is_computed_twice(faulty, monkeypatch, size):
+    """Whose context is 24 pixels on every side, with memory for tiles of 60 x 60 in the processor's liking."""
+    runner = Runner(faulty(), CPU)
+    runner.probe = replace(runner.probe, receptive_field_px=24)
+    monkeypatch.setattr(runner_module, "CPU_TENSOR_BYTES", 3600 * runner.probe.values_per_pixel / 2 * 4)
+    window, _ = runner.recommend(size)
+    tiles = plan_tiles(size, window, *runner._overlap(), runner.multiple)
+    computed = sum(part.window_size[0] * part.window_size[1] for part in tiles)
+    assert computed <= runner_module.CPU_TWICE_SHARE * size[0] * size[1] or len(tiles) == 1
+    assert window[0] * window[1] <= runner_module.ROOM_TILE_PX**2
