@@ -11,7 +11,7 @@ from ..fidelity.imaging.resample import resize
 from ..fidelity.models.loader import Model
 from ..fidelity.steps.alpha import bleed_colors
 from ..fidelity.steps.consistency import project
-from ..fidelity.steps.diffusion import DiffusionTile, choose_diffusion_tile, pass_denoise, plan_pass_sizes
+from ..fidelity.steps.diffusion import DENOISE_STEPS, DiffusionTile, choose_diffusion_tile, pass_denoise, plan_pass_sizes
 from ..fidelity.steps.gate import GateLimits, gate, report_gate, safe_enlargement
 from ..fidelity.steps.upscale import upscale
 from . import host
@@ -24,7 +24,7 @@ from .denoising import RestorationGuidance, TiledDenoiser
 class DiffusionSettings:
     """How passes are sampled; the defaults are the node's."""
 
-    denoise: float = 0.4
+    denoise: float = DENOISE_STEPS[0]
     """Of the first pass, 0 to 1; later ones take 0.75 and 0.625 of it."""
     steps: int = 20
     """Of each pass."""

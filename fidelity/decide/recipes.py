@@ -5,6 +5,7 @@ from typing import Literal, cast
 
 from ..steps.cleanup import CleanupMethod
 from ..steps.consistency import ConsistencyMode
+from ..steps.diffusion import DENOISE_STEPS
 from ..steps.gate import GateAction, GateLimits
 from ..steps.prepare import RESTORE_SPREAD
 from ..steps.upscale import Channels
@@ -70,6 +71,9 @@ _DRAWN_SPREAD = 6.0
 """Lines stand out far enough to be mended more firmly, and a network for drawings makes lines of whatever is left: at 2.5
 two compressed drawings got cracks in their flats, at 6 none, at 10 no fewer."""
 
+_DRAWN_DENOISE = 0.3
+"""Lines wander beyond it."""
+
 _PHOTO_MODELS = ("RealESRGAN_x4plus", "SwinIR", "HAT")
 _DRAWN_MODELS = ("RealESRGAN_x4plus_anime_6B", "4x-AnimeSharp", "waifu2x", "Real-CUGAN")
 
@@ -106,6 +110,10 @@ class Recipe:
     """What is done to the enlargement at the end."""
     cleanup_strength: float = 1.0
     """How much of it, from 0 to 1."""
+    diffusion: tuple[str, ...] = ()
+    """Workflows that draw what no such network does, for this kind of image, best first; never taken by themselves."""
+    diffusion_denoise: float = DENOISE_STEPS[0]
+    """How much the first diffusion pass may redraw, from 0 to 1."""
     switches: tuple[Switch, ...] = ()
     """What decides the settings that are on "auto"; of several for one setting, the first that applies."""
 
@@ -114,6 +122,7 @@ RECIPES: dict[Domain, Recipe] = {
     "photo": Recipe(
         "photo",
         _PHOTO_MODELS,
+        diffusion=("photo-supir", "photo-sdxl-tile"),
         switches=(
             Switch("restore", "denoise", "noise_sigma", above=4),
             _DEBLOCK,
@@ -128,6 +137,8 @@ RECIPES: dict[Domain, Recipe] = {
         _DRAWN_MODELS,
         "drawn",
         restore_spread=_DRAWN_SPREAD,
+        diffusion=("anime-sdxl-tile",),
+        diffusion_denoise=_DRAWN_DENOISE,
         switches=(_DEBLOCK_DRAWN, _DEBAND, _SMOOTH_STAIRS, _STEPWISE),
     ),
     "anime_sd": Recipe(
@@ -135,6 +146,8 @@ RECIPES: dict[Domain, Recipe] = {
         _DRAWN_MODELS,
         "drawn",
         restore_spread=_DRAWN_SPREAD,
+        diffusion=("anime-sdxl-tile",),
+        diffusion_denoise=_DRAWN_DENOISE,
         switches=(
             Switch("restore", "denoise", "noise_sigma", above=2),
             _DEBLOCK_DRAWN,
@@ -154,6 +167,7 @@ RECIPES: dict[Domain, Recipe] = {
     "painting": Recipe(
         "painting",
         ("SwinIR", "RealESRGAN_x4plus"),
+        diffusion=("photo-sdxl-tile",),
         switches=(_DENOISE_WORST, _DEBLOCK, _DEBAND, Switch("cleanup", "unsharp", "softness", above=0.45), _STEPWISE),
     ),
 }

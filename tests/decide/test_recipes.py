@@ -1,6 +1,8 @@
 """Measurements decide what is on "auto", and nothing else."""
 
+import json
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -91,3 +93,14 @@ def test_switches_name_measurements_and_values_that_exist():
             assert switch.measure in measures
             assert switch.value in allowed[switch.setting]
             assert (switch.above is None) != (switch.below is None)
+
+
+@pytest.mark.parametrize("domain", RECIPES)
+def test_diffusion_names_workflows_that_ship_and_denoise_as_they_do(domain):
+    recipe, folder = RECIPES[domain], Path(__file__).parents[2] / "workflows/api"
+    assert bool(recipe.diffusion) == (domain != "line_art")
+    for name in recipe.diffusion:
+        nodes = json.loads((folder / f"{name}.json").read_text()).values()
+        for node in nodes:
+            if node["class_type"] == "FidelityDiffusionPass" and domain != "painting":
+                assert node["inputs"]["denoise"] == recipe.diffusion_denoise
