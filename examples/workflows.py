@@ -40,7 +40,8 @@ _ARRANGE = """
     node.properties.ver = versions[node.properties.cnr_id];
     if (titles[node.id]) node.title = titles[node.id];
     if (models[node.id]) node.properties.models = models[node.id];
-    if (["ImageCompare", "PreviewImage", "FidelitySaveImage"].includes(node.type)) node.size[1] = Math.max(node.size[1], 420);
+    if (["ImageCompare", "PreviewImage"].includes(node.type)) node.size[1] = Math.max(node.size[1], 420);
+    if (node.type === "FidelitySaveImage") node.size[1] = 580;
     if (["FidelityLoadImage"].includes(node.type)) node.size[1] = Math.max(node.size[1], 420);
     if (["PreviewAny", "CLIPTextEncode"].includes(node.type)) node.size[1] = Math.max(node.size[1], 180);
   }
