@@ -13,7 +13,6 @@ see that it runs.
 import argparse
 import importlib
 import importlib.util
-import os
 import platform
 import sys
 import time
@@ -24,20 +23,16 @@ from typing import Any
 
 import torch
 
+from benchmarks.speed import load_host
 from fidelity.outside.memory import MemoryWatch
-from fidelity.steps.diffusion import plan_spans
+from fidelity.steps.diffusion import spread_tiles
 
 ROOT = Path(__file__).parents[1]
 _CONTEXT, _POOLED = 2048, 1280
 
 
-def load_host() -> None:
-    """Makes `comfy` and the pack importable, as the host does."""
-    sys.path.insert(0, os.environ["COMFYUI_PATH"])
-    arguments, sys.argv = sys.argv, [sys.argv[0], *([] if torch.cuda.is_available() else ["--cpu"])]
-    importlib.import_module("comfy.options").enable_args_parsing()
-    importlib.import_module("comfy.model_management")
-    sys.argv = arguments
+def load_pack() -> None:
+    """Makes the pack importable, as the host does."""
     places = [str(ROOT)]
     spec = importlib.util.spec_from_file_location("fidelity-upscale", ROOT / "__init__.py", submodule_search_locations=places)
     assert spec and spec.loader
@@ -133,7 +128,7 @@ def sample(model: Any, latent: torch.Tensor, texts: tuple[Any, Any], steps: int)
 def one_by_one(model: Any, latent: torch.Tensor, texts: tuple[Any, Any], steps: int, tile: int, overlap: int) -> torch.Tensor:
     """Tile after tile, each to its end."""
     result = latent.clone()
-    for rows, columns in product(*(plan_spans(length, tile, overlap) for length in latent.shape[-2:])):
+    for rows, columns in product(*(spread_tiles(length, tile, overlap) for length in latent.shape[-2:])):
         part = (..., slice(*rows), slice(*columns))
         result[part] = sample(model, result[part], texts, steps).to(result)
     return result
@@ -179,8 +174,9 @@ def main() -> None:
     parser.add_argument("--control", action="store_true", help="with a ControlNet of the same size")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    load_host()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    load_host(device)
+    load_pack()
     machine = torch.cuda.get_device_name() if device.type == "cuda" else platform.machine()
     model, positive, negative, vae = make_parts(options.channels, device, options.control)
     texts = (positive, negative)

@@ -41,17 +41,24 @@ def measure(work: Callable[[], torch.Tensor], device: torch.device) -> tuple[flo
     return seconds, watch.peak_bytes
 
 
-def host_path(image: torch.Tensor, descriptor: object, device: torch.device) -> Callable[[], torch.Tensor]:
-    """ComfyUI's tiled upscale, called as its node calls it; its public functions only."""
+def load_host(device: torch.device) -> None:
+    """Makes `comfy` importable and has it use a device."""
     sys.path.insert(0, os.environ["COMFYUI_PATH"])
     arguments, sys.argv = sys.argv, [sys.argv[0], *([] if device.type == "cuda" else ["--cpu"])]
     import comfy.options
 
     comfy.options.enable_args_parsing()
     import comfy.model_management
-    import comfy.utils
 
     sys.argv = arguments
+
+
+def host_path(image: torch.Tensor, descriptor: object, device: torch.device) -> Callable[[], torch.Tensor]:
+    """ComfyUI's tiled upscale, called as its node calls it; its public functions only."""
+    load_host(device)
+    import comfy.model_management
+    import comfy.utils
+
     network = descriptor.to(device)  # type: ignore[attr-defined]
 
     def work() -> torch.Tensor:

@@ -49,19 +49,25 @@ def to_pillow(picture: torch.Tensor) -> Image.Image:
     return Image.fromarray((picture[0].clamp(0, 1) * 255).round().byte().movedim(0, -1).numpy())
 
 
+def before_and_after(source: torch.Tensor, result: Image.Image, name: str) -> Image.Image:
+    """The left half of a bicubic enlargement beside the right half of a result, both named."""
+    picture, middle = to_pillow(resize(source, (SIDE_PX, SIDE_PX))), SIDE_PX // 2
+    right = (middle, 0, SIDE_PX, SIDE_PX)
+    picture.paste(result.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS).crop(right), right)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(18)
+    draw.line((middle, 0, middle, SIDE_PX), fill="white", width=2)
+    for text, x in (("bicubic", 8), (name, middle + 8)):
+        draw.text((x, SIDE_PX - 28), text, fill="white", font=font, stroke_width=2, stroke_fill="black")
+    return picture
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     source = draw_source()
     chooser = ModelChooser(str(shipped_model("natural", 4)), {})
     result = enlarge(source, decide(source, chooser, Order(domain=SAFE_DOMAIN), free_memory_bytes())).image
-    halves = torch.cat((resize(source, (SIDE_PX, SIDE_PX))[..., : SIDE_PX // 2], result[..., SIDE_PX // 2 :]), dim=3)
-    picture = to_pillow(halves)
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(18)
-    draw.line((SIDE_PX // 2, 0, SIDE_PX // 2, SIDE_PX), fill="white", width=2)
-    for text, x in (("bicubic", 8), ("Fidelity", SIDE_PX // 2 + 8)):
-        draw.text((x, SIDE_PX - 28), text, fill="white", font=font, stroke_width=2, stroke_fill="black")
-    picture.save(parser.parse_args().output, quality=88)
+    before_and_after(source, to_pillow(result), "Fidelity").save(parser.parse_args().output, quality=88)
 
 
 if __name__ == "__main__":

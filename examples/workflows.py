@@ -9,20 +9,19 @@ nothing but the pack shows what it made of a drawn scene, run on that host; of o
 import argparse
 import io
 import json
+import tempfile
 import time
-import urllib.parse
-import urllib.request
 import uuid
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from examples.graphs import GRAPHS, Graph
-from examples.thumbnail import SIDE_PX, draw_source, to_pillow
-from fidelity.imaging.resample import resize
+from examples.thumbnail import SIDE_PX, before_and_after, draw_source, to_pillow
+from fidelity.outside.comfy_client import ComfyClient
 
 FOLDER = Path(__file__).parents[1] / "workflows"
 PACK = "fidelity-upscale"
@@ -156,56 +155,27 @@ def draw(page: Page, graph: Graph, prompt: dict[str, Any], numbers: dict[str, st
     return drawn
 
 
-class Server:
-    """A ComfyUI to run graphs on."""
+def run(client: ComfyClient, prompt: dict[str, Any]) -> Image.Image:
+    """The last picture that a graph saves or shows."""
+    results = client.wait(client.queue(prompt), prompt)
+    with tempfile.TemporaryDirectory() as folder:
+        return Image.open(client.download(results[-1], Path(folder))).convert("RGB")
 
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
 
-    def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
-            return json.load(answer)
-
-    def upload(self, picture: Image.Image) -> str:
-        """Puts a picture into the input folder."""
-        buffer, boundary = io.BytesIO(), uuid.uuid4().hex
-        picture.save(buffer, "PNG")
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="fidelity-scene.png"\r\n\r\n'
-        body = head.encode() + buffer.getvalue() + f"\r\n--{boundary}--\r\n".encode()
-        kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        with urllib.request.urlopen(urllib.request.Request(self.url + "/upload/image", body, kind), timeout=60) as answer:
-            return json.load(answer)["name"]
-
-    def run(self, prompt: dict[str, Any]) -> Image.Image:
-        """The last picture that a graph saves or shows."""
-        data = json.dumps({"prompt": prompt}).encode()
-        request = urllib.request.Request(self.url + "/prompt", data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            started = json.load(answer)["prompt_id"]
-        while started not in (history := self.get(f"/history/{started}")):
-            time.sleep(0.5)
-        entry = history[started]
-        if entry["status"]["status_str"] != "success":
-            raise RuntimeError(str(entry["status"]["messages"][-1])[:2000])
-        shown = [place for node in entry["outputs"].values() for place in node.get("images", [])]
-        query = urllib.parse.urlencode({key: shown[-1][key] for key in ("filename", "subfolder", "type")})
-        with urllib.request.urlopen(f"{self.url}/view?{query}", timeout=60) as answer:
-            return Image.open(io.BytesIO(answer.read())).convert("RGB")
+def upload(client: ComfyClient, picture: Image.Image) -> str:
+    """Puts a picture into the input folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fidelity-scene.png"
+        picture.save(path)
+        return client.upload(path)
 
 
 def picture_of_run(name: str, result: Image.Image, source: torch.Tensor) -> Image.Image:
     """The result beside a bicubic enlargement; a sheet as it is."""
-    if result.width != result.height:
-        result.thumbnail((2 * SIDE_PX, 2 * SIDE_PX), Image.Resampling.LANCZOS)
-        return result
-    picture = to_pillow(resize(source, (SIDE_PX, SIDE_PX)))
-    right = (SIDE_PX // 2, 0, SIDE_PX, SIDE_PX)
-    picture.paste(result.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS).crop(right), right)
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(18)
-    pen.line((SIDE_PX // 2, 0, SIDE_PX // 2, SIDE_PX), fill="white", width=2)
-    for text, x in (("bicubic", 8), (name, SIDE_PX // 2 + 8)):
-        pen.text((x, SIDE_PX - 28), text, fill="white", font=font, stroke_width=2, stroke_fill="black")
-    return picture
+    if result.width == result.height:
+        return before_and_after(source, result, name)
+    result.thumbnail((2 * SIDE_PX, 2 * SIDE_PX), Image.Resampling.LANCZOS)
+    return result
 
 
 def main() -> None:
@@ -214,8 +184,8 @@ def main() -> None:
     parser.add_argument("--names", nargs="+", default=list(GRAPHS))
     parser.add_argument("--chromium", default=None, help="a browser other than Playwright's own")
     options = parser.parse_args()
-    server, source = Server(options.server), draw_source()
-    known, scene = server.get("/object_info"), server.upload(to_pillow(source))
+    client, source = ComfyClient(options.server), draw_source()
+    known, scene = client.known_nodes(), upload(client, to_pillow(source))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=options.chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
@@ -232,7 +202,7 @@ def main() -> None:
             )
             if graph.runs:
                 prompt[numbers["source"]]["inputs"]["image"] = scene
-                shown = picture_of_run(name, server.run(prompt), source)
+                shown = picture_of_run(name, run(client, prompt), source)
             else:
                 page.keyboard.press("Escape")
                 page.evaluate("() => window.app.canvas.fitViewToSelectionAnimated?.() ?? 0")

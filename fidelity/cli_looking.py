@@ -74,9 +74,9 @@ def compare_command(
         chosen = {name: find_model(name, known) for name in names}
         count = partial(progress, "networks") if progress else None
         results = compare_models(image, chosen, size, truth, device=place, progress=count)
-        write_image(out, draw_sheet(results, image))
+        write_image(out, draw_sheet(results))
         if page:
-            written = build_page(results, image, source.name, truth).encode()
+            written = build_page(results, source.name, truth).encode()
             write_whole(page, lambda file: file.write(written))
         print(json.dumps(report_compared(results), indent=2) if as_json else "\n".join(map(describe_compared, results)))
     if refused:

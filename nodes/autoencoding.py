@@ -5,7 +5,7 @@ and a flat sky comes out in patches. Here they are taken once, from the whole la
 encoder's tiles hardly differ so, and are left as they are.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import product
 from typing import Any, cast
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ..fidelity.imaging.resample import resize
+from ..fidelity.imaging.tiling import fade_at_ends
 from ..fidelity.progress import Progress
-from ..fidelity.steps.diffusion import plan_spans
+from ..fidelity.steps.diffusion import spread_tiles
 from .conditioning import Window
 
 TILE_PX = 1024
@@ -107,7 +108,7 @@ def _in_tiles(
 ) -> Tensor:
     """Tiles of a batch, one image after another, blended by distance from their rims."""
     overlap = int(tile * OVERLAP_SHARE) // align * align
-    spans = [plan_spans(length, tile, overlap, align) for length in tensor.shape[-2:]]
+    spans = [spread_tiles(length, tile, overlap, align) for length in tensor.shape[-2:]]
     windows = [Window(*rows, *columns) for rows, columns in product(*spans)]
     results: list[Tensor] = []
     for index in range(tensor.shape[0]):
@@ -119,9 +120,8 @@ def _in_tiles(
                 if not done:
                     sides = [round(length * factor) for length in one.shape[-2:]]
                     sums, total = made.new_zeros(*made.shape[:-2], *sides), made.new_zeros(*sides)
-                weights = _rim_weights(
-                    window, (one.shape[-2], one.shape[-1]), (made.shape[-2], made.shape[-1]), overlap, factor
-                ).to(made)
+                size, reach = (one.shape[-2], one.shape[-1]), max(1, round(overlap * factor))
+                weights = _rim_weights(window, size, (made.shape[-2], made.shape[-1]), reach).to(made)
                 there = Window(*(round(edge * factor) for edge in (window.top, window.bottom, window.left, window.right)))
                 there.cut(sums).add_(made * weights)
                 there.cut(total).add_(weights)
@@ -131,21 +131,10 @@ def _in_tiles(
     return torch.cat(results)
 
 
-def _rim_weights(window: Window, size: tuple[int, int], made: tuple[int, int], overlap: int, factor: float) -> Tensor:
-    """1 in the middle of a tile and along the image's own border, falling smoothly to nearly 0 over what is shared."""
-    ramps: list[Tensor] = []
-    for (start, stop), length, count in zip(
-        ((window.top, window.bottom), (window.left, window.right)), size, made, strict=True
-    ):
-        reach = max(1, round(overlap * factor))
-        steps = (torch.arange(count) + 0.5) / reach
-        ramp = torch.ones(count)
-        if start > 0:
-            ramp = ramp * steps.clamp(max=1)
-        if stop < length:
-            ramp = ramp * steps.flip(0).clamp(max=1)
-        ramps.append(ramp * ramp * (3 - 2 * ramp))
-    return ramps[0][:, None] * ramps[1]
+def _rim_weights(window: Window, size: tuple[int, int], made: tuple[int, int], reach: int) -> Tensor:
+    """1 in the middle of a tile and along the image's own border, falling over what is shared."""
+    rows = fade_at_ends(made[0], reach, window.top > 0, window.bottom < size[0])
+    return rows[:, None] * fade_at_ends(made[1], reach, window.left > 0, window.right < size[1])
 
 
 def _shrink(tensor: Tensor, longest: int) -> Tensor:
@@ -176,12 +165,8 @@ def record_norms(network: nn.Module) -> Iterator[Norms]:
         values = inputs[0].float().reshape(inputs[0].shape[0], norm.num_groups, -1)
         seen[norm] = (values.mean(dim=2), values.var(dim=2, unbiased=False))
 
-    hooks = [module.register_forward_hook(note) for module in network.modules() if isinstance(module, nn.GroupNorm)]
-    try:
+    with _hooked([module for module in network.modules() if isinstance(module, nn.GroupNorm)], note):
         yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @contextmanager
@@ -200,9 +185,16 @@ def replay_norms(norms: Norms) -> Iterator[None]:
             slope, offset = slope * weight, offset * weight + bias
         return (inputs[0].float() * slope.reshape(shape) + offset.reshape(shape)).to(output.dtype)
 
-    hooks = [module.register_forward_hook(normalise) for module in norms]
+    with _hooked(norms, normalise):
+        yield
+
+
+@contextmanager
+def _hooked(modules: Iterable[nn.Module], hook: Callable[..., Tensor | None]) -> Iterator[None]:
+    """Calls something after every one of these modules, for a while."""
+    handles = [module.register_forward_hook(hook) for module in modules]
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()

@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -15,8 +15,8 @@ from ..fidelity.steps.diffusion import (
     TileBlend,
     guidance_weight,
     linear_schedule,
-    plan_spans,
     pull_to_source,
+    spread_tiles,
     tile_weights,
 )
 from . import host
@@ -28,6 +28,22 @@ Executor = Callable[..., list[Tensor]]
 _LOG = logging.getLogger(__name__)
 _KEY = "fidelity"
 _SMALLEST_LATENTS = 32
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What the host hands to a wrapper around a step."""
+
+    executor: Executor
+    model: Any
+    conds: Conds
+    latent: Tensor
+    sigma: Tensor
+    model_options: dict[str, Any]
+
+    def run(self) -> list[Tensor]:
+        """What the host would have done."""
+        return self.executor(self.model, self.conds, self.latent, self.sigma, self.model_options)
 
 
 @dataclass
@@ -71,17 +87,18 @@ class TiledDenoiser:
         self, executor: Executor, model: Any, conds: Conds, latent: Tensor, sigma: Tensor, model_options: dict[str, Any]
     ) -> list[Tensor]:
         """One step: what the host computes for the whole latent, from tiles."""
+        step = _Step(executor, model, conds, latent, sigma, model_options)
         if latent.ndim not in (4, 5):
-            return executor(model, conds, latent, sigma, model_options)
+            return step.run()
         while True:
             tile, overlap = self._in_latents(model)
             windows = [
                 Window(*rows, *columns)
-                for rows, columns in product(*(plan_spans(length, tile, overlap) for length in latent.shape[-2:]))
+                for rows, columns in product(*(spread_tiles(length, tile, overlap) for length in latent.shape[-2:]))
             ]
             if len(windows) == 1:
-                return executor(model, conds, latent, sigma, model_options)
-            estimates = self._estimate(executor, model, conds, latent, sigma, model_options, windows)
+                return step.run()
+            estimates = self._estimate(step, windows)
             if estimates is not None:
                 return estimates
             self.used_px //= 2
@@ -93,33 +110,23 @@ class TiledDenoiser:
         tile = max(_SMALLEST_LATENTS, self.used_px // factor)
         return tile, min(tile // 2, self.overlap_px * self.used_px // self.tile_px // factor)
 
-    def _estimate(
-        self,
-        executor: Executor,
-        model: Any,
-        conds: Conds,
-        latent: Tensor,
-        sigma: Tensor,
-        model_options: dict[str, Any],
-        windows: list[Window],
-    ) -> list[Tensor] | None:
+    def _estimate(self, step: _Step, windows: list[Window]) -> list[Tensor] | None:
         """The blended estimates; None if memory ran out with a single tile that can still be halved."""
-        first = windows[0]
+        first, latent = windows[0], step.latent
         size = (first.bottom - first.top, first.right - first.left)
         weights = tile_weights(*size, self.blend).to(latent.device)
-        sums = [torch.zeros_like(latent, dtype=torch.float32) for _ in conds]
+        sums = [torch.zeros_like(latent, dtype=torch.float32) for _ in step.conds]
         total = torch.zeros(latent.shape[-2:], device=latent.device)
-        conds = host.fit_size_conditioning(model, conds, size)
-        fitting = host.count_tiles(
-            model, (latent.shape[0] * len(conds), *latent.shape[1:-2], *size), latent.device, len(windows)
-        )
+        step = replace(step, conds=host.fit_size_conditioning(step.model, step.conds, size))
+        shape = (latent.shape[0] * len(step.conds), *latent.shape[1:-2], *size)
+        fitting = host.count_tiles(step.model, shape, latent.device, len(windows))
         batch = min(fitting, self._most or fitting)
         pending = deque(windows)
         while pending:
             host.check_cancelled()
             part = [pending.popleft() for _ in range(min(batch, len(pending)))]
             try:
-                made = self._run(executor, model, conds, latent, sigma, model_options, part)
+                made = self._cut(step, part).run()
             except Exception as error:
                 host.raise_unless_out_of_memory(error)
                 made = None
@@ -140,19 +147,15 @@ class TiledDenoiser:
                 window.cut(total).add_(weights)
         return [(estimate / total).to(latent.dtype) for estimate in sums]
 
-    def _run(
-        self,
-        executor: Executor,
-        model: Any,
-        conds: Conds,
-        latent: Tensor,
-        sigma: Tensor,
-        model_options: dict[str, Any],
-        part: list[Window],
-    ) -> list[Tensor]:
-        tiles = torch.cat([window.cut(latent) for window in part])
-        cut = self._conditioning.cut(conds, part, latent)
-        return executor(model, cut, tiles, sigma.repeat(len(part)), cut_patches(model_options, part, latent.shape))
+    def _cut(self, step: _Step, part: list[Window]) -> _Step:
+        """The same step for some tiles."""
+        return replace(
+            step,
+            conds=self._conditioning.cut(step.conds, part, step.latent),
+            latent=torch.cat([window.cut(step.latent) for window in part]),
+            sigma=step.sigma.repeat(len(part)),
+            model_options=cut_patches(step.model_options, part, step.latent.shape),
+        )
 
 
 @dataclass

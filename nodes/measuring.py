@@ -104,5 +104,5 @@ class FidelityCompareModels(io.ComfyNode):
         truth = host.to_engine(reference)[:1] if reference is not None else None
         results = compare_models(source, chosen, size, truth, device=host.make_room([], source), progress=host.track_progress())
         figures = json.dumps(report_compared(results), indent=1)
-        sheet = host.to_host(draw_sheet(results, source))
+        sheet = host.to_host(draw_sheet(results))
         return io.NodeOutput(sheet, "\n".join(map(describe_compared, results)), figures)

@@ -87,14 +87,14 @@ def run_passes(
     progress = host.track_passes(parts.model, len(sizes), settings.steps)
     for index, size in enumerate(sizes):
         shown, denoise = _enlarge(shown, size, parts), pass_denoise(index, settings.denoise)
-        latent = encode_image(parts.vae, shown)
+        latent = encode_image(parts.vae, shown, progress=_go_on)
         tiled = TiledDenoiser(tile.side_px, tile.overlap_px)
         model = tiled.patch(parts.model)
         if settings.fidelity > 0:
             model = RestorationGuidance(latent, settings.fidelity, from_first_step=True).patch(model)
         conds = apply_control(parts.positive, parts.negative, parts.control_net, shown, settings.control_strength, parts.vae)
         sampled = host.sample_latent(model, latent, conds, denoise, settings.seed + index, settings, progress(index))
-        decoded = decode_latent(parts.vae, sampled)[:, :, : size[0], : size[1]]
+        decoded = decode_latent(parts.vae, sampled, progress=_go_on)[:, :, : size[0], : size[1]]
         shown = _hold(decoded, colors)
         told.append(
             {
@@ -122,6 +122,11 @@ def _hold(image: Tensor, colors: Tensor) -> Tensor:
     return held.to(colors.device)
 
 
+def _go_on(_done: int, _total: int) -> None:
+    """Stops the work between its parts once the user has cancelled."""
+    host.check_cancelled()
+
+
 def _choose_tile(model: Any, settings: DiffusionSettings) -> DiffusionTile:
     side = settings.tile_px or choose_diffusion_tile(host.total_memory(model)).side_px
     return DiffusionTile(side, settings.overlap_px or side // 8)
@@ -133,5 +138,5 @@ def _enlarge(image: Tensor, size: tuple[int, int], parts: DiffusionParts) -> Ten
     if parts.enlarger is None:
         return resize(image, size).clamp(0, 1)
     model, device = parts.enlarger
-    enlarged = upscale(image, model, size, "luma", device, progress=lambda _done, _total: host.check_cancelled()).image
+    enlarged = upscale(image, model, size, "luma", device, progress=_go_on).image
     return project(enlarged, image)

@@ -113,6 +113,21 @@ def choose_window(
     return min(size[0], height + multiple - 1), min(size[1], width + multiple - 1)
 
 
+def fade_at_ends(length: int, reach: int, start: bool = True, stop: bool = True) -> Tensor:
+    """1 in the middle of an axis, falling smoothly to nearly 0 over `reach` samples at the ends that are asked for.
+
+    Returns:
+        ``(length,)`` in float32, larger than 0.
+    """
+    steps = (torch.arange(length) + 0.5) / reach
+    ramp = torch.ones(length)
+    if start:
+        ramp = ramp * steps.clamp(max=1)
+    if stop:
+        ramp = ramp * steps.flip(0).clamp(max=1)
+    return ramp * ramp * (3 - 2 * ramp)
+
+
 def plan_tiles(
     size: tuple[int, int], window: tuple[int, int], context_px: int, fade_px: int = 0, multiple: int = 1
 ) -> list[Tile]:

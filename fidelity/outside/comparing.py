@@ -68,6 +68,8 @@ class Compared:
     """The network, or "bicubic"."""
     image: Tensor | None
     """``(1, C, H, W)``, of the size that all are compared at; None if it failed."""
+    difference: Tensor | None = None
+    """``(1, 1, h, w)``, where its colours drifted, at the source's size."""
     drift: Drift | None = None
     """CIEDE2000 of the colour band, of its own output, at the source's size."""
     sharpness: float | None = None
@@ -151,9 +153,11 @@ def _judge(one: Compared, source: Tensor, reference: Tensor | None) -> Compared:
         truth, shown = (flatten_alpha(picture) for picture in (reference, one.image))
         channels = max(truth.shape[1], shown.shape[1])
         quality = measure_quality(truth.expand(-1, channels, -1, -1), shown.expand(-1, channels, -1, -1))
+    difference = drift_map(source, one.image)
     return replace(
         one,
-        drift=summarize_drift(drift_map(source, one.image)),
+        difference=difference,
+        drift=summarize_drift(difference),
         sharpness=sharpness(one.image),
         overshoot_percent=overshoot_percent(source, one.image),
         quality=quality,
@@ -202,17 +206,18 @@ def crop_middle(image: Tensor, longest_px: int) -> Tensor:
     return image[:, :, top : top + height, left : left + width]
 
 
-def draw_heat(source: Tensor, result: Tensor) -> Tensor:
-    """The heat map of a result's drift, ``(1, 3, h, w)`` at the source's size."""
-    return paint_heat_map(drift_map(source, result))
+def draw_heat(one: Compared) -> Tensor | None:
+    """The heat map of a result's drift, as large as the result; None if there is none."""
+    if one.image is None or one.difference is None:
+        return None
+    return resize(paint_heat_map(one.difference), (one.image.shape[2], one.image.shape[3])).clamp(0, 1)
 
 
-def draw_sheet(results: list[Compared], source: Tensor) -> Tensor:
+def draw_sheet(results: list[Compared]) -> Tensor:
     """A labelled sheet: the middle of every result at its own pixels, and below it a heat map of where colours drifted.
 
     Args:
         results: From `compare_models`.
-        source: The image that they were made from.
 
     Returns:
         ``(1, 3, H, W)`` in [0, 1].
@@ -227,10 +232,9 @@ def draw_sheet(results: list[Compared], source: Tensor) -> Tensor:
         left = column * width
         for row, line in enumerate(_wrap(describe_compared(one), font, side)[:2]):
             draw.text((left + 2, 2 + row * (_FONT_PX + 4)), line, fill="black", font=font)
-        if one.image is None:
-            continue
-        heat = resize(draw_heat(source, one.image), size).clamp(0, 1)
-        for row, picture in enumerate((one.image, heat)):
+        for row, picture in enumerate((one.image, draw_heat(one))):
+            if picture is None:
+                continue
             crop = crop_middle(picture[:, :3], side)[0].expand(3, -1, -1)
             sheet.paste(Image.fromarray(quantise(crop, 8)), (left, _TITLE_PX + row * (side + _GAP_PX)))
     return torch.from_numpy(np.asarray(sheet).copy()).movedim(-1, 0)[None].float() / 255

@@ -9,7 +9,6 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from ..imaging.resample import resize
 from .comparing import COLUMNS, Compared, crop_middle, draw_heat, figures_of
 from .writing import quantise
 
@@ -19,12 +18,11 @@ _LONGEST_PX = 2048
 """Larger results are shown by their middle: a browser is no place for 8K bitmaps by the dozen."""
 
 
-def build_page(results: list[Compared], source: Tensor, title: str, reference: Tensor | None = None) -> str:
+def build_page(results: list[Compared], title: str, reference: Tensor | None = None) -> str:
     """A page with every result at its own pixels.
 
     Args:
         results: From `compare_models`.
-        source: The image that they were made from.
         title: What the page is called.
         reference: The true image of the same size, which then can be slid against too.
 
@@ -37,10 +35,9 @@ def build_page(results: list[Compared], source: Tensor, title: str, reference: T
         entries.append({"name": "reference", "figures": {}, "picture": _as_url(crop_middle(reference, _LONGEST_PX))})
     for one in results:
         entry: dict[str, Any] = {"name": one.name, "figures": figures_of(one), "failed": one.failed}
-        if one.image is not None:
-            heat = resize(draw_heat(source, one.image), size).clamp(0, 1)
-            entry["picture"] = _as_url(crop_middle(one.image, _LONGEST_PX))
-            entry["heat"] = _as_url(crop_middle(heat, _LONGEST_PX))
+        for name, picture in (("picture", one.image), ("heat", draw_heat(one))):
+            if picture is not None:
+                entry[name] = _as_url(crop_middle(picture, _LONGEST_PX))
         entries.append(entry)
     height, width = (min(side, _LONGEST_PX) for side in size)
     part = "" if max(size) <= _LONGEST_PX else f" The middle {width}x{height} px of {size[1]}x{size[0]} are shown."

@@ -40,6 +40,9 @@ def perceptual_distances(reference: Tensor, candidate: Tensor) -> dict[str, floa
     height, width = reference.shape[2:]
     if min(height, width) < _SMALLEST_PX or height * width > _MOST_PIXELS:
         return {}
+    backbone: Backbone | None = next((name for name, file in BACKBONES.items() if _has_checkpoint(file)), None)
+    if backbone is None:
+        return {}
     try:
         from torchmetrics.functional.image import (
             deep_image_structure_and_texture_similarity,
@@ -48,12 +51,9 @@ def perceptual_distances(reference: Tensor, candidate: Tensor) -> dict[str, floa
     except ImportError:
         return {}
     pair = (candidate.float().expand(-1, 3, -1, -1), reference.float().expand(-1, 3, -1, -1))
-    found: dict[str, float] = {}
     with torch.no_grad():
-        backbone: Backbone | None = next((name for name, file in BACKBONES.items() if _has_checkpoint(file)), None)
-        if backbone:
-            distance = learned_perceptual_image_patch_similarity(*pair, net_type=backbone, normalize=True)
-            found[f"lpips_{backbone}"] = float(distance)
+        distance = learned_perceptual_image_patch_similarity(*pair, net_type=backbone, normalize=True)
+        found = {f"lpips_{backbone}": float(distance)}
         if _has_checkpoint(_DISTS_BACKBONE):
             found["dists"] = float(deep_image_structure_and_texture_similarity(*pair, reduction="mean"))
     return found

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..imaging.filters import gaussian_blur
+
 TileBlend = Literal["gaussian", "mean"]
 """gaussian: a tile counts most in its middle (Mixture of Diffusers); mean: everywhere the same (MultiDiffusion)."""
 
@@ -51,7 +53,7 @@ def choose_diffusion_tile(memory_bytes: int) -> DiffusionTile:
     return DiffusionTile(side, overlap)
 
 
-def plan_spans(length: int, tile: int, overlap: int, align: int = ALIGN_LATENTS) -> list[tuple[int, int]]:
+def spread_tiles(length: int, tile: int, overlap: int, align: int = ALIGN_LATENTS) -> list[tuple[int, int]]:
     """Equal tiles along one axis, spread evenly; neighbours share `overlap` or more.
 
     Args:
@@ -136,9 +138,8 @@ def pull_to_source(denoised: Tensor, source: Tensor, weight: float, band: Guidan
     difference = source.to(denoised) - denoised
     if band != "all":
         planes = difference.expand_as(denoised).reshape(-1, 1, *denoised.shape[-2:]).float()
-        low = (
-            _gaussian(planes, radius) if band == "gaussian" else _wavelet(planes, max(1, round(math.log2(max(radius, 1))) + 1))
-        )
+        levels = max(1, round(math.log2(max(radius, 1))) + 1)
+        low = gaussian_blur(planes, radius) if band == "gaussian" else _wavelet(planes, levels)
         difference = low.reshape(denoised.shape).to(denoised)
     return denoised + weight * difference
 
@@ -176,13 +177,6 @@ def pass_denoise(index: int, first: float = DENOISE_STEPS[0]) -> float:
 
 def _to_multiple(length: float, multiple: int) -> int:
     return max(multiple, math.ceil(length / multiple - 1e-6) * multiple)
-
-
-def _gaussian(planes: Tensor, sigma: float) -> Tensor:
-    reach = max(1, math.ceil(3 * sigma))
-    offsets = torch.arange(-reach, reach + 1, device=planes.device, dtype=planes.dtype)
-    kernel = torch.exp(-0.5 * (offsets / max(sigma, 1e-3)).square())
-    return _blur(planes, kernel / kernel.sum(), 1)
 
 
 def _wavelet(planes: Tensor, levels: int) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from ..imaging.bands import check_finite, check_image
 from ..imaging.resample import resize
+from ..imaging.tiling import fade_at_ends
 from ..models.loader import Model
 from ..models.runner import ModelOutputError
 from ..progress import Progress
@@ -182,10 +183,8 @@ def _shrink(face: Tensor, side: int) -> Tensor:
 
 def _fade(side: int) -> Tensor:
     """1 in the middle of a square, 0 at its rim, ``(1, 1, side, side)``."""
-    width = max(1, round(side * _FADE_SHARE))
-    ramp = ((torch.arange(side).minimum(torch.arange(side).flip(0)) + 0.5) / width).clamp(0, 1)
-    smooth = ramp * ramp * (3 - 2 * ramp)
-    return (smooth[:, None] * smooth)[None, None]
+    fade = fade_at_ends(side, max(1, round(side * _FADE_SHARE)))
+    return (fade[:, None] * fade)[None, None]
 
 
 def _within(start: int, length: int, limit: int) -> slice:

@@ -53,7 +53,7 @@ def test_one_that_fails_is_told_and_does_not_stop_the_rest(models, small):
 
 def test_the_sheet_shows_the_middle_of_each_at_its_own_pixels(models, small):
     results = compare_models(small, models, (96, 112))
-    sheet = draw_sheet(results, small)
+    sheet = draw_sheet(results)
     side = 96
     assert sheet.shape == (1, 3, 40 + 2 * (side + 4), 4 * (side + 4))
     for column, one in enumerate(results):
@@ -67,7 +67,7 @@ def test_the_sheet_shows_the_middle_of_each_at_its_own_pixels(models, small):
 @pytest.mark.parametrize("channels", [1, 4])
 def test_grey_and_transparent_images_are_compared_too(models, random_image, channels):
     image = random_image(1, channels, 20, 24)
-    assert draw_sheet(compare_models(image, models, (40, 48)), image).shape[1] == 3
+    assert draw_sheet(compare_models(image, models, (40, 48))).shape[1] == 3
 
 
 def test_a_reference_of_another_size_is_refused(models, small, photo):

@@ -11,8 +11,8 @@ from fidelity.steps.diffusion import (
     linear_schedule,
     pass_denoise,
     plan_pass_sizes,
-    plan_spans,
     pull_to_source,
+    spread_tiles,
     tile_weights,
 )
 
@@ -30,13 +30,13 @@ from fidelity.steps.diffusion import (
     ],
 )
 def test_tiles_are_where_they_should_be(length, tile, overlap, expected):
-    assert plan_spans(length, tile, overlap) == expected
+    assert spread_tiles(length, tile, overlap) == expected
 
 
 @pytest.mark.parametrize("overlap", [0, 1, 8, 31])
 def test_tiles_are_equal_cover_everything_and_share_what_was_asked(overlap):
     for length in range(33, 300):
-        spans = plan_spans(length, 32, overlap)
+        spans = spread_tiles(length, 32, overlap)
         assert {stop - start for start, stop in spans} == {32}
         assert spans[0][0] == 0 and spans[-1][1] == length
         assert all(before[1] - after[0] >= overlap for before, after in pairwise(spans)), length
@@ -45,7 +45,7 @@ def test_tiles_are_equal_cover_everything_and_share_what_was_asked(overlap):
 
 def test_an_overlap_as_large_as_the_tile_is_refused():
     with pytest.raises(ValueError, match="overlap is 32 with a tile of 32"):
-        plan_spans(100, 32, 32)
+        spread_tiles(100, 32, 32)
 
 
 def test_weights_are_a_bell_of_variance_one_hundredth_or_all_one():
