@@ -3,7 +3,8 @@
     python -m examples.workflows --server http://127.0.0.1:8188 [--names photo auto] [--chromium /usr/bin/chromium]
 
 Wants Playwright. What is saved is what the host's own frontend makes of the graph. The picture of a workflow that runs with
-nothing but the pack shows what it made of a drawn scene, run on that host; of others, the graph.
+nothing but the pack shows what it made of a drawn scene, run on that host; of others, the graph, which is drawn without marks
+of missing models on a host that has files of their names, empty ones too.
 """
 
 import argparse
@@ -74,6 +75,25 @@ _ARRANGE = """
   canvas.ds.offset = [150, 130];
   graph.setDirtyCanvas(true, true);
   return graph.serialize();
+}
+"""
+
+_FRAME = """
+() => {
+  const app = window.app, groups = app.graph._groups, canvas = app.canvas, border = 20;
+  app.extensionManager.setting.set("Comfy.Minimap.Visible", false);
+  const right = Math.max(...groups.map((group) => group.pos[0] + group.size[0]));
+  const bottom = Math.max(...groups.map((group) => group.pos[1] + group.size[1]));
+  const [left, top] = [groups[0].pos[0], groups[0].pos[1]];
+  const shown = {x: 70, y: 110, width: 1510, height: 800};
+  const scale = Math.min((shown.width - 2 * border) / (right - left), (shown.height - 2 * border) / (bottom - top));
+  canvas.ds.scale = scale;
+  canvas.ds.offset = [(shown.x + border) / scale - left, (shown.y + border) / scale - top];
+  canvas.setDirty(true, true);
+  return {
+    x: shown.x, y: shown.y,
+    width: Math.ceil(scale * (right - left)) + 2 * border, height: Math.ceil(scale * (bottom - top)) + 2 * border,
+  };
 }
 """
 
@@ -178,6 +198,20 @@ def picture_of_run(name: str, result: Image.Image, source: torch.Tensor) -> Imag
     return result
 
 
+def picture_of_graph(page: Page, drawn: dict[str, Any], scene: str) -> Image.Image:
+    """The graph alone, with a picture as its source."""
+    shown = json.loads(json.dumps(drawn).replace('"example.png"', json.dumps(scene)))
+    page.evaluate("async (graph) => { await window.app.loadGraphData(graph) }", shown)
+    page.keyboard.press("Escape")
+    time.sleep(1)
+    place = page.evaluate(_FRAME)
+    time.sleep(2)
+    page.evaluate("() => window.app.canvas.draw(true, true)")
+    seen = Image.open(io.BytesIO(page.screenshot(clip=place))).convert("RGB")
+    seen.thumbnail((1200, 1200), Image.Resampling.LANCZOS)
+    return seen
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", default="http://127.0.0.1:8188")
@@ -204,10 +238,7 @@ def main() -> None:
                 prompt[numbers["source"]]["inputs"]["image"] = scene
                 shown = picture_of_run(name, run(client, prompt), source)
             else:
-                page.keyboard.press("Escape")
-                page.evaluate("() => window.app.canvas.fitViewToSelectionAnimated?.() ?? 0")
-                time.sleep(1)
-                shown = Image.open(io.BytesIO(page.locator("#graph-canvas").screenshot())).convert("RGB").resize((800, 500))
+                shown = picture_of_graph(page, drawn, scene)
             shown.save(FOLDER / f"{name}.jpg", quality=86)
             print(name, "ran" if graph.runs else "drawn", flush=True)
         browser.close()

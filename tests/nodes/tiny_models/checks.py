@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .models import CONTEXT, conditioning, controlnet, unet, vae
+from .models import CONTEXT, conditioning, controlnet, seedvr2, unet, vae
 
 
 def pack(name):
@@ -481,6 +481,28 @@ def check_five_dimensional_latents_are_tiled():
     made = tiles(executor, model, conds, latent, torch.ones(1), {})
     close(made[0], latent * 2 + extra)
     assert set(seen) == {(1, 16, 2, 40, 40)}
+
+
+def check_seedvr2_sees_its_picture_cut_with_the_latent():
+    from comfy_extras.nodes_seedvr import SeedVR2Conditioning
+
+    model, latent = seedvr2(), picture(1, 16, 1, 60, 44) - 0.5
+
+    def restored(patched, part, cfg=1.0):
+        positive, negative = SeedVR2Conditioning.execute(model, {"samples": part}).args
+        noise = noise_of[..., : part.shape[-2], : part.shape[-1]]
+        return comfy.sample.sample(
+            patched, noise, 1, cfg, "euler", "simple", positive, negative, part, denoise=1.0, disable_pbar=True, seed=1
+        )
+
+    noise_of = picture(*latent.shape, seed=4) - 0.5
+    assert torch.equal(restored(model, latent, 2.0), restored(denoiser(64).patch(model), latent, 2.0))
+    tiled = restored(denoiser(32, 8).patch(model), latent)
+    assert tiled.isfinite().all()
+    alone = restored(model, latent[..., :32, :32])
+    close(tiled[..., :16, :16], alone[..., :16, :16], 2e-3)  # no other tile reaches there
+    away = restored(model, (latent + 0.3)[..., :32, :32])
+    assert (away - alone).abs().max() > 0.01  # the picture matters
 
 
 def check_areas_count_in_five_dimensions_too():

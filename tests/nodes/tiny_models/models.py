@@ -128,3 +128,21 @@ def controlnet(kind="sd15", network=None, **options):
         )
     network.dtype = torch.float32
     return comfy.controlnet.ControlNet(network, load_device=CPU, **options)
+
+
+def seedvr2():
+    """A small SeedVR2: a transformer over five-dimensional latents, with the picture to restore as conditioning."""
+    config = comfy.supported_models.SeedVR2(
+        {
+            **{"image_model": "seedvr2", "vid_dim": 96, "heads": 2, "head_dim": 48, "rope_dim": 48, "num_layers": 2},
+            **{"norm_eps": 1e-5, "mlp_type": "swiglu", "mm_layers": 1, "vid_out_norm": True},
+        }
+    )
+    config.set_inference_dtype(torch.float32, None)
+    model = config.get_model({}, device=CPU)
+    generator = torch.Generator().manual_seed(9)
+    fill(model.diffusion_model)
+    for name in ("positive_conditioning", "negative_conditioning"):
+        held = getattr(model.diffusion_model, name)
+        held.copy_(torch.randn(held.shape, generator=generator))
+    return comfy.model_patcher.ModelPatcher(model, load_device=CPU, offload_device=CPU)

@@ -1,0 +1,68 @@
+"""What a shipped workflow is made of: nodes, how they are wired, with what settings, in which group, and one note each.
+
+A setting that is not given has the node's own default, which is the recipe's.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Link = tuple[str, int]
+"""An output: the key of its node, and its place."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node."""
+
+    kind: str
+    """Its id."""
+    inputs: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Settings that differ from the defaults, and links as `Link`."""
+    title: str | None = None
+    """What it is called in the graph, if not by its own name."""
+    models: tuple[dict[str, str], ...] = ()
+    """Files that it wants or could use, for the dialog of missing models: name, url, directory."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A workflow."""
+
+    groups: dict[str, dict[str, Step]]
+    """Groups from left to right by title, each with its nodes from top to bottom by key."""
+    notes: dict[str, str]
+    """A note in Markdown for each group that has one."""
+    runs: bool = True
+    """Whether it runs with nothing but the pack, and so is tested by running."""
+
+
+def model_file(name: str, url: str, directory: str) -> dict[str, str]:
+    return {"name": name, "url": url, "directory": directory}
+
+
+_ESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases/download"
+PHOTO_NETWORK = model_file("RealESRGAN_x4plus.pth", f"{_ESRGAN}/v0.1.0/RealESRGAN_x4plus.pth", "upscale_models")
+ANIME_NETWORK = model_file(
+    "RealESRGAN_x4plus_anime_6B.pth", f"{_ESRGAN}/v0.2.2.4/RealESRGAN_x4plus_anime_6B.pth", "upscale_models"
+)
+
+
+def source_step(title: str = "Source") -> Step:
+    return Step("FidelityLoadImage", {"image": "example.png"}, title)
+
+
+def save_step(image: Link, name: str, report: Link | None = None) -> Step:
+    inputs: dict[str, Any] = {"images": image, "source": ("source", 2), "filename_prefix": f"fidelity/{name}"}
+    return Step("FidelitySaveImage", inputs | ({"report": report} if report else {}), "Save")
+
+
+def compare_step(after: Link, before: Link = ("source", 0)) -> Step:
+    return Step("ImageCompare", {"image_a": before, "image_b": after}, "Before and after")
+
+
+def finish_steps(name: str, image: Link, source: Link = ("source", 0)) -> dict[str, Step]:
+    return {
+        "gate": Step("FidelityDeltaEGate", {"image": image, "reference": source}),
+        "save": save_step(("gate", 0), name, ("gate", 2)),
+        "compare": compare_step(("gate", 0)),
+    }
