@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..fidelity.decide.domain import DOMAINS, classify, named_verdict
 from ..fidelity.outside.report import describe_verdict
+from ..fidelity.outside.summary import summarize_verdict
 from . import host
 from .sources import SourceInfo, provenance_of, source_input
 
@@ -44,4 +45,6 @@ class FidelityClassifyDomain(io.ComfyNode):
     def execute(cls, image: io.Image.Type, override: str, source: SourceInfo | None = None) -> io.NodeOutput:
         first, provenance = host.to_engine(image)[:1], provenance_of(source)
         verdict = classify(first, provenance) if override == "none" else named_verdict(override)
-        return io.NodeOutput(verdict.recipe_domain, verdict.confidence, json.dumps(describe_verdict(verdict), indent=2))
+        report = json.dumps(describe_verdict(verdict), indent=2)
+        shown = host.show_result(summarize_verdict(verdict))
+        return io.NodeOutput(verdict.recipe_domain, verdict.confidence, report, ui=shown)

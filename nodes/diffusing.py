@@ -258,5 +258,5 @@ class FidelityDiffusionPass(io.ComfyNode):
         settings = DiffusionSettings(
             denoise, steps, cfg, sampler_name, scheduler, seed, fidelity, control_strength, tile, overlap
         )
-        result, report = run_passes(source, parts, size, settings)
-        return io.NodeOutput(host.to_host(result), report)
+        made = run_passes(source, parts, size, settings)
+        return io.NodeOutput(host.to_host(made.image), made.report, ui=host.show_result(made.summary))

@@ -6,6 +6,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
+from ..fidelity.outside.summary import summarize_gate
 from ..fidelity.steps.consistency import project
 from ..fidelity.steps.gate import GateLimits, gate, paint_heat_map, report_gate
 from . import host
@@ -103,4 +104,5 @@ class FidelityDeltaEGate(io.ComfyNode):
         decision = host.run_near_compute(lambda near: gate(near, source, action, limits, safe), image, source)  # type: ignore[arg-type]
         heat_map = host.to_host(paint_heat_map(decision.difference, max_limit))
         report = json.dumps(report_gate(decision, limits), indent=1)
-        return io.NodeOutput(host.to_host(decision.image), heat_map, report, decision.passed)
+        shown = host.show_result(summarize_gate(decision, limits), heat_map)
+        return io.NodeOutput(host.to_host(decision.image), heat_map, report, decision.passed, ui=shown)

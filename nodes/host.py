@@ -22,6 +22,7 @@ from torch import Tensor
 from ..fidelity.decide.choosing import ModelChoice, ModelChooser
 from ..fidelity.decide.pipeline import StageProgress
 from ..fidelity.decide.recipes import RECIPES, Domain
+from ..fidelity.imaging.resample import resize
 from ..fidelity.models.device import Result, choose_dtype, run_where_room
 from ..fidelity.models.loader import SHIPPED_WEIGHTS, Model, accept_rgb, list_models
 from ..fidelity.models.runner import estimate_memory
@@ -30,6 +31,7 @@ from ..fidelity.outside.files import READ_SUFFIXES
 CATEGORY = "Fidelity"
 """Where the host's menu shows the pack's nodes."""
 
+_SHOWN_PX = 320
 UPSCALE_MODELS = "upscale_models"
 """The host's folder of super-resolution networks."""
 
@@ -103,6 +105,22 @@ def preview(images: Tensor) -> ui.PreviewImage:
     """Lets the browser show images that it has no file for that it can open."""
     shown = images.float()
     return ui.PreviewImage(shown if shown.shape[-1] > 1 else shown.expand(-1, -1, -1, 3))
+
+
+def show_result(summary: str, heat_map: Tensor | None = None) -> dict[str, Any]:
+    """Lets the pack's own part of the browser show on a node what it decided.
+
+    Args:
+        summary: From `fidelity.outside.summary`.
+        heat_map: A picture beside it, ``(B, H, W, 3)``; of a batch, the first is shown, made small.
+    """
+    shown: dict[str, Any] = {"fidelity": [summary]}
+    if heat_map is not None:
+        first = to_engine(heat_map[:1]).float()
+        share = min(1, _SHOWN_PX / max(first.shape[2:]))
+        small = resize(first, (max(1, round(share * first.shape[2])), max(1, round(share * first.shape[3]))))
+        shown["fidelity_map"] = preview(small.clamp(0, 1).movedim(1, -1)).as_dict()["images"]
+    return shown
 
 
 def collect_graphs(node: type[io.ComfyNode]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from ..fidelity.decide.planning import resolve_target
 from ..fidelity.imaging.drift import drift_map
 from ..fidelity.outside.comparing import compare_models, describe_compared, draw_sheet, report_compared
 from ..fidelity.outside.measuring import measure_images
+from ..fidelity.outside.summary import summarize_figures
 from ..fidelity.steps.gate import paint_heat_map
 from . import host
 from .targets import read_target, target_input
@@ -50,7 +51,8 @@ class FidelityMeasure(io.ComfyNode):
         heat = host.to_host(paint_heat_map(drift_map(truth, candidate)))
         drift = figures["color"]
         numbers = (drift["mean"], drift["max"], decibels, figures.get("ssim") or 0.0)
-        return io.NodeOutput(*numbers, heat, json.dumps(figures, indent=1))
+        shown = host.show_result(summarize_figures(figures), heat)
+        return io.NodeOutput(*numbers, heat, json.dumps(figures, indent=1), ui=shown)
 
 
 class FidelityCompareModels(io.ComfyNode):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..fidelity.imaging.resample import resize
 from ..fidelity.models.loader import Model
+from ..fidelity.outside.summary import summarize_gate
 from ..fidelity.steps.alpha import bleed_colors
 from ..fidelity.steps.consistency import project
 from ..fidelity.steps.diffusion import DENOISE_STEPS, DiffusionTile, choose_diffusion_tile, pass_denoise, plan_pass_sizes
@@ -64,9 +65,19 @@ class DiffusionParts:
     """A super-resolution network that enlarges before each pass; bicubic if there is none."""
 
 
-def run_passes(
-    source: Tensor, parts: DiffusionParts, target: tuple[int, int], settings: DiffusionSettings
-) -> tuple[Tensor, str]:
+@dataclass(frozen=True)
+class DiffusionResult:
+    """What came of it."""
+
+    image: Tensor
+    """Of the source's channels."""
+    report: str
+    """Passes, settings and the gate's figures, as JSON."""
+    summary: str
+    """What the gate did, in lines."""
+
+
+def run_passes(source: Tensor, parts: DiffusionParts, target: tuple[int, int], settings: DiffusionSettings) -> DiffusionResult:
     """Enlarges by diffusion.
 
     Args:
@@ -74,9 +85,6 @@ def run_passes(
         parts: See `DiffusionParts`.
         target: (height, width) of the result.
         settings: See `DiffusionSettings`.
-
-    Returns:
-        The result, of the source's channels, and a report as JSON.
     """
     colors = (bleed_colors(source) if source.shape[1] == 4 else source).float().clamp(0, 1)
     colors = colors.expand(-1, 3, -1, -1)
@@ -113,7 +121,7 @@ def run_passes(
     if source.shape[1] == 4:
         result = torch.cat((result, safe_enlargement(source, source.new_empty(source.shape[0], 4, *target))[:, 3:]), dim=1)
     report = {"passes": told, "settings": asdict(settings), "gate": report_gate(judged, limits)}
-    return result, json.dumps(report, indent=1)
+    return DiffusionResult(result, json.dumps(report, indent=1), summarize_gate(judged, limits))
 
 
 def _hold(image: Tensor, colors: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from ..fidelity.decide.pipeline import Decision, Order, decide, enlarge, run_pas
 from ..fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
 from ..fidelity.outside.files import free_memory_bytes
 from ..fidelity.outside.report import report_decision, report_enlargement
+from ..fidelity.outside.summary import summarize_enlargement, summarize_plan
 from ..fidelity.steps.cleanup import CleanupMethod
 from . import host
 from .sources import SourceInfo, provenance_of, source_input
@@ -121,7 +122,8 @@ class FidelityPlanPasses(host.ChoosingNode):
         decision = _decide(image, target, domain, model_name, memory_gb, source, restore=restore, deband=deband, passes=passes)
         height, width = decision.planned.plan.target
         report = json.dumps(report_decision(decision), indent=1)
-        return io.NodeOutput(decision, decision.recipe.domain, width, height, report)
+        shown = host.show_result(summarize_plan(decision))
+        return io.NodeOutput(decision, decision.recipe.domain, width, height, report, ui=shown)
 
 
 class FidelityRunPasses(io.ComfyNode):
@@ -200,4 +202,5 @@ class FidelityAutoUpscale(host.ChoosingNode):
         device = host.make_room((decision.planned.restorer, *decision.planned.models), pixels)
         made = enlarge(pixels, decision, device, progress=host.track_stages())
         report = json.dumps(report_enlargement(decision, made, {"device": str(device)}), indent=1)
-        return io.NodeOutput(host.to_host(made.image), decision.recipe.domain, report)
+        shown = host.show_result(summarize_enlargement(decision, made))
+        return io.NodeOutput(host.to_host(made.image), decision.recipe.domain, report, ui=shown)

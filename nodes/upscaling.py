@@ -8,6 +8,7 @@ from ..fidelity.decide.choosing import AUTO_SCALE
 from ..fidelity.decide.planning import resolve_target
 from ..fidelity.decide.recipes import DEFAULT_VALUES, RECIPES, SAFE_DOMAIN, Domain
 from ..fidelity.models.runner import MIN_TILE_PX
+from ..fidelity.outside.summary import summarize_choice
 from ..fidelity.steps.upscale import upscale
 from . import host
 from .targets import read_target, target_input
@@ -59,7 +60,8 @@ class FidelityLoadUpscaleModel(host.ChoosingNode):
     def execute(cls, model_name: str, domain: Domain = SAFE_DOMAIN, scale: float = AUTO_SCALE) -> io.NodeOutput:
         model, choice = host.load_upscale_model(model_name, domain, scale)
         better = f" Better: {choice.better}." if choice.better else ""
-        return io.NodeOutput(model, f"{choice.path.name}: {choice.reason}.{better}")
+        shown = host.show_result(summarize_choice(choice.path.name, choice))
+        return io.NodeOutput(model, f"{choice.path.name}: {choice.reason}.{better}", ui=shown)
 
 
 class FidelityUpscale(io.ComfyNode):

@@ -55,9 +55,12 @@ class Host:
         self.url = url
         self.models = models
 
-    def get(self, path):
+    def read(self, path):
         with urllib.request.urlopen(self.url + path, timeout=60) as answer:
-            return json.load(answer)
+            return answer.read()
+
+    def get(self, path):
+        return json.loads(self.read(path))
 
     def post(self, path, content):
         data = json.dumps(content).encode()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.graphs import GRAPHS
+from showcase.graphs import GRAPHS
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
@@ -69,10 +69,8 @@ def test_it_opens_without_a_missing_node_or_an_error(page, name, renderer):
     assert len(titles) >= 3
 
 
-@pytest.mark.parametrize("name", RUNNING)
-def test_it_runs_by_the_run_button(page, host, photo, name):
-    load(page, name, "canvas")
-    image = host.upload(photo)
+def press_run(page, image):
+    """Puts an image into the workflow that is open, and runs it by the button."""
     page.evaluate(
         """(image) => {
           for (const node of window.app.graph.nodes) {
@@ -92,15 +90,70 @@ def test_it_runs_by_the_run_button(page, host, photo, name):
     assert page.evaluate("() => window.ended").startswith("execution_success")
 
 
+@pytest.mark.parametrize("name", RUNNING)
+def test_it_runs_by_the_run_button(page, host, photo, name):
+    load(page, name, "canvas")
+    press_run(page, host.upload(photo))
+
+
+@pytest.mark.parametrize("renderer", ["canvas", "vue"])
+def test_nodes_show_what_they_decided_also_after_a_reload(page, host, photo, renderer):
+    load(page, "keep-colors-after-any-upscaler", renderer)
+    host.post("/free", {"free_memory": True})  # what the host remembers of earlier runs it does not tell again
+    time.sleep(1)
+    press_run(page, host.upload(photo))
+    told = page.locator("[role=status]", has_text="drift")
+    told.wait_for(timeout=10_000)
+    shown = told.inner_text()
+    assert "limits mean 1, max 3" in shown
+    assert page.locator("[role=status]", has_text="ships with the pack").count() == 1
+    map_shown = "(box) => { const map = box.querySelector('img'); return map.complete && map.naturalWidth > 0; }"
+    assert told.evaluate(map_shown)
+    saved = page.evaluate("() => window.app.graph.serialize()")
+    page.evaluate("async () => { await window.app.loadGraphData({nodes: [], links: [], version: 0.4}) }")
+    assert told.count() == 0
+    page.evaluate("async (graph) => { await window.app.loadGraphData(graph) }", saved)
+    told.wait_for(timeout=10_000)
+    assert told.inner_text() == shown
+    asked = page.evaluate("async () => (await window.app.graphToPrompt()).output")
+    assert not any("result" in node["inputs"] for node in asked.values())
+    assert page.evaluate("() => window.app.graph.serialize().nodes.map((node) => node.widgets_values)") == [
+        node.get("widgets_values") for node in saved["nodes"]
+    ]
+
+
+def test_models_that_are_missing_are_offered_for_download(page):
+    load(page, "photo-supir", "canvas")
+    page.get_by_role("button", name="View details").click(timeout=10_000)
+    for name in ("sd_xl_base_1.0.safetensors", "SUPIR-v0Q_fp16.safetensors"):
+        page.get_by_role("button", name=f"Download {name}").wait_for(timeout=10_000)
+    page.get_by_role("button", name="Toggle properties panel").click()
+
+
+def test_it_opens_from_the_template_browser(page):
+    page.evaluate("async () => { await window.app.loadGraphData({nodes: [], links: [], version: 0.4}) }")
+    page.get_by_role("button", name="Templates").click(timeout=10_000)
+    page.get_by_text("fidelity-upscale", exact=True).first.click(timeout=10_000)
+    card = page.get_by_test_id("template-workflow-auto")
+    card.wait_for(timeout=10_000)
+    page.wait_for_function(
+        "() => document.querySelector('[data-testid=template-workflow-auto] img')?.naturalWidth === 400", timeout=10_000
+    )
+    card.click()
+    page.wait_for_function("() => window.app.graph.nodes.some((node) => node.type === 'FidelityAutoUpscale')", timeout=10_000)
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in RUNNING])
 def test_models_that_are_wanted_are_named_with_links(name):
     drawn = json.loads((WORKFLOWS / f"{name}.json").read_text())
     loaders = [
-        node for node in drawn["nodes"] if node["type"] in ("CheckpointLoaderSimple", "ControlNetLoader", "ModelPatchLoader")
+        node
+        for node in drawn["nodes"]
+        if node["type"] in ("CheckpointLoaderSimple", "ControlNetLoader", "ModelPatchLoader", "UNETLoader", "VAELoader")
     ]
     assert loaders
     for node in loaders:
         (model,) = node["properties"]["models"]
-        assert node["widgets_values"] == [model["name"]]
+        assert node["widgets_values"][0] == model["name"]
         assert model["url"].startswith("https://")
         assert model["url"].endswith(model["name"])

@@ -18,6 +18,7 @@ from fidelity.outside.comfy_client import ComfyClient
 from fidelity.outside.comfy_graphs import to_prompt
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
+API_FORM = WORKFLOWS / "api/keep-colors-after-any-upscaler.json"
 QUEUE = (sys.executable, "-m", "fidelity", "queue")
 
 
@@ -47,7 +48,7 @@ def test_the_editors_form_is_what_the_apis_form_says(host, path):
             assert drawn[key]["inputs"].get(name) == value, f"{node['class_type']}.{name}"
 
 
-@pytest.mark.parametrize("form", ["keep-colors.json", "api/keep-colors.json"])
+@pytest.mark.parametrize("form", ["keep-colors-after-any-upscaler.json", "api/keep-colors-after-any-upscaler.json"])
 def test_a_workflow_runs_and_its_results_come_down_whole(host, picture, tmp_path, form):
     out = tmp_path / "out"
     told = queue(host, WORKFLOWS / form, "--image", picture, "--set", "FidelityUpscale.channels=rgb", "-o", out)
@@ -63,9 +64,9 @@ def test_a_workflow_runs_and_its_results_come_down_whole(host, picture, tmp_path
     ("workflow", "arguments", "words"),
     [
         ("photo-sdxl-tile.json", (), "ckpt_name: 'sd_xl_base_1.0.safetensors' not in"),
-        ("keep-colors.json", ("--set", "FidelityConsistency.mode=wrong"), "mode: 'wrong' not in"),
-        ("keep-colors.json", ("--set", "Nobody.mode=1"), "no nodes are called 'Nobody'"),
-        ("keep-colors.jpg", (), "wanted a ComfyUI workflow"),
+        ("keep-colors-after-any-upscaler.json", ("--set", "FidelityConsistency.mode=wrong"), "mode: 'wrong' not in"),
+        ("keep-colors-after-any-upscaler.json", ("--set", "Nobody.mode=1"), "no nodes are called 'Nobody'"),
+        ("keep-colors-after-any-upscaler.jpg", (), "wanted a ComfyUI workflow"),
         ("nothing.json", (), "no such file"),
     ],
 )
@@ -78,7 +79,7 @@ def test_what_cannot_run_is_told_in_one_line_and_nothing_is_written(host, pictur
 
 
 def test_a_node_that_fails_is_named(host, picture, tmp_path):
-    graph = json.loads((WORKFLOWS / "api/keep-colors.json").read_text())
+    graph = json.loads(API_FORM.read_text())
     graph["2"]["inputs"]["model_name"] = "text.pth"
     (tmp_path / "broken.json").write_text(json.dumps(graph))
     told = queue(host, tmp_path / "broken.json", "--image", picture, "-o", tmp_path / "out")
@@ -106,7 +107,7 @@ def test_two_at_once_get_each_their_own(host, photo, tmp_path):
         Image.fromarray((photo[0, :, :40, :width].movedim(0, -1) * 255).round().byte().numpy()).save(path)
         out = tmp_path / f"out-{width}"
         told = subprocess.run(
-            [*QUEUE, str(WORKFLOWS / "api/keep-colors.json"), "--server", host.url, "--image", str(path), "-o", str(out)],
+            [*QUEUE, str(API_FORM), "--server", host.url, "--image", str(path), "-o", str(out)],
             capture_output=True,
             text=True,
             check=False,
@@ -137,7 +138,7 @@ def test_a_lost_connection_is_taken_up_again(host, photo, picture, monkeypatch):
     monkeypatch.setattr(client_module, "_hear", breaking)
     monkeypatch.setattr(client_module.time, "sleep", lambda _: None)
     client = ComfyClient(host.url)
-    prompt = to_prompt(json.loads((WORKFLOWS / "api/keep-colors.json").read_text()), client.known_nodes())
+    prompt = to_prompt(json.loads(API_FORM.read_text()), client.known_nodes())
     prompt["1"]["inputs"]["image"] = client.upload(picture)
     assert client.wait(client.queue(prompt), prompt)
     assert len(broken) == 2
@@ -198,7 +199,7 @@ def test_the_curl_example_of_the_readme_is_what_the_server_takes(host, picture):
     assert 'curl -s -F "image=@photo.jpg" http://127.0.0.1:8188/upload/image' in readme
     assert "{prompt: .}" in readme
     name = host.upload_file(picture.read_bytes(), "photo.jpg")
-    graph = json.loads((WORKFLOWS / "api/keep-colors.json").read_text())
+    graph = json.loads(API_FORM.read_text())
     graph["1"]["inputs"]["image"] = name
     data = json.dumps({"prompt": graph}).encode()
     request = urllib.request.Request(host.url + "/prompt", data, {"Content-Type": "application/json"})

@@ -74,3 +74,16 @@ def test_every_node_of_ours_has_a_help_page(host):
 
 def test_the_template_browser_lists_our_workflows(host):
     assert sorted(path.stem for path in WORKFLOWS) == sorted(host.get("/workflow_templates")["fidelity-upscale"])
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_template_browser_finds_a_workflow_and_its_picture(host, path):
+    served = f"/api/workflow_templates/fidelity-upscale/{path.stem}"
+    assert host.get(f"{served}.json") == json.loads(path.read_text())
+    assert host.read(f"{served}.jpg") == path.with_suffix(".jpg").read_bytes()
+
+
+def test_no_other_folder_is_taken_for_workflows():
+    """The host serves the first of these that exists, under one address."""
+    others = ("example_workflows", "example", "examples", "workflow")
+    assert not any((PACK / name).exists() for name in others)

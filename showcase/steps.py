@@ -1,6 +1,6 @@
 """Draws every step between a file and its enlargement before and after: a picture for the documentation.
 
-    python -m examples.steps docs/steps.jpg
+    python -m showcase.steps docs/steps.jpg
 
 The pictures are scikit-image's photographs and a drawing generated here, damaged as named.
 """
@@ -15,8 +15,6 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage import data
 from torch import Tensor
 
-from examples.pipeline import as_jpeg
-from examples.thumbnail import to_pillow
 from fidelity.imaging.color import linear_to_srgb, srgb_to_linear
 from fidelity.imaging.resample import resize
 from fidelity.steps.balance import Balance, Grade, balance, grade
@@ -24,6 +22,8 @@ from fidelity.steps.cleanup import clean
 from fidelity.steps.enhance import enhance
 from fidelity.steps.geometry import Lens, correct_geometry
 from fidelity.steps.prepare import deband, restore
+from showcase.pipeline import as_jpeg
+from showcase.thumbnail import to_pillow
 from training.generators.drawn import drawing
 
 _SIDE_PX, _ZOOM, _TITLE_PX = 96, 2, 22

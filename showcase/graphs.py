@@ -1,7 +1,7 @@
 """The workflows that ship, as graphs."""
 
-from examples.diffusion_graphs import DIFFUSION_GRAPHS
-from examples.graph import (
+from showcase.diffusion_graphs import DIFFUSION_GRAPHS
+from showcase.graph import (
     ANIME_NETWORK,
     PHOTO_NETWORK,
     Graph,
@@ -109,6 +109,35 @@ GRAPHS: dict[str, Graph] = {
             "3 · Mended again": "What the first pass made of leftover damage is taken out before it is enlarged once more.",
         },
     ),
+    "keep-colors-after-any-upscaler": Graph(
+        {
+            "1 · Source and network": {
+                "source": source_step(),
+                "loader": Step("FidelityLoadUpscaleModel", models=(PHOTO_NETWORK,)),
+            },
+            "2 · Enlarge": {
+                "upscale": Step("FidelityUpscale", {"upscale_model": ("loader", 0), "image": ("source", 0)}),
+            },
+            "3 · Hold the colors": {
+                "hold": Step("FidelityConsistency", {"image": ("upscale", 0), "reference": ("source", 0)}),
+            },
+            "4 · Prove it": {
+                "gate": Step("FidelityDeltaEGate", {"image": ("hold", 0), "reference": ("source", 0)}),
+                "report": Step("PreviewAny", {"source": ("gate", 2)}, "Drift report"),
+            },
+            "5 · Save and look": {
+                "save": save_step(("gate", 0), "keep-colors", ("gate", 2)),
+                "compare": compare_step(("gate", 0)),
+            },
+        },
+        {
+            "2 · Enlarge": "Any node that makes an image larger may stand here: a GAN, SUPIR, SeedVR2, a diffusion pass.\n\n"
+            "This one: *target* takes any size, exact; *luma* keeps colours true, *rgb* also mends colours damaged by JPEG.",
+            "3 · Hold the colors": "**Works after any upscaler**, at any ratio: its result goes into *image*, the original "
+            "into *reference*.",
+            "4 · Prove it": "Drift below 1 is not seen. *blend* mends only regions that fail; *report* says what was found.",
+        },
+    ),
     "compare-models": Graph(
         {
             "1 · Source": {"source": source_step()},
@@ -133,4 +162,4 @@ GRAPHS: dict[str, Graph] = {
     ),
     **DIFFUSION_GRAPHS,
 }
-"""By name. keep-colors, the first, was drawn by hand."""
+"""By name."""

@@ -1,6 +1,6 @@
-"""Draws the workflows of examples/graphs.py in a browser on a real host, and writes both their forms and a picture of each.
+"""Draws the workflows of showcase/graphs.py in a browser on a real host, and writes both their forms and a picture of each.
 
-    python -m examples.workflows --server http://127.0.0.1:8188 [--names photo auto] [--chromium /usr/bin/chromium]
+    python -m showcase.workflows --server http://127.0.0.1:8188 [--names photo auto] [--chromium /usr/bin/chromium]
 
 Wants Playwright. What is saved is what the host's own frontend makes of the graph. The picture of a workflow that runs with
 nothing but the pack shows what it made of a drawn scene, run on that host; of others, the graph, which is drawn without marks
@@ -20,9 +20,9 @@ import torch
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from examples.graphs import GRAPHS, Graph
-from examples.thumbnail import SIDE_PX, before_and_after, draw_source, to_pillow
 from fidelity.outside.comfy_client import ComfyClient
+from showcase.graphs import GRAPHS, Graph
+from showcase.thumbnail import SIDE_PX, before_and_after, draw_source, to_pillow
 
 FOLDER = Path(__file__).parents[1] / "workflows"
 PACK = "fidelity-upscale"
@@ -35,6 +35,7 @@ _ARRANGE = """
   for (const node of graph.nodes) {
     const size = node.computeSize();
     node.size = [Math.max(340, Math.min(420, size[0])), Math.max(size[1], node.size[1] > 700 ? 700 : 0)];
+    if ((node.widgets || []).some((widget) => widget.name === "result")) node.size[1] += 40; // the Vue renderer's badge
     const ours = node.type.startsWith("Fidelity");
     node.properties.cnr_id = ours ? "fidelity-upscale" : "comfy-core";
     node.properties.ver = versions[node.properties.cnr_id];
@@ -190,10 +191,10 @@ def upload(client: ComfyClient, picture: Image.Image) -> str:
         return client.upload(path)
 
 
-def picture_of_run(name: str, result: Image.Image, source: torch.Tensor) -> Image.Image:
+def picture_of_run(result: Image.Image, source: torch.Tensor) -> Image.Image:
     """The result beside a bicubic enlargement; a sheet as it is."""
     if result.width == result.height:
-        return before_and_after(source, result, name)
+        return before_and_after(source, result, "Fidelity")
     result.thumbnail((2 * SIDE_PX, 2 * SIDE_PX), Image.Resampling.LANCZOS)
     return result
 
@@ -236,7 +237,7 @@ def main() -> None:
             )
             if graph.runs:
                 prompt[numbers["source"]]["inputs"]["image"] = scene
-                shown = picture_of_run(name, run(client, prompt), source)
+                shown = picture_of_run(run(client, prompt), source)
             else:
                 shown = picture_of_graph(page, drawn, scene)
             shown.save(FOLDER / f"{name}.jpg", quality=86)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from examples.graph import (
+from showcase.graph import (
     ANIME_NETWORK,
     PHOTO_NETWORK,
     Graph,

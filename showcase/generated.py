@@ -1,6 +1,6 @@
 """Draws the sheet of generated training images that training/README.md shows.
 
-python -m examples.generated training/generated.jpg
+python -m showcase.generated training/generated.jpg
 """
 
 import argparse

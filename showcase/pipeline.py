@@ -1,6 +1,6 @@
 """Makes docs/pipeline.jpg: five damaged pictures, enlarged four times bicubically and by the pipeline on its defaults.
 
-python -m examples.pipeline docs/pipeline.jpg
+python -m showcase.pipeline docs/pipeline.jpg
 
 The pictures are drawn by the generators of `training`, so they are ours to ship; each label says what was measured.
 """
@@ -14,13 +14,13 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from examples.thumbnail import draw_source, to_pillow
 from fidelity.decide.choosing import ModelChooser
 from fidelity.decide.pipeline import Order, decide, enlarge
 from fidelity.decide.recipes import Domain
 from fidelity.imaging.filters import gaussian_blur
 from fidelity.imaging.resample import resize
 from fidelity.outside.files import free_memory_bytes
+from showcase.thumbnail import draw_source, to_pillow
 from training.data import GENERATORS
 
 SIDE_PX = 100

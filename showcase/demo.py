@@ -1,6 +1,6 @@
 """The demo: one photograph enlarged by the shipped network, the report, and a labelled before/after sheet.
 
-python -m examples.demo --output demo
+python -m showcase.demo --output demo
 """
 
 import argparse

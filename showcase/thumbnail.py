@@ -1,22 +1,10 @@
-"""Makes the thumbnail of a GAN workflow: a drawn picture, enlarged by the pipeline, beside its bicubic enlargement.
-
-    python -m examples.thumbnail workflows/keep-colors.jpg
-
-The picture is drawn here, so it is ours to ship.
-"""
-
-import argparse
-from pathlib import Path
+"""What the thumbnails of workflows show: a picture that is drawn here, and so ours to ship, before and after."""
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from fidelity.decide.choosing import ModelChooser, shipped_model
-from fidelity.decide.pipeline import Order, decide, enlarge
-from fidelity.decide.recipes import SAFE_DOMAIN
 from fidelity.imaging.resample import resize
-from fidelity.outside.files import free_memory_bytes
 
 SIDE_PX = 400
 _DRAWN_PX = 4 * SIDE_PX
@@ -59,16 +47,3 @@ def before_and_after(source: torch.Tensor, result: Image.Image, name: str) -> Im
     for text, x in (("bicubic", 8), (name, middle + 8)):
         draw.text((x, SIDE_PX - 28), text, fill="white", font=font, stroke_width=2, stroke_fill="black")
     return picture
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path)
-    source = draw_source()
-    chooser = ModelChooser(str(shipped_model("natural", 4)), {})
-    result = enlarge(source, decide(source, chooser, Order(domain=SAFE_DOMAIN), free_memory_bytes())).image
-    before_and_after(source, to_pillow(result), "Fidelity").save(parser.parse_args().output, quality=88)
-
-
-if __name__ == "__main__":
-    main()

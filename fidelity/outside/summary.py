@@ -1,0 +1,93 @@
+"""What was decided, in a few lines for the face of a node: a headline with a mark before it, and what there is to add.
+
+The marks: ✓ as it should be, ≈ mended or unsure, ✗ refused, · neither.
+"""
+
+from typing import Any
+
+from ..decide.choosing import ModelChoice
+from ..decide.domain import Verdict
+from ..decide.pipeline import Decision, Enlargement
+from ..imaging.drift import Drift
+from ..steps.gate import GateLimits, GateResult
+
+_MARKS = {"pass": "✓", "blend": "≈", "report": "✗", "reject": "✗"}
+_DONE = {
+    "pass": "passed",
+    "blend": "blended back on {share:.1f} % of the area",
+    "report": "above the limits, left as it is",
+    "reject": "rejected, the fallback is returned",
+}
+
+
+def summarize_verdict(verdict: Verdict) -> str:
+    """The kind of image, how sure that is, the others that are likely, and the first reason."""
+    sure = verdict.recipe_domain == verdict.label
+    others = sorted(verdict.scores.items(), key=lambda pair: -pair[1])[1:3]
+    lines = [f"{'✓' if sure else '≈'} {verdict.label} {_percent(verdict.confidence)}"]
+    if not sure:
+        lines.append(f"unsure: the recipe of {verdict.recipe_domain} is followed")
+    lines.append(", ".join(f"{kind} {_percent(score)}" for kind, score in others))
+    return "\n".join(lines + list(verdict.evidence[:1]))
+
+
+def summarize_choice(name: str, choice: ModelChoice) -> str:
+    """The network that was taken, why, and which would be better."""
+    better = [f"better: {choice.better}"] if choice.better else []
+    return "\n".join([f"{'≈' if better else '✓'} {name}", choice.reason, *better])
+
+
+def summarize_gate(result: GateResult, limits: GateLimits) -> str:
+    """What the gate did, and the drift before and after."""
+    done = _DONE[result.action].format(share=100 * result.blended_share)
+    lines = [f"{_MARKS[result.action]} {done}", f"drift {_drift(result.before)}"]
+    if result.action in ("blend", "reject"):
+        lines.append(f"now {_drift(result.after)}")
+    return "\n".join([*lines, f"limits mean {limits.mean:g}, max {limits.max:g} (CIEDE2000)"])
+
+
+def summarize_plan(decision: Decision) -> str:
+    """The kind of image, the passes, and what was switched on by measurement."""
+    plan = decision.planned.plan
+    height, width = plan.target
+    steps = " → ".join(step.network or step.kind for step in plan.passes)
+    memory = f"at most {plan.peak_bytes / 2**30:.2f} GiB"
+    return "\n".join([f"· {decision.recipe.domain}, {width}x{height}", steps, memory, *decision.reasons])
+
+
+def summarize_enlargement(decision: Decision, made: Enlargement) -> str:
+    """The kind of image, how it was made, the drift, and what the gate did."""
+    verdict, judged = decision.verdict, made.gate
+    mark = _MARKS[judged.action] if judged else "·"
+    unsure = "" if decision.recipe.domain == verdict.label else f", unsure: {verdict.label}"
+    lines = [
+        f"{mark} {decision.recipe.domain}{unsure} {_percent(verdict.confidence)}",
+        " → ".join(step.network or step.kind for step in decision.planned.plan.passes),
+        f"drift {_drift(made.color_drift)}, sharpness {made.sharpness_ratio:.2f}",
+    ]
+    if judged:
+        lines.append("gate: " + _DONE[judged.action].format(share=100 * judged.blended_share))
+    better = decision.planned.choice.better
+    return "\n".join([*lines, *decision.reasons, *made.notes, *([f"better: {better}"] if better else [])])
+
+
+def summarize_figures(figures: dict[str, Any]) -> str:
+    """Drift and, where sizes are equal, quality.
+
+    Args:
+        figures: From `fidelity.outside.measuring.measure_images`.
+    """
+    lines = [f"· drift {_drift(Drift(**figures['color']))}"]
+    if figures.get("identical"):
+        lines.append("identical")
+    quality = {"psnr_y": "PSNR-Y {:.2f} dB", "ssim": "SSIM {:.4f}", "ms_ssim": "MS-SSIM {:.4f}"}
+    told = [form.format(figures[name]) for name, form in quality.items() if figures.get(name) is not None]
+    return "\n".join([*lines, ", ".join(told) or f"compared at {figures['compared at']}"])
+
+
+def _drift(drift: Drift) -> str:
+    return f"{drift.mean:.2f} mean, {drift.p99:.2f} p99, {drift.max:.2f} max"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
