@@ -13,6 +13,8 @@ import json
 import tempfile
 import time
 import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from showcase.thumbnail import SIDE_PX, before_and_after, draw_source, to_pillow
 
 FOLDER = Path(__file__).parents[1] / "workflows"
 PACK = "fidelity-upscale"
-_VERSIONS = {PACK: "0.1.0", "comfy-core": "0.33.0"}
+VERSIONS = {PACK: "0.1.0", "comfy-core": "0.33.0"}
 _COLORS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#b06634")
 
 _ARRANGE = """
@@ -166,7 +168,7 @@ def draw(page: Page, graph: Graph, prompt: dict[str, Any], numbers: dict[str, st
             "notes": graph.notes,
             "titles": {numbers[key]: step.title for key, step in steps.items() if step.title},
             "models": {numbers[key]: list(step.models) for key, step in steps.items() if step.models},
-            "versions": _VERSIONS,
+            "versions": VERSIONS,
             "colors": _COLORS,
         },
     )
@@ -174,6 +176,24 @@ def draw(page: Page, graph: Graph, prompt: dict[str, Any], numbers: dict[str, st
     drawn.pop("extra", None)
     drawn["extra"] = {"ds": {"scale": 0.6, "offset": [150, 130]}}
     return drawn
+
+
+@contextmanager
+def open_frontend(server: str, chromium: str | None) -> Generator[Page, None, None]:
+    """The host's frontend in a browser.
+
+    Args:
+        server: Address of the host.
+        chromium: A browser other than Playwright's own.
+    """
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.goto(server, timeout=60_000)
+        page.wait_for_function("window.app && window.app.graph && window.app.extensionManager", timeout=90_000)
+        time.sleep(4)
+        yield page
+        browser.close()
 
 
 def run(client: ComfyClient, prompt: dict[str, Any]) -> Image.Image:
@@ -221,12 +241,7 @@ def main() -> None:
     options = parser.parse_args()
     client, source = ComfyClient(options.server), draw_source()
     known, scene = client.known_nodes(), upload(client, to_pillow(source))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=options.chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
-        page.goto(options.server, timeout=60_000)
-        page.wait_for_function("window.app && window.app.graph && window.app.extensionManager", timeout=90_000)
-        time.sleep(4)
+    with open_frontend(options.server, options.chromium) as page:
         for name in options.names:
             graph = GRAPHS[name]
             prompt, numbers = build_prompt(graph, known)
@@ -242,7 +257,6 @@ def main() -> None:
                 shown = picture_of_graph(page, drawn, scene)
             shown.save(FOLDER / f"{name}.jpg", quality=86)
             print(name, "ran" if graph.runs else "drawn", flush=True)
-        browser.close()
 
 
 if __name__ == "__main__":

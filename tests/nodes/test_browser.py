@@ -34,6 +34,7 @@ def page(host):
         page.goto(host.url, timeout=60_000)
         page.wait_for_function("window.app && window.app.graph && window.app.extensionManager", timeout=90_000)
         time.sleep(3)
+        page.keyboard.press("Escape")  # a new user is shown the templates
         yield page
         opened.close()
 
@@ -120,6 +121,34 @@ def test_nodes_show_what_they_decided_also_after_a_reload(page, host, photo, ren
     assert page.evaluate("() => window.app.graph.serialize().nodes.map((node) => node.widgets_values)") == [
         node.get("widgets_values") for node in saved["nodes"]
     ]
+
+
+def test_the_blueprint_is_placed_from_the_library_and_runs(page, host, photo):
+    page.evaluate("async () => { await window.app.loadGraphData({nodes: [], links: [], version: 0.4}) }")
+    page.get_by_role("button", name="Node Library").click(timeout=10_000)
+    page.get_by_placeholder("Search").first.fill("Auto Upscale Steps")
+    page.get_by_text("Auto Upscale Steps (Fidelity)").first.click(timeout=10_000)
+    page.mouse.click(900, 500)
+    page.wait_for_function("() => window.app.graph.nodes.length === 1", timeout=10_000)
+    page.evaluate("() => { window.app.extensionManager.sidebarTab.activeSidebarTabId = null; }")
+    faces = page.evaluate(
+        """() => {
+          const graph = window.app.graph, [steps] = graph.nodes;
+          const [source, save] = ["FidelityLoadImage", "FidelitySaveImage"].map((kind) => {
+            const node = window.LiteGraph.createNode(kind);
+            graph.add(node);
+            return node;
+          });
+          source.connect(0, steps, 0);
+          source.connect(2, steps, 1);
+          steps.connect(0, save, 0);
+          return steps.widgets.map((widget) => [widget.name, widget.value]);
+        }"""
+    )
+    assert faces == [["scale", 4], ["domain", "auto"], ["model_name", "auto"]]
+    press_run(page, host.upload(photo[..., :24, :24]))
+    inner = "() => window.app.graph.nodes[0].subgraph.nodes.map((node) => node.properties.fidelity_result || '')"
+    assert any("24x24" in text or "96x96" in text for text in page.evaluate(inner))
 
 
 def test_models_that_are_missing_are_offered_for_download(page):
