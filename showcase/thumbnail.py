@@ -10,8 +10,8 @@ SIDE_PX = 400
 _DRAWN_PX = 4 * SIDE_PX
 
 
-def draw_source() -> torch.Tensor:
-    """A small picture of hills at dusk, (1, 3, SIDE_PX / 4, SIDE_PX / 4)."""
+def draw_scene() -> Image.Image:
+    """Hills at dusk, large."""
     ramp = np.linspace(0, 1, _DRAWN_PX)[:, None, None]
     sky = np.array([46, 62, 120]) * (1 - ramp) + np.array([255, 176, 110]) * ramp
     scene = Image.fromarray(np.broadcast_to(sky, (_DRAWN_PX, _DRAWN_PX, 3)).round().astype(np.uint8))
@@ -28,7 +28,12 @@ def draw_source() -> torch.Tensor:
             y = top + 60 + 90 * step
             draw.line((x, y + 50, x + 70 - 10 * step, y - 20), fill=(24, 22, 40), width=9)
             draw.line((x, y + 80, x - 80 + 12 * step, y), fill=(24, 22, 40), width=9)
-    samples = torch.from_numpy(np.asarray(scene).copy()).movedim(-1, 0)[None].float() / 255
+    return scene
+
+
+def draw_source() -> torch.Tensor:
+    """The scene as a small picture, (1, 3, SIDE_PX / 4, SIDE_PX / 4)."""
+    samples = torch.from_numpy(np.asarray(draw_scene()).copy()).movedim(-1, 0)[None].float() / 255
     return resize(samples, (SIDE_PX // 4, SIDE_PX // 4)).clamp(0, 1)
 
 

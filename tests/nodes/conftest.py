@@ -120,13 +120,13 @@ class Host:
         return torch.from_numpy(samples.copy()).movedim(-1, 0)[None].float() / 255
 
 
-def start_host(base, *options):
+def start_host(base, *options, pack=PACK):
     host = find_host()
     python = find_python(host) if host else None
     if not python:
         pytest.skip(NO_HOST)
     (base / "custom_nodes").mkdir(parents=True)
-    (base / "custom_nodes/fidelity-upscale").symlink_to(PACK)
+    (base / "custom_nodes/fidelity-upscale").symlink_to(pack)
     (base / "custom_nodes/tiny_models").symlink_to(Path(__file__).parent / "tiny_models")
     models = base / "models/upscale_models"
     models.mkdir(parents=True)
