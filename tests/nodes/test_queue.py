@@ -181,9 +181,9 @@ def test_ctrl_c_cancels_on_the_server_too(host, picture, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_python_example_of_the_readme_runs(host, picture, tmp_path):
-    readme = (WORKFLOWS.parent / "README.md").read_text()
-    example = readme.split("```python\n")[1].split("```")[0]
+def test_the_python_example_of_the_docs_runs(host, picture, tmp_path):
+    page = (WORKFLOWS.parent / "docs/http-api.md").read_text()
+    example = page.split("```python\n")[1].split("```")[0]
     code = (
         example.replace("http://127.0.0.1:8188", host.url)
         .replace("photo.jpg", str(picture))
@@ -194,10 +194,10 @@ def test_the_python_example_of_the_readme_runs(host, picture, tmp_path):
     assert list(tmp_path.glob("keep-colors*.png"))
 
 
-def test_the_curl_example_of_the_readme_is_what_the_server_takes(host, picture):
-    readme = (WORKFLOWS.parent / "README.md").read_text()
-    assert 'curl -s -F "image=@photo.jpg" http://127.0.0.1:8188/upload/image' in readme
-    assert "{prompt: .}" in readme
+def test_the_curl_example_of_the_docs_is_what_the_server_takes(host, picture):
+    page = (WORKFLOWS.parent / "docs/http-api.md").read_text()
+    assert 'curl -s -F "image=@photo.jpg" http://127.0.0.1:8188/upload/image' in page
+    assert "{prompt: .}" in page
     name = host.upload_file(picture.read_bytes(), "photo.jpg")
     graph = json.loads(API_FORM.read_text())
     graph["1"]["inputs"]["image"] = name
