@@ -136,20 +136,30 @@ def _list_plans(side: int) -> Image.Image:
 
 
 def draw_diffusion() -> Image.Image:
-    """Weights of three tiles along a line, normalised; and how far the estimate is pulled to the source over the noise."""
+    """How tiles share a line, and how far the estimate is pulled to the source."""
+    return beside([share_chart(), pull_chart()])
+
+
+def share_chart() -> Image.Image:
+    """Weights of three tiles along a line, normalised."""
     length, spans = 256, spread_tiles(256, 112, 32, 8)
     weights = torch.zeros(len(spans), length)
     for index, (start, stop) in enumerate(spans):
         weights[index, start:stop] = tile_weights(1, stop - start, "gaussian")[0]
     shares = weights / weights.sum(dim=0)
-    sigmas = [14.6146 * (1 - place / 120) for place in range(121)]
-    pulls = {value: [guidance_weight(sigma, 14.6146, value) for sigma in sigmas] for value in (0.2, 0.5, 0.8)}
-    left = _chart([share.tolist() for share in shares], "share of each tile along a line of latents", "left to right")
-    right = _chart(list(pulls.values()), "pull toward the source, fidelity 0.2, 0.5, 0.8", "noise, from all to none")
-    return beside([left, right])
+    return chart([share.tolist() for share in shares], "share of each tile along a line of latents", "left to right")
 
 
-def _chart(lines: list[list[float]], title: str, below: str) -> Image.Image:
+def pull_chart() -> Image.Image:
+    """How far the estimate is pulled to the source over the noise."""
+    highest = 14.6146
+    sigmas = [highest * (1 - place / 120) for place in range(121)]
+    pulls = [[guidance_weight(sigma, highest, value) for sigma in sigmas] for value in (0.2, 0.5, 0.8)]
+    return chart(pulls, "pull toward the source, fidelity 0.2, 0.5, 0.8", "noise, from all to none")
+
+
+def chart(lines: list[list[float]], title: str, below: str) -> Image.Image:
+    """Lines of values in [0, 1]."""
     width, height, edge = 560, 300, 36
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)

@@ -2,7 +2,7 @@
 
     python -m showcase.steps docs/steps.jpg
 
-The pictures are scikit-image's photographs and a drawing generated here, damaged as named.
+The pictures are generated here, and damaged as named.
 """
 
 import argparse
@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from skimage import data
 from torch import Tensor
 
 from fidelity.imaging.color import linear_to_srgb, srgb_to_linear
@@ -22,43 +21,44 @@ from fidelity.steps.cleanup import clean
 from fidelity.steps.enhance import enhance
 from fidelity.steps.geometry import Lens, correct_geometry
 from fidelity.steps.prepare import deband, restore
-from showcase.pipeline import as_jpeg
-from showcase.thumbnail import to_pillow
+from showcase.pipeline import as_jpeg, generate
+from showcase.thumbnail import draw_scene, to_pillow
 from training.generators.drawn import drawing
 
 _SIDE_PX, _ZOOM, _TITLE_PX = 96, 2, 22
 
 
-def photo(name: str, top: int, left: int, side: int = _SIDE_PX) -> Tensor:
-    """A square of one of scikit-image's photographs."""
-    pixels = np.ascontiguousarray(getattr(data, name)()[top : top + side, left : left + side])
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+def scene(left: int, top: int, side: int, size: int = _SIDE_PX) -> Tensor:
+    """A square of the scene at dusk, (1, 3, size, size)."""
+    piece = draw_scene().crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.asarray(piece).copy()).movedim(-1, 0)[None].float() / 255
 
 
 def make_cases() -> dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]]:
     """What is damaged how, and what is done to it."""
     generator = torch.Generator().manual_seed(0)
-    face, cat = photo("astronaut", 60, 180), photo("chelsea", 80, 130)
-    noisy = (face + torch.randn(face.shape, generator=generator) * 0.05).clamp(0, 1)
+    trees, leaves, stones = scene(420, 620, 760), generate("natural", 8), generate("natural", 21)
+    noisy = (trees + torch.randn(trees.shape, generator=generator) * 0.05).clamp(0, 1)
     hard = torch.from_numpy(drawing(2 * _SIDE_PX, np.random.default_rng(11), 3))[None][..., ::2, ::2]
-    sky = resize(photo("rocket", 0, 0, 64), (_SIDE_PX, _SIDE_PX)).clamp(0, 1)
+    sky = grade(scene(0, 0, 420), Grade(white=0.6))
     stairs = (sky * 63).round() / 63
     tint = torch.tensor([1.0, 0.75, 0.5]).reshape(1, 3, 1, 1)
-    tinted = linear_to_srgb(srgb_to_linear(photo("astronaut", 0, 0, 384)) * tint * 0.6)
-    coffee = photo("coffee", 40, 120, 300)
+    tinted = linear_to_srgb(srgb_to_linear(leaves) * tint * 0.6)
+    lattice = scene(0, 0, 1600, 200)
+    lattice[..., ::25, :] = lattice[..., ::25] = 0.95
     return {
         "noise, mended by the filter": (noisy, lambda image: restore(image, None, 13)),
-        "JPEG 30, mended by the filter": (as_jpeg(face, 30), lambda image: restore(image, None, 6)),
-        "64 levels, debanded": (grade(stairs, Grade(white=0.6)), lambda image: deband(image, value_range=10 / 255)),
+        "JPEG 30, mended by the filter": (as_jpeg(trees, 30), lambda image: restore(image, None, 6)),
+        "64 levels, debanded, contrast 5": (stairs, lambda image: deband(image, value_range=10 / 255)),
         "cast and dark, balanced": (tinted, lambda image: balance(image, Balance("auto", "grey_world", max_gain=2))[0]),
-        "lens, k1 -0.2": (coffee, lambda image: correct_geometry(image, Lens(-0.2))),
-        "four corners": (coffee, lambda image: correct_geometry(image, corners=((0.1, 0.1), (0.9, 0), (1, 0.9), (0, 1)))),
+        "lens, k1 -0.2": (lattice, lambda image: correct_geometry(image, Lens(-0.2))),
+        "four corners": (lattice, lambda image: correct_geometry(image, corners=((0.1, 0.1), (0.9, 0), (1, 0.9), (0, 1)))),
         "stairs, antialias": (hard, lambda image: clean(image, "antialias")),
         "bilateral": (as_jpeg(hard, 60), lambda image: clean(image, "bilateral", noise_sigma=4)),
-        "unsharp": (resize(resize(cat, (48, 48)), (96, 96)).clamp(0, 1), lambda image: clean(image, "unsharp")),
-        "enhance": (cat, lambda image: enhance(image).image),
-        "contrast 1.4, saturation 1.3": (cat, lambda image: grade(image, Grade(contrast=1.4, saturation=1.3))),
-        "median": (speckled(cat, generator), lambda image: clean(image, "median", channels="rgb")),
+        "unsharp": (resize(resize(leaves, (48, 48)), (96, 96)).clamp(0, 1), lambda image: clean(image, "unsharp")),
+        "enhance": (leaves, lambda image: enhance(image).image),
+        "contrast 1.4, saturation 1.3": (stones, lambda image: grade(image, Grade(contrast=1.4, saturation=1.3))),
+        "median": (speckled(trees, generator), lambda image: clean(image, "median", channels="rgb")),
     }
 
 

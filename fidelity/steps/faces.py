@@ -24,7 +24,8 @@ FACE_PX = 512
 """Side of the square that these networks were trained on."""
 FACE_MARGIN = 0.4
 """What is added around a box on each side, as a share of its longer side: a face is drawn with hair and chin around it."""
-_FADE_SHARE = 0.12
+FADE_SHARE = 0.12
+"""Share of a square's side over which what was drawn is led over into the image, at each border."""
 _HELD_PX = 64
 """Side of a square at which colours and tones are held: eyes may be redrawn there, cheeks may not change."""
 _MASK_CELLS = 128
@@ -183,7 +184,7 @@ def _shrink(face: Tensor, side: int) -> Tensor:
 
 def _fade(side: int) -> Tensor:
     """1 in the middle of a square, 0 at its rim, ``(1, 1, side, side)``."""
-    fade = fade_at_ends(side, max(1, round(side * _FADE_SHARE)))
+    fade = fade_at_ends(side, max(1, round(side * FADE_SHARE)))
     return (fade[:, None] * fade)[None, None]
 
 

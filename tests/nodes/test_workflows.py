@@ -66,10 +66,13 @@ def test_every_node_exists_on_the_host(host, path):
         assert node["type"] in known or node["type"] == "MarkdownNote"
 
 
-def test_every_node_of_ours_has_a_help_page(host):
-    for name in host.get("/object_info"):
-        if name.startswith("Fidelity"):
-            assert (PACK / f"js/docs/{name}.md").is_file(), name
+def test_every_node_of_ours_has_a_help_page_with_a_picture(host):
+    ours = [name for name in host.get("/object_info") if name.startswith("Fidelity")]
+    assert ours
+    for name in ours:
+        page = host.read(f"/extensions/fidelity-upscale/docs/{name}.md").decode()
+        assert f"![example](pictures/{name}.jpg)" in page, name
+        assert host.read(f"/extensions/fidelity-upscale/docs/pictures/{name}.jpg").startswith(b"\xff\xd8"), name
 
 
 def test_the_template_browser_lists_our_workflows(host):
