@@ -48,7 +48,7 @@ SEEDVR2 = model_file(
 SEEDVR2_VAE = model_file("seedvr2_ema_vae_fp16.safetensors", f"{_SEEDVR2}/vae/seedvr2_ema_vae_fp16.safetensors", "vae")
 
 
-def _prompts(positive: str, negative: str, clip: Link) -> dict[str, Step]:
+def prompt_steps(positive: str, negative: str, clip: Link) -> dict[str, Step]:
     return {
         "positive": Step("CLIPTextEncode", {"clip": clip, "text": positive}, "What it shows"),
         "negative": Step("CLIPTextEncode", {"clip": clip, "text": negative}, "What it shall not show"),
@@ -71,7 +71,7 @@ def _by_sdxl(
             "control": Step("ControlNetLoader", {"control_net_name": TILE_CONTROL["name"]}, models=(TILE_CONTROL,)),
             "loader": Step("FidelityLoadUpscaleModel", {"domain": domain, "scale": 2.0}, models=(network,)),
         },
-        "2 · Words": _prompts(*texts, ("checkpoint", 1)),
+        "2 · Words": prompt_steps(*texts, ("checkpoint", 1)),
         "3 · Diffusion passes": {
             "pass": Step(
                 "FidelityDiffusionPass",
@@ -104,6 +104,49 @@ _ANIME_WORDS = (
 DIFFUSION_GRAPHS: dict[str, Graph] = {
     "photo-sdxl-tile": _by_sdxl("photo-sdxl-tile", SDXL, PHOTO_NETWORK, _PHOTO_WORDS, {}, "photo"),
     "anime-sdxl-tile": _by_sdxl("anime-sdxl-tile", ANIMAGINE, ANIME_NETWORK, _ANIME_WORDS, {"denoise": 0.3}, "anime_sd"),
+    "anime-sd-latent": Graph(
+        {
+            "1 · Source and model": {
+                "source": source_step(),
+                "checkpoint": Step("CheckpointLoaderSimple", {"ckpt_name": ANIMAGINE["name"]}, models=(ANIMAGINE,)),
+            },
+            "2 · Words": prompt_steps(*_ANIME_WORDS, ("checkpoint", 1)),
+            "3 · Larger as a latent": {
+                "encode": Step("VAEEncode", {"pixels": ("source", 0), "vae": ("checkpoint", 2)}),
+                "enlarge": Step("LatentUpscaleBy", {"samples": ("encode", 0), "upscale_method": "bislerp", "scale_by": 2.0}),
+                "tiles": Step("FidelityTiledDiffusion", {"model": ("checkpoint", 0)}),
+                "guide": Step(
+                    "FidelityRestorationGuidance",
+                    {"model": ("tiles", 0), "latent": ("enlarge", 0), "fidelity": 0.2, "noise_from": "first step"},
+                ),
+            },
+            "4 · Redraw a little": {
+                "sample": Step(
+                    "KSampler",
+                    {
+                        **{
+                            "model": ("guide", 0),
+                            "positive": ("positive", 0),
+                            "negative": ("negative", 0),
+                            "latent_image": ("enlarge", 0),
+                        },
+                        **{"steps": 28, "cfg": 5.0, "sampler_name": "euler_ancestral", "scheduler": "normal"},
+                        **{"denoise": 0.5, "seed": 0},
+                    },
+                ),
+                "decode": Step("VAEDecode", {"samples": ("sample", 0), "vae": ("checkpoint", 2)}),
+                "hold": Step("FidelityConsistency", {"image": ("decode", 0), "reference": ("source", 0)}),
+            },
+            "5 · Judge and save": finish_steps("anime-sd-latent", ("hold", 0)),
+        },
+        {
+            "1 · Source and model": "The checkpoint that drew the picture, or one of its style.",
+            "3 · Larger as a latent": "For pictures made by Stable Diffusion. An enlarged latent is soft until it is redrawn. "
+            "More *fidelity*, closer to the source.",
+            "4 · Redraw a little": "*denoise*: less leaves it soft, more draws another picture.",
+        },
+        runs=False,
+    ),
     "photo-supir": Graph(
         {
             "1 · Source and models": {
@@ -117,7 +160,7 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                     "FidelityUpscale",
                     {"upscale_model": ("loader", 0), "image": ("source", 0), "target": "scale by", "target.scale": 2.0},
                 ),
-                **_prompts(*_PHOTO_WORDS, ("checkpoint", 1)),
+                **prompt_steps(*_PHOTO_WORDS, ("checkpoint", 1)),
             },
             "3 · SUPIR, in tiles": {
                 "supir": Step(
@@ -223,7 +266,7 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                 "source": source_step(),
                 "checkpoint": Step("CheckpointLoaderSimple", {"ckpt_name": UPSCALER["name"]}, models=(UPSCALER,)),
             },
-            "2 · Words": _prompts("a sharp, detailed photograph", "blur, noise", ("checkpoint", 1)),
+            "2 · Words": prompt_steps("a sharp, detailed photograph", "blur, noise", ("checkpoint", 1)),
             "3 · Four times": {
                 "condition": Step(
                     "SD_4XUpscale_Conditioning",
@@ -270,7 +313,7 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                     "FidelityUpscale",
                     {"upscale_model": ("loader", 0), "image": ("source", 0), "target": "scale by", "target.scale": 2.0},
                 ),
-                **_prompts(*_PHOTO_WORDS, ("checkpoint", 1)),
+                **prompt_steps(*_PHOTO_WORDS, ("checkpoint", 1)),
             },
             "3 · By diffusion": {
                 "pass": Step(

@@ -146,7 +146,7 @@ RECIPES: dict[Domain, Recipe] = {
         _DRAWN_MODELS,
         "drawn",
         restore_spread=_DRAWN_SPREAD,
-        diffusion=("anime-sdxl-tile",),
+        diffusion=("anime-sdxl-tile", "anime-sd-latent"),
         diffusion_denoise=_DRAWN_DENOISE,
         switches=(
             Switch("restore", "denoise", "noise_sigma", above=2),

@@ -101,3 +101,33 @@ def test_a_pass_is_cancelled_at_once_and_the_next_prompt_runs(host, photo):
     assert "execution_interrupted" in messages and status == "error"
     assert time.monotonic() - before < 15
     assert host.run(passing(host.upload(photo[..., :40, :40]), **{"target.scale": 1.0}))
+
+
+@pytest.mark.parametrize("name", ["photo-sdxl-tile", "anime-sdxl-tile", "anime-sd-latent", "hybrid-gan-diffusion"])
+def test_the_shipped_workflows_run_on_tiny_networks_in_place_of_theirs(host, photo, name):
+    graph = json.loads((Path(__file__).parents[2] / f"workflows/api/{name}.json").read_text())
+    places = {"CheckpointLoaderSimple": {0: 0, 2: 3}, "ControlNetLoader": {0: 4}}
+    instead = {}
+    for key, step in list(graph.items()):
+        kind = step["class_type"]
+        if kind in places:
+            instead |= {(key, place): ["tiny", other] for place, other in places[kind].items()}
+        elif kind == "CLIPTextEncode":
+            instead[key, 0] = ["tiny", 2 if "not" in step["_meta"]["title"] else 1]
+        else:
+            continue
+        del graph[key]
+    for step in graph.values():
+        inputs = step["inputs"]
+        for key, value in inputs.items():
+            inputs[key] = instead.get(tuple(value), value) if isinstance(value, list) else value
+        inputs |= {"steps": 2} if "steps" in inputs else {}
+        inputs |= {"image": host.upload(photo[..., :64, :72])} if step["class_type"] == "FidelityLoadImage" else {}
+        inputs |= {"target.scale": 2.0} if "target.scale" in inputs and step["class_type"] == "FidelityDiffusionPass" else {}
+    graph["tiny"] = node("TinyModels", kind="sdxl", slow=0.0)
+    outputs = host.run(graph)
+    (saved,) = [key for key, step in graph.items() if step["class_type"] == "FidelitySaveImage"]
+    result = host.fetch(outputs, saved)
+    factor = 4 if name == "hybrid-gan-diffusion" else 2
+    assert result.shape[2:] in ((64 * 2, 72 * 2), (64 * factor, 72 * factor))
+    assert measure_drift(photo[..., :64, :72], result).mean < 1
