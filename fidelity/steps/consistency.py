@@ -26,7 +26,9 @@ Sharpening networks also leave the range of colours that the source has nearby. 
 source's 5x5 neighbourhood are drawn back by firm shrinkage (Gao and Bruce, "WaveShrink with firm
 shrinkage", 1997): small excesses, halos and speckle, go; the strongest, the cores of fine lines that the
 source could not resolve, stay. The threshold is set so that about 2 % of the samples stay outside.
-Ground truth itself has 3 to 7 % of them on Set5, a sharpening network up to 47 %.
+Ground truth itself has 3 to 7 % of them on Set5, a sharpening network up to 47 %. An area whose tone has
+drifted lies outside that range as a whole, and drawing it back sample by sample would write the range's own
+steps into it. So a first, much smoother correction brings areas back before the range is looked at.
 """
 
 import math
@@ -53,7 +55,8 @@ class ConsistencySettings:
     """Constants of the projection; the defaults gave the figures in benchmarks/README.md."""
 
     rounds: int = 3
-    """Corrections of the large image; each makes up for what clipping undid in the one before."""
+    """Corrections of the large image; each makes up for what clipping undid in the one before. Mode color makes a first,
+    smooth one besides."""
     luma_smoothness: float = 0.2
     """λ for luma: how much variation inside an area costs against drift; 0 puts back every frequency."""
     luma_floor: float = 0.07
@@ -62,6 +65,9 @@ class ConsistencySettings:
     """λ for the colour differences, where texture is seen least and drift most."""
     chroma_floor: float = 0.03
     """The least w for the colour differences."""
+    tone_smoothness: float = 1000.0
+    """How many times smoother the first correction of mode color is than the others, so that it moves the tones of areas and
+    takes nothing from the halos along their edges."""
     edge: float = 2 / 255
     """θ: step between neighbouring source pixels at which an area ends."""
     solver_steps: int = 12
@@ -99,11 +105,11 @@ def project(
         raise ValueError(f"mode is {mode!r}; wanted 'color' or 'full'")
     settings = settings or ConsistencySettings()
     output = image.clone()
-    parts = image.shape[0] * settings.rounds
+    rounds = settings.rounds + (mode == "color")
     for index in range(image.shape[0]):
         source = reference[index % reference.shape[0]].unsqueeze(0).to(image.device)
         target = output[index : index + 1, : min(3, image.shape[1])]
-        _project_colors(target, source, mode, settings, _counted(progress, index * settings.rounds, parts))
+        _project_colors(target, source, mode, settings, _counted(progress, index * rounds, image.shape[0] * rounds))
     return output
 
 
@@ -130,23 +136,23 @@ def _project_colors(
     up = tuple(resize_weights(b, a) for a, b in zip(large, small, strict=True))
     target.clamp_(0, 1)
     if mode == "color":
-        solve = _color_solver(apply_separable(target, *down, dtype=torch.float32), settings)
+        drawn = apply_separable(target, *down, dtype=torch.float32)
+        solvers = [_color_solver(drawn, settings, settings.tone_smoothness)]
+        solvers += [_color_solver(drawn, settings)] * settings.rounds
         allowed = SourceRange(wanted, large)
     else:
-        solve, allowed = _full_solver(down, up, settings), None
+        solvers, allowed = [_full_solver(down, up, settings)] * settings.rounds, None
     correction = torch.zeros_like(wanted)
-    for done in range(settings.rounds):
-        if allowed:
-            limit_overshoot_(target, allowed, settings.overshoot_share)
+    for done, solve in enumerate(solvers, 1):
         left = wanted - apply_separable(target, *down, dtype=torch.float32)
         update = solve(correction, left)
         for rows, values in iterate_separable(update, *up):
             band = target[:, :, rows]
             band.copy_(values.add_(band).clamp_(0, 1))
         correction += update
-        report(done + 1)
-    if allowed:
-        limit_overshoot_(target, allowed, settings.overshoot_share)
+        if allowed:
+            limit_overshoot_(target, allowed, settings.overshoot_share)
+        report(done)
 
 
 def limit_overshoot_(image: Tensor, allowed: SourceRange, share: float) -> None:
@@ -191,9 +197,9 @@ def _excess(band: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
     return torch.maximum(lowest - band, band - highest).clamp(min=0)
 
 
-def _color_solver(drawn: Tensor, settings: ConsistencySettings) -> Callable[[Tensor, Tensor], Tensor]:
+def _color_solver(drawn: Tensor, settings: ConsistencySettings, stiffness: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
     """The weighted least squares of the module's docstring; `drawn` is what the network drew, at source size."""
-    luma, chroma = settings.luma_smoothness, settings.chroma_smoothness
+    luma, chroma = stiffness * settings.luma_smoothness, stiffness * settings.chroma_smoothness
     smoothness = drawn.new_tensor([luma, chroma, chroma][: drawn.shape[1]]).reshape(1, -1, 1, 1)
     floors = [settings.luma_floor, settings.chroma_floor, settings.chroma_floor]
     floor = drawn.new_tensor(floors[: drawn.shape[1]]).reshape(1, -1, 1, 1)

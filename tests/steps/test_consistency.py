@@ -65,6 +65,20 @@ def test_a_flat_area_stays_flat_beside_a_moved_edge():
     assert (result[away] - 0.2).abs().max() < 0.01
 
 
+def test_areas_that_drifted_out_of_the_sources_range_stay_flat():
+    """Limited to that range before they are corrected, they take over its steps."""
+    drawn = torch.full((1, 3, 160, 160), 0.25)
+    drawn[:, 2] = 0.35
+    drawn[..., 40::48] = drawn[..., 41::48] = drawn[..., 42::48] = 0.05  # thin dark lines
+    source = resize(drawn, (40, 40)).clamp(0, 1)
+    tint = torch.tensor([1.0, 0.9, 0.75]).reshape(1, 3, 1, 1)
+    raw = (0.5 + 1.2 * (drawn * tint - 0.5)).clamp(0, 1)
+    held = project(raw, source)
+    assert measure_drift(source, raw).mean > 5
+    between = held[..., 48:84]
+    assert between.amax(dim=3).sub(between.amin(dim=3)).max() < 4 / 255
+
+
 def test_grey_sources_make_grey_results(photo, random_image):
     grey = photo.mean(dim=1, keepdim=True)
     for source in (grey, grey.repeat(1, 3, 1, 1)):
@@ -145,7 +159,7 @@ def test_overshoot_within_its_share_is_left_alone(photo):
 def test_progress_counts_the_rounds_of_every_image(photo):
     seen = []
     project(drifted(photo, 2).repeat(2, 1, 1, 1), photo, progress=lambda done, total: seen.append((done, total)))
-    total = 2 * ConsistencySettings().rounds
+    total = 2 * (ConsistencySettings().rounds + 1)
     assert seen == [(index + 1, total) for index in range(total)]
 
 
