@@ -25,9 +25,10 @@ from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.svm import SVC
 
-from fidelity.decide.domain import DOMAINS
+from fidelity.decide.domain import DOMAINS, weigh
 from fidelity.decide.features import measure_features
 from fidelity.outside.files import FileRefusedError
+from fidelity.outside.metadata import read_provenance
 from fidelity.outside.reading import read_image
 from training.collect import LIST
 
@@ -37,7 +38,7 @@ LIMIT = 3.0
 """Standard deviations at which a feature is cut off."""
 STEP = LIMIT / 127
 """Features are rounded to whole steps of so many standard deviations, so that a vector is written as bytes."""
-FIRMNESS = 30.0
+FIRMNESS = 100.0
 """The price of an image on the wrong side (C)."""
 REACH = 0.3
 """The kernel is the exponential of minus this times the mean square difference of two images' features."""
@@ -194,9 +195,31 @@ def report(scores: Array, labels: NDArray[np.int64]) -> None:
             (given != verdicts[:, 0]).mean(),
         )
         print(f"| {name} | " + " | ".join(f"{100 * figure:.1f} %" for figure in figures) + " |")
+    print_confusion(verdicts[:, 0], labels)
+
+
+def print_confusion(verdicts: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
+    """Prints how many of each kind were told to be what."""
     print("\n| labelled | " + " | ".join(DOMAINS) + " |\n" + "|---" * (len(DOMAINS) + 1) + "|")
-    for name, row in zip(DOMAINS, confusion_matrix(labels, verdicts[:, 0], labels=range(len(DOMAINS))), strict=True):
+    for name, row in zip(DOMAINS, confusion_matrix(labels, verdicts, labels=range(len(DOMAINS))), strict=True):
         print(f"| {name} | " + " | ".join(map(str, row)) + " |")
+
+
+def report_metadata(scores: Array, labels: NDArray[np.int64], files: list[Path]) -> None:
+    """Prints the same for images as they are, judged by their pixels and by what their files say."""
+    found = [read_provenance(path) for path in files]
+    together = [
+        weigh(dict(zip(DOMAINS, map(float, row), strict=True)), one) if one.evidence else dict(zip(DOMAINS, row, strict=True))
+        for row, one in zip(scores[:, 0], found, strict=True)
+    ]
+    verdicts = np.array([DOMAINS.index(max(DOMAINS, key=one.__getitem__)) for one in together])
+    speaking = np.array([bool(one.evidence) for one in found])
+    right = verdicts == labels
+    print(
+        f"\nwith what the files say: {100 * right.mean():.1f} % of five right; of the {speaking.sum()} that say something "
+        f"{100 * right[speaking].mean() if speaking.any() else 0:.1f} %"
+    )
+    print_confusion(verdicts, labels)
 
 
 def main() -> None:
@@ -210,13 +233,17 @@ def main() -> None:
     labels = np.array([DOMAINS.index(entry["label"]) for entry in entries])
     owners = [entry["repo"].split("/")[0] for entry in entries]
     print(f"{len(entries)} images of {len(set(owners))} owners")
-    report(validate(features, labels, owners), labels)
+    scores = validate(features, labels, owners)
+    report(scores, labels)
+    report_metadata(scores, labels, [options.folder / entry["file"] for entry in entries])
     classifier = Classifier().fit(features, labels)
     if options.check:
         held = json.loads((options.check / "manifest.json").read_text())
         figures, held = measure_all(held, options.check, options.folder / "check.npz")
         truth = np.array([DOMAINS.index(entry["label"]) for entry in held])
-        report(np.stack([classifier.predict(figures[:, variant]) for variant in range(len(VARIANTS))], axis=1), truth)
+        scores = np.stack([classifier.predict(figures[:, variant]) for variant in range(len(VARIANTS))], axis=1)
+        report(scores, truth)
+        report_metadata(scores, truth, [options.check / entry["file"] for entry in held])
     if options.output:
         write(classifier, classifier.familiar(features), options.output)
 

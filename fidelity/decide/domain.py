@@ -36,10 +36,11 @@ _BY_STYLE: dict[str, dict[Domain, float]] = {
     "photo": {"photo": 20},
     "painting": {"photo": 0.1, "painting": 3},
 }
-_BY_CAMERA: dict[Domain, float] = {"photo": 30, "anime_flux": 0.01, "anime_sd": 0.01}
+_BY_CAMERA: dict[Domain, float] = {"photo": 6, "anime_flux": 0.01, "anime_sd": 0.01}
 _BY_PROGRAM: dict[Domain, float] = {"photo": 0.02, "anime_flux": 0.1, "anime_sd": 0.1}
 """How many times more or less likely each kind is, by what the file says; one where nothing is given. A camera does not
-settle it, for paintings and drawings are photographed too; nor does a generator, for it also makes what looks like photos."""
+settle it, for paintings and drawings are photographed too (of 766 labelled files with a camera's EXIF, 193 are paintings; a
+factor of 6 leaves 98 of 100 photographs right); nor does a generator, for it also makes what looks like photos."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def classify(image: Tensor, provenance: Provenance | None = None) -> Verdict:
     scores = _score_pixels(features)
     evidence = tuple(_describe(features))
     if provenance and provenance.evidence:
-        scores = _weigh(scores, provenance)
+        scores = weigh(scores, provenance)
         evidence = provenance.evidence + evidence
     label = max(DOMAINS, key=scores.__getitem__)
     return Verdict(label, scores[label], scores, evidence)
@@ -154,7 +155,13 @@ def _describe(features: Features) -> list[str]:
     ]
 
 
-def _weigh(scores: Mapping[Domain, float], provenance: Provenance) -> dict[Domain, float]:
+def weigh(scores: Mapping[Domain, float], provenance: Provenance) -> dict[Domain, float]:
+    """What pixels and the file say together.
+
+    Args:
+        scores: Of the pixels; they add up to 1.
+        provenance: What the file says.
+    """
     tables = [_BY_FAMILY[provenance.family]] if provenance.family else []
     if provenance.family and provenance.style:
         tables.append(_BY_STYLE[provenance.style])
