@@ -23,7 +23,9 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=50)
     options = parser.parse_args()
     process = psutil.Process(options.pid)
-    graph = json.loads((Path(__file__).parents[1] / "workflows/api/keep-colors-after-any-upscaler.json").read_text())
+    graph = json.loads(
+        (Path(__file__).parents[1] / "workflows/api/keep-colors-after-any-upscaler.json").read_text(encoding="utf-8")
+    )
     graph["1"]["inputs"]["image"] = options.image
     print("prompt  seconds  memory MiB")
     for index in range(options.prompts):

@@ -100,10 +100,9 @@ def upscale_command(
         typer.Option(help="Holds the source's colours and tones, or every pixel (for pristine sources)."),
     ] = "auto",
     gate: Annotated[
-        Literal["blend", "reject", "report", "off"],
+        Literal["blend", "reject", "report", "off"] | None,
         typer.Option(help="Where colours drifted all the same: blend back, refuse, only tell.", show_default="blend"),
-    ]
-    | None = None,
+    ] = None,
     restore: _RestoreOption = "auto",
     deband: Annotated[
         Literal["auto", "on", "off"], typer.Option(help="Evens out the stairs of gradients; auto where they are measured.")
@@ -209,7 +208,7 @@ def classify_command(
                 details = {"conditions": asdict(conditions), "recipe": asdict(recipe), "switched": list(reasons)}
                 verdicts.append({"path": str(source)} | describe_verdict(verdict) | details)
                 if not as_json:
-                    unsure = "" if verdict.label == verdict.recipe_domain else f"  (unsure: recipe {verdict.recipe_domain})"
+                    unsure = "" if verdict.is_sure else f"  (unsure: recipe {verdict.recipe_domain})"
                     why = "; ".join((*verdict.evidence, *reasons))
                     print(f"{source}  {verdict.label} {verdict.confidence:.2f}{unsure}  {why}", flush=True)
             failures += len(refused)

@@ -1,8 +1,9 @@
 // Shows on a node what it decided: the verdict, the drift, what the gate did, and its heat map.
 //
 // A node of the pack that has something to tell sends `fidelity`, a text whose first line is a headline with a mark before it,
-// and perhaps `fidelity_map`, a picture that the host keeps for a while. Both are remembered in the node's properties, and so
-// in the saved workflow.
+// `fidelity_workflow`, the id of the workflow that it ran in, and perhaps `fidelity_map`, a picture that the host keeps for a
+// while. They are remembered in the node's properties, and so in the saved workflow; a result that comes while another workflow
+// is open waits for its own.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
@@ -19,6 +20,7 @@ const TELLING = {
 const COLORS = { "✓": "#5fb865", "≈": "#d9a441", "✗": "#e0625a", "·": "#8ab4d8" };
 const RESULT = "fidelity_result";
 const MAP = "fidelity_map";
+const results = new Map(); // by workflow: results by the number of their node
 
 function element(kind, style) {
   const made = document.createElement(kind);
@@ -31,15 +33,49 @@ function picture_url({ filename, subfolder, type }) {
 }
 
 function show(node) {
+  if (!node.fidelity) {
+    return;
+  }
   const { headline, details, map } = node.fidelity;
-  const [first, ...rest] = (node.properties[RESULT] || "· –").split("\n");
+  const text = node.properties[RESULT], place = node.properties[MAP];
+  const [first, ...rest] = (typeof text === "string" && text ? text : "· –").split("\n");
   headline.textContent = first;
   headline.style.color = COLORS[first[0]] || "inherit";
   details.textContent = rest.join("\n");
-  const place = node.properties[MAP];
-  map.style.display = place ? "block" : "none";
-  if (place) {
+  const kept = typeof place?.filename === "string";
+  map.style.display = kept ? "block" : "none";
+  if (kept) {
     map.src = picture_url(place);
+  }
+}
+
+// A node by the number that it runs under; one in a subgraph has the numbers of those around it before its own.
+function find_node(number) {
+  let graph = app.rootGraph ?? app.graph, node = null;
+  for (const part of String(number).split(":")) {
+    node = graph?.getNodeById(Number(part)) ?? null;
+    graph = node?.subgraph;
+  }
+  return node;
+}
+
+// Puts the results of the workflow that is open onto its nodes.
+function place_results() {
+  for (const [number, { kind, text, map }] of results.get((app.rootGraph ?? app.graph).id) ?? []) {
+    const node = find_node(number);
+    if (node?.comfyClass === kind) {
+      node.properties[RESULT] = text;
+      node.properties[MAP] = map;
+      show(node);
+    }
+  }
+}
+
+// Tells the host's history that what we wrote is no step of the user's.
+function leave_history() {
+  const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
+  if (tracker?.activeState) {
+    tracker.activeState = JSON.parse(JSON.stringify((app.rootGraph ?? app.graph).serialize()));
   }
 }
 
@@ -66,6 +102,30 @@ function add_result(node, height) {
 app.registerExtension({
   name: "fidelity-upscale.results",
 
+  setup() {
+    api.addEventListener("executed", ({ detail }) => {
+      const output = detail.output;
+      const [workflow, kind] = output?.fidelity_workflow ?? [];
+      if (!output?.fidelity || !workflow) {
+        return;
+      }
+      if (!results.has(workflow)) {
+        results.set(workflow, new Map());
+      }
+      const result = { kind, text: output.fidelity[0], map: output.fidelity_map?.[0] };
+      results.get(workflow).set(String(detail.display_node ?? detail.node), result);
+      if (workflow === (app.rootGraph ?? app.graph).id) {
+        place_results();
+        leave_history();
+      }
+    });
+  },
+
+  afterConfigureGraph() {
+    place_results();
+    setTimeout(leave_history, 0); // after the host has finished with it
+  },
+
   nodeCreated(node) {
     const height = TELLING[node.comfyClass];
     if (!height) {
@@ -76,15 +136,6 @@ app.registerExtension({
     node.onConfigure = function (...given) {
       configured?.apply(this, given);
       show(this);
-    };
-    const executed = node.onExecuted;
-    node.onExecuted = function (output) {
-      executed?.call(this, output);
-      if (output?.fidelity) {
-        this.properties[RESULT] = output.fidelity[0];
-        this.properties[MAP] = output.fidelity_map?.[0];
-        show(this);
-      }
     };
   },
 });

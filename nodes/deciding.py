@@ -24,6 +24,7 @@ class FidelityClassifyDomain(io.ComfyNode):
             "FLUX, anime made with Stable Diffusion, line art drawn by people, or painting. Wire the domain into Load Upscale "
             "Model (Fidelity) on auto.",
             search_aliases=["classify", "detect style", "photo or anime", "image type"],
+            hidden=host.TELLING,
             inputs=[
                 io.Image.Input("image", tooltip="The source. Of a batch, the first image is judged."),
                 io.Combo.Input(
@@ -46,5 +47,5 @@ class FidelityClassifyDomain(io.ComfyNode):
         first, provenance = host.to_engine(image)[:1], provenance_of(source)
         verdict = classify(first, provenance) if override == "none" else named_verdict(override)
         report = json.dumps(describe_verdict(verdict), indent=2)
-        shown = host.show_result(summarize_verdict(verdict))
+        shown = host.show_result(cls, summarize_verdict(verdict))
         return io.NodeOutput(verdict.recipe_domain, verdict.confidence, report, ui=shown)

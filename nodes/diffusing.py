@@ -155,6 +155,7 @@ class FidelityDiffusionPass(io.ComfyNode):
             f"{PASS_FACTOR:g} times, each sampled in tiles under guidance with less noise than the last, colours held to the "
             "source and judged at the end.",
             search_aliases=["sd upscale", "ultimate sd upscale", "hires fix", "img2img upscale", "tile controlnet", "supir"],
+            hidden=host.TELLING,
             inputs=[
                 io.Image.Input("image", tooltip="Grey, RGB or RGBA."),
                 io.Model.Input("model", tooltip="SD 1.5, SDXL, or a diffusion transformer."),
@@ -259,4 +260,4 @@ class FidelityDiffusionPass(io.ComfyNode):
             denoise, steps, cfg, sampler_name, scheduler, seed, fidelity, control_strength, tile, overlap
         )
         made = run_passes(source, parts, size, settings)
-        return io.NodeOutput(host.to_host(made.image), made.report, ui=host.show_result(made.summary))
+        return io.NodeOutput(host.to_host(made.image), made.report, ui=host.show_result(cls, made.summary))

@@ -57,6 +57,7 @@ class FidelityDeltaEGate(io.ComfyNode):
             description="Measures how far colours drifted from the source (CIEDE2000 at the source's size) and acts where it "
             "is too much: blends those regions back toward a safe enlargement, rejects the image, or reports.",
             search_aliases=["delta e", "ciede2000", "color check", "quality gate", "color difference", "heat map"],
+            hidden=host.TELLING,
             inputs=[
                 io.Image.Input("image", tooltip="The enlarged image, from whatever made it."),
                 io.Image.Input("reference", tooltip=_SOURCE_TOOLTIP),
@@ -104,5 +105,5 @@ class FidelityDeltaEGate(io.ComfyNode):
         decision = host.run_near_compute(lambda near: gate(near, source, action, limits, safe), image, source)  # type: ignore[arg-type]
         heat_map = host.to_host(paint_heat_map(decision.difference, max_limit))
         report = json.dumps(report_gate(decision, limits), indent=1)
-        shown = host.show_result(summarize_gate(decision, limits), heat_map)
+        shown = host.show_result(cls, summarize_gate(decision, limits), heat_map)
         return io.NodeOutput(host.to_host(decision.image), heat_map, report, decision.passed, ui=shown)

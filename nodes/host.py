@@ -107,18 +107,27 @@ def preview(images: Tensor) -> ui.PreviewImage:
     return ui.PreviewImage(shown if shown.shape[-1] > 1 else shown.expand(-1, -1, -1, 3))
 
 
-def show_result(summary: str, heat_map: Tensor | None = None) -> dict[str, Any]:
+TELLING = [io.Hidden.extra_pnginfo]
+"""What a node asks the host for that shows its result: the workflow that it runs in."""
+
+
+def show_result(node: type[io.ComfyNode], summary: str, heat_map: Tensor | None = None) -> dict[str, Any]:
     """Lets the pack's own part of the browser show on a node what it decided.
 
     Args:
+        node: The node.
         summary: From `fidelity.outside.summary`.
-        heat_map: A picture beside it, ``(B, H, W, 3)``; of a batch, the first is shown, made small.
+        heat_map: A picture beside it, ``(B, H, W, 3)``, made small; of a batch, the brightest.
     """
     shown: dict[str, Any] = {"fidelity": [summary]}
+    workflow = (node.hidden.extra_pnginfo or {}).get("workflow") if node.hidden else None
+    if isinstance(workflow, dict) and isinstance(workflow.get("id"), str):
+        shown["fidelity_workflow"] = [workflow["id"], node.SCHEMA.node_id]
     if heat_map is not None:
-        first = to_engine(heat_map[:1]).float()
-        share = min(1, _SHOWN_PX / max(first.shape[2:]))
-        small = resize(first, (max(1, round(share * first.shape[2])), max(1, round(share * first.shape[3]))))
+        brightest = int(heat_map.float().mean(dim=(1, 2, 3)).argmax())
+        shown_map = to_engine(heat_map[brightest : brightest + 1]).float()
+        share = min(1, _SHOWN_PX / max(shown_map.shape[2:]))
+        small = resize(shown_map, (max(1, round(share * shown_map.shape[2])), max(1, round(share * shown_map.shape[3]))))
         shown["fidelity_map"] = preview(small.clamp(0, 1).movedim(1, -1)).as_dict()["images"]
     return shown
 

@@ -29,6 +29,7 @@ class FidelityMeasure(io.ComfyNode):
             description="Compares an image with a reference: PSNR, SSIM and CIEDE2000 where both are of one size, the drift of "
             "colours at the smaller size where they are not, with a heat map.",
             search_aliases=["psnr", "ssim", "ciede2000", "delta e", "metrics", "image difference"],
+            hidden=host.TELLING,
             inputs=[
                 io.Image.Input("image", tooltip="What is judged. Of a batch, the first image."),
                 io.Image.Input("reference", tooltip="What it is judged by: the source of an enlargement, or the true image."),
@@ -51,7 +52,7 @@ class FidelityMeasure(io.ComfyNode):
         heat = host.to_host(paint_heat_map(drift_map(truth, candidate)))
         drift = figures["color"]
         numbers = (drift["mean"], drift["max"], decibels, figures.get("ssim") or 0.0)
-        shown = host.show_result(summarize_figures(figures), heat)
+        shown = host.show_result(cls, summarize_figures(figures), heat)
         return io.NodeOutput(*numbers, heat, json.dumps(figures, indent=1), ui=shown)
 
 

@@ -96,6 +96,7 @@ class FidelityPlanPasses(host.ChoosingNode):
             description="Decides how an image gets to a size before any of it is done: its kind, networks, passes, memory, "
             "and what damage was measured. Refuses what does not fit into memory. Run it with Run Passes (Fidelity).",
             search_aliases=["multi pass", "upscale plan", "scheduler", "print size", "dpi", "target size"],
+            hidden=host.TELLING,
             inputs=_deciding_inputs(),
             outputs=[
                 _Plan.Output(display_name="plan", tooltip="For Run Passes (Fidelity)."),
@@ -122,7 +123,7 @@ class FidelityPlanPasses(host.ChoosingNode):
         decision = _decide(image, target, domain, model_name, memory_gb, source, restore=restore, deband=deband, passes=passes)
         height, width = decision.planned.plan.target
         report = json.dumps(report_decision(decision), indent=1)
-        shown = host.show_result(summarize_plan(decision))
+        shown = host.show_result(cls, summarize_plan(decision))
         return io.NodeOutput(decision, decision.recipe.domain, width, height, report, ui=shown)
 
 
@@ -174,6 +175,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
             description="The whole way in one node: tells what kind of image it is, measures its damage, plans the passes, "
             "enlarges, holds the colours to the source, checks them by CIEDE2000 and reports every decision.",
             search_aliases=["upscale", "enlarge", "super resolution", "hires", "one click", "auto"],
+            hidden=host.TELLING,
             inputs=[*_deciding_inputs(), cleanup],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The finished image."),
@@ -202,5 +204,5 @@ class FidelityAutoUpscale(host.ChoosingNode):
         device = host.make_room((decision.planned.restorer, *decision.planned.models), pixels)
         made = enlarge(pixels, decision, device, progress=host.track_stages())
         report = json.dumps(report_enlargement(decision, made, {"device": str(device)}), indent=1)
-        shown = host.show_result(summarize_enlargement(decision, made))
+        shown = host.show_result(cls, summarize_enlargement(decision, made))
         return io.NodeOutput(host.to_host(made.image), decision.recipe.domain, report, ui=shown)

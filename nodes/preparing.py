@@ -5,8 +5,9 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..fidelity.decide.conditions import measure_conditions
+from ..fidelity.decide.domain import DOMAINS
 from ..fidelity.decide.preparation import Preparation, prepare
-from ..fidelity.decide.recipes import choose_cleanup
+from ..fidelity.decide.recipes import Domain, choose_cleanup
 from ..fidelity.steps.balance import Balance, Grade, grade
 from ..fidelity.steps.cleanup import CleanupMethod, CleanupSettings, clean
 from ..fidelity.steps.enhance import EnhanceSettings, enhance
@@ -16,6 +17,7 @@ from . import host
 
 _BALANCE, _CLEANUP, _ENHANCE, _GRADE, _PREPARE = Balance(), CleanupSettings(), EnhanceSettings(), Grade(), Preparation()
 _LENS = Lens()
+_ANY = "any"
 _CORNERS = " ".join(f"{x:g},{y:g}" for x, y in WHOLE)
 
 
@@ -74,6 +76,13 @@ class FidelityPrepare(io.ComfyNode):
                     tooltip="x,y of top left, top right, bottom right and bottom left of what is to fill the picture, "
                     "as shares of width and height.",
                 ),
+                io.Combo.Input(
+                    "domain",
+                    options=list(DOMAINS),
+                    default=_PREPARE.domain,
+                    optional=True,
+                    tooltip="The kind of image: its recipe says from which damage on auto mends.",
+                ),
                 io.UpscaleModel.Input("restore_model", optional=True, tooltip="A network at x1 to mend with."),
             ],
             outputs=[
@@ -98,12 +107,13 @@ class FidelityPrepare(io.ComfyNode):
         lens_k1: float,
         lens_k2: float,
         corners: str,
+        domain: Domain = _PREPARE.domain,
         restore_model: Any = None,
     ) -> io.NodeOutput:
         pixels = host.to_engine(image)
         light = Balance("auto" if auto_exposure else exposure_ev, white_balance, white_strength, max_gain=white_limit)
         bent = KNOWN_LENSES.get(lens) or Lens(lens_k1, lens_k2)
-        wanted = Preparation(restore, restore_strength, deband, light, bent, _read_corners(corners))
+        wanted = Preparation(restore, restore_strength, deband, light, bent, _read_corners(corners), domain)
         wired = restore_model if restore != "off" else None
         model, device = host.prepare_model(wired, pixels) if wired else (None, None)
         result = prepare(
@@ -139,7 +149,7 @@ class FidelityCleanup(io.ComfyNode):
                 io.Image.Input("image", tooltip="Grey, RGB or RGBA. Of a batch, the first image is measured for auto."),
                 io.DynamicCombo.Input(
                     "method",
-                    tooltip="auto: bilateral where ringing is measured, antialias where lines are jagged, else nothing.",
+                    tooltip="auto: by the domain's recipe, where ringing, jagged lines or softness are measured; else nothing.",
                     options=[
                         io.DynamicCombo.Option("auto", []),
                         io.DynamicCombo.Option(
@@ -160,6 +170,13 @@ class FidelityCleanup(io.ComfyNode):
                     "channels", options=["luma", "rgb"], default="luma", tooltip="luma leaves colour differences as they are."
                 ),
                 _number("strength", 1.0, 0, 1, 0.05, "0 for nothing, 1 for the whole effect."),
+                io.Combo.Input(
+                    "domain",
+                    options=[_ANY, *DOMAINS],
+                    default=_ANY,
+                    optional=True,
+                    tooltip="The kind of image, whose recipe says what auto does; any: bilateral or antialias, where measured.",
+                ),
                 io.Mask.Input("mask", optional=True, tooltip="How much of the effect each place gets; of the image's size."),
                 io.Image.Input("guide", optional=True, tooltip="Whose edges bilateral and guided keep; of the image's size."),
             ],
@@ -176,11 +193,12 @@ class FidelityCleanup(io.ComfyNode):
         channels: Any,
         strength: float,
         method: dict[str, Any] | None = None,
+        domain: Any = _ANY,
         mask: io.Mask.Type | None = None,
         guide: io.Image.Type | None = None,
     ) -> io.NodeOutput:
         pixels = host.to_engine(image)
-        kind, settings, reason = _read_method(method, pixels)
+        kind, settings, reason = _read_method(method, pixels, None if domain == _ANY else domain)
         if kind is None:
             return io.NodeOutput(image, reason)
         where = host.mask_to_engine(mask)
@@ -285,12 +303,14 @@ def _read_corners(text: str) -> Corners:
     return corners
 
 
-def _read_method(choice: dict[str, Any] | None, image: Any) -> tuple[CleanupMethod | None, CleanupSettings, str]:
+def _read_method(
+    choice: dict[str, Any] | None, image: Any, domain: Domain | None
+) -> tuple[CleanupMethod | None, CleanupSettings, str]:
     if choice is None:
         raise ValueError("method is not one of this node's options; choose it anew")
     kind: Any = choice["method"]
     if kind == "auto":
-        found, reason = choose_cleanup(measure_conditions(image[:1]))
+        found, reason = choose_cleanup(measure_conditions(image[:1]), domain)
         return found, _CLEANUP, reason
     values = {
         "median_radius_px" if kind == "median" else "radius_px": choice.get("radius"),

@@ -24,6 +24,7 @@ class FidelityLoadUpscaleModel(host.ChoosingNode):
             description="Loads a super-resolution network: the best one there is for a kind of image, one that ships with the "
             "pack, or one from models/upscale_models. Works with core's Upscale Image (using Model) too.",
             search_aliases=["upscale model loader", "esrgan", "super resolution model"],
+            hidden=host.TELLING,
             inputs=[
                 io.Combo.Input(
                     "model_name",
@@ -60,7 +61,7 @@ class FidelityLoadUpscaleModel(host.ChoosingNode):
     def execute(cls, model_name: str, domain: Domain = SAFE_DOMAIN, scale: float = AUTO_SCALE) -> io.NodeOutput:
         model, choice = host.load_upscale_model(model_name, domain, scale)
         better = f" Better: {choice.better}." if choice.better else ""
-        shown = host.show_result(summarize_choice(choice.path.name, choice))
+        shown = host.show_result(cls, summarize_choice(choice.path.name, choice))
         return io.NodeOutput(model, f"{choice.path.name}: {choice.reason}.{better}", ui=shown)
 
 

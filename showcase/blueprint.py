@@ -2,7 +2,8 @@
 
     python -m showcase.blueprint --server http://127.0.0.1:8188 [--chromium /usr/bin/chromium]
 
-It does what Auto Upscale does, with every step open to be changed.
+The steps of Auto Upscale, each open to be changed. What to clean is measured on the enlargement here, on the source by Auto
+Upscale.
 """
 
 import argparse
@@ -17,12 +18,12 @@ from showcase.workflows import VERSIONS, build_prompt, open_frontend
 
 NAME = "Auto Upscale Steps (Fidelity)"
 TARGET = Path(__file__).parents[1] / "subgraphs" / f"{NAME}.json"
-DESCRIPTION = "What Auto Upscale does in one node, step by step: plans, enlarges, holds the colours, cleans and judges."
+DESCRIPTION = "The steps of Auto Upscale, each open to be changed: plans, enlarges, holds the colours, cleans and judges."
 STEPS = {
     "plan": Step("FidelityPlanPasses", {"image": ("source", 0), "source": ("source", 2), "target": "scale by"}),
     "run": Step("FidelityRunPasses", {"plan": ("plan", 0), "image": ("source", 0)}),
     "hold": Step("FidelityConsistency", {"image": ("run", 0), "reference": ("run", 1)}),
-    "clean": Step("FidelityCleanup", {"image": ("hold", 0)}),
+    "clean": Step("FidelityCleanup", {"image": ("hold", 0), "domain": ("plan", 1)}),
     "gate": Step("FidelityDeltaEGate", {"image": ("clean", 0), "reference": ("run", 1)}),
 }
 GRAPH = Graph({"": {"source": source_step(), **STEPS, "save": save_step(("gate", 0), "auto", ("gate", 2))}}, {})

@@ -1,5 +1,6 @@
 """The workflows that ship, as graphs."""
 
+from fidelity.decide.recipes import RECIPES, Domain
 from showcase.diffusion_graphs import DIFFUSION_GRAPHS
 from showcase.graph import (
     ANIME_NETWORK,
@@ -14,34 +15,34 @@ from showcase.graph import (
 )
 
 
-def _by_network(name: str, domain: str, network: dict[str, str], note: str, mended: bool) -> Graph:
-    first: dict[str, Step] = {"source": source_step()}
-    image: Link = ("source", 0)
-    if mended:
-        first["prepare"] = Step("FidelityPrepare", {"image": image})
-        image = ("prepare", 0)
+def _by_network(name: str, domain: Domain, network: dict[str, str], note: str) -> Graph:
+    image: Link = ("prepare", 0)
+    first = {"source": source_step(), "prepare": Step("FidelityPrepare", {"image": ("source", 0), "domain": domain})}
     second = {
         "loader": Step("FidelityLoadUpscaleModel", {"domain": domain, "scale": 4.0}, models=(network,)),
         "upscale": Step("FidelityUpscale", {"upscale_model": ("loader", 0), "image": image}),
     }
-    third = {
-        "hold": Step("FidelityConsistency", {"image": ("upscale", 0), "reference": image}),
-        "cleanup": Step("FidelityCleanup", {"image": ("hold", 0)}),
-    }
+    third = {"hold": Step("FidelityConsistency", {"image": ("upscale", 0), "reference": image})}
+    finished: Link = ("hold", 0)
+    if RECIPES[domain].cleanup != "off":
+        third["cleanup"] = Step("FidelityCleanup", {"image": finished, "domain": domain})
+        finished = ("cleanup", 0)
     groups = {
         "1 · Source": first,
         "2 · Enlarge": second,
-        "3 · Hold colors, clean": third,
-        "4 · Judge and save": finish_steps(name, ("cleanup", 0), image),
+        "3 · Hold colors, clean" if "cleanup" in third else "3 · Hold colors": third,
+        "4 · Judge and save": finish_steps(name, finished, image),
     }
     better = (
         f"*auto* takes the best network installed; four ship with the pack. Better for this kind of image: "
         f"[{network['name']}]({network['url']}) in `models/upscale_models`.\n\n"
         "Any size, exact: set *target*."
     )
-    judge = "Drift below 1 is not seen. *blend* mends only regions that fail; *report* says what was found."
+    judge = "A drift of about 1 is just noticeable. *blend* mends only regions that fail; *report* says what was found."
     return Graph(groups, {"1 · Source": note, "2 · Enlarge": better, "4 · Judge and save": judge})
 
+
+_MENDED = "Noise, JPEG damage and bands are mended only where they are measured, by this kind's recipe; the report says."
 
 GRAPHS: dict[str, Graph] = {
     "auto": Graph(
@@ -64,25 +65,11 @@ GRAPHS: dict[str, Graph] = {
             "Set *domain* if it was told wrongly; *target* takes any size.",
         },
     ),
-    "photo": _by_network(
-        "photo", "photo", PHOTO_NETWORK, "Noise and JPEG damage are mended only where they are measured; the report says.", True
-    ),
-    "anime-flux": _by_network(
-        "anime-flux", "anime_flux", ANIME_NETWORK, "Clean drawings, as FLUX makes them: nothing is mended first.", False
-    ),
-    "anime-sd": _by_network(
-        "anime-sd",
-        "anime_sd",
-        ANIME_NETWORK,
-        "Drawings by Stable Diffusion: bands and swirls are mended where they are measured.",
-        True,
-    ),
-    "line-art": _by_network(
-        "line-art", "line_art", ANIME_NETWORK, "Ink, comics, flat drawings, made by people: nothing is mended first.", False
-    ),
-    "painting": _by_network(
-        "painting", "painting", PHOTO_NETWORK, "Brushwork is kept: only compression is mended, where it is measured.", True
-    ),
+    "photo": _by_network("photo", "photo", PHOTO_NETWORK, _MENDED),
+    "anime-flux": _by_network("anime-flux", "anime_flux", ANIME_NETWORK, f"Drawings by FLUX. {_MENDED}"),
+    "anime-sd": _by_network("anime-sd", "anime_sd", ANIME_NETWORK, f"Drawings by Stable Diffusion. {_MENDED}"),
+    "line-art": _by_network("line-art", "line_art", ANIME_NETWORK, f"Ink, comics, flat drawings by people. {_MENDED}"),
+    "painting": _by_network("painting", "painting", PHOTO_NETWORK, f"Brushwork is kept. {_MENDED}"),
     "two-pass-restore": Graph(
         {
             "1 · Source, mended": {
@@ -135,7 +122,7 @@ GRAPHS: dict[str, Graph] = {
             "This one: *target* takes any size, exact; *luma* keeps colours true, *rgb* also mends colours damaged by JPEG.",
             "3 · Hold the colors": "**Works after any upscaler**, at any ratio: its result goes into *image*, the original "
             "into *reference*.",
-            "4 · Prove it": "Drift below 1 is not seen. *blend* mends only regions that fail; *report* says what was found.",
+            "4 · Prove it": "A drift of about 1 is just noticeable. *blend* mends only regions that fail.",
         },
     ),
     "compare-models": Graph(

@@ -5,7 +5,6 @@ python -m showcase.help js/docs/pictures
 
 import argparse
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -75,7 +74,7 @@ def auto() -> Image.Image:
     source = draw_source()
     decision = decide(source, ModelChooser("auto", {}), Order(domain="line_art"), free_memory_bytes())
     made = enlarge(source, decision)
-    told = text(summarize_enlargement(decision, replace(made)), "what the node tells")
+    told = text(summarize_enlargement(decision, made).split("\nbetter")[0], "what the node tells")
     return beside([row([("bicubic", middle(resize(source, (400, 400)).clamp(0, 1))), ("result", middle(made.image))]), told])
 
 

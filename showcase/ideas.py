@@ -45,7 +45,7 @@ def draw_consistency() -> Image.Image:
     drifted = drift_away(enlarged)
     held = project(drifted, source)
     shown = [("source, bicubic", resize(source, (400, 400)))]
-    for name, image in (("an upscaler that drifts", drifted), ("the same, colours held", held)):
+    for name, image in (("an upscaler that drifts (simulated)", drifted), ("the same, colours held", held)):
         drift = measure_drift(source, image)
         shown.append((f"{name}\nCIEDE2000 {drift.mean:.2f} mean, {drift.max:.2f} max", image))
     tops = row(shown)
@@ -165,7 +165,7 @@ def chart(lines: list[list[float]], title: str, below: str) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     draw.text((edge, 6), title, fill="black", font=_font())
     draw.text((edge, height - 22), below, fill="dimgray", font=_font())
-    bottom, top = height - edge, 2 * edge // 2 + 4
+    bottom, top = height - edge, edge + 4
     draw.rectangle((edge, top, width - 8, bottom), outline="#cccccc")
     for label, value in (("0", 0.0), ("1", 1.0)):
         draw.text((edge - 16, bottom - value * (bottom - top) - 8), label, fill="dimgray", font=_font())

@@ -3,8 +3,8 @@
     python -m showcase.workflows --server http://127.0.0.1:8188 [--names photo auto] [--chromium /usr/bin/chromium]
 
 Wants Playwright. What is saved is what the host's own frontend makes of the graph. The picture of a workflow that runs with
-nothing but the pack shows what it made of a drawn scene, run on that host; of others, the graph, which is drawn without marks
-of missing models on a host that has files of their names, empty ones too.
+nothing but the pack shows what it made of a picture that is generated here, run on that host; of others, the graph, which is
+drawn without marks of missing models on a host that has files of their names, empty ones too.
 """
 
 import argparse
@@ -13,21 +13,35 @@ import json
 import tempfile
 import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+from torch import Tensor
 
+from fidelity.imaging.filters import gaussian_blur
 from fidelity.outside.comfy_client import ComfyClient
 from showcase.graphs import GRAPHS, Graph
+from showcase.pipeline import as_jpeg, generate
 from showcase.thumbnail import SIDE_PX, before_and_after, draw_source, to_pillow
 
 FOLDER = Path(__file__).parents[1] / "workflows"
 PACK = "fidelity-upscale"
+SOURCES: dict[str, Callable[[], Tensor]] = {
+    "photo": lambda: generate("natural", 8),
+    "painting": lambda: gaussian_blur(generate("natural", 21), 0.8),
+    "anime-flux": lambda: generate("drawn", 3),
+    "anime-sd": lambda: generate("drawn", 12),
+    "line-art": lambda: generate("drawn", 7),
+    "two-pass-restore": lambda: as_jpeg(generate("natural", 30), 40),
+    "compare-models": lambda: generate("drawn", 16),
+}
+"""What the pictures of workflows show; the scene at dusk where nothing is named."""
+_SHOWN_ONLY = ("ImageCompare",)
+"""Nodes that the browser alone can run: they are left out of the API's form."""
 VERSIONS = {PACK: "0.1.0", "comfy-core": "0.33.0"}
 _COLORS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#b06634")
 
@@ -211,7 +225,7 @@ def upload(client: ComfyClient, picture: Image.Image) -> str:
         return client.upload(path)
 
 
-def picture_of_run(result: Image.Image, source: torch.Tensor) -> Image.Image:
+def picture_of_run(result: Image.Image, source: Tensor) -> Image.Image:
     """The result beside a bicubic enlargement; a sheet as it is."""
     if result.width == result.height:
         return before_and_after(source, result, "Fidelity")
@@ -239,16 +253,18 @@ def main() -> None:
     parser.add_argument("--names", nargs="+", default=list(GRAPHS))
     parser.add_argument("--chromium", default=None, help="a browser other than Playwright's own")
     options = parser.parse_args()
-    client, source = ComfyClient(options.server), draw_source()
-    known, scene = client.known_nodes(), upload(client, to_pillow(source))
+    client = ComfyClient(options.server)
+    known = client.known_nodes()
     with open_frontend(options.server, options.chromium) as page:
         for name in options.names:
-            graph = GRAPHS[name]
+            graph, source = GRAPHS[name], SOURCES.get(name, draw_source)()
+            scene = upload(client, to_pillow(source))
             prompt, numbers = build_prompt(graph, known)
             drawn = draw(page, graph, prompt, numbers)
             (FOLDER / f"{name}.json").write_text(json.dumps(drawn, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            asked = {key: node for key, node in prompt.items() if node["class_type"] not in _SHOWN_ONLY}
             (FOLDER / "api" / f"{name}.json").write_text(
-                json.dumps(prompt, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+                json.dumps(asked, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
             )
             if graph.runs:
                 prompt[numbers["source"]]["inputs"]["image"] = scene

@@ -15,6 +15,9 @@ from torch import nn
 
 from fidelity.models.loader import Model, load_model
 
+# Tests run on the CPU: hosted Apple machines report a GPU that has no memory to give.
+torch.backends.mps.is_available = lambda: False
+
 
 @pytest.fixture
 def random_image():

@@ -17,7 +17,7 @@ def test_an_image_is_enlarged_and_reported(image_file, tmp_path):
     result = run(app, ["upscale", str(image_file()), "-o", str(out), *options])
     assert result.exit_code == 0, result.output
     assert Image.open(out).size == (96, 72)
-    (made,) = json.loads(report.read_text())
+    (made,) = json.loads(report.read_text(encoding="utf-8"))
     assert made["input"] == {"path": str(image_file()), "width": 24, "height": 18, "notes": []}
     assert (made["output"]["width"], made["output"]["height"]) == (96, 72)
     assert (made["domain"]["label"], made["domain"]["confidence"]) == ("painting", 1.0)
@@ -54,7 +54,7 @@ def test_settings_reach_the_steps_and_the_report(image_file, tmp_path, compact_f
     arguments = ["--channels", "rgb", "--consistency", "off", "--gate", "off", "--precision", "bf16", "--tile", "64"]
     arguments += ["--model", model.stem, "--models-dir", str(model.parent), "--device", "cpu", "--report", str(report)]
     assert run(app, ["upscale", str(image_file()), "-o", str(tmp_path / "o.png"), *arguments]).exit_code == 0
-    (made,) = json.loads(report.read_text())
+    (made,) = json.loads(report.read_text(encoding="utf-8"))
     assert made["model"] == {
         "name": model.name,
         "architecture": "RealESRGAN Compact",
@@ -202,7 +202,7 @@ def test_a_file_that_says_what_made_it_is_believed_unless_told_not_to(tmp_path):
     assert not any("animagine" in line for line in blind["evidence"])
     report = tmp_path / "r.json"
     run(app, ["upscale", str(tmp_path / "a.png"), "-o", str(tmp_path / "o.png"), "--scale", "2", "--report", str(report)])
-    (made,) = json.loads(report.read_text())
+    (made,) = json.loads(report.read_text(encoding="utf-8"))
     assert made["domain"]["label"] == made["recipe"]["domain"] == "anime_sd"
     assert made["model"]["name"] == "drawn-x2.safetensors"
     assert made["model"]["better"].startswith("RealESRGAN_x4plus_anime_6B, https://")
@@ -250,7 +250,7 @@ def test_a_plan_is_what_is_then_done(image_file, tmp_path, monkeypatch):
     target = ["--size", "200x150", "--domain", "line_art"]
     planned = json.loads(run(app, ["plan", str(image_file()), *target, "--json"]).stdout)
     run(app, ["upscale", str(image_file()), "-o", str(tmp_path / "o.png"), *target, "--report", str(report)])
-    (made,) = json.loads(report.read_text())
+    (made,) = json.loads(report.read_text(encoding="utf-8"))
     assert [(step["kind"], step["model"]) for step in made["passes"]] == [
         (step["kind"], step["network"]) for step in planned["passes"]
     ]
@@ -309,7 +309,7 @@ def test_a_crop_is_compared_with_the_same_part_of_the_reference(image_file, tmp_
     arguments = ["--models", "natural-x2", "-o", str(tmp_path / "sheet.png"), "--page", str(tmp_path / "page.html"), "--json"]
     told = run(app, ["compare", str(small), *arguments, "--reference", str(large), "--crop", crop])
     assert told.exit_code == 0, told.output
-    page = (tmp_path / "page.html").read_text()
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert f'"width": {2 * size[0]}, "height": {2 * size[1]}' in page
     assert page.count("data:image/webp;base64,") == 5
     assert 5 < json.loads(told.output)[0]["psnr_y"] < 60

@@ -59,7 +59,12 @@ class Verdict:
     @property
     def recipe_domain(self) -> Domain:
         """The kind whose recipe to follow: a safe one where the verdict is unsure."""
-        return self.label if self.confidence >= MIN_CONFIDENCE else SAFE_DOMAIN
+        return self.label if self.is_sure else SAFE_DOMAIN
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the likeliest kind is likely enough to follow its recipe."""
+        return self.confidence >= MIN_CONFIDENCE
 
 
 def classify(image: Tensor, provenance: Provenance | None = None) -> Verdict:

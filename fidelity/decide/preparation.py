@@ -15,7 +15,7 @@ from ..steps.geometry import WHOLE, Corners, Lens, correct_geometry
 from ..steps.prepare import deband, restore
 from .choosing import ModelChooser
 from .conditions import measure_conditions
-from .recipes import RECIPES, SAFE_DOMAIN, settle
+from .recipes import RECIPES, SAFE_DOMAIN, Domain, settle
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Preparation:
     """What to do; the defaults mend what is measured to be damaged and change nothing else."""
 
     restore: Literal["auto", "off", "denoise", "deblock"] = "auto"
-    """Whether noise or what JPEG did is mended; auto: by the recipe of photo."""
+    """Whether noise or what JPEG did is mended; auto: by the recipe of the domain."""
     restore_strength: float = 1.0
     """Share of the mended image that is taken, from 0 to 1."""
     deband: Literal["auto", "off", "on"] = "auto"
@@ -34,6 +34,8 @@ class Preparation:
     """Distortion to undo."""
     corners: Corners = WHOLE
     """Of the lens-corrected picture, what is to fill it."""
+    domain: Domain = SAFE_DOMAIN
+    """The kind of image, whose recipe says from which damage on it is mended."""
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -82,7 +84,7 @@ def prepare(
     if model and model.scale != 1:
         raise ValueError(f"{model.name} enlarges {model.scale} times; wanted a network of scale 1 to mend with")
     conditions = measure_conditions(image[:1])
-    recipe, reasons = settle(replace(RECIPES[SAFE_DOMAIN], restore=wanted.restore, deband=wanted.deband), conditions)
+    recipe, reasons = settle(replace(RECIPES[wanted.domain], restore=wanted.restore, deband=wanted.deband), conditions)
     why = {reason.split()[0]: reason for reason in reasons}
     done: list[str] = []
     if recipe.restore not in ("auto", "off"):

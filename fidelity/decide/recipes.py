@@ -205,9 +205,17 @@ def settle(recipe: Recipe, conditions: Conditions) -> tuple[Recipe, tuple[str, .
 _CLEANUP_SWITCHES = (_SMOOTH_RINGS, _SMOOTH_STAIRS)
 
 
-def choose_cleanup(conditions: Conditions) -> tuple[CleanupMethod | None, str]:
-    """What an image of unknown kind is to be cleaned by, and why; None where nothing is measured that needs it."""
-    for switch in _CLEANUP_SWITCHES:
+def choose_cleanup(conditions: Conditions, domain: Domain | None = None) -> tuple[CleanupMethod | None, str]:
+    """What an image is to be cleaned by, and why; None where nothing is measured that needs it.
+
+    Args:
+        conditions: What was measured of it.
+        domain: Its kind, whose recipe decides; None if that is unknown.
+    """
+    if domain and RECIPES[domain].cleanup == "off":
+        return None, f"nothing to clean: the recipe of {domain} leaves it out"
+    switches = [switch for switch in RECIPES[domain].switches if switch.setting == "cleanup"] if domain else _CLEANUP_SWITCHES
+    for switch in switches:
         reason = switch.reason(conditions)
         if reason:
             return cast(CleanupMethod, switch.value), reason

@@ -100,6 +100,7 @@ def describe_verdict(verdict: Verdict) -> dict[str, Any]:
     return {
         "label": verdict.label,
         "confidence": round(verdict.confidence, 4),
+        "sure": verdict.is_sure,
         "scores": {domain: round(score, 4) for domain, score in verdict.scores.items()},
         "evidence": list(verdict.evidence),
     }
@@ -158,11 +159,12 @@ def _cross(size: dict[str, int]) -> str:
 
 def describe(report: dict[str, Any]) -> str:
     """The report in one line for a terminal."""
-    given, made, color = report["input"], report["output"], report["drift"]["color"]
+    given, made, color, verdict = report["input"], report["output"], report["drift"]["color"], report["domain"]
+    unsure = "" if verdict["sure"] else f" (unsure: {verdict['label']} {verdict['confidence']:.2f})"
     notes = "".join(f"  ({note})" for note in (*given["notes"], *report["switched"]))
     return (
         f"{given['path']} {given['width']}x{given['height']} -> {made['path']} {made['width']}x{made['height']}  "
-        f"{report['recipe']['domain']}  {report['model']['name'] or 'resize alone'}  "
+        f"{report['recipe']['domain']}{unsure}  {report['model']['name'] or 'resize alone'}  "
         f"color drift {color['mean']:.2f} mean {color['p99']:.2f} p99 {color['max']:.2f} max  "
         f"sharpness {report['sharpness_ratio']:.2f}  gate {report['gate']['action']} against {report['gate']['reference']}  "
         f"{report['seconds']:.1f} s{notes}"

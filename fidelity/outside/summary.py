@@ -22,13 +22,12 @@ _DONE = {
 
 def summarize_verdict(verdict: Verdict) -> str:
     """The kind of image, how sure that is, the others that are likely, and the first reason."""
-    sure = verdict.recipe_domain == verdict.label
     others = sorted(verdict.scores.items(), key=lambda pair: -pair[1])[1:3]
-    lines = [f"{'✓' if sure else '≈'} {verdict.label} {_percent(verdict.confidence)}"]
-    if not sure:
+    lines = [f"{'✓' if verdict.is_sure else '≈'} {verdict.label} {_percent(verdict.confidence)}"]
+    if not verdict.is_sure:
         lines.append(f"unsure: the recipe of {verdict.recipe_domain} is followed")
-    lines.append(", ".join(f"{kind} {_percent(score)}" for kind, score in others))
-    return "\n".join(lines + list(verdict.evidence[:1]))
+    likely = [f"{kind} {_percent(score)}" for kind, score in others if score >= 0.005]
+    return "\n".join([*lines, *([", ".join(likely)] if likely else []), *verdict.evidence[:1]])
 
 
 def summarize_choice(name: str, choice: ModelChoice) -> str:
@@ -59,9 +58,11 @@ def summarize_enlargement(decision: Decision, made: Enlargement) -> str:
     """The kind of image, how it was made, the drift, and what the gate did."""
     verdict, judged = decision.verdict, made.gate
     mark = _MARKS[judged.action] if judged else "·"
-    unsure = "" if decision.recipe.domain == verdict.label else f", unsure: {verdict.label}"
+    if mark == "✓" and not verdict.is_sure:
+        mark = "≈"
+    kind = f"{verdict.label} {_percent(verdict.confidence)}"
     lines = [
-        f"{mark} {decision.recipe.domain}{unsure} {_percent(verdict.confidence)}",
+        f"{mark} {kind}" if verdict.is_sure else f"{mark} {decision.recipe.domain} (unsure: {kind})",
         " → ".join(step.network or step.kind for step in decision.planned.plan.passes),
         f"drift {_drift(made.color_drift)}, sharpness {made.sharpness_ratio:.2f}",
     ]

@@ -95,7 +95,7 @@ def test_the_model_knows_every_feature_by_name():
 
 def test_with_metadata_every_labelled_file_that_speaks_is_right(test_data):
     folder, spoken = test_data / "images/domains", 0
-    for entry in json.loads((folder / "manifest.json").read_text()):
+    for entry in json.loads((folder / "manifest.json").read_text(encoding="utf-8")):
         provenance = read_provenance(folder / entry["file"])
         if provenance.family or provenance.camera:
             spoken += 1

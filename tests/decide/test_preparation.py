@@ -1,9 +1,12 @@
 """What is measured is mended, what is asked for is done, and nothing else."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from fidelity.decide.choosing import ModelChooser
+from fidelity.decide.conditions import measure_conditions
 from fidelity.decide.preparation import Preparation, prepare
 from fidelity.decide.recipes import choose_cleanup
 from fidelity.imaging.metrics import psnr
@@ -77,3 +80,21 @@ def test_cleaning_is_chosen_by_what_is_measured():
     assert choose_cleanup(calm)[0] is None
     assert choose_cleanup(replace(calm, jaggedness=0.9)) == ("antialias", "cleanup antialias: jaggedness is 0.9, above 0.6")
     assert choose_cleanup(replace(calm, ringing=2.0, jaggedness=0.9))[0] == "bilateral"
+
+
+def test_the_domains_recipe_decides_what_is_cleaned():
+    calm = measure_conditions(torch.full((1, 3, 64, 64), 0.5))
+    assert choose_cleanup(replace(calm, ringing=1.2), "anime_sd")[0] == "bilateral"
+    assert choose_cleanup(replace(calm, ringing=1.2), "photo")[0] is None
+    assert choose_cleanup(replace(calm, ringing=9.0), "line_art") == (
+        None,
+        "nothing to clean: the recipe of line_art leaves it out",
+    )
+
+
+def test_the_domains_recipe_decides_what_is_mended(gentle_noise=8 / 255):
+    generator = torch.Generator().manual_seed(0)
+    noisy = (0.5 + gentle_noise * torch.randn(1, 3, 96, 96, generator=generator)).clamp(0, 1)
+    chooser = ModelChooser("auto", {})
+    assert prepare(noisy, Preparation(domain="photo"), chooser).done
+    assert not prepare(noisy, Preparation(domain="line_art"), chooser).done

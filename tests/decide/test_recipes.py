@@ -100,7 +100,7 @@ def test_diffusion_names_workflows_that_ship_and_denoise_as_they_do(domain):
     recipe, folder = RECIPES[domain], Path(__file__).parents[2] / "workflows/api"
     assert bool(recipe.diffusion) == (domain != "line_art")
     for name in recipe.diffusion:
-        nodes = json.loads((folder / f"{name}.json").read_text()).values()
+        nodes = json.loads((folder / f"{name}.json").read_text(encoding="utf-8")).values()
         for node in nodes:
             if node["class_type"] == "FidelityDiffusionPass" and domain != "painting":
                 assert node["inputs"]["denoise"] == recipe.diffusion_denoise

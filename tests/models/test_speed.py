@@ -27,7 +27,7 @@ def test_the_second_time_it_is_remembered(compact, monkeypatch):
 def test_another_precision_is_another_measurement(compact):
     for precision in ("fp32", "bf16"):
         measure_seconds_per_pixel(compact(), CPU, precision)
-    assert len(json.loads(cache_file().read_text())) == 2
+    assert len(json.loads(cache_file().read_text(encoding="utf-8"))) == 2
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": "b"}', "{"])
@@ -35,7 +35,7 @@ def test_a_damaged_cache_is_measured_over(compact, content):
     cache_file().parent.mkdir(parents=True)
     cache_file().write_text(content)
     assert measure_seconds_per_pixel(compact(), CPU) > 0
-    assert all(isinstance(value, float) for value in json.loads(cache_file().read_text()).values())
+    assert all(isinstance(value, float) for value in json.loads(cache_file().read_text(encoding="utf-8")).values())
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(compact, tmp_path, monkeypatch):

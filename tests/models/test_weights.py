@@ -25,7 +25,7 @@ def test_both_kinds_are_shipped_for_both_scales_and_all_together_are_small():
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_each_has_a_record_of_how_it_was_trained(path):
-    record = json.loads(path.with_suffix(".json").read_text())
+    record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert record["settings"]["scale"] == load_model(path).scale
     assert record["loss_curve"][-1][0] == record["settings"]["steps"]
     assert record["loss_curve"][-1][1] < record["loss_curve"][0][1]

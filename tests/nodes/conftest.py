@@ -155,7 +155,7 @@ def start_host(base, *options, pack=PACK):
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.2)
     process.kill()
-    pytest.fail("the host did not start:\n" + (base / "host.log").read_text()[-3000:])
+    pytest.fail("the host did not start:\n" + (base / "host.log").read_text(encoding="utf-8")[-3000:])
 
 
 @pytest.fixture(scope="session")

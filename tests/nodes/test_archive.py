@@ -59,7 +59,7 @@ def test_a_workflow_runs_from_it_on_a_clean_host(archived, tmp_path, photo):
         shutil.copy(PACK / name, target)
     process, host = start_host(tmp_path / "base", pack=pack)
     try:
-        graph = json.loads((pack / "workflows/api/auto.json").read_text())
+        graph = json.loads((pack / "workflows/api/auto.json").read_text(encoding="utf-8"))
         graph["1"]["inputs"]["image"] = host.upload(photo[..., :40, :50])
         outputs = host.run(graph)
         (saved,) = [key for key, node in graph.items() if node["class_type"] == "FidelitySaveImage"]

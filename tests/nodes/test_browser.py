@@ -47,7 +47,8 @@ def load(page, name, renderer):
     )
     page.errors.clear()
     page.evaluate(
-        "async (graph) => { await window.app.loadGraphData(graph) }", json.loads((WORKFLOWS / f"{name}.json").read_text())
+        "async (graph) => { await window.app.loadGraphData(graph) }",
+        json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8")),
     )
     time.sleep(1)
     page.keyboard.press("Escape")
@@ -123,6 +124,49 @@ def test_nodes_show_what_they_decided_also_after_a_reload(page, host, photo, ren
     ]
 
 
+def test_a_result_stays_with_its_workflow_and_out_of_the_history(page, host, photo):
+    """It may come while another workflow is open, and is no step that could be undone."""
+    host.post("/free", {"free_memory": True})
+    load(page, "keep-colors-after-any-upscaler", "canvas")
+    press_run(page, host.upload(photo))
+    told = page.locator("[role=status]", has_text="drift")
+    told.wait_for(timeout=10_000)
+    time.sleep(0.5)
+    tracked = page.evaluate(
+        """() => {
+          const tracker = window.app.extensionManager.workflow.activeWorkflow.changeTracker;
+          const gate = tracker.activeState.nodes.find((node) => node.type === "FidelityDeltaEGate");
+          return gate.properties.fidelity_result;
+        }"""
+    )
+    assert tracked.startswith("✓ passed")
+    event = page.evaluate(
+        """() => {
+          const gate = window.app.graph.nodes.find((node) => node.type === "FidelityDeltaEGate");
+          const detail = (workflow, text) => ({
+            node: String(gate.id), output: {fidelity: [text], fidelity_workflow: [workflow, "FidelityDeltaEGate"]},
+          });
+          window.app.api.dispatchCustomEvent("executed", detail("another", "✗ of another workflow"));
+          const kept = gate.properties.fidelity_result;
+          window.app.api.dispatchCustomEvent("executed", detail(window.app.graph.id, "✓ of this one"));
+          return [kept, gate.properties.fidelity_result];
+        }"""
+    )
+    assert event[0].startswith("✓ passed")
+    assert event[1] == "✓ of this one"
+
+
+def test_a_file_with_nonsense_for_a_result_opens(page):
+    graph = json.loads((WORKFLOWS / "keep-colors-after-any-upscaler.json").read_text(encoding="utf-8"))
+    for node in graph["nodes"]:
+        node["properties"] |= {"fidelity_result": 5, "fidelity_map": "x"}
+    page.errors.clear()
+    page.evaluate("async (graph) => { await window.app.loadGraphData(graph) }", graph)
+    time.sleep(1)
+    assert [error for error in page.errors if not any(part in error for part in EXPECTED_ERRORS)] == []
+    assert len(page.evaluate("() => window.app.graph.nodes")) == len(graph["nodes"])
+
+
 def test_the_blueprint_is_placed_from_the_library_and_runs(page, host, photo):
     page.evaluate("async () => { await window.app.loadGraphData({nodes: [], links: [], version: 0.4}) }")
     page.get_by_role("button", name="Node Library").click(timeout=10_000)
@@ -174,7 +218,7 @@ def test_it_opens_from_the_template_browser(page):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in RUNNING])
 def test_models_that_are_wanted_are_named_with_links(name):
-    drawn = json.loads((WORKFLOWS / f"{name}.json").read_text())
+    drawn = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
     loaders = [
         node
         for node in drawn["nodes"]

@@ -49,7 +49,7 @@ def node(kind, **inputs):
 @pytest.fixture
 def keep_colors(host, photo):
     """The shipped API workflow on a photo."""
-    graph = json.loads((PACK / "workflows/api/keep-colors-after-any-upscaler.json").read_text())
+    graph = json.loads((PACK / "workflows/api/keep-colors-after-any-upscaler.json").read_text(encoding="utf-8"))
     graph["1"]["inputs"]["image"] = host.upload(photo)
     return graph
 
@@ -285,7 +285,7 @@ def test_a_tile_too_small_is_refused(host, photo):
 
 
 def test_half_precision_images_are_held_too(half_host, photo):
-    graph = json.loads((PACK / "workflows/api/keep-colors-after-any-upscaler.json").read_text())
+    graph = json.loads((PACK / "workflows/api/keep-colors-after-any-upscaler.json").read_text(encoding="utf-8"))
     graph["1"]["inputs"]["image"] = half_host.upload(photo)
     outputs = half_host.run(graph)
     assert json.loads(outputs["6"]["text"][0])["before"]["mean"] <= 0.15

@@ -76,7 +76,7 @@ def test_a_bad_file_says_nothing(tmp_path, content):
 def test_every_labelled_file_that_speaks_says_the_truth(test_data):
     """On the labelled images: what generated them is of the family of their label, and cameras took photos."""
     spoken = 0
-    for entry in json.loads((test_data / "images/domains/manifest.json").read_text()):
+    for entry in json.loads((test_data / "images/domains/manifest.json").read_text(encoding="utf-8")):
         found = read_provenance(test_data / "images/domains" / entry["file"])
         if found.family:
             spoken += 1

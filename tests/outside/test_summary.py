@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fidelity.decide.choosing import ModelChoice, ModelChooser, shipped_model
-from fidelity.decide.domain import DOMAINS, Verdict
+from fidelity.decide.domain import DOMAINS, Verdict, named_verdict
 from fidelity.decide.pipeline import Order, decide, enlarge
 from fidelity.decide.planning import Target
 from fidelity.outside.measuring import measure_images
@@ -40,6 +40,11 @@ def test_an_unsure_verdict_says_which_recipe_is_followed():
     lines = summarize_verdict(verdict("line_art", 0.3)).split("\n")
     assert lines[0] == "≈ line_art 30 %"
     assert lines[1] == "unsure: the recipe of photo is followed"
+
+
+def test_an_unsure_photo_is_marked_too_and_a_named_kind_has_no_rivals():
+    assert summarize_verdict(verdict("photo", 0.3)).startswith("≈ photo 30 %\nunsure")
+    assert summarize_verdict(named_verdict("painting")).split("\n") == ["✓ painting 100 %", "named by the user"]
 
 
 def test_a_better_network_is_named():
@@ -99,12 +104,12 @@ def test_figures_of_one_size_and_of_two():
 
 def test_the_browsers_part_knows_the_nodes_that_tell_something():
     pack = Path(__file__).parents[2]
-    script = (pack / "js/results.js").read_text()
+    script = (pack / "js/results.js").read_text(encoding="utf-8")
     known = set(re.findall(r"^  (Fidelity\w+): \d+,$", script, re.MULTILINE))
     telling = set()
     for path in (pack / "nodes").glob("*.py"):
         for name, body in re.findall(
-            r"^class (Fidelity\w+)\(.*?\n(.*?)(?=^class |\Z)", path.read_text(), re.MULTILINE | re.DOTALL
+            r"^class (Fidelity\w+)\(.*?\n(.*?)(?=^class |\Z)", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
         ):
             if "show_result" in body:
                 telling.add(name)

@@ -9,7 +9,7 @@ import pytest
 from fidelity.decide.domain import DOMAINS
 from training import collect
 
-ENTRIES = [json.loads(line) for line in collect.LIST.read_text().splitlines()]
+ENTRIES = [json.loads(line) for line in collect.LIST.read_text(encoding="utf-8").splitlines()]
 
 
 def test_every_image_has_a_label_a_place_and_evidence():
@@ -29,9 +29,11 @@ def test_every_kind_comes_from_many_repositories():
 
 
 def test_nothing_is_taken_from_where_the_judging_images_come_from(test_data):
-    reserved = (test_data / "images/domains/reserved.txt").read_text().split("\n")
+    reserved = (test_data / "images/domains/reserved.txt").read_text(encoding="utf-8").split("\n")
     known = {line.strip().lower() for line in reserved if line.strip() and not line.startswith("#")}
-    known |= {entry["repo"].lower() for entry in json.loads((test_data / "images/domains/manifest.json").read_text())}
+    known |= {
+        entry["repo"].lower() for entry in json.loads((test_data / "images/domains/manifest.json").read_text(encoding="utf-8"))
+    }
     assert not known & {entry["repo"].lower() for entry in ENTRIES}
 
 

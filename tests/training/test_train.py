@@ -51,7 +51,7 @@ def test_a_state_of_other_settings_is_not_resumed(tmp_path):
 def test_the_record_holds_the_command_that_gives_the_same_settings(tmp_path):
     settings = dataclasses.replace(SMALL, steps=2, generator="drawn", loss="l1", average=0.0)
     train(settings, tmp_path / "drawn-x2.safetensors", torch.device("cpu"))
-    record = json.loads((tmp_path / "drawn-x2.json").read_text())
+    record = json.loads((tmp_path / "drawn-x2.json").read_text(encoding="utf-8"))
     assert Settings(**record["settings"]) == settings
     command = shlex.split(record["command"])
     assert command[:3] == ["python", "-m", "training.train"]
