@@ -92,7 +92,14 @@ def prepare(
         device = find_room(found) if found and find_room else None
         part, strength = part_of(progress, 0.0, 0.7), wanted.restore_strength
         image = restore(
-            image, found, conditions.damage_sigma, device=device, precision=precision, progress=part, strength=strength
+            image,
+            found,
+            conditions.damage_sigma,
+            recipe.restore_spread,
+            device,
+            precision,
+            progress=part,
+            strength=strength,
         )
         reason = why.get("restore", f"restore {recipe.restore}: as asked")
         done += [reason + (f", by {found.name}" if found else ""), *notes]

@@ -7,6 +7,8 @@ import torch
 
 from fidelity.decide.choosing import ModelChooser
 from fidelity.decide.conditions import measure_conditions
+from fidelity.decide.pipeline import Order, decide, run_passes
+from fidelity.decide.planning import Target
 from fidelity.decide.preparation import Preparation, prepare
 from fidelity.decide.recipes import choose_cleanup
 from fidelity.imaging.metrics import psnr
@@ -90,6 +92,15 @@ def test_the_domains_recipe_decides_what_is_cleaned():
         None,
         "nothing to clean: the recipe of line_art leaves it out",
     )
+
+
+def test_it_mends_as_the_pipeline_does(domain="anime_sd"):
+    generator = torch.Generator().manual_seed(0)
+    noisy = (0.5 + 14 / 255 * torch.randn(1, 3, 96, 96, generator=generator)).clamp(0, 1)
+    mended = prepare(noisy, Preparation(domain=domain), ModelChooser("auto", {})).image
+    decision = decide(noisy, ModelChooser("auto", {}), Order(Target(scale=2.0), domain, {"passes": "direct"}), 2**32)
+    assert decision.recipe.restore == "denoise"
+    assert torch.equal(mended, run_passes(noisy, decision).reference)
 
 
 def test_the_domains_recipe_decides_what_is_mended(gentle_noise=8 / 255):
