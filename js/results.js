@@ -32,6 +32,11 @@ function picture_url({ filename, subfolder, type }) {
   return api.apiURL("/view?" + new URLSearchParams({ filename, subfolder, type }));
 }
 
+// The workflow, also while one of its subgraphs is looked at.
+function whole_graph() {
+  return app.rootGraph ?? app.graph;
+}
+
 function show(node) {
   if (!node.fidelity) {
     return;
@@ -51,7 +56,7 @@ function show(node) {
 
 // A node by the number that it runs under; one in a subgraph has the numbers of those around it before its own.
 function find_node(number) {
-  let graph = app.rootGraph ?? app.graph, node = null;
+  let graph = whole_graph(), node = null;
   for (const part of String(number).split(":")) {
     node = graph?.getNodeById(Number(part)) ?? null;
     graph = node?.subgraph;
@@ -61,7 +66,7 @@ function find_node(number) {
 
 // Puts the results of the workflow that is open onto its nodes.
 function place_results() {
-  for (const [number, { kind, text, map }] of results.get((app.rootGraph ?? app.graph).id) ?? []) {
+  for (const [number, { kind, text, map }] of results.get(whole_graph().id) ?? []) {
     const node = find_node(number);
     if (node?.comfyClass === kind) {
       node.properties[RESULT] = text;
@@ -75,7 +80,7 @@ function place_results() {
 function leave_history() {
   const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
   if (tracker?.activeState) {
-    tracker.activeState = JSON.parse(JSON.stringify((app.rootGraph ?? app.graph).serialize()));
+    tracker.activeState = JSON.parse(JSON.stringify(whole_graph().serialize()));
   }
 }
 
@@ -114,7 +119,7 @@ app.registerExtension({
       }
       const result = { kind, text: output.fidelity[0], map: output.fidelity_map?.[0] };
       results.get(workflow).set(String(detail.display_node ?? detail.node), result);
-      if (workflow === (app.rootGraph ?? app.graph).id) {
+      if (workflow === whole_graph().id) {
         place_results();
         leave_history();
       }

@@ -55,6 +55,31 @@ def prompt_steps(positive: str, negative: str, clip: Link) -> dict[str, Step]:
     }
 
 
+_PROMPTED: tuple[Link, Link] = (("positive", 0), ("negative", 0))
+_CONDITIONED: tuple[Link, Link] = (("condition", 0), ("condition", 1))
+
+
+def _load(kind: str, setting: str, file: dict[str, str]) -> Step:
+    """A loader of the host, with where its file is to be had."""
+    return Step(kind, {setting: file["name"]}, models=(file,))
+
+
+def _sample(
+    model: Link,
+    conds: tuple[Link, Link],
+    latent: Link,
+    steps: int,
+    cfg: float,
+    sampler: str,
+    scheduler: str,
+    denoise: float = 1.0,
+) -> Step:
+    """The host's sampler."""
+    parts = {"model": model, "positive": conds[0], "negative": conds[1], "latent_image": latent}
+    settings = {"steps": steps, "cfg": cfg, "sampler_name": sampler, "scheduler": scheduler, "denoise": denoise, "seed": 0}
+    return Step("KSampler", {**parts, **settings})
+
+
 def _by_sdxl(
     name: str,
     checkpoint: dict[str, str],
@@ -67,8 +92,8 @@ def _by_sdxl(
     groups = {
         "1 · Source and models": {
             "source": source_step(),
-            "checkpoint": Step("CheckpointLoaderSimple", {"ckpt_name": checkpoint["name"]}, models=(checkpoint,)),
-            "control": Step("ControlNetLoader", {"control_net_name": TILE_CONTROL["name"]}, models=(TILE_CONTROL,)),
+            "checkpoint": _load("CheckpointLoaderSimple", "ckpt_name", checkpoint),
+            "control": _load("ControlNetLoader", "control_net_name", TILE_CONTROL),
             "loader": Step("FidelityLoadUpscaleModel", {"domain": domain, "scale": 2.0}, models=(network,)),
         },
         "2 · Words": prompt_steps(*texts, ("checkpoint", 1)),
@@ -108,7 +133,7 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
         {
             "1 · Source and model": {
                 "source": source_step(),
-                "checkpoint": Step("CheckpointLoaderSimple", {"ckpt_name": ANIMAGINE["name"]}, models=(ANIMAGINE,)),
+                "checkpoint": _load("CheckpointLoaderSimple", "ckpt_name", ANIMAGINE),
             },
             "2 · Words": prompt_steps(*_ANIME_WORDS, ("checkpoint", 1)),
             "3 · Larger as a latent": {
@@ -121,18 +146,15 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                 ),
             },
             "4 · Redraw a little": {
-                "sample": Step(
-                    "KSampler",
-                    {
-                        **{
-                            "model": ("guide", 0),
-                            "positive": ("positive", 0),
-                            "negative": ("negative", 0),
-                            "latent_image": ("enlarge", 0),
-                        },
-                        **{"steps": 28, "cfg": 5.0, "sampler_name": "euler_ancestral", "scheduler": "normal"},
-                        **{"denoise": 0.5, "seed": 0},
-                    },
+                "sample": _sample(
+                    ("guide", 0),
+                    _PROMPTED,
+                    ("enlarge", 0),
+                    28,
+                    5.0,
+                    "euler_ancestral",
+                    "normal",
+                    denoise=0.5,
                 ),
                 "decode": Step("VAEDecode", {"samples": ("sample", 0), "vae": ("checkpoint", 2)}),
                 "hold": Step("FidelityConsistency", {"image": ("decode", 0), "reference": ("source", 0)}),
@@ -151,8 +173,8 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
         {
             "1 · Source and models": {
                 "source": source_step(),
-                "checkpoint": Step("CheckpointLoaderSimple", {"ckpt_name": SDXL["name"]}, models=(SDXL,)),
-                "patch": Step("ModelPatchLoader", {"name": SUPIR["name"]}, models=(SUPIR,)),
+                "checkpoint": _load("CheckpointLoaderSimple", "ckpt_name", SDXL),
+                "patch": _load("ModelPatchLoader", "name", SUPIR),
                 "loader": Step("FidelityLoadUpscaleModel", {"scale": 2.0}, models=(PHOTO_NETWORK,)),
             },
             "2 · Enlarge, words": {
@@ -176,25 +198,7 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                 "encode": Step("VAEEncode", {"pixels": ("upscale", 0), "vae": ("checkpoint", 2)}),
             },
             "4 · Sample": {
-                "sample": Step(
-                    "KSampler",
-                    {
-                        **{
-                            "model": ("tiles", 0),
-                            "positive": ("positive", 0),
-                            "negative": ("negative", 0),
-                            "latent_image": ("encode", 0),
-                        },
-                        **{
-                            "steps": 45,
-                            "cfg": 4.0,
-                            "sampler_name": "dpmpp_2m_sde",
-                            "scheduler": "karras",
-                            "denoise": 1.0,
-                            "seed": 0,
-                        },
-                    },
-                ),
+                "sample": _sample(("tiles", 0), _PROMPTED, ("encode", 0), 45, 4.0, "dpmpp_2m_sde", "karras"),
                 "decode": Step("VAEDecode", {"samples": ("sample", 0), "vae": ("checkpoint", 2)}),
                 "hold": Step("FidelityConsistency", {"image": ("decode", 0), "reference": ("source", 0)}),
             },
@@ -212,8 +216,8 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
         {
             "1 · Source and models": {
                 "source": source_step(),
-                "model": Step("UNETLoader", {"unet_name": SEEDVR2["name"]}, models=(SEEDVR2,)),
-                "vae": Step("VAELoader", {"vae_name": SEEDVR2_VAE["name"]}, models=(SEEDVR2_VAE,)),
+                "model": _load("UNETLoader", "unet_name", SEEDVR2),
+                "vae": _load("VAELoader", "vae_name", SEEDVR2_VAE),
             },
             "2 · Enlarge": {
                 "resize": Step(
@@ -229,18 +233,7 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
             "3 · SeedVR2, in tiles": {
                 "condition": Step("SeedVR2Conditioning", {"model": ("model", 0), "vae_conditioning": ("encode", 0)}),
                 "tiles": Step("FidelityTiledDiffusion", {"model": ("model", 0), "tile": 2048, "overlap": 256}),
-                "sample": Step(
-                    "KSampler",
-                    {
-                        **{
-                            "model": ("tiles", 0),
-                            "positive": ("condition", 0),
-                            "negative": ("condition", 1),
-                            "latent_image": ("encode", 0),
-                        },
-                        **{"steps": 1, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0, "seed": 0},
-                    },
-                ),
+                "sample": _sample(("tiles", 0), _CONDITIONED, ("encode", 0), 1, 1.0, "euler", "simple"),
             },
             "4 · Hold colors": {
                 "decode": Step("VAEDecodeTiled", {"samples": ("sample", 0), "vae": ("vae", 0), "overlap": 128}),
@@ -264,7 +257,7 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
         {
             "1 · Source and model": {
                 "source": source_step(),
-                "checkpoint": Step("CheckpointLoaderSimple", {"ckpt_name": UPSCALER["name"]}, models=(UPSCALER,)),
+                "checkpoint": _load("CheckpointLoaderSimple", "ckpt_name", UPSCALER),
             },
             "2 · Words": prompt_steps("a sharp, detailed photograph", "blur, noise", ("checkpoint", 1)),
             "3 · Four times": {
@@ -278,18 +271,7 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                     },
                 ),
                 "tiles": Step("FidelityTiledDiffusion", {"model": ("checkpoint", 0), "tile": 2048, "overlap": 256}),
-                "sample": Step(
-                    "KSampler",
-                    {
-                        **{
-                            "model": ("tiles", 0),
-                            "positive": ("condition", 0),
-                            "negative": ("condition", 1),
-                            "latent_image": ("condition", 2),
-                        },
-                        **{"steps": 25, "cfg": 6.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0, "seed": 0},
-                    },
-                ),
+                "sample": _sample(("tiles", 0), _CONDITIONED, ("condition", 2), 25, 6.0, "euler", "normal"),
                 "decode": Step("VAEDecode", {"samples": ("sample", 0), "vae": ("checkpoint", 2)}),
             },
             "4 · Hold colors": {"hold": Step("FidelityConsistency", {"image": ("decode", 0), "reference": ("source", 0)})},
@@ -305,7 +287,7 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
         {
             "1 · Source and models": {
                 "source": source_step(),
-                "checkpoint": Step("CheckpointLoaderSimple", {"ckpt_name": SDXL["name"]}, models=(SDXL,)),
+                "checkpoint": _load("CheckpointLoaderSimple", "ckpt_name", SDXL),
                 "loader": Step("FidelityLoadUpscaleModel", {"scale": 4.0}, models=(PHOTO_NETWORK,)),
             },
             "2 · By a network": {

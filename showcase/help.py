@@ -27,7 +27,18 @@ from fidelity.steps.diffusion import pass_denoise, plan_pass_sizes
 from fidelity.steps.faces import FACE_PX, FADE_SHARE
 from fidelity.steps.gate import paint_heat_map
 from fidelity.steps.upscale import upscale
-from showcase.ideas import beside, chart, draw_consistency, draw_gate, drift_away, pull_chart, row, share_chart
+from showcase.ideas import (
+    beside,
+    chart,
+    draw_consistency,
+    draw_gate,
+    drawn_scene,
+    drift_away,
+    enlarge_map,
+    pull_chart,
+    row,
+    share_chart,
+)
 from showcase.pipeline import generate
 from showcase.steps import make_cases
 from showcase.thumbnail import draw_source, to_pillow
@@ -38,11 +49,6 @@ SIDE_PX = 300
 def large(image: Tensor) -> Tensor:
     """As large as the pictures are."""
     return resize(image, (SIDE_PX, SIDE_PX)).clamp(0, 1)
-
-
-def drawn_scene() -> Tensor:
-    """The middle of the scene enlarged by the shipped network for drawings."""
-    return upscale(draw_source(), load_model(shipped_model("drawn", 4)), (400, 400)).image
 
 
 def middle(image: Tensor) -> Tensor:
@@ -122,7 +128,7 @@ def measured() -> Image.Image:
     source = draw_source()
     image = drift_away(drawn_scene())
     told = text(summarize_figures(measure_images(source, image)), "figures")
-    heat = paint_heat_map(drift_map(source, image)).repeat_interleave(3, 2).repeat_interleave(3, 3)
+    heat = enlarge_map(paint_heat_map(drift_map(source, image)), SIDE_PX)
     return beside([row([("an enlargement", large(image)), ("heat map", heat)]), told])
 
 

@@ -38,11 +38,15 @@ def drift_away(image: Tensor) -> Tensor:
     return (0.5 + 1.18 * (sharp * warm - 0.5)).clamp(0, 1)
 
 
+def drawn_scene() -> Tensor:
+    """The scene enlarged by the shipped network for drawings."""
+    return upscale(draw_source(), load_model(shipped_model("drawn", 4)), (400, 400)).image
+
+
 def draw_consistency() -> Image.Image:
     """Source, an upscaler that drifts, and what the projection makes of it, each with its heat map."""
     source = draw_source()
-    enlarged = upscale(source, load_model(shipped_model("drawn", 4)), (400, 400)).image
-    drifted = drift_away(enlarged)
+    drifted = drift_away(drawn_scene())
     held = project(drifted, source)
     shown = [("source, bicubic", resize(source, (400, 400)))]
     for name, image in (("an upscaler that drifts (simulated)", drifted), ("the same, colours held", held)):
@@ -186,9 +190,9 @@ def _with_tiles(picture: Image.Image, spans: list[tuple[int, int]]) -> Image.Ima
     return shown
 
 
-def enlarge_map(heat: Tensor) -> Tensor:
+def enlarge_map(heat: Tensor, side: int = 400) -> Tensor:
     """A heat map as large as the pictures beside it, its pixels to be seen."""
-    return heat.repeat_interleave(math.ceil(400 / heat.shape[2]), 2).repeat_interleave(math.ceil(400 / heat.shape[3]), 3)
+    return heat.repeat_interleave(math.ceil(side / heat.shape[2]), 2).repeat_interleave(math.ceil(side / heat.shape[3]), 3)
 
 
 def row(cells: list[tuple[str, Tensor]]) -> Image.Image:

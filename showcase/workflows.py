@@ -22,8 +22,10 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 from torch import Tensor
 
+from fidelity import __version__
 from fidelity.imaging.filters import gaussian_blur
 from fidelity.outside.comfy_client import ComfyClient
+from fidelity.outside.comfy_graphs import BROWSER_ONLY
 from showcase.graphs import GRAPHS, Graph
 from showcase.pipeline import as_jpeg, generate
 from showcase.thumbnail import SIDE_PX, before_and_after, draw_source, to_pillow
@@ -40,9 +42,7 @@ SOURCES: dict[str, Callable[[], Tensor]] = {
     "compare-models": lambda: generate("drawn", 16),
 }
 """What the pictures of workflows show; the scene at dusk where nothing is named."""
-_SHOWN_ONLY = ("ImageCompare",)
-"""Nodes that the browser alone can run: they are left out of the API's form."""
-VERSIONS = {PACK: "0.1.0", "comfy-core": "0.33.0"}
+VERSIONS = {PACK: __version__, "comfy-core": "0.33.0"}
 _COLORS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#b06634")
 
 _ARRANGE = """
@@ -262,7 +262,7 @@ def main() -> None:
             prompt, numbers = build_prompt(graph, known)
             drawn = draw(page, graph, prompt, numbers)
             (FOLDER / f"{name}.json").write_text(json.dumps(drawn, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            asked = {key: node for key, node in prompt.items() if node["class_type"] not in _SHOWN_ONLY}
+            asked = {key: node for key, node in prompt.items() if node["class_type"] not in BROWSER_ONLY}
             (FOLDER / "api" / f"{name}.json").write_text(
                 json.dumps(asked, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
             )

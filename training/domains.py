@@ -208,9 +208,9 @@ def print_confusion(verdicts: NDArray[np.int64], labels: NDArray[np.int64]) -> N
 def report_metadata(scores: Array, labels: NDArray[np.int64], files: list[Path]) -> None:
     """Prints the same for images as they are, judged by their pixels and by what their files say."""
     found = [read_provenance(path) for path in files]
+    # A file that says nothing is weighed too: the likeliest kind stays the likeliest.
     together = [
-        weigh(dict(zip(DOMAINS, map(float, row), strict=True)), one) if one.evidence else dict(zip(DOMAINS, row, strict=True))
-        for row, one in zip(scores[:, 0], found, strict=True)
+        weigh(dict(zip(DOMAINS, map(float, row), strict=True)), one) for row, one in zip(scores[:, 0], found, strict=True)
     ]
     verdicts = np.array([DOMAINS.index(max(DOMAINS, key=one.__getitem__)) for one in together])
     speaking = np.array([bool(one.evidence) for one in found])

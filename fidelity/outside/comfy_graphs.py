@@ -9,7 +9,8 @@ Prompt = dict[str, dict[str, Any]]
 
 _WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 _SEEDS = ("seed", "noise_seed")
-_NOTES = ("Note", "MarkdownNote")
+BROWSER_ONLY = ("Note", "MarkdownNote", "ImageCompare")
+"""Nodes that the editor's browser alone can run, and that give nothing to others."""
 _AFTER_GENERATE = ("fixed", "increment", "decrement", "randomize")
 _MUTED, _BYPASSED = 2, 4
 _PICTURE_LOADERS = ("LoadImage", "FidelityLoadImage")
@@ -116,7 +117,7 @@ def _check_kinds(kinds: Mapping[str, str], known: Mapping[str, Any]) -> None:
 
 def _convert(workflow: Mapping[str, Any], known: Mapping[str, Any]) -> Prompt:
     subgraphs = {entry.get("id") for entry in (workflow.get("definitions") or {}).get("subgraphs") or ()}
-    nodes = {str(node["id"]): node for node in workflow["nodes"] if node.get("type") not in _NOTES}
+    nodes = {str(node["id"]): node for node in workflow["nodes"] if node.get("type") not in BROWSER_ONLY}
     if any(node["type"] in subgraphs for node in nodes.values()):
         raise GraphRefusedError("has subgraphs; wanted the form that the editor exports for the API")
     links = {link[0]: (str(link[1]), link[2]) for link in workflow.get("links") or ()}

@@ -171,9 +171,9 @@ def describe(report: dict[str, Any]) -> str:
     )
 
 
-def describe_drift(drift: Drift) -> str:
+def describe_drift(drift: Drift, digits: int = 3) -> str:
     """A drift in words: mean, 99th percentile and maximum."""
-    return f"{drift.mean:.3f} mean, {drift.p99:.3f} p99, {drift.max:.3f} max"
+    return f"{drift.mean:.{digits}f} mean, {drift.p99:.{digits}f} p99, {drift.max:.{digits}f} max"
 
 
 def peak_memory_bytes() -> int:

@@ -10,6 +10,7 @@ from ..decide.domain import Verdict
 from ..decide.pipeline import Decision, Enlargement
 from ..imaging.drift import Drift
 from ..steps.gate import GateLimits, GateResult
+from .report import describe_drift
 
 _MARKS = {"pass": "✓", "blend": "≈", "report": "✗", "reject": "✗"}
 _DONE = {
@@ -39,9 +40,9 @@ def summarize_choice(name: str, choice: ModelChoice) -> str:
 def summarize_gate(result: GateResult, limits: GateLimits) -> str:
     """What the gate did, and the drift before and after."""
     done = _DONE[result.action].format(share=100 * result.blended_share)
-    lines = [f"{_MARKS[result.action]} {done}", f"drift {_drift(result.before)}"]
+    lines = [f"{_MARKS[result.action]} {done}", f"drift {describe_drift(result.before, 2)}"]
     if result.action in ("blend", "reject"):
-        lines.append(f"now {_drift(result.after)}")
+        lines.append(f"now {describe_drift(result.after, 2)}")
     return "\n".join([*lines, f"limits mean {limits.mean:g}, max {limits.max:g} (CIEDE2000)"])
 
 
@@ -64,7 +65,7 @@ def summarize_enlargement(decision: Decision, made: Enlargement) -> str:
     lines = [
         f"{mark} {kind}" if verdict.is_sure else f"{mark} {decision.recipe.domain} (unsure: {kind})",
         " → ".join(step.network or step.kind for step in decision.planned.plan.passes),
-        f"drift {_drift(made.color_drift)}, sharpness {made.sharpness_ratio:.2f}",
+        f"drift {describe_drift(made.color_drift, 2)}, sharpness {made.sharpness_ratio:.2f}",
     ]
     if judged:
         lines.append("gate: " + _DONE[judged.action].format(share=100 * judged.blended_share))
@@ -78,16 +79,12 @@ def summarize_figures(figures: dict[str, Any]) -> str:
     Args:
         figures: From `fidelity.outside.measuring.measure_images`.
     """
-    lines = [f"· drift {_drift(Drift(**figures['color']))}"]
+    lines = [f"· drift {describe_drift(Drift(**figures['color']), 2)}"]
     if figures.get("identical"):
         lines.append("identical")
     quality = {"psnr_y": "PSNR-Y {:.2f} dB", "ssim": "SSIM {:.4f}", "ms_ssim": "MS-SSIM {:.4f}"}
     told = [form.format(figures[name]) for name, form in quality.items() if figures.get(name) is not None]
     return "\n".join([*lines, ", ".join(told) or f"compared at {figures['compared at']}"])
-
-
-def _drift(drift: Drift) -> str:
-    return f"{drift.mean:.2f} mean, {drift.p99:.2f} p99, {drift.max:.2f} max"
 
 
 def _percent(share: float) -> str:

@@ -141,3 +141,9 @@ def test_a_refusal_is_told_in_one_line():
     assert describe_refusal(answer) == "node 4 (Loader): Value not in list (ckpt_name: 'x' not in [])"
     assert describe_refusal({"error": {"message": "no prompt"}}) == "no prompt"
     assert json.loads(json.dumps(describe_refusal({"error": "text"}))) == "text"
+
+
+def test_what_a_browser_alone_can_run_is_not_sent():
+    compare = {"id": 4, "type": "ImageCompare", "inputs": [{"name": "image_a", "type": "IMAGE", "link": 6}]}
+    links = [[5, 1, 0, 9, 0, "IMAGE"], [6, 1, 0, 4, 0, "IMAGE"]]
+    assert set(to_prompt(drawn([LOADER, compare, shown(5)], links), KNOWN)) == {"1", "9"}
