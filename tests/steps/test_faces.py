@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import save_file
 from spandrel.architectures.GFPGAN import GFPGAN
 from spandrel.architectures.RestoreFormer import RestoreFormer
+from spandrel_extra_arches.architectures.CodeFormer import CodeFormer
 
 from fidelity.imaging.drift import measure_drift
 from fidelity.imaging.resample import resize
@@ -72,13 +73,21 @@ def test_grey_transparency_and_batches_are_kept(striper, random_image, channels)
     assert seen == [(1, 1)]
 
 
-def test_real_architectures_draw_faces(tmp_path, photo):
+FACE_NETWORKS = {
+    "RestoreFormer": lambda: RestoreFormer(
+        ch=32, z_channels=32, embed_dim=32, n_embed=8, num_res_blocks=1, ch_mult=(1, 1, 1, 1, 1, 1), attn_resolutions=(16,)
+    ),
+    "CodeFormer": lambda: CodeFormer(dim_embd=64, n_head=2, n_layers=1),
+}
+
+
+@pytest.mark.parametrize("name", FACE_NETWORKS)
+def test_real_architectures_draw_faces(name, tmp_path, photo):
     torch.manual_seed(0)
-    small = {"ch": 32, "z_channels": 32, "embed_dim": 32, "n_embed": 8, "num_res_blocks": 1, "ch_mult": (1, 1, 1, 1, 1, 1)}
-    network = RestoreFormer(**small, attn_resolutions=(16,))
-    save_file({key: value.clone().contiguous() for key, value in network.state_dict().items()}, tmp_path / "face.safetensors")
+    state = FACE_NETWORKS[name]().state_dict()
+    save_file({key: value.clone().contiguous() for key, value in state.items()}, tmp_path / "face.safetensors")
     model = load_model(tmp_path / "face.safetensors")
-    assert model.architecture == "RestoreFormer"
+    assert model.architecture == name
     assert (restore_faces(photo, model, [FACE]) != photo).any()
 
 
