@@ -2,24 +2,28 @@
 
 Run it with the Python that runs ComfyUI:
 
-    COMFYUI_PATH=/path/to/ComfyUI python -m benchmarks.diffusion --sizes 2048 4096 [--control] [--output FILE.md]
+    COMFYUI_PATH=/path/to/ComfyUI python -m benchmarks.diffusion --sizes 2048 4096 [--control] [--supir] [--output FILE.md]
 
 Weights are random: they cost what trained ones do. "tiles" is the pack's Tiled Diffusion; "whole" the same sampler without it;
 "one by one" every tile sampled to its end before the next, as tile scripts do, with as many tiles. The last rows decode the
-latent, in tiles that share their normalisation and by the host. With --channels 32 --sizes 512 --tile 256 it runs on a CPU, to
-see that it runs.
+latent, in tiles that share their normalisation and by the host. On a GPU each way runs for one step before it is measured, and
+memory is given back between them. What shrank its tiles, went on in tiles or gave numbers that are not finite is told. With
+--channels 32 --sizes 512 --tile 256 it runs on a CPU, to see that it runs; SUPIR has one size alone.
 """
 
 import argparse
+import gc
 import importlib
 import importlib.util
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -118,6 +122,26 @@ def make_parts(channels: int, device: torch.device, control: bool) -> tuple[Any,
     return patched, texts[0], texts[1], vae
 
 
+def make_supir(device: torch.device) -> Any:
+    """The host's SUPIR network at its own size, as its loader gives it."""
+    modules, ops, patcher = (
+        importlib.import_module(f"comfy.{name}") for name in ("ldm.supir.supir_modules", "ops", "model_patcher")
+    )
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    network = fill(modules.SUPIR(device=device, dtype=dtype, operations=ops.manual_cast))
+    return patcher.CoreModelPatcher(network, load_device=device, offload_device=torch.device("cpu"))
+
+
+def apply_supir(model: Any, holder: Any, latent: torch.Tensor) -> Any:
+    """A clone of a MODEL that sees a latent by way of SUPIR, as the host's node patches it."""
+    hinted = importlib.import_module("comfy.ldm.supir.supir_patch").SUPIRPatch(
+        holder, holder.model.project_modules, latent, 1.0, 1.0
+    )
+    patched = model.clone()
+    hinted.register(patched)
+    return patched
+
+
 def sample(model: Any, latent: torch.Tensor, texts: tuple[Any, Any], steps: int) -> torch.Tensor:
     """The host's sampler."""
     sampling = importlib.import_module("comfy.sample")
@@ -136,32 +160,61 @@ def one_by_one(model: Any, latent: torch.Tensor, texts: tuple[Any, Any], steps: 
 
 def list_ways(
     model: Any, texts: tuple[Any, Any], vae: Any, latent: torch.Tensor, options: Any
-) -> dict[str, tuple[Callable[[], Any], int]]:
-    """What is measured, by name, and how many steps it is."""
+) -> dict[str, tuple[Callable[[int], tuple[torch.Tensor, str]], int]]:
+    """What is measured, by name, and for how many steps; each gives its result and a remark."""
     tiled = pack("nodes.denoising").TiledDenoiser(options.tile, options.overlap)
-    coding, tile, overlap, steps = pack("nodes.autoencoding"), options.tile // 8, options.overlap // 8, options.steps
-    return {
-        f"tiles of {options.tile}, {options.overlap} shared": (lambda: sample(tiled.patch(model), latent, texts, steps), steps),
-        "whole": (lambda: sample(model, latent, texts, steps), steps),
-        "one by one": (lambda: one_by_one(model, latent, texts, steps, tile, overlap), steps),
-        "decode, tiles of one normalisation": (lambda: coding.decode_latent(vae, latent, whole=False), 1),
-        "decode, the host's tiles": (lambda: vae.decode_tiled(latent, tile_x=128, tile_y=128, overlap=24), 1),
-        "decode, the host": (lambda: vae.decode(latent), 1),
+    coding, tile, overlap = pack("nodes.autoencoding"), options.tile // 8, options.overlap // 8
+
+    def in_tiles(steps: int) -> tuple[torch.Tensor, str]:
+        made = sample(tiled.patch(model), latent, texts, steps)
+        at_once = f", {tiled._most} at once" if tiled._most else ""
+        return made, "" if tiled.used_px == options.tile and not at_once else f"shrunk to {tiled.used_px} px{at_once}"
+
+    def decoded(_steps: int) -> tuple[torch.Tensor, str]:
+        with patch.object(vae, "decode_tiled_", wraps=vae.decode_tiled_) as in_tiles:
+            made = vae.decode(latent)
+        return made, "went on in tiles" if in_tiles.called else ""
+
+    ways: dict[str, tuple[Callable[[int], tuple[torch.Tensor, str]], int]] = {
+        f"tiles of {options.tile}, {options.overlap} shared": (in_tiles, options.steps),
+        "whole": (lambda steps: (sample(model, latent, texts, steps), ""), options.steps),
     }
+    if not options.supir:  # which wants its hint cut, as tile scripts do not
+        ways["one by one"] = (lambda steps: (one_by_one(model, latent, texts, steps, tile, overlap), ""), options.steps)
+        ways["decode, tiles of one normalisation"] = (lambda _: (coding.decode_latent(vae, latent, whole=False), ""), 1)
+        ways["decode, the host's tiles"] = (
+            lambda _: (vae.decode_tiled(latent, tile_x=128, tile_y=128, overlap=24), ""),
+            1,
+        )
+        ways["decode, the host"] = (decoded, 1)
+    return ways
 
 
-def measure(work: Callable[[], Any], device: torch.device) -> tuple[float, float] | str:
-    """Seconds and peak MiB, or why there are none."""
+def measure(work: Callable[[int], tuple[torch.Tensor, str]], steps: int, device: torch.device) -> str:
+    """Seconds a step and peak MiB as cells of the table, or why there are none."""
     try:
+        if device.type == "cuda":
+            work(1)  # loads what the way before pushed out, and lets libraries choose
+        give_back(device)
         with MemoryWatch(device) as watch:
             started = time.perf_counter()
-            work()
+            made, remark = work(steps)
             if device.type == "cuda":
                 torch.cuda.synchronize()
             seconds = time.perf_counter() - started
     except RuntimeError as error:
-        return str(error).splitlines()[0][:60]
-    return seconds, watch.peak_bytes / 2**20
+        return f"{str(error).splitlines()[0][:60]} | "
+    finally:
+        give_back(device)
+    remark = remark if made.isfinite().all() else f"{remark} not finite"
+    return f"{seconds / steps:.3g} {remark}".strip() + f" | {watch.peak_bytes / 2**20:.0f}"
+
+
+def give_back(device: torch.device) -> None:
+    """Gives freed memory back to the device."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def main() -> None:
@@ -172,6 +225,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--channels", type=int, default=320, help="of the UNet; SDXL has 320")
     parser.add_argument("--control", action="store_true", help="with a ControlNet of the same size")
+    parser.add_argument("--supir", action="store_true", help="with the host's SUPIR; samples alone are measured then")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -180,25 +234,24 @@ def main() -> None:
     machine = torch.cuda.get_device_name() if device.type == "cuda" else platform.machine()
     model, positive, negative, vae = make_parts(options.channels, device, options.control)
     texts = (positive, negative)
+    supir = make_supir(device) if options.supir else None
     lines = [
         f"# Tiled diffusion, {machine}, torch {torch.__version__}",
         "",
-        f"`python -m benchmarks.diffusion {' '.join(sys.argv[1:])}`",
+        f"`python -m benchmarks.diffusion {shlex.join(sys.argv[1:])}`",
         "",
         "| image | way | seconds a step | peak MiB |",
         "|---|---|---|---|",
     ]
     with torch.inference_mode():
-        sample(model, torch.randn(1, 4, options.tile // 8, options.tile // 8), texts, 1)  # warms up
         for size in options.sizes:
             latent = torch.randn(1, 4, size // 8, size // 8) * 0.1
-            for way, (work, steps) in list_ways(model, texts, vae, latent, options).items():
-                seen = measure(work, device)
-                told = f"{seen} | " if isinstance(seen, str) else f"{seen[0] / steps:.3g} | {seen[1]:.0f}"
-                lines.append(f"| {size}x{size} | {way} | {told} |")
+            patched = apply_supir(model, supir, latent) if supir else model
+            for way, (work, steps) in list_ways(patched, texts, vae, latent, options).items():
+                lines.append(f"| {size}x{size} | {way} | {measure(work, steps, device)} |")
                 print(lines[-1], flush=True)
-    if options.output:
-        options.output.write_text("\n".join(lines) + "\n")
+                if options.output:
+                    options.output.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

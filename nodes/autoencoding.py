@@ -7,6 +7,7 @@ encoder's tiles hardly differ so, and are left as they are.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, cast
 
@@ -17,13 +18,17 @@ from ..fidelity.imaging.resample import resize
 from ..fidelity.imaging.tiling import fade_at_ends
 from ..fidelity.progress import Progress
 from ..fidelity.steps.diffusion import spread_tiles
+from . import host
 from .conditioning import Window
 
+_PARTS = 8
+_SMALLEST_LATENTS = 32
 TILE_PX = 1024
 """Side of a tile in pixels."""
 OVERLAP_SHARE = 3 / 16
 """Of the tile, that neighbours share at least: an autoencoder sees far."""
-_MEMORY_SHARE = 0.8
+_MEMORY_SHARE = 0.25
+"""Of all that the device has, which one piece may take: the same image takes the same way whatever else is loaded."""
 
 
 def encode_image(
@@ -83,9 +88,7 @@ def decode_latent(
 
     @contextmanager
     def even_norms(whole: Tensor) -> Iterator[None]:
-        with record_norms(vae.first_stage_model) as norms:
-            decode(_shrink(whole, tile))
-        with replay_norms(norms):
+        with replay_norms(_norms_of(vae.first_stage_model, lambda longest: decode(_shrink(whole, longest)), tile)):
             yield
 
     return _in_tiles(latent, decode, factor, tile, 1, progress, even_norms).clamp(0, 1)
@@ -94,7 +97,7 @@ def decode_latent(
 def _in_one_piece(tensor: Tensor, tile: int, whole: bool | None, need: Callable[[], float], vae: Any) -> bool:
     if max(tensor.shape[-2:]) <= tile:
         return True
-    return whole if whole is not None else need() < _MEMORY_SHARE * vae.patcher.get_free_memory(vae.device)
+    return whole if whole is not None else need() < _MEMORY_SHARE * host.device_memory(vae.device)
 
 
 def _in_tiles(
@@ -155,18 +158,43 @@ Norms = dict[nn.GroupNorm, tuple[Tensor, Tensor]]
 """Mean and variance of every group, ``(1, groups)``, by module."""
 
 
+def _norms_of(network: nn.Module, work: Callable[[int], object], longest: int) -> Norms:
+    """What the normalisations see in a whole that is made so small.
+
+    Where memory runs out the host goes on in tiles of its own, and what is seen then is a tile's: a smaller whole is taken.
+    """
+    while True:
+        with record_norms(network) as norms:
+            work(longest)
+        if not norms.torn:
+            return norms.seen
+        if longest <= _SMALLEST_LATENTS:
+            raise RuntimeError(f"out of memory decoding {longest} latent samples a side")
+        longest //= 2
+
+
+@dataclass
+class RecordedNorms:
+    """What the normalisations of a network saw."""
+
+    seen: Norms = field(default_factory=dict[nn.GroupNorm, tuple[Tensor, Tensor]])
+    torn: bool = False
+    """Whether one was asked for parts of several sizes: not for the whole, then."""
+
+
 @contextmanager
-def record_norms(network: nn.Module) -> Iterator[Norms]:
+def record_norms(network: nn.Module) -> Iterator[RecordedNorms]:
     """Notes what every group normalisation of a network sees, in the order of one call."""
-    seen: Norms = {}
+    recorded, sizes = RecordedNorms(), dict[nn.Module, torch.Size]()
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
         norm = cast(nn.GroupNorm, module)
         values = inputs[0].float().reshape(inputs[0].shape[0], norm.num_groups, -1)
-        seen[norm] = (values.mean(dim=2), values.var(dim=2, unbiased=False))
+        recorded.torn |= sizes.setdefault(module, inputs[0].shape[-2:]) != inputs[0].shape[-2:]
+        recorded.seen[norm] = (values.mean(dim=2), values.var(dim=2, unbiased=False))
 
     with _hooked([module for module in network.modules() if isinstance(module, nn.GroupNorm)], note):
-        yield seen
+        yield recorded
 
 
 @contextmanager
@@ -183,7 +211,11 @@ def replay_norms(norms: Norms) -> Iterator[None]:
         if norm.affine:
             weight, bias = norm.weight.to(slope), norm.bias.to(slope)
             slope, offset = slope * weight, offset * weight + bias
-        return (inputs[0].float() * slope.reshape(shape) + offset.reshape(shape)).to(output.dtype)
+        slope, offset = slope.reshape(shape), offset.reshape(shape)
+        parts = (one.chunk(_PARTS, dim=1) for one in (inputs[0], slope, offset, output))
+        for values, slopes, offsets, made in zip(*parts, strict=True):
+            made.copy_(values.float() * slopes + offsets)  # in parts: a copy in float32 of all may be a gigabyte
+        return output
 
     with _hooked(norms, normalise):
         yield

@@ -7,7 +7,7 @@ copy.
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -21,7 +21,7 @@ ResizeHint = Callable[[Tensor, int, int, str], Tensor]
 
 _AREA_FUZZ = 8
 """Latent samples over which the host fades the border of an area."""
-_WHOLE_IMAGE_PARTS = ("encoded_image", "image", "hint_image")
+_WHOLE_IMAGE_PARTS = ("encoded_image", "image", "hint_image", "render_video")
 """What other patches of a model call the whole image that they hold."""
 
 
@@ -171,7 +171,7 @@ def _cut_patch(entry: Any, windows: Sequence[Window], shape: torch.Size, owners:
     owner = getattr(entry, "__self__", entry)
     hint = getattr(owner, "hint_latent", None)
     if hint is None:
-        whole = next((name for name in _WHOLE_IMAGE_PARTS if isinstance(getattr(owner, name, None), Tensor)), None)
+        whole = next((name for name in _WHOLE_IMAGE_PARTS if _has_places(getattr(owner, name, None))), None)
         if whole:
             raise ValueError(
                 f"the model's {type(owner).__name__} holds the whole image and cannot be cut to tiles; use one tile"
@@ -185,6 +185,11 @@ def _cut_patch(entry: Any, windows: Sequence[Window], shape: torch.Size, owners:
         owners[id(owner)].hint_latent = _stack(hint, windows, shape[0])
     made = owners[id(owner)]
     return made if owner is entry else getattr(made, entry.__name__)
+
+
+def _has_places(part: Any) -> bool:
+    """Whether something is an image or a latent, not features of one (a style's have no place)."""
+    return isinstance(part, Tensor) and part.ndim > 3
 
 
 class ControlStrength:
@@ -261,10 +266,17 @@ def _fade(length: int, start: int, extent: int, fuzz: bool) -> Tensor:
 
 
 def _cut_model_cond(part: Any, windows: Sequence[Window], shape: torch.Size) -> Any:
+    """A tile's part of what is as large as the latent: masks, inpainted latents, references of the same size (as in a list)."""
     held = getattr(part, "cond", None)
-    if not isinstance(held, Tensor) or held.ndim < 4 or held.shape[-2:] != shape[-2:]:
-        return part
-    return type(part)(_stack(held, windows, shape[0]))
+    if isinstance(held, list):
+        # What has another size is seen whole by every tile: the host repeats it.
+        references = cast("list[Any]", held)
+        return type(part)([_stack(one, windows, shape[0]) if _is_spatial(one, shape) else one for one in references])
+    return type(part)(_stack(held, windows, shape[0])) if _is_spatial(held, shape) else part
+
+
+def _is_spatial(held: Any, shape: torch.Size) -> bool:
+    return isinstance(held, Tensor) and held.ndim > 3 and held.shape[-2:] == shape[-2:]
 
 
 def _stack(tensor: Tensor, windows: Sequence[Window], batch: int, factor: int = 1) -> Tensor:

@@ -1,6 +1,7 @@
 """What the diffusion nodes hang into the host's sampling: tiles, guidance toward the source, schedules."""
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..fidelity.steps.diffusion import (
+    ALIGN_LATENTS,
     GuidanceBand,
     TileBlend,
     guidance_weight,
@@ -28,6 +30,8 @@ Executor = Callable[..., list[Tensor]]
 _LOG = logging.getLogger(__name__)
 _KEY = "fidelity"
 _SMALLEST_LATENTS = 32
+_MOST_TILES = 4
+"""At once, however much memory there is: more are hardly faster, and the peak would grow with the image."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class TiledDenoiser:
     blend: TileBlend = "gaussian"
     """How tiles are weighed where they overlap."""
     used_px: int = 0
-    """Side of the tiles of the last run, smaller than `tile_px` if memory ran out."""
+    """Side of the tiles of the last run: less than `tile_px` if memory ran out, more if that is too small for the model."""
     _most: int | None = None
     """Tiles at once that memory was found to hold in this run."""
     _conditioning: TileConditioning = field(default_factory=lambda: TileConditioning(host.resize_hint))
@@ -76,11 +80,19 @@ class TiledDenoiser:
         made.add_callback_with_key(host.ON_CLEANUP, _KEY, lambda _patcher: self._conditioning.clear())
         return made
 
+    @property
+    def used_overlap_px(self) -> int:
+        """What tiles shared in the last run, in proportion to `used_px`."""
+        return self.overlap_px * (self.used_px or self.tile_px) // self.tile_px
+
     def prepare(self, executor: Any, model: Any, noise_shape: Sequence[int], conds: Any, **options: Any) -> Any:
         """Begins a run: has the host reserve memory for a tile, not for the whole latent."""
         self.used_px, self._most = self.tile_px, None
-        tile, _ = self._in_latents(model.model)
-        small = (*noise_shape[:-2], *(min(side, tile) for side in noise_shape[-2:])) if len(noise_shape) > 3 else noise_shape
+        if len(noise_shape) not in (4, 5):
+            _LOG.warning("this model's latents have %d axes: sampled whole, not in tiles", len(noise_shape))
+            return executor(model, noise_shape, conds, **options)
+        tile, _, _ = self._in_latents(model.model)
+        small = (*noise_shape[:-2], *(min(side, tile) for side in noise_shape[-2:]))
         return executor(model, small, conds, **options)
 
     def __call__(
@@ -91,50 +103,56 @@ class TiledDenoiser:
         if latent.ndim not in (4, 5):
             return step.run()
         while True:
-            tile, overlap = self._in_latents(model)
-            windows = [
-                Window(*rows, *columns)
-                for rows, columns in product(*(spread_tiles(length, tile, overlap) for length in latent.shape[-2:]))
-            ]
-            if len(windows) == 1:
-                return step.run()
-            estimates = self._estimate(step, windows)
+            tile, overlap, align = self._in_latents(model)
+            spans = [spread_tiles(length, tile, overlap, align) for length in latent.shape[-2:]]
+            windows = [Window(*rows, *columns) for rows, columns in product(*spans)]
+            whole = len(windows) == 1
+            estimates = self._attempt(step) if whole else self._estimate(step, windows)
             if estimates is not None:
                 return estimates
-            self.used_px //= 2
+            tile = min(tile, max(latent.shape[-2:]))
+            if tile <= _SMALLEST_LATENTS:
+                raise RuntimeError(f"out of memory with a tile of {tile} latent samples a side already")
+            self.used_px, self._most = tile * host.pixels_per_latent(model) // 2, None
             _LOG.warning("out of memory with one tile: going on with tiles of %d px", self.used_px)
 
-    def _in_latents(self, model: Any) -> tuple[int, int]:
-        self.used_px = self.used_px or self.tile_px
-        factor = host.pixels_per_latent(model)
-        tile = max(_SMALLEST_LATENTS, self.used_px // factor)
-        return tile, min(tile // 2, self.overlap_px * self.used_px // self.tile_px // factor)
+    def _in_latents(self, model: Any) -> tuple[int, int, int]:
+        """Side and overlap of a tile in latent samples, and the grid that tiles lie on."""
+        factor, patch = host.pixels_per_latent(model), host.latents_per_patch(model)
+        align = math.lcm(ALIGN_LATENTS, patch)
+        self.used_px = max(self.used_px or self.tile_px, max(_SMALLEST_LATENTS, align) * factor)
+        tile = self.used_px // factor // patch * patch
+        return tile, min(tile // 2, self.used_overlap_px // factor), align
+
+    def _attempt(self, step: _Step) -> list[Tensor] | None:
+        """What the host computes; None if memory ran out."""
+        try:
+            return step.run()
+        except Exception as error:
+            host.raise_unless_out_of_memory(error)
+        host.release_memory()  # outside the handler, so that the failed tensors are free again
+        return None
 
     def _estimate(self, step: _Step, windows: list[Window]) -> list[Tensor] | None:
-        """The blended estimates; None if memory ran out with a single tile that can still be halved."""
+        """The blended estimates; None if memory ran out with a single tile."""
         first, latent = windows[0], step.latent
         size = (first.bottom - first.top, first.right - first.left)
         weights = tile_weights(*size, self.blend).to(latent.device)
         sums = [torch.zeros_like(latent, dtype=torch.float32) for _ in step.conds]
         total = torch.zeros(latent.shape[-2:], device=latent.device)
-        step = replace(step, conds=host.fit_size_conditioning(step.model, step.conds, size))
+        host.refuse_caches(step.model_options)
+        sizes = ((latent.shape[-2], latent.shape[-1]), size)
+        step = replace(step, conds=host.fit_size_conditioning(step.model, step.conds, *sizes))
         shape = (latent.shape[0] * len(step.conds), *latent.shape[1:-2], *size)
-        fitting = host.count_tiles(step.model, shape, latent.device, len(windows))
+        fitting = host.count_tiles(step.model, shape, latent.device, min(_MOST_TILES, len(windows)))
         batch = min(fitting, self._most or fitting)
         pending = deque(windows)
         while pending:
             host.check_cancelled()
             part = [pending.popleft() for _ in range(min(batch, len(pending)))]
-            try:
-                made = self._cut(step, part).run()
-            except Exception as error:
-                host.raise_unless_out_of_memory(error)
-                made = None
-            if made is None:  # outside the handler, so that the failed tensors are free again
-                host.release_memory()
+            made = self._attempt(self._cut(step, part))
+            if made is None:
                 if len(part) == 1:
-                    if max(size) <= _SMALLEST_LATENTS:
-                        raise RuntimeError(f"out of memory with a tile of {size[1]}x{size[0]} latent samples already")
                     return None
                 pending.extendleft(reversed(part))
                 batch = self._most = len(part) // 2
@@ -178,6 +196,8 @@ class RestorationGuidance:
     """What the strength of controls is multiplied by at the highest noise and at none."""
     _scaled: ControlStrength = field(default_factory=ControlStrength)
     _ready: Tensor | None = None
+    _inner: Callable[[dict[str, Any]], Tensor] | None = None
+    """What took the place of CFG before, such as the host's RescaleCFG: it is given the scale that follows the noise."""
 
     def patch(self, model: Any) -> Any:
         """A clone of a MODEL that is guided; the model itself is left as it is."""
@@ -186,6 +206,7 @@ class RestorationGuidance:
         if self.fidelity > 0:
             made.set_model_sampler_post_cfg_function(self.pull)
         if self.cfg:
+            self._inner = made.model_options.get("sampler_cfg_function")
             made.set_model_sampler_cfg_function(self.mix, disable_cfg1_optimization=True)
         if self.control != (1.0, 1.0):
             made.add_wrapper_with_key(host.CALC_COND_BATCH, _KEY, self.scale)
@@ -212,6 +233,8 @@ class RestorationGuidance:
             return step["cond"]
         sigma = float(step["sigma"].flatten()[0])
         scale = linear_schedule(sigma, self._highest(step["model"], step["model_options"]), *self.cfg)
+        if self._inner:
+            return self._inner({**step, "cond_scale": scale})
         return step["uncond"] + (step["cond"] - step["uncond"]) * scale
 
     def scale(

@@ -276,35 +276,45 @@ def count_tiles(model: Any, shape: tuple[int, ...], device: torch.device, most: 
     return min(most, max(1, int(free / (_MEMORY_ROOM * model.memory_required(shape)))))
 
 
-def fit_size_conditioning(model: Any, conds: Any, size: tuple[int, int]) -> Any:
+def refuse_caches(model_options: dict[str, Any]) -> None:
+    """Raises if what the model made for one tile would be used for another: EasyCache keeps it by prompt, not by place."""
+    cache = model_options.get("transformer_options", {}).get("easycache")
+    if type(cache).__name__ == "EasyCacheHolder":
+        raise ValueError("EasyCache keeps what it saw of one tile and uses it for the next; leave it out, or take LazyCache")
+
+
+def fit_size_conditioning(model: Any, conds: Any, whole: tuple[int, int], size: tuple[int, int]) -> Any:
     """Conditioning of SDXL that tells the size of a tile in place of that of the whole image, unless a node set one.
 
     A tile is drawn as a whole picture of its size, which is what the model knows.
 
     Args:
         model: The host's model.
-        conds: As a step has them: positive, then negative.
+        conds: As a step has them, in whatever order the guider has positive, negative and others.
+        whole: (height, width) of the latent.
         size: (height, width) of the tile in latent samples.
     """
     if not isinstance(model, comfy.model_base.SDXL | comfy.model_base.SDXLRefiner):
         return conds
     factor = pixels_per_latent(model)
-    fitted: list[Any] = []
-    for kind, group in zip(("positive", "negative"), conds, strict=False):
-        if group is None:
-            fitted.append(None)
-            continue
-        fitted.append([_fit_size(model, cond, (size[0] * factor, size[1] * factor), kind) for cond in group])
-    return [*fitted, *conds[2:]]
+    pixels = [(rows * factor, columns * factor) for rows, columns in (whole, size)]
+    return [group and [_fit_size(model, cond, *pixels) for cond in group] for group in conds]
 
 
-def _fit_size(model: Any, cond: dict[str, Any], size: tuple[int, int], kind: str) -> dict[str, Any]:
+def _fit_size(model: Any, cond: dict[str, Any], whole: tuple[int, int], size: tuple[int, int]) -> dict[str, Any]:
     known = cond["model_conds"].get("y")
     if known is None or "width" in cond or "height" in cond or "unclip_conditioning" in cond:
         return cond
-    told = model.encode_adm(**{"prompt_type": kind, **cond, "device": known.cond.device, "height": size[0], "width": size[1]})
-    fitted = type(known)(told.to(known.cond))
-    return {**cond, "model_conds": {**cond["model_conds"], "y": fitted}}
+
+    def tell(kind: str, size: tuple[int, int]) -> Tensor:
+        settings = {"prompt_type": kind, **cond, "device": known.cond.device, "height": size[0], "width": size[1]}
+        return model.encode_adm(**settings).to(known.cond)
+
+    # A step does not say which of its conds is the negative one, and the refiner's differ: it is the one that tells the same.
+    kind = next((kind for kind in ("positive", "negative") if torch.allclose(tell(kind, whole), known.cond)), None)
+    if kind is None:
+        return cond
+    return {**cond, "model_conds": {**cond["model_conds"], "y": type(known)(tell(kind, size))}}
 
 
 def pixels_per_latent(model: Any) -> int:
@@ -312,6 +322,12 @@ def pixels_per_latent(model: Any) -> int:
     if isinstance(model, comfy.model_base.SD_X4Upscaler):
         return 4  # its latent format says 8, as that of the model it was made from
     return int(model.latent_format.spacial_downscale_ratio)
+
+
+def latents_per_patch(model: Any) -> int:
+    """Latent samples along each side that a diffusion transformer takes as one token; 1 for other models."""
+    patch = getattr(model.diffusion_model, "patch_size", 1)
+    return int(patch[-1] if isinstance(patch, (tuple, list)) else patch)
 
 
 def check_cancelled() -> None:
@@ -329,9 +345,9 @@ def release_memory() -> None:
     comfy.model_management.soft_empty_cache()
 
 
-def total_memory(model: Any) -> int:
-    """Bytes that the device of a MODEL has in all."""
-    return int(comfy.model_management.get_total_memory(model.load_device))
+def device_memory(device: torch.device) -> int:
+    """Bytes that a device has in all."""
+    return int(comfy.model_management.get_total_memory(device))
 
 
 def track_passes(model: Any, passes: int, steps: int) -> Callable[[int], Any]:

@@ -74,16 +74,16 @@ class FidelityCompareModels(io.ComfyNode):
             display_name="Compare Models (Fidelity)",
             category=host.CATEGORY,
             description="One image through several networks as they are, side by side at equal zoom, with heat maps of how far "
-            "each moved its colours, and figures.",
+            "each moved its colours, differences from the true image if there is one, and figures.",
             search_aliases=["compare upscalers", "model comparison", "contact sheet", "benchmark"],
             inputs=[
                 io.Image.Input("image", tooltip="Of a batch, the first image. Crop it first: every network runs on all of it."),
                 target_input(),
                 *cells,
-                io.Image.Input("reference", optional=True, tooltip="The true image, for PSNR and SSIM; of the target's size."),
+                io.Image.Input("reference", optional=True, tooltip="The true image, to compare with; of the target's size."),
             ],
             outputs=[
-                io.Image.Output(display_name="sheet", tooltip="The middle of each at its own pixels, and its heat map."),
+                io.Image.Output(display_name="sheet", tooltip="The middle of each at its own pixels, and its maps."),
                 io.String.Output(display_name="report", tooltip="A line for each."),
                 io.String.Output(display_name="json", tooltip="All figures."),
             ],
@@ -107,5 +107,5 @@ class FidelityCompareModels(io.ComfyNode):
         truth = host.to_engine(reference)[:1] if reference is not None else None
         results = compare_models(source, chosen, size, truth, device=host.make_room([], source), progress=host.track_progress())
         figures = json.dumps(report_compared(results), indent=1)
-        sheet = host.to_host(draw_sheet(results))
+        sheet = host.to_host(draw_sheet(results, truth))
         return io.NodeOutput(sheet, "\n".join(map(describe_compared, results)), figures)

@@ -20,6 +20,9 @@ from .autoencoding import decode_latent, encode_image
 from .conditioning import apply_control
 from .denoising import RestorationGuidance, TiledDenoiser
 
+_SEEDS = 2**64
+"""How many there are: the pass after the last one takes the first."""
+
 
 @dataclass(frozen=True)
 class DiffusionSettings:
@@ -95,21 +98,21 @@ def run_passes(source: Tensor, parts: DiffusionParts, target: tuple[int, int], s
     progress = host.track_passes(parts.model, len(sizes), settings.steps)
     for index, size in enumerate(sizes):
         shown, denoise = _enlarge(shown, size, parts), pass_denoise(index, settings.denoise)
-        latent = encode_image(parts.vae, shown, progress=_go_on)
+        latent = encode_image(parts.vae, shown, tile.side_px, progress=_go_on)
         tiled = TiledDenoiser(tile.side_px, tile.overlap_px)
         model = tiled.patch(parts.model)
         if settings.fidelity > 0:
             model = RestorationGuidance(latent, settings.fidelity, from_first_step=True).patch(model)
         conds = apply_control(parts.positive, parts.negative, parts.control_net, shown, settings.control_strength, parts.vae)
-        sampled = host.sample_latent(model, latent, conds, denoise, settings.seed + index, settings, progress(index))
-        decoded = decode_latent(parts.vae, sampled, progress=_go_on)[:, :, : size[0], : size[1]]
+        sampled = host.sample_latent(model, latent, conds, denoise, (settings.seed + index) % _SEEDS, settings, progress(index))
+        decoded = decode_latent(parts.vae, sampled, tile.side_px, progress=_go_on)[:, :, : size[0], : size[1]]
         shown = _hold(decoded, colors)
         told.append(
             {
                 "size": f"{size[1]}x{size[0]}",
                 "denoise": round(denoise, 4),
                 "tile_px": tiled.used_px or tiled.tile_px,
-                "overlap_px": tiled.overlap_px,
+                "overlap_px": tiled.used_overlap_px,
             }
         )
     if tuple(shown.shape[2:]) != tuple(target):
@@ -136,7 +139,7 @@ def _go_on(_done: int, _total: int) -> None:
 
 
 def _choose_tile(model: Any, settings: DiffusionSettings) -> DiffusionTile:
-    side = settings.tile_px or choose_diffusion_tile(host.total_memory(model)).side_px
+    side = settings.tile_px or choose_diffusion_tile(host.device_memory(model.load_device)).side_px
     return DiffusionTile(side, settings.overlap_px or side // 8)
 
 

@@ -15,6 +15,7 @@ NEEDED = (
     "LICENSE",
     "README.md",
     "fidelity/decide/domains.safetensors",
+    "fidelity/decide/embedding.safetensors",
     "fidelity/models/weights/natural-x4.safetensors",
     "js/docs/FidelityUpscale.md",
     "js/results.js",
