@@ -74,7 +74,7 @@ def compare_command(
         chosen = {name: find_model(name, known) for name in names}
         count = partial(progress, "networks") if progress else None
         results = compare_models(image, chosen, size, truth, device=place, progress=count)
-        write_image(out, draw_sheet(results))
+        write_image(out, draw_sheet(results, truth))
         if page:
             written = build_page(results, source.name, truth).encode()
             write_whole(page, lambda file: file.write(written))

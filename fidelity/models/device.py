@@ -32,6 +32,21 @@ def choose_device(name: DeviceName = "auto") -> torch.device:
     return torch.device(name)
 
 
+def list_precisions(device: torch.device) -> tuple[str, ...]:
+    """What a device computes in by itself, by name; bfloat16 that a GPU only emulates does not count."""
+    return tuple(name for name in ("fp32", "fp16", "bf16") if name != "bf16" or _has_bf16(device))
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    with torch.cuda.device(device):  # the question is about the current one
+        try:
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        except TypeError:  # before PyTorch 2.4
+            return torch.cuda.is_bf16_supported()
+
+
 def choose_dtype(
     descriptor: ImageModelDescriptor[nn.Module], device: torch.device, precision: Precision = "auto"
 ) -> torch.dtype:
@@ -41,14 +56,14 @@ def choose_dtype(
         descriptor: The network; its limits are respected.
         device: Where it runs.
         precision: "auto" is half precision on a GPU where the network allows it, float32 on a CPU. A named
-            half precision that the network cannot do gives float32; what was used is in the report.
+            half precision that the network or the device cannot do gives float32; what was used is in the report.
 
     Returns:
         float32, float16 or bfloat16.
     """
     can = {
         "fp16": descriptor.supports_half,
-        "bf16": descriptor.supports_bfloat16 and (device.type != "cuda" or torch.cuda.is_bf16_supported()),
+        "bf16": descriptor.supports_bfloat16 and _has_bf16(device),
         "fp32": True,
     }
     if precision == "auto":

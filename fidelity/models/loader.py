@@ -176,8 +176,11 @@ def _detect_architecture(path: Path, _changed_ns: int, _size: int) -> str | None
     except (ModelRefusedError, OSError):
         return None
     register_architectures()
-    found = (support for support in MAIN_REGISTRY.architectures("detection") if support.detect(state_dict))
-    return next((support.architecture.name for support in found), None)
+    try:
+        found = (support for support in MAIN_REGISTRY.architectures("detection") if support.detect(state_dict))
+        return next((support.architecture.name for support in found), None)
+    except Exception:  # a look-alike of one architecture fails in whatever way its shapes lead to, and is none then
+        return None
 
 
 def _load_graph(path: Path) -> ImageModelDescriptor[Any]:
@@ -220,7 +223,10 @@ def _read_state_dict(path: Path) -> StateDict:
         raise ModelRefusedError(f"{path.name}: damaged or not a model file ({_first_line(error)})") from error
     if not isinstance(content, dict):
         raise ModelRefusedError(f"{path.name}: holds {type(content).__name__}; wanted a state dict")
-    return canonicalize_state_dict(content)
+    try:
+        return canonicalize_state_dict(content)
+    except (AttributeError, TypeError, KeyError) as error:
+        raise ModelRefusedError(f"{path.name}: holds something other than named tensors; wanted a state dict") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ MAX_CONTEXT_PX = 64
 """A receptive field beyond this is not paid for in every tile: such tiles overlap less and are blended."""
 
 _STRIP_ROWS = 16
+_OFF_GRID_PX = 4  # half of the smallest windows, and a whole step of networks that work on 2 x 2 or 4 x 4 pixels at once
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class NetworkProbe:
     """What a strip of pixels tells of a network."""
 
     receptive_field_px: int | None
-    """How far an input pixel can reach, in input pixels; None if further than `MAX_CONTEXT_PX`."""
+    """How far an input pixel can reach, in input pixels; None if further than `MAX_CONTEXT_PX`, or not the same everywhere."""
     values_per_pixel: float
     """Numbers alive at once in the widest layer, for each input pixel."""
 
@@ -50,18 +51,29 @@ def probe_network(descriptor: ImageModelDescriptor[nn.Module]) -> NetworkProbe:
     minimum = descriptor.size_requirements.minimum
     rows, columns = max(_STRIP_ROWS, minimum), 2 * MAX_CONTEXT_PX + 33
     middle = columns // 2
-    parameter = next(descriptor.model.parameters())
-    strip = torch.full((1, descriptor.input_channels, rows, columns), 0.5, device=parameter.device, dtype=parameter.dtype)
-    strip[..., rows // 2, middle] = torch.nan
     leaves = [module for module in descriptor.model.modules() if not list(module.children())]
     hooks = [module.register_forward_hook(record) for module in leaves]
     try:
-        touched = descriptor(strip).isnan().any(dim=1).any(dim=1)[0]
+        left, right = _spread(descriptor, rows, columns, middle)
     finally:
         for hook in hooks:
             hook.remove()
-    reached = touched.nonzero().flatten() // descriptor.scale
-    reach = int((reached - middle).abs().max()) if len(reached) else MAX_CONTEXT_PX + 1
-    probe = NetworkProbe(reach if reach <= MAX_CONTEXT_PX else None, widest / (rows * columns))
+    reach: int | None = max(left, right)
+    if reach > MAX_CONTEXT_PX or (
+        # Windows of attention lie on a grid: tiles that begin elsewhere see others, however short the reach.
+        any(isinstance(leaf, nn.Linear) for leaf in leaves)
+        and _spread(descriptor, rows, columns, middle + _OFF_GRID_PX) != (left, right)
+    ):
+        reach = None
+    probe = NetworkProbe(reach, widest / (rows * columns))
     _probes[descriptor.model] = probe
     return probe
+
+
+def _spread(descriptor: ImageModelDescriptor[nn.Module], rows: int, columns: int, place: int) -> tuple[int, int]:
+    """How far to the left and to the right one pixel of a strip reaches, in input pixels."""
+    parameter = next(descriptor.model.parameters())
+    strip = torch.full((1, descriptor.input_channels, rows, columns), 0.5, device=parameter.device, dtype=parameter.dtype)
+    strip[..., rows // 2, place] = torch.nan
+    touched = descriptor(strip).isnan().any(dim=1).any(dim=1)[0].nonzero().flatten() // descriptor.scale
+    return (place - int(touched.min()), int(touched.max()) - place) if len(touched) else (columns, columns)

@@ -196,4 +196,6 @@ def _run_graph(net: Any, samples: np.ndarray) -> np.ndarray:
         net.setInput(np.ascontiguousarray(samples))
         return np.array(net.forward())
     except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(error.err) from error
         raise GraphError(error.err) from error

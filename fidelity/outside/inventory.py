@@ -16,10 +16,11 @@ from .. import __version__
 from ..decide.choosing import KNOWN_MODELS, RESTORERS, matches, shipped_model
 from ..decide.domain import DOMAINS
 from ..decide.recipes import RECIPES, Domain
-from ..models.device import PRECISION_NAMES, choose_device, choose_dtype, free_memory_bytes
-from ..models.loader import SHIPPED_WEIGHTS, ModelRefusedError, load_model
+from ..models.device import PRECISION_NAMES, choose_device, choose_dtype, free_memory_bytes, list_precisions
+from ..models.loader import SHIPPED_WEIGHTS, load_model
 from ..models.probe import probe_network
 from ..models.runner import Runner
+from .files import one_line
 
 _PROBE_SIZE = (1080, 1920)
 _LIBRARIES = ("torch", "torchvision", "spandrel", "pillow", "av", "numpy", "safetensors")
@@ -58,38 +59,39 @@ class InstalledModel:
 
 
 def describe_models(models: Mapping[str, Path]) -> Iterator[InstalledModel]:
-    """Loads every model file in turn and says what it is; one that is refused says why.
+    """Loads every model file in turn and says what it is; one that cannot be loaded, for whatever reason, says why.
 
     Args:
         models: Files by name, as `fidelity.models.loader.list_models` finds them.
     """
     for name, path in models.items():
         try:
-            model = load_model(path)
-            reach = probe_network(model.descriptor).receptive_field_px
-        except (ModelRefusedError, OSError, RuntimeError) as error:
-            yield InstalledModel(name, str(path), refused=str(error))
-            continue
-        known = [title for title, one in KNOWN_MODELS.items() if matches(path.stem, one)]
-        is_shipped = path.parent == SHIPPED_WEIGHTS
-        yield InstalledModel(
-            name,
-            str(path),
-            model.architecture,
-            model.scale,
-            sum(parameter.numel() for parameter in model.descriptor.model.parameters()),
-            model.descriptor.input_channels,
-            reach,
-            model.descriptor.size_requirements.multiple_of,
-            tuple(
-                name
-                for name, can in (("fp16", model.descriptor.supports_half), ("bf16", model.descriptor.supports_bfloat16))
-                if can
-            ),
-            domains=tuple(domain for domain in DOMAINS if _fits(path, domain, known, is_shipped)),
-            mends=tuple(what for what, ones in RESTORERS.items() if any(matches(path.stem, one) for one in ones.values())),
-            licence="MIT" if is_shipped else next((KNOWN_MODELS[title].licence for title in known), None),
-        )
+            found = _describe_file(name, path)
+        except Exception as error:  # files are anyone's, and one of them must not hide the rest
+            found = InstalledModel(name, str(path), refused=one_line(error))
+        yield found
+
+
+def _describe_file(name: str, path: Path) -> InstalledModel:
+    model = load_model(path)
+    reach = probe_network(model.descriptor).receptive_field_px
+    known = [title for title, one in KNOWN_MODELS.items() if matches(path.stem, one)]
+    is_shipped = path.parent == SHIPPED_WEIGHTS
+    can = (("fp16", model.descriptor.supports_half), ("bf16", model.descriptor.supports_bfloat16))
+    return InstalledModel(
+        name,
+        str(path),
+        model.architecture,
+        model.scale,
+        sum(parameter.numel() for parameter in model.descriptor.model.parameters()),
+        model.descriptor.input_channels,
+        reach,
+        model.descriptor.size_requirements.multiple_of,
+        tuple(precision for precision, supported in can if supported),
+        domains=tuple(domain for domain in DOMAINS if _fits(path, domain, known, is_shipped)),
+        mends=tuple(what for what, ones in RESTORERS.items() if any(matches(path.stem, one) for one in ones.values())),
+        licence="MIT" if is_shipped else next((KNOWN_MODELS[title].licence for title in known), None),
+    )
 
 
 def _fits(path: Path, domain: Domain, known: list[str], is_shipped: bool) -> bool:
@@ -113,7 +115,7 @@ def examine_machine() -> dict[str, Any]:
             "bf16_is_fast": _has_fast_bf16(),
         },
         "devices": [_examine_device(device) for device in _devices()],
-        "chosen": str(choose_device()),
+        "chosen": _name_device(choose_device()),
     }
 
 
@@ -127,9 +129,11 @@ def describe_machine(report: Mapping[str, Any]) -> str:
     ]
     for device in report["devices"]:
         star = "*" if device["device"] == report["chosen"] else " "
-        memory = f", {device['free_bytes'] / 2**30:.1f} GiB free" if device["free_bytes"] else ""
-        what = f"{device['name']}{memory}, {device['precision']}, {device['work']}"
-        lines.append(f"{star} {device['device']}: {what}; {device['why']}")
+        words = [device["name"]]
+        words += [f"compute capability {device['compute_capability']}"] if device["compute_capability"] else []
+        words += [_describe_memory(device["free_bytes"], device["memory_bytes"])] if device["free_bytes"] is not None else []
+        can = "/".join(device["precisions"])
+        lines.append(f"{star} {device['device']}: {', '.join(words)}, can {can}; takes {device['precision']}: {device['why']}")
     return "\n".join(lines)
 
 
@@ -153,35 +157,50 @@ def _devices() -> list[torch.device]:
     return [*found, *([torch.device("mps")] if torch.backends.mps.is_available() else []), torch.device("cpu")]
 
 
+def _name_device(device: torch.device) -> str:
+    """By its number, of several alike; without one it is the current one."""
+    return f"cuda:{torch.cuda.current_device()}" if str(device) == "cuda" else str(device)
+
+
+def _describe_memory(free_bytes: int, memory_bytes: int | None) -> str:
+    whole = f" of {memory_bytes / 2**30:.1f}" if memory_bytes else ""
+    return f"{free_bytes / 2**30:.1f}{whole} GiB free"
+
+
 def _examine_device(device: torch.device) -> dict[str, Any]:
     model = load_model(shipped_model("natural", 4))
     runner = Runner(model, device)
     window, batch = runner.recommend(_PROBE_SIZE)
     precision = PRECISION_NAMES[choose_dtype(model.descriptor, device)]
     tiles = f"tiles of {window[1]}x{window[0]} px, {batch} at once" if window else "plain networks row by row, others in tiles"
+    free_bytes = free_memory_bytes(device)
     entry: dict[str, Any] = {
-        "device": device.type,
+        "device": _name_device(device),
         "name": platform.processor() or platform.machine(),
         "memory_bytes": None,
-        "free_bytes": free_memory_bytes(device),
+        "free_bytes": free_bytes,
         "compute_capability": None,
+        "precisions": list(list_precisions(device)),
         "precision": precision,
         "tile": list(window) if window else None,
         "tiles_at_once": batch,
         "work": tiles,
-        "why": "float32 is what a CPU is exact in; --precision bf16 is faster where it is fast",
     }
+    kind = "float32" if precision == "fp32" else "half precision"
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         entry |= {
             "name": properties.name,
             "memory_bytes": properties.total_memory,
             "compute_capability": f"{properties.major}.{properties.minor}",
-            "why": "half precision where a network allows it; tiles by the memory that is free",
         }
+        kind = f"{kind} on compute capability {entry['compute_capability']}"
     elif device.type == "mps":
-        entry |= {"name": "Apple GPU", "why": "half precision where a network allows it; tiles by the memory that is free"}
-    return entry
+        entry |= {"name": "Apple GPU", "memory_bytes": torch.mps.recommended_max_memory()}
+    if free_bytes is not None:
+        return entry | {"why": f"{kind}, {_describe_memory(free_bytes, None)}: {tiles}"}
+    bf16 = "is fast here, with --precision bf16" if _has_fast_bf16() else "is not known to be fast here"
+    return entry | {"why": f"{kind} is exact, bf16 {bf16}: {tiles}"}
 
 
 def _has_fast_bf16() -> bool:

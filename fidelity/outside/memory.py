@@ -31,6 +31,7 @@ class MemoryWatch:
 
     def __enter__(self) -> "MemoryWatch":
         if self._device.type == "cuda":
+            torch.cuda.init()  # before that there are no statistics to reset, and asking for it raises
             torch.cuda.reset_peak_memory_stats(self._device)
             self._before = torch.cuda.memory_allocated(self._device)
         else:

@@ -1,5 +1,7 @@
 """Devices, precisions and out-of-memory errors."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from fidelity.models.device import (
     choose_device,
     choose_dtype,
     is_out_of_memory,
+    list_precisions,
     run_where_room,
     work_memory_bytes,
 )
@@ -35,6 +38,38 @@ def test_auto_is_full_precision_on_a_cpu_and_half_on_a_gpu_that_can(compact, fau
 def test_a_half_precision_the_network_cannot_do_is_not_used(compact, faulty):
     assert choose_dtype(compact().descriptor, CPU, "bf16") == torch.bfloat16
     assert choose_dtype(faulty(half=False).descriptor, CPU, "fp16") == torch.float32
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """A machine whose current GPU has bfloat16 and whose second one only emulates it."""
+    current = [0]
+
+    @contextmanager
+    def switch(place):
+        before, current[0] = current[0], place.index
+        yield
+        current[0] = before
+
+    def is_supported(including_emulation=True):
+        return including_emulation or current[0] == 0
+
+    monkeypatch.setattr(torch.cuda, "device", switch)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_supported)
+    return torch.device("cuda", 0), torch.device("cuda", 1)
+
+
+def test_bfloat16_counts_where_the_very_device_has_it_by_itself(two_gpus, compact):
+    new, old = two_gpus
+    assert list_precisions(new) == list_precisions(CPU) == ("fp32", "fp16", "bf16")
+    assert list_precisions(old) == ("fp32", "fp16")
+    assert choose_dtype(compact().descriptor, new, "bf16") == torch.bfloat16
+    assert choose_dtype(compact().descriptor, old, "bf16") == torch.float32
+
+
+def test_an_older_pytorch_is_asked_as_it_can_be(two_gpus, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert list_precisions(two_gpus[1]) == ("fp32", "fp16", "bf16")
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,25 @@ def test_a_list_in_place_of_weights_is_refused(tmp_path):
         load_model(path)
 
 
+@pytest.mark.parametrize(
+    "content", [{1: torch.zeros(2)}, {"model.0.weight": 3, "model.extra.weight": torch.zeros(2, 2)}], ids=["numbers", "extra"]
+)
+def test_names_and_contents_of_other_kinds_are_refused_and_of_no_architecture(tmp_path, content):
+    path = tmp_path / "odd.pth"
+    torch.save(content, path)
+    with pytest.raises(ModelRefusedError, match=r"odd\.pth: "):
+        load_model(path)
+    assert detect_architecture(path) is None
+
+
+def test_a_look_alike_of_ffdnet_is_refused_whatever_else_it_has(tmp_path):
+    path = tmp_path / "fake.safetensors"
+    names = ("model.0.weight", "model.0.bias", "model.2.weight", "model.2.bias", "model.extra.weight")
+    save_file({name: torch.zeros(4, 5, 3, 3) for name in names}, path)
+    with pytest.raises(ModelRefusedError, match="looks like a network but is none"):
+        load_model(path)
+
+
 def test_a_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth: no such model file"):
         load_model("nowhere.pth")

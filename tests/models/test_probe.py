@@ -16,6 +16,20 @@ def test_a_network_that_pools_globally_has_none(faulty):
     assert probe_network(model.descriptor).receptive_field_px is None
 
 
+def test_windows_of_attention_lie_on_a_grid_and_have_none_however_short_their_reach(tmp_path):
+    from safetensors.torch import save_file
+    from spandrel.architectures.SwinIR import SwinIR
+
+    from fidelity.models.loader import load_model
+
+    torch.manual_seed(0)
+    network = SwinIR(
+        img_size=16, embed_dim=12, depths=[1], num_heads=[2], window_size=8, upscale=2, upsampler="pixelshuffledirect"
+    )
+    save_file({name: value.clone() for name, value in network.state_dict().items()}, tmp_path / "swin.safetensors")
+    assert probe_network(load_model(tmp_path / "swin.safetensors").descriptor).receptive_field_px is None
+
+
 def test_the_widest_layer_is_counted_in_and_out(compact):
     # 8 features in and 8 out of the middle convolution, and 12 + 12 around the pixel shuffle of x2 RGB
     assert probe_network(compact(features=8).descriptor).values_per_pixel == 24

@@ -125,6 +125,23 @@ def test_its_architecture_is_told_and_what_is_no_graph_is_refused(edsr_like, tmp
             load_model(path)
 
 
+def test_running_out_of_memory_in_opencv_is_told_as_such(edsr_like):
+    import cv2
+
+    from fidelity.models.device import is_out_of_memory
+    from fidelity.models.tensorflow import _run_graph
+
+    class Full:
+        def setInput(self, samples):
+            error = cv2.error("no memory")
+            error.code, error.err = cv2.Error.StsNoMem, "Failed to allocate 9 bytes"
+            raise error
+
+    with pytest.raises(MemoryError, match="Failed to allocate") as caught:
+        _run_graph(Full(), torch.zeros(1, 1, 4, 4).numpy())
+    assert is_out_of_memory(caught.value)
+
+
 def test_without_opencv_it_says_what_to_install(edsr_like, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
     with pytest.raises(ModelRefusedError, match="pip install opencv-contrib-python-headless"):

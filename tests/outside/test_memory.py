@@ -28,6 +28,22 @@ def test_memory_that_was_freed_before_counts_again():
     del blocks
 
 
+def test_a_gpu_is_made_ready_before_it_is_asked(monkeypatch):
+    ready, held = [], [100]
+
+    def reset(_):
+        if not ready:
+            raise RuntimeError("invalid argument to reset_peak_memory_stats")
+
+    monkeypatch.setattr(torch.cuda, "init", lambda: ready.append(True))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: held[0])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: held[0] + 50)
+    with MemoryWatch(torch.device("cuda")) as watch:
+        pass
+    assert watch.peak_bytes == 50
+
+
 def test_an_error_passes_through_and_the_watch_ends():
     watch = MemoryWatch(torch.device("cpu"))
     try:

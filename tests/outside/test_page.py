@@ -3,7 +3,9 @@
 import base64
 import io
 import json
+import os
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -48,6 +50,59 @@ def test_nothing_comes_from_elsewhere_and_there_is_one_script_of_data(results):
     page = build_page(results[1], "</script><script>alert(1)</script>")
     assert page.count("</script>") == 2
     assert not re.search(r"https?://", page)
+
+
+def test_what_differs_from_the_reference_is_a_column(results, photo):
+    data = data_of(build_page(results[1], "title", photo))
+    assert {"ciede2000_mean", "ciede2000_p99", "ciede2000_max"} <= {key for key, _, _ in data["columns"]}
+    assert data["results"][2]["figures"]["ciede2000_max"] == results[1][1].quality["ciede2000_max"]
+
+
+@pytest.fixture
+def touch_page():
+    """Opens a page in Chromium with a touch screen."""
+    reason = "no browser found: set CHROMIUM to one, or install Debian's chromium, and Playwright"
+    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
+    browser = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not browser:
+        pytest.skip(reason)
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        yield opened.new_context(has_touch=True, viewport={"width": 800, "height": 700}).new_page()
+        opened.close()
+
+
+def drag(page, start, stop):
+    fingers = page.context.new_cdp_session(page)
+    points = [[a + (b - a) * step / 10 for a, b in zip(start, stop, strict=True)] for step in range(11)]
+    for index, (x, y) in enumerate(points):
+        kind = "touchMove" if index else "touchStart"
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+    fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_timeout(1000)  # for the page to come to rest
+
+
+def test_a_finger_moves_the_divider_and_scrolls_everywhere_else(touch_page):
+    image = torch.rand(1, 3, 400, 600)
+    touch_page.set_content(build_page([Compared("bicubic", image), Compared("other", 1 - image)], "title"))
+    touch_page.select_option("#zoom", "4")
+
+    def state():
+        return touch_page.evaluate(
+            "[document.getElementById('stage').scrollLeft, Number(document.getElementById('divider').value)]"
+        )
+
+    assert state() == [0, 50]
+    drag(touch_page, (500, 400), (200, 400))
+    scrolled, divider = state()
+    assert (scrolled > 100, divider) == (True, 50)
+    touch_page.evaluate("document.getElementById('stage').scrollLeft = 800")
+    box = touch_page.locator("#handle").bounding_box()
+    middle = box["x"] + box["width"] / 2
+    drag(touch_page, (middle, 400), (middle - 240, 400))
+    assert state() == [800, pytest.approx(40, abs=0.2)]
+    touch_page.touchscreen.tap(middle, 400)
+    assert state()[1] == pytest.approx(50, abs=0.2)
 
 
 def test_columns_that_nothing_has_are_left_out(results):

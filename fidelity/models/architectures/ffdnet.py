@@ -3,6 +3,8 @@
 Source: Zhang, Zuo and Zhang, "FFDNet: toward a fast and flexible solution for CNN based image denoising", 2018.
 """
 
+import re
+
 import torch
 from spandrel import Architecture, ImageModelDescriptor, StateDict
 from spandrel.util import KeyCondition
@@ -15,17 +17,30 @@ DEFAULT_NOISE_SIGMA = 15.0
 """Standard deviation of noise, in steps of 8 bits, that is taken out where nobody said how much there is."""
 
 _COLOURS = (1, 3)
+_TASSANO = "intermediate_dncnn.itermediate_dncnn."  # its own spelling
 
 
 class FFDNet(nn.Module):
-    """The network; takes and gives images in [0, 1]."""
+    """The network; takes and gives images in [0, 1].
 
-    def __init__(self, channels: int, width: int, depth: int) -> None:
+    Args:
+        channels: 1 for grey, 3 for colour.
+        width: Channels between two convolutions.
+        depth: How many convolutions there are.
+        tells_noise: Whether it is the kind that was trained with batch normalisation and gives the noise, not the image; that
+            one takes the noise level first, once for each channel.
+    """
+
+    def __init__(self, channels: int, width: int, depth: int, tells_noise: bool = False) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(4 * channels + 1, width, 3, padding=1), nn.ReLU()]
+        self.channels, self.tells_noise = channels, tells_noise
+        bias = not tells_noise
+        inputs = 4 * channels + (channels if tells_noise else 1)
+        layers: list[nn.Module] = [nn.Conv2d(inputs, width, 3, padding=1, bias=bias), nn.ReLU()]
         for _ in range(depth - 2):
-            layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
-        self.model = nn.Sequential(*layers, nn.Conv2d(width, 4 * channels, 3, padding=1))
+            norm = [nn.BatchNorm2d(width)] if tells_noise else []
+            layers += [nn.Conv2d(width, width, 3, padding=1, bias=bias), *norm, nn.ReLU()]
+        self.model = nn.Sequential(*layers, nn.Conv2d(width, 4 * channels, 3, padding=1, bias=bias))
         self.noise_sigma = DEFAULT_NOISE_SIGMA
         """Standard deviation of the noise to take out, in steps of 8 bits; 0 to 75."""
 
@@ -33,30 +48,39 @@ class FFDNet(nn.Module):
         height, width = image.shape[2:]
         padded = functional.pad(image, (0, width % 2, 0, height % 2), mode="replicate")
         small = functional.pixel_unshuffle(padded, 2)
-        level = torch.full_like(small[:, :1], self.noise_sigma / 255)
-        result = functional.pixel_shuffle(self.model(torch.cat((small, level), dim=1)), 2)
-        return result[..., :height, :width]
+        level = torch.full_like(small[:, : self.channels if self.tells_noise else 1], self.noise_sigma / 255)
+        parts = (level, small) if self.tells_noise else (small, level)
+        result = functional.pixel_shuffle(self.model(torch.cat(parts, dim=1)), 2)
+        return (padded - result if self.tells_noise else result)[..., :height, :width]
 
 
 class FFDNetArch(Architecture[FFDNet]):
-    """Reads the layout of KAIR, grey or colour; it differs from DnCNN's by the channels of its first convolution."""
+    """Reads the layouts of KAIR and of Tassano, Delon and Veit ("An analysis and implementation of FFDNet", 2019).
+
+    Either is grey or colour; KAIR's differs from DnCNN's by the channels of its first convolution.
+    """
 
     def __init__(self) -> None:
         named = KeyCondition.has_all("model.0.weight", "model.0.bias", "model.2.weight", "model.2.bias")
 
         def detect(state_dict: StateDict) -> bool:
+            first = state_dict.get(f"{_TASSANO}0.weight")
+            if first is not None:
+                return first.dim() == 4 and first.shape[1] in [5 * channels for channels in _COLOURS]
             if not named(state_dict) or state_dict["model.0.weight"].dim() != 4:
                 return False
-            last = max(int(name.split(".")[1]) for name in state_dict if name.startswith("model."))
-            ends = state_dict["model.0.weight"].shape[1], state_dict[f"model.{last}.weight"].shape[0]
+            numbers = [found[1] for name in state_dict if (found := re.match(r"model\.(\d+)\.weight$", name))]
+            ends = state_dict["model.0.weight"].shape[1], state_dict[f"model.{max(map(int, numbers))}.weight"].shape[0]
             return ends in [(4 * channels + 1, 4 * channels) for channels in _COLOURS]
 
         super().__init__(id="FFDNet", detect=detect)
 
     def load(self, state_dict: StateDict) -> ImageModelDescriptor[FFDNet]:
         """Builds the network for a state dict."""
+        tells_noise = f"{_TASSANO}0.weight" in state_dict
+        state_dict = {name.replace(_TASSANO, "model."): weight for name, weight in state_dict.items()}
         width, inputs = state_dict["model.0.weight"].shape[:2]
         depth = sum(weight.dim() == 4 for weight in state_dict.values())
-        channels = inputs // 4
-        network = FFDNet(channels, width, depth)
+        channels = inputs // (5 if tells_noise else 4)
+        network = FFDNet(channels, width, depth, tells_noise)
         return describe(self, network, state_dict, "Restoration", 1, channels, (f"{width}nf", f"{depth} layers"))

@@ -49,13 +49,19 @@ class LapSRN(nn.Module):
 
 
 class LapSRNArch(Architecture[LapSRN]):
-    """Reads the layout of pytorch-LapSRN: convt_I, convt_R and convt_F with the number of their level."""
+    """Reads the layout of pytorch-LapSRN: convt_I, convt_R and convt_F with the number of their level.
+
+    There each block lies alone in a sequence ("convt_F1.0.cov_block"); names without that are read too.
+    """
 
     def __init__(self) -> None:
         super().__init__(
             id="LapSRN",
             detect=KeyCondition.has_all(
-                "conv_input.weight", "convt_I1.weight", "convt_R1.weight", "convt_F1.cov_block.0.weight"
+                "conv_input.weight",
+                "convt_I1.weight",
+                "convt_R1.weight",
+                KeyCondition.has_any("convt_F1.0.cov_block.0.weight", "convt_F1.cov_block.0.weight"),
             ),
         )
 
@@ -65,7 +71,7 @@ class LapSRNArch(Architecture[LapSRN]):
         width = state_dict["conv_input.weight"].shape[0]
         weights: StateDict = {}
         for name, weight in state_dict.items():
-            found = re.match(r"convt_([FRI])(\d+)\.(.+)", name)
+            found = re.match(r"convt_([FRI])(\d+)\.(?:0\.(?=cov_block))?(.+)", name)
             weights[f"{_GROUPS[found[1]]}.{int(found[2]) - 1}.{found[3]}" if found else name] = weight
         depths = [sum(name.startswith(f"features.{level}.") for name in weights) - 1 for level in range(levels)]
         return describe(self, LapSRN(levels, width, depths), weights, "SR", 2**levels, 1, (f"{width}nf", f"{levels} levels"))

@@ -18,6 +18,24 @@ def test_it_is_told_by_its_names_and_shapes(load_state, channels, depth):
     assert torch.equal(descriptor.model(image), network(image))
 
 
+@pytest.mark.parametrize(("channels", "depth"), [(1, 15), (3, 12)])
+def test_the_layout_that_tells_noise_is_read_too(load_state, channels, depth):
+    """Level first, once for each channel; no biases; batch normalisation; what comes out is subtracted."""
+    torch.manual_seed(0)
+    network = FFDNet(channels, 16, depth, tells_noise=True)
+    prefix = "intermediate_dncnn.itermediate_dncnn."
+    state = {name.replace("model.", prefix): value for name, value in network.state_dict().items()}
+    descriptor = load_state(state)
+    assert (descriptor.architecture.id, descriptor.input_channels) == ("FFDNet", channels)
+    assert state[f"{prefix}0.weight"].shape[1] == 5 * channels
+    image = torch.rand(1, channels, 8, 10)
+    quarters = torch.stack([image[:, :, y::2, x::2] for y in (0, 1) for x in (0, 1)], dim=2).flatten(1, 2)
+    level = torch.full((1, channels, 4, 5), DEFAULT_NOISE_SIGMA / 255)
+    told = network.eval().model(torch.cat((level, quarters), dim=1))
+    expected = image - functional.pixel_shuffle(told, 2)
+    assert torch.allclose(descriptor.model(image), expected, atol=1e-6)
+
+
 def test_dncnn_is_still_dncnn(load_state):
     assert load_state(DnCNN(in_nc=1, out_nc=1, nc=8, nb=17, act_mode="R").state_dict()).architecture.id == "DnCNN"
 
