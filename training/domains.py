@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.svm import SVC
 
 from fidelity.decide.domain import DOMAINS, weigh
+from fidelity.decide.embedding import MAP_PREFIX
 from fidelity.decide.features import measure_features
 from fidelity.outside.files import FileRefusedError
 from fidelity.outside.metadata import read_provenance
@@ -38,7 +39,7 @@ LIMIT = 3.0
 """Standard deviations at which a feature is cut off."""
 STEP = LIMIT / 127
 """Features are rounded to whole steps of so many standard deviations, so that a vector is written as bytes."""
-FIRMNESS = 100.0
+FIRMNESS = 30.0
 """The price of an image on the wrong side (C)."""
 REACH = 0.3
 """The kernel is the exponential of minus this times the mean square difference of two images' features."""
@@ -47,6 +48,9 @@ STEADINESS = 200.0
 LEAST_RELEVANCE = 0.1
 """What even a feature counts that tells no kinds apart, where the mean of all is one."""
 FOLDS = 8
+PAIRS = tuple(combinations(range(len(DOMAINS)), 2))
+SHARES = {"measured": 0.5, "seen": 1.0}
+"""The power to which each expert's probabilities are raised before they are multiplied."""
 _LONGEST_PX = 1600
 """Larger images are cropped to their middle: features are of texture, and time is limited."""
 
@@ -120,28 +124,37 @@ def measure_all(entries: list[dict[str, Any]], folder: Path, cache: Path) -> tup
     return np.stack([known[entry["file"]] for entry in kept]), kept
 
 
-class Classifier:
-    """Standardised, cut-off features into support vector machines with a radial kernel, one for each pair of kinds."""
+class Expert:
+    """Standardised, cut-off features into a support vector machine with a radial kernel for each pair of kinds."""
 
-    def fit(self, features: Array, labels: NDArray[np.int64]) -> "Classifier":
+    def fit(self, features: Array, labels: NDArray[np.int64]) -> "Expert":
         """Learns from ``(images, variants, features)``; each kind counts alike, however many images it has."""
         flat = features.reshape(-1, features.shape[-1])
         self.mean, self.spread = flat.mean(axis=0), flat.std(axis=0) + 1e-6
         wavering = ((features[:, MILD] - features[:, :1]) ** 2).mean(axis=(0, 1)) / self.spread**2
-        targets = np.repeat(labels, features.shape[1])
-        weight = self._relevance(flat, targets) / (1 + STEADINESS * wavering)
-        self.weight = REACH * weight / weight.sum()
-        inputs = self._scale(flat)
-        unit: Any = 1.0  # `_scale` has the reach in it; scikit-learn takes numbers here, its annotations do not say so
-        machine = SVC(C=FIRMNESS, gamma=unit, class_weight="balanced", decision_function_shape="ovo", cache_size=1000)
-        self.machine = machine.fit(inputs, targets)
+        inputs, targets = self._scale(flat), np.repeat(labels, features.shape[1])
+        self.weights, self.machines = np.zeros((len(PAIRS), flat.shape[1])), list[SVC]()
+        shares, unit = (
+            np.zeros((len(flat), len(PAIRS))),
+            cast(Any, 1.0),
+        )  # scikit-learn takes numbers, whatever its annotations say
+        for column, pair in enumerate(PAIRS):
+            rows = np.flatnonzero(np.isin(targets, pair))
+            weight = _relevance(*(inputs[targets == kind] for kind in pair)) / (1 + STEADINESS * wavering)
+            self.weights[column] = REACH * weight / weight.sum()
+            machine = SVC(C=FIRMNESS, gamma=unit, class_weight="balanced", cache_size=1000)
+            machine.fit(inputs[rows] * np.sqrt(self.weights[column]), targets[rows] == pair[0])
+            shares[rows[machine.support_], column] = machine.dual_coef_[0]
+            self.machines.append(machine)
+        kept = shares.any(axis=1)
+        self.vectors, self.shares = inputs[kept], shares[kept]
         return self
 
     def predict(self, features: Array) -> Array:
         """``(images, kinds)`` from ``(images, features)``."""
-        scores = np.zeros((len(features), len(DOMAINS)))
-        decisions = np.asarray(self.machine.decision_function(self._scale(features)))
-        for (first, second), decision in zip(combinations(range(len(DOMAINS)), 2), decisions.T, strict=True):
+        inputs, scores = self._scale(features), np.zeros((len(features), len(DOMAINS)))
+        for (first, second), weight, machine in zip(PAIRS, self.weights, self.machines, strict=True):
+            decision = np.asarray(machine.decision_function(inputs * np.sqrt(weight)))
             scores[:, first] -= np.logaddexp(0, -decision)
             scores[:, second] -= np.logaddexp(0, decision)
         scores = np.exp(scores)
@@ -152,22 +165,48 @@ class Classifier:
         raw = ((features.reshape(-1, features.shape[-1]) - self.mean) / self.spread).clip(-20, 20)
         return float(np.quantile((raw**2).mean(axis=1), 0.99))
 
-    def _relevance(self, features: Array, labels: NDArray[np.int64]) -> Array:
-        """How far each feature sets the kinds apart: the variance of their means over the variance within them.
-
-        Source: Fisher, "The use of multiple measurements in taxonomic problems", 1936.
-        """
-        inputs = ((features - self.mean) / self.spread).clip(-LIMIT, LIMIT)
-        of_kind = [inputs[labels == kind] for kind in range(len(DOMAINS))]
-        between = np.var([rows.mean(axis=0) for rows in of_kind], axis=0)
-        within = np.mean([rows.var(axis=0) for rows in of_kind], axis=0)
-        ratio = between / within
-        return ratio / ratio.mean() + LEAST_RELEVANCE
-
     def _scale(self, features: Array) -> Array:
         """In whole steps, so that the vectors that are written are those that were learned from."""
         inputs = ((features - self.mean) / self.spread).clip(-LIMIT, LIMIT)
-        return (inputs / STEP).round() * STEP * np.sqrt(self.weight)
+        return (inputs / STEP).round() * STEP
+
+
+def _relevance(first: Array, second: Array) -> Array:
+    """How far each feature sets two kinds apart: the variance of their means over the variance within them.
+
+    Source: Fisher, "The use of multiple measurements in taxonomic problems", 1936.
+    """
+    between = ((first.mean(axis=0) - second.mean(axis=0)) / 2) ** 2
+    ratio = between / ((first.var(axis=0) + second.var(axis=0)) / 2 + 1e-9)
+    return ratio / ratio.mean() + LEAST_RELEVANCE
+
+
+class Classifier:
+    """Two experts, one for what is measured and one for what the small network sees; what they say is multiplied.
+
+    Together in one machine the many maps drown the measured figures. Source: Hinton, "Products of experts", 1999.
+    """
+
+    def __init__(self) -> None:
+        names = list(measure_features(torch.zeros(1, 3, 64, 64)))
+        self.columns = {
+            name: [index for index, feature in enumerate(names) if feature.startswith(MAP_PREFIX) == (name == "seen")]
+            for name in SHARES
+        }
+        self.experts = {name: Expert() for name in SHARES}
+
+    def fit(self, features: Array, labels: NDArray[np.int64]) -> "Classifier":
+        """Learns from ``(images, variants, features)``."""
+        for name, expert in self.experts.items():
+            expert.fit(features[..., self.columns[name]], labels)
+        return self
+
+    def predict(self, features: Array) -> Array:
+        """``(images, kinds)`` from ``(images, features)``."""
+        scores = np.ones((len(features), len(DOMAINS)))
+        for name, expert in self.experts.items():
+            scores *= expert.predict(features[..., self.columns[name]]) ** SHARES[name]
+        return scores / scores.sum(axis=1, keepdims=True)
 
 
 def validate(features: Array, labels: NDArray[np.int64], owners: list[str]) -> Array:
@@ -245,30 +284,36 @@ def main() -> None:
         report(scores, truth)
         report_metadata(scores, truth, [options.check / entry["file"] for entry in held])
     if options.output:
-        write(classifier, classifier.familiar(features), options.output)
+        write(classifier, features, options.output)
 
 
-def write(classifier: Classifier, familiar: float, output: Path) -> None:
-    """The classifier as tensors: what features are scaled by, the vectors in steps of a byte, and their shares in each pair."""
-    machine, kinds = classifier.machine, len(DOMAINS)
-    pairs = list(combinations(range(kinds), 2))
-    owners = np.repeat(np.arange(kinds), machine.n_support_)
-    shares = np.zeros((len(owners), len(pairs)))
-    for column, (first, second) in enumerate(pairs):
-        shares[owners == first, column] = machine.dual_coef_[second - 1, owners == first]
-        shares[owners == second, column] = machine.dual_coef_[first, owners == second]
-    vectors = np.asarray(machine.support_vectors_) / np.sqrt(classifier.weight) / STEP
-    tensors = {
-        "mean": torch.from_numpy(classifier.mean).float(),
-        "spread": torch.from_numpy(classifier.spread).float(),
-        "weight": torch.from_numpy(classifier.weight).float(),
-        "vectors": torch.from_numpy(vectors.round()).to(torch.int8),
-        "shares": torch.from_numpy(shares).float(),
-        "offsets": torch.from_numpy(np.asarray(machine.intercept_)).float(),
-    }
+def write(classifier: Classifier, features: Array, output: Path) -> None:
+    """The classifier as tensors, and what it must know to read them."""
     names = list(measure_features(torch.zeros(1, 3, 64, 64)))
-    numbers = {"features": names, "limit": LIMIT, "step": STEP, "familiar": familiar}
+    tensors: dict[str, torch.Tensor] = {}
+    told: dict[str, dict[str, Any]] = {}
+    for name, expert in classifier.experts.items():
+        tensors |= {f"{name}.{part}": tensor for part, tensor in _as_tensors(expert).items()}
+        columns = classifier.columns[name]
+        told[name] = {
+            "features": [names[index] for index in columns],
+            "share": SHARES[name],
+            "familiar": expert.familiar(features[..., columns]),
+        }
+    numbers = {"experts": told, "limit": LIMIT, "step": STEP}
     save_file(tensors, output, {name: json.dumps(value) for name, value in numbers.items()})
+
+
+def _as_tensors(expert: Expert) -> dict[str, torch.Tensor]:
+    """What features are scaled by, the vectors in steps of a byte, and their shares in each pair."""
+    return {
+        "mean": torch.from_numpy(expert.mean).float(),
+        "spread": torch.from_numpy(expert.spread).float(),
+        "weights": torch.from_numpy(expert.weights).float(),
+        "vectors": torch.from_numpy((expert.vectors / STEP).round()).to(torch.int8),
+        "shares": torch.from_numpy(expert.shares).float(),
+        "offsets": torch.tensor([float(machine.intercept_[0]) for machine in expert.machines]),
+    }
 
 
 if __name__ == "__main__":

@@ -93,14 +93,16 @@ def named_verdict(domain: Domain) -> Verdict:
 
 
 @dataclass(frozen=True)
-class _Machine:
-    """Support vector machines with one radial kernel, one for each pair of kinds."""
+class _Expert:
+    """A support vector machine with a radial kernel for each pair of kinds, all of them on some of the features."""
 
     names: list[str]
+    share: float
+    """The power to which its probabilities are raised before they are multiplied with the others'."""
     mean: Tensor
     spread: Tensor
-    weight: Tensor
-    """Of each feature in the squared distance of two images."""
+    weights: Tensor
+    """``(pairs, features)``: of each feature in the squared distance of two images."""
     limit: float
     """Standardised features are cut off there, so that none can shout the others down."""
     vectors: Tensor
@@ -114,36 +116,44 @@ class _Machine:
 
 
 @cache
-def _load_machine() -> _Machine:
+def _load_experts() -> list[_Expert]:
     with safe_open(_MODEL_FILE, framework="pt") as file:
         tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no dictionary)
         numbers = {name: json.loads(value) for name, value in file.metadata().items()}
-    return _Machine(
-        names=numbers["features"],
-        limit=numbers["limit"],
-        familiar=numbers["familiar"],
-        vectors=tensors.pop("vectors").float() * numbers["step"],
-        **tensors,
-    )
+    found: list[_Expert] = []
+    for name, told in numbers["experts"].items():
+        own = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+        vectors = own.pop("vectors").float() * numbers["step"]
+        found.append(
+            _Expert(told["features"], told["share"], limit=numbers["limit"], familiar=told["familiar"], vectors=vectors, **own)
+        )
+    return found
 
 
 def _score_pixels(features: Features) -> dict[Domain, float]:
     """The probability of each kind by the trained model; nearly even for an image unlike any that it learned from."""
-    machine = _load_machine()
-    raw = (torch.tensor([features[name] for name in machine.names]) - machine.mean) / machine.spread
-    apart = raw.clamp(-machine.limit, machine.limit) - machine.vectors
-    likeness = (apart.square() @ machine.weight).neg().exp()
-    decisions = likeness @ machine.shares + machine.offsets
+    logarithms, strangeness = torch.zeros(len(DOMAINS)), 0.0
+    for expert in _load_experts():
+        said, strange = _ask(expert, features)
+        logarithms += expert.share * said
+        strangeness = max(strangeness, strange)
+    trust = 1.0 if strangeness <= 1 else strangeness**-2
+    mixed = trust * torch.softmax(logarithms, dim=0) + (1 - trust) / len(DOMAINS)
+    return dict(zip(DOMAINS, mixed.tolist(), strict=True))
+
+
+def _ask(expert: _Expert, features: Features) -> tuple[Tensor, float]:
+    """The logarithm of the probability of each kind, and how unlike what it learned from the image is: 1 is the limit."""
+    raw = (torch.tensor([features[name] for name in expert.names]) - expert.mean) / expert.spread
+    apart = raw.clamp(-expert.limit, expert.limit) - expert.vectors
+    likeness = (apart.square() @ expert.weights.T).neg().exp()
+    decisions = (likeness * expert.shares).sum(dim=0) + expert.offsets
     # Each pair's decision is the logarithm of odds; what all pairs say together is their product.
     scores = torch.zeros(len(DOMAINS))
     for (first, second), decision in zip(combinations(range(len(DOMAINS)), 2), decisions, strict=True):
         scores[first] += functional.logsigmoid(decision)
         scores[second] += functional.logsigmoid(-decision)
-    scores = torch.softmax(scores, dim=0)
-    strangeness = raw.clamp(-20, 20).square().mean().item() / machine.familiar
-    trust = 1.0 if strangeness <= 1 else strangeness**-2
-    mixed = trust * scores + (1 - trust) / len(DOMAINS)
-    return dict(zip(DOMAINS, mixed.tolist(), strict=True))
+    return torch.log_softmax(scores, dim=0), raw.clamp(-20, 20).square().mean().item() / expert.familiar
 
 
 def _describe(features: Features) -> list[str]:

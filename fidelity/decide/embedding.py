@@ -1,8 +1,10 @@
-"""A small convolutional network that sees how an image is drawn: strokes, shading, texture, and some of what it shows.
+"""A small convolutional network that describes how an image is made, and some of what it shows.
 
-It was trained by `training/embedding.py`.
+Figures by hand measure grain, flatness and outlines; strokes, shading and subjects they do not. The network was trained by
+`training/embedding.py` to give the same maps as the middle of a network that was trained on photographs of a thousand things.
 """
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -11,33 +13,40 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-STRIDES_PX = (8, 16)
-"""Distance between neighbouring places of its two maps."""
+MAPS = {8: 40, 16: 112}
+"""Channels of its maps, by the distance in pixels of their neighbouring places."""
+
+MAP_PREFIX = "map "
+"""What the names of its figures begin with."""
 
 _WEIGHTS = Path(__file__).parent / "embedding.safetensors"
 _STEM = (32, 48)
-_WIDTHS = (96, 128)
-_BLOCKS = (2, 4)
-_MAPS = (40, 112)
+_WIDTHS, _BLOCKS = (96, 128), (2, 4)
+
+Convolve = Callable[[int, int, int], nn.Module]
+
+
+def convolve(inputs: int, outputs: int, stride: int) -> nn.Module:
+    """A 3 x 3 convolution that keeps the size, but for its stride."""
+    return nn.Conv2d(inputs, outputs, 3, stride, 1)
 
 
 class EmbeddingNetwork(nn.Module):
-    """Strided 3 x 3 convolutions with residual blocks, and a map of features at each of the last two sizes.
+    """Strided convolutions with residual blocks, and a map of features at each of the last two sizes.
+
+    Source of the blocks: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016.
 
     Args:
-        normalise: Whether each convolution is followed by batch normalisation, as in training; `folded` takes it in.
+        make: Makes a convolution of so many inputs and outputs and of that stride; in training it normalises too.
     """
 
-    def __init__(self, normalise: bool = False) -> None:
+    def __init__(self, make: Convolve = convolve) -> None:
         super().__init__()
-        self.normalise = normalise
-        self.stem = nn.Sequential(
-            self._convolution(3, _STEM[0], 2), nn.ReLU(), self._convolution(_STEM[0], _STEM[1], 2), nn.ReLU(), self._block(_STEM[1])
-        )
+        first, width = _STEM
+        self.stem = nn.Sequential(make(3, first, 2), nn.ReLU(), make(first, width, 2), nn.ReLU(), _Residual(make, width))
         self.stages, self.maps = nn.ModuleList(), nn.ModuleList()
-        width = _STEM[1]
-        for wider, blocks, channels in zip(_WIDTHS, _BLOCKS, _MAPS, strict=True):
-            parts = [self._convolution(width, wider, 2), nn.ReLU(), *(self._block(wider) for _ in range(blocks))]
+        for wider, blocks, channels in zip(_WIDTHS, _BLOCKS, MAPS.values(), strict=True):
+            parts = (make(width, wider, 2), nn.ReLU(), *(_Residual(make, wider) for _ in range(blocks)))
             self.stages.append(nn.Sequential(*parts))
             self.maps.append(nn.Conv2d(wider, channels, 1))
             width = wider
@@ -51,18 +60,36 @@ class EmbeddingNetwork(nn.Module):
             found.append(head(state))
         return found
 
-    def _convolution(self, inputs: int, outputs: int, stride: int = 1) -> nn.Module:
-        convolution = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=not self.normalise)
-        return nn.Sequential(convolution, nn.BatchNorm2d(outputs)) if self.normalise else convolution
-
-    def _block(self, width: int) -> nn.Module:
-        return _Residual(nn.Sequential(self._convolution(width, width), nn.ReLU(), self._convolution(width, width)))
-
 
 class _Residual(nn.Module):
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, make: Convolve, width: int) -> None:
         super().__init__()
-        self.body = body
+        self.body = nn.Sequential(make(width, width, 1), nn.ReLU(), make(width, width, 1))
 
     def forward(self, state: Tensor) -> Tensor:
         return functional.relu(state + self.body(state))
+
+
+@cache
+def _load_network() -> EmbeddingNetwork:
+    network = EmbeddingNetwork().eval().requires_grad_(False)
+    network.load_state_dict({name: weight.float() for name, weight in load_file(_WEIGHTS).items()})
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def embed(view: Tensor) -> dict[str, float]:
+    """The mean and the deviation of every channel of its maps.
+
+    Args:
+        view: ``(1, 3, H, W)`` in [0, 1], on the CPU, best with a longer side of 512 px, as in training.
+
+    Returns:
+        Figures by name, always the same names in the same order.
+    """
+    maps = _load_network()(view.contiguous(memory_format=torch.channels_last))
+    features: dict[str, float] = {}
+    for stride, found in zip(MAPS, maps, strict=True):
+        deviation, mean = torch.std_mean(found[0], dim=(1, 2), correction=0)
+        for name, values in (("mean", mean), ("deviation", deviation)):
+            features |= {f"{MAP_PREFIX}{stride} {name} {channel}": value for channel, value in enumerate(values.tolist())}
+    return features

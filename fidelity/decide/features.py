@@ -1,8 +1,8 @@
 """Measured features of an image's pixels, from which its kind is told.
 
-Texture is measured at three sizes: patches of the image as it is, the whole of it at 512 px along the longer side, and
-half of that. What only survives at full size (noise, compression) and what survives every reduction (flatness, outlines,
-palette) thus stand side by side. Size and shape of the image are not features: they say how it was stored, not what it is.
+Texture is measured on patches of the image as it is, where noise, compression and fine lines are; outlines, palette and what a
+small network sees in it on the whole at 512 px along the longer side, which survives every reduction. Size and shape of the
+image are not features: they say how it was stored, not what it is.
 """
 
 import math
@@ -17,6 +17,7 @@ from ..imaging.color import rgb_to_ycbcr
 from ..imaging.drift import flatten_alpha
 from ..imaging.filters import box_mean
 from ..imaging.resample import resize
+from .embedding import embed
 
 PATCH_PX = 128
 """Side of the patches taken at full size; a multiple of 8, so that they lie on JPEG's grid."""
@@ -41,12 +42,13 @@ def measure_features(image: Tensor) -> Features:
     patches, whole = (
         flatten_alpha(view.float(), 1.0).expand(-1, 3, -1, -1) for view in (take_patches(image), _shrink(image, _WHOLE_PX))
     )
-    features: Features = {}
-    for name, view in (("full", patches), ("whole", whole), ("half", _shrink(whole, _WHOLE_PX // 2))):
-        features |= {f"{name} {key}": value for key, value in _measure_texture(_at_least(view, 32)).items()}
+    patches, whole = _at_least(patches, 32), _at_least(whole, 32)
+    features = {f"full {name}": value for name, value in _measure_texture(patches).items()}
+    features |= {f"whole {name}": value for name, value in _measure_edges(rgb_to_ycbcr(whole)[:, :1]).items()}
     features |= _measure_palette(whole)
-    features |= _measure_noise(_at_least(patches, 32))
-    features |= _measure_grid(_at_least(patches, 32))
+    features |= _measure_noise(patches)
+    features |= _measure_grid(patches)
+    features |= embed(whole)
     return {name: value if math.isfinite(value) else 0.0 for name, value in features.items()}
 
 

@@ -90,7 +90,9 @@ def test_a_sure_verdict_takes_its_own_recipe():
 def test_the_model_knows_every_feature_by_name():
     from fidelity.decide import domain
 
-    assert set(domain._load_machine().names) <= set(measure_features(torch.zeros(1, 3, 64, 64)))
+    known = set(measure_features(torch.zeros(1, 3, 64, 64)))
+    experts = domain._load_experts()
+    assert len(experts) == 2 and all(set(expert.names) <= known for expert in experts)
 
 
 def test_with_metadata_every_labelled_file_that_speaks_is_right(test_data):
