@@ -70,7 +70,7 @@ def ssim(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px: i
     reference, candidate = _comparable(reference, candidate, luma, crop_px)
     if min(reference.shape[2:]) < WINDOW_PX:
         raise ValueError(f"compared area is {tuple(reference.shape[2:])}; SSIM wants at least 11x11 pixels")
-    similarity, _ = _compare_windows(reference.double(), candidate.double())
+    similarity, _ = _compare_windows(_exact(reference), _exact(candidate))
     return similarity.mean().item()
 
 
@@ -94,7 +94,7 @@ def ms_ssim(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px
     reference, candidate = _comparable(reference, candidate, luma, crop_px)
     if min(reference.shape[2:]) < MS_SSIM_PX:
         raise ValueError(f"compared area is {tuple(reference.shape[2:])}; MS-SSIM wants at least {MS_SSIM_PX} pixels a side")
-    reference, candidate = reference.double(), candidate.double()
+    reference, candidate = _exact(reference), _exact(candidate)
     total = torch.ones(reference.shape[0], dtype=torch.double, device=reference.device)
     for scale, weight in enumerate(_SCALE_WEIGHTS):
         similarity, contrast = _compare_windows(reference, candidate)
@@ -112,7 +112,7 @@ def mse(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px: in
         ValueError: If the shapes differ or the crop leaves nothing.
     """
     reference, candidate = _comparable(reference, candidate, luma, crop_px)
-    return (reference.double() - candidate.double()).square().mean().item()
+    return (_exact(reference) - _exact(candidate)).square().mean().item()
 
 
 def seam_energy(image: Tensor, rows: Sequence[int] = (), columns: Sequence[int] = ()) -> float:
@@ -153,10 +153,15 @@ def worst_seam(image: Tensor) -> float:
     return max(float(_ratio(*_line_steps(image, dim)).max()) for dim in (2, 3))
 
 
+def _exact(image: Tensor) -> Tensor:
+    """In float64, on the CPU if the device has none (Apple's GPUs)."""
+    return (image.cpu() if image.device.type == "mps" else image).double()
+
+
 def _line_steps(image: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Mean square step from each line to the next, and its mean over the lines beside, but for the nearest."""
     check_image(image)
-    steps = image.double().diff(dim=dim).square().movedim(dim, 0).flatten(1).mean(dim=1)
+    steps = _exact(image).diff(dim=dim).square().movedim(dim, 0).flatten(1).mean(dim=1)
     kernel = steps.new_ones(2 * SEAM_REACH_PX + 1)
     kernel[SEAM_REACH_PX - 1 : SEAM_REACH_PX + 2] = 0
     sums, counts = (
