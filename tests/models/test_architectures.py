@@ -133,11 +133,12 @@ def test_tiles_change_nothing_where_they_see_as_far_as_it_does(network, photo):
     whole, _ = runner.run(wide, tile=512)
     tiled, report = runner.run(wide, tile=64)
     assert report.tiles > 1
-    assert whole.std() > 0.02 and ((whole > 0) & (whole < 1)).all(), "nothing to tell apart"
+    contrast = whole.std()
+    assert contrast > 0.005 and ((whole > 0) & (whole < 1)).all(), "nothing to tell apart"
     if report.seamless:
-        assert (whole - tiled).abs().max() < 1 / 1024
+        assert (whole - tiled).abs().max() < min(1 / 1024, contrast / 20)
     else:
-        assert (whole - tiled).abs().mean() < whole.std()
+        assert (whole - tiled).abs().mean() < contrast
 
 
 def test_it_runs_in_bf16_or_falls_back_to_fp32(network, photo):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, TypeVar
 
-from spandrel import Architecture, ImageModelDescriptor, StateDict
+from spandrel import Architecture, ImageModelDescriptor, SizeRequirements, StateDict
 from torch import nn
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -18,8 +18,9 @@ def describe(
     channels: int,
     tags: Sequence[str] = (),
     supports_half: bool = True,
+    multiple_of: int = 1,
 ) -> ImageModelDescriptor[Network]:
-    """A network that takes and gives as many channels and wants images of no particular size.
+    """A network that takes and gives as many channels.
 
     Args:
         architecture: Which it is one of.
@@ -30,6 +31,7 @@ def describe(
         channels: 1 for luma, 3 for RGB.
         tags: What tells it from others of its architecture, for people.
         supports_half: Whether float16 holds its values.
+        multiple_of: Of what its grid is, in pixels: sides are padded to it, and tiles begin on it.
     """
     return ImageModelDescriptor(
         network,
@@ -42,4 +44,5 @@ def describe(
         scale=scale,
         input_channels=channels,
         output_channels=channels,
+        size_requirements=SizeRequirements(multiple_of=multiple_of),
     )

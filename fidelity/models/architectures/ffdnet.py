@@ -83,4 +83,5 @@ class FFDNetArch(Architecture[FFDNet]):
         depth = sum(weight.dim() == 4 for weight in state_dict.values())
         channels = inputs // (5 if tells_noise else 4)
         network = FFDNet(channels, width, depth, tells_noise)
-        return describe(self, network, state_dict, "Restoration", 1, channels, (f"{width}nf", f"{depth} layers"))
+        tags = (f"{width}nf", f"{depth} layers")
+        return describe(self, network, state_dict, "Restoration", 1, channels, tags, multiple_of=2)
