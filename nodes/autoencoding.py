@@ -40,7 +40,7 @@ def encode_image(
         vae: The host's VAE.
         image: ``(B, 3, H, W)`` in [0, 1], sides multiples of what the VAE shrinks by.
         tile_px: Side of a tile, if it takes tiles.
-        whole: Whether to do it in one piece; if it fits the memory, if not given.
+        whole: Whether to do it in one piece; if it takes a quarter of the device's memory at most, if not given.
         progress: Called with (tiles done, tiles in all).
 
     Returns:
@@ -68,7 +68,7 @@ def decode_latent(
         vae: The host's VAE.
         latent: As the VAE has it.
         tile_px: Side of a tile, if it takes tiles.
-        whole: Whether to do it in one piece; if it fits the memory, if not given.
+        whole: Whether to do it in one piece; if it takes a quarter of the device's memory at most, if not given.
         progress: Called with (tiles done, tiles in all).
 
     Returns:
