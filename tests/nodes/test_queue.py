@@ -160,7 +160,9 @@ def test_ctrl_c_cancels_on_the_server_too(host, picture, tmp_path):
         "6": {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": "slow"}},
     }
     (tmp_path / "slow.json").write_text(json.dumps(graph))
-    command = [sys.executable, "-m", "fidelity", "queue", str(tmp_path / "slow.json"), "--server", host.url]
+    # A shell's background jobs ignore Ctrl-C, and so would what they start.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from fidelity.cli import main; main()"
+    command = [sys.executable, "-c", heed, "queue", str(tmp_path / "slow.json"), "--server", host.url]
     process = subprocess.Popen(
         [*command, "--image", str(picture), "-o", str(tmp_path / "out")],
         stderr=subprocess.PIPE,
