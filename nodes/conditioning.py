@@ -276,7 +276,7 @@ def _cut_model_cond(part: Any, windows: Sequence[Window], shape: torch.Size) -> 
 
 
 def _is_spatial(held: Any, shape: torch.Size) -> bool:
-    return isinstance(held, Tensor) and held.ndim > 3 and held.shape[-2:] == shape[-2:]
+    return _has_places(held) and held.shape[-2:] == shape[-2:]
 
 
 def _stack(tensor: Tensor, windows: Sequence[Window], batch: int, factor: int = 1) -> Tensor:

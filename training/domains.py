@@ -12,7 +12,6 @@ import argparse
 import io
 import json
 from collections.abc import Callable
-from itertools import combinations
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +24,7 @@ from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.svm import SVC
 
-from fidelity.decide.domain import DOMAINS, weigh
+from fidelity.decide.domain import DOMAINS, PAIRS, weigh
 from fidelity.decide.embedding import MAP_PREFIX
 from fidelity.decide.features import measure_features
 from fidelity.outside.files import FileRefusedError
@@ -48,20 +47,21 @@ STEADINESS = 200.0
 LEAST_RELEVANCE = 0.1
 """What even a feature counts that tells no kinds apart, where the mean of all is one."""
 FOLDS = 8
-PAIRS = tuple(combinations(range(len(DOMAINS)), 2))
 SHARES = {"measured": 0.5, "seen": 1.0}
 """The power to which each expert's probabilities are raised before they are multiplied."""
 _LONGEST_PX = 1600
 """Larger images are cropped to their middle: features are of texture, and time is limited."""
 
 
-def _as_jpeg(image: Image.Image, quality: int) -> Image.Image:
+def as_jpeg(image: Image.Image, quality: int, subsampling: int = 2) -> Image.Image:
+    """An image as JPEG has it; colours at half the size (2) or whole (0)."""
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
+    image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     return Image.open(buffer).convert("RGB")
 
 
-def _scaled(image: Image.Image, factor: float) -> Image.Image:
+def scaled(image: Image.Image, factor: float) -> Image.Image:
+    """An image resized by a factor."""
     size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
     return image.resize(size, Image.Resampling.LANCZOS)
 
@@ -73,13 +73,13 @@ def _cropped(image: Image.Image) -> Image.Image:
 
 VARIANTS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "as it is": lambda image: image,
-    "JPEG 90": lambda image: _as_jpeg(image, 90),
-    "0.75": lambda image: _scaled(image, 0.75),
-    "0.5, JPEG 85": lambda image: _as_jpeg(_scaled(image, 0.5), 85),
+    "JPEG 90": lambda image: as_jpeg(image, 90),
+    "0.75": lambda image: scaled(image, 0.75),
+    "0.5, JPEG 85": lambda image: as_jpeg(scaled(image, 0.5), 85),
     "cropped": _cropped,
-    "JPEG 75": lambda image: _as_jpeg(image, 75),
-    "0.66": lambda image: _scaled(image, 0.66),
-    "0.85, JPEG 92": lambda image: _as_jpeg(_scaled(image, 0.85), 92),
+    "JPEG 75": lambda image: as_jpeg(image, 75),
+    "0.66": lambda image: scaled(image, 0.66),
+    "0.85, JPEG 92": lambda image: as_jpeg(scaled(image, 0.85), 92),
 }
 MILD = slice(1, 3)
 """The variants that are not to change a verdict."""

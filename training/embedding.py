@@ -12,7 +12,6 @@ JPEGs where the teacher's are not, so that compression changes little of what it
 
 import argparse
 import importlib
-import io
 import json
 import math
 import random
@@ -35,7 +34,7 @@ from torch.nn import functional
 from fidelity.decide.embedding import EmbeddingNetwork
 from fidelity.outside.files import FileRefusedError
 from training.collect import LIST
-from training.domains import load
+from training.domains import as_jpeg, load, scaled
 
 Pixels = NDArray[np.uint8]
 
@@ -99,9 +98,7 @@ def shrink(work: tuple[Path, dict[str, Any]]) -> Pixels | None:
     except FileRefusedError as error:
         print(error)
         return None
-    share = min(1.0, LONGEST_PX / max(image.size))
-    width, height = (max(1, round(side * share)) for side in image.size)
-    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
+    return np.asarray(scaled(image, min(1.0, LONGEST_PX / max(image.size))))
 
 
 def draw_crop(pixels: Pixels, chance: random.Random) -> tuple[Pixels, Pixels]:
@@ -114,14 +111,8 @@ def draw_crop(pixels: Pixels, chance: random.Random) -> tuple[Pixels, Pixels]:
     crop = image.resize((CROP_PX, CROP_PX), Image.Resampling.BICUBIC, (left, top, left + width, top + height))
     if chance.random() < 0.5:
         crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    given = _as_jpeg(crop, chance) if chance.random() < 0.5 else crop
+    given = as_jpeg(crop, chance.randint(*QUALITIES), chance.choice((0, 2))) if chance.random() < 0.5 else crop
     return np.asarray(given), np.asarray(crop)
-
-
-def _as_jpeg(crop: Image.Image, chance: random.Random) -> Image.Image:
-    buffer = io.BytesIO()
-    crop.save(buffer, "JPEG", quality=chance.randint(*QUALITIES), subsampling=chance.choice((0, 2)))
-    return Image.open(buffer).convert("RGB")
 
 
 def draw_batches(images: list[Pixels], seed: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -21,6 +21,9 @@ from .recipes import SAFE_DOMAIN, Domain
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 """All kinds of image, in the order of the scores."""
 
+PAIRS = tuple(combinations(range(len(DOMAINS)), 2))
+"""All pairs of kinds by their places, in the order of what the trained model decides."""
+
 MIN_CONFIDENCE = 0.5
 """Below this the recipe of `SAFE_DOMAIN` is used."""
 
@@ -150,7 +153,7 @@ def _ask(expert: _Expert, features: Features) -> tuple[Tensor, float]:
     decisions = (likeness * expert.shares).sum(dim=0) + expert.offsets
     # Each pair's decision is the logarithm of odds; what all pairs say together is their product.
     scores = torch.zeros(len(DOMAINS))
-    for (first, second), decision in zip(combinations(range(len(DOMAINS)), 2), decisions, strict=True):
+    for (first, second), decision in zip(PAIRS, decisions, strict=True):
         scores[first] += functional.logsigmoid(decision)
         scores[second] += functional.logsigmoid(-decision)
     return torch.log_softmax(scores, dim=0), raw.clamp(-20, 20).square().mean().item() / expert.familiar
