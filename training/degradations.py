@@ -1,0 +1,241 @@
+"""Random damage of the sorts that real pictures have: blur, resizing, noise, compression, jagged edges, halos, paper.
+
+One or two rounds of damage, each from nothing to heavy, in the ranges of Real-ESRGAN (Wang et al., 2021), BSRGAN (Zhang et
+al., 2021) and, for drawings, APISR (Wang et al., 2024). Images are ``(H, W, 3)`` float32 in [0, 1], sRGB-encoded.
+"""
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.float32]
+Size = tuple[int, int]
+"""(height, width) in px."""
+
+CLEAN_SHARE = 0.1
+"""Share of images that are only reduced, by an antialiased bicubic filter."""
+TWO_ROUNDS_SHARE = 0.5
+"""Share of the damaged ones that go through a second, lighter round: saved, edited, saved again."""
+
+
+def degrade(high: Pixels, size: Size, draw: np.random.Generator, drawn: bool) -> Pixels:
+    """Reduces an image to a size and damages it on the way.
+
+    Args:
+        high: ``(H, W, 3)``, clean.
+        size: (height, width) of the result; at most that of `high`.
+        draw: Source of all randomness.
+        drawn: Whether it shows a drawing: adds video codecs, sharpening halos and paper, and leaves out sensor noise's
+            largest levels.
+
+    Returns:
+        ``(*size, 3)`` in [0, 1], rounded to 8 bits.
+    """
+    if draw.random() < CLEAN_SHARE:
+        return _to_8_bits(_resize(high, size, "bicubic"))
+    severity = float(draw.uniform(0.05, 1))
+    image = high
+    two_rounds = draw.random() < TWO_ROUNDS_SHARE
+    if draw.random() < (0.8 if two_rounds else 0.7):
+        image = _blur(image, draw, 0.2 + 2.8 * severity)
+    if two_rounds:
+        factor = (size[0] / high.shape[0]) ** draw.uniform(0, 1) * _random_factor(draw, severity, 0.15, 1.5)
+        between = _scaled_size(image, max(factor, 16 / min(image.shape[:2])))
+        image = _resize(image, between, str(draw.choice(_REDUCERS)))
+        image = _add_noise(image, draw, severity * (20 if drawn else 30))
+        image = _compress(image, draw, severity, drawn)
+        if draw.random() < 0.5:
+            image = _blur(image, draw, 0.2 + 1.3 * severity)
+    image = _alias(image, size, draw) if draw.random() < 0.06 else _resize(image, size, str(draw.choice(_REDUCERS)))
+    if draw.random() < 0.12:  # once more in a size of its own, as by a messenger
+        between = _scaled_size(image, _random_factor(draw, severity, 0.3, 1.2))
+        image = _resize(_resize(image, between, "linear"), size, "bicubic")
+    for change in draw.permutation(("noise", "sharpen", "sinc")):
+        image = _change(str(change), image, draw, severity, drawn)
+    if draw.random() < 0.85:
+        image = _compress(image, draw, severity, drawn)
+    return _to_8_bits(image)
+
+
+_REDUCERS = ("area", "area", "linear", "bicubic", "bicubic", "aliased")
+
+
+def _change(name: str, image: Pixels, draw: np.random.Generator, severity: float, drawn: bool) -> Pixels:
+    """One of the changes to an image of the final size, each with a chance of its own."""
+    if name == "noise":
+        if draw.random() < 0.02 and not drawn:
+            return _add_noise(image, draw, 55)  # night, and what denoisers are measured by
+        return _add_noise(image, draw, severity * (15 if drawn else 25)) if draw.random() < 0.7 else image
+    if name == "sharpen":
+        return _sharpen(image, draw) if draw.random() < (0.2 if drawn else 0.1) else image
+    return _filter(image, _sinc_kernel(draw)) if draw.random() < 0.1 else image
+
+
+def _random_factor(draw: np.random.Generator, severity: float, low: float, high: float) -> float:
+    """A factor of resizing: down, up or none, the further from 1 the heavier the damage."""
+    way = draw.random()
+    if way < 0.5:
+        return 1 - (1 - low) * severity * draw.random()
+    return 1 + (high - 1) * severity * draw.random() if way < 0.75 else 1.0
+
+
+def _scaled_size(image: Pixels, factor: float) -> Size:
+    return max(8, round(image.shape[0] * factor)), max(8, round(image.shape[1] * factor))
+
+
+def _resize(image: Pixels, size: Size, filter_name: str) -> Pixels:
+    """Resizes about the centre; "aliased" is bicubic without antialiasing, as a careless program does it."""
+    if size == image.shape[:2]:
+        return image
+    height, width = size
+    if filter_name == "area" and height <= image.shape[0]:
+        return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+    if filter_name in ("aliased", "area"):
+        return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
+    if filter_name == "nearest":
+        return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.float32)
+    method = Image.Resampling.BILINEAR if filter_name == "linear" else Image.Resampling.BICUBIC
+    planes = [Image.fromarray(image[..., channel]).resize((width, height), method) for channel in range(3)]
+    return np.stack([np.asarray(plane, np.float32) for plane in planes], axis=2)
+
+
+def _alias(image: Pixels, size: Size, draw: np.random.Generator) -> Pixels:
+    """Jagged edges: reduced further than asked for, then enlarged by repeating pixels, or reduced by dropping them."""
+    if draw.random() < 0.5:
+        return _resize(image, size, "nearest")
+    small = tuple(max(8, round(side / draw.uniform(1.1, 2.2))) for side in size)
+    return _resize(_resize(image, (small[0], small[1]), str(draw.choice(_REDUCERS))), size, "nearest")
+
+
+# Blur
+
+
+def _blur(image: Pixels, draw: np.random.Generator, sigma_max: float) -> Pixels:
+    return _filter(image, _sinc_kernel(draw) if draw.random() < 0.1 else _gaussian_kernel(draw, sigma_max))
+
+
+def _filter(image: Pixels, kernel: Pixels) -> Pixels:
+    return np.asarray(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101), np.float32)
+
+
+def _gaussian_kernel(draw: np.random.Generator, sigma_max: float) -> Pixels:
+    """A Gaussian, isotropic or not, in its plain, generalised or plateau form (Real-ESRGAN's five kernels)."""
+    first = draw.uniform(0.2, sigma_max)
+    second = draw.uniform(0.2, sigma_max) if draw.random() < 0.4 else first
+    radius = min(10, max(3, math.ceil(3 * max(first, second))))
+    angle = draw.uniform(0, math.pi)
+    rows, columns = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float32)
+    along = math.cos(angle) * columns + math.sin(angle) * rows
+    across = -math.sin(angle) * columns + math.cos(angle) * rows
+    distance = (along / first) ** 2 + (across / second) ** 2
+    form = draw.random()
+    if form < 0.7:
+        kernel = np.exp(-0.5 * distance)
+    elif form < 0.85:
+        kernel = np.exp(-0.5 * distance ** draw.uniform(0.5, 4))
+    else:
+        kernel = 1 / (1 + distance ** draw.uniform(1, 2))
+    return np.asarray(kernel / kernel.sum(), np.float32)
+
+
+def _sinc_kernel(draw: np.random.Generator) -> Pixels:
+    """An ideal low-pass in two directions, which rings: what overshooting resizers and codecs leave."""
+    radius, cutoff = int(draw.integers(3, 11)), draw.uniform(math.pi / 3, math.pi)
+    steps = np.arange(-radius, radius + 1)
+    line = np.sinc(steps * cutoff / math.pi) * cutoff / math.pi
+    kernel = np.outer(line, line)
+    return np.asarray(kernel / kernel.sum(), np.float32)
+
+
+# Noise, halos, paper
+
+
+def _add_noise(image: Pixels, draw: np.random.Generator, level_max: float) -> Pixels:
+    """Gaussian, Poisson or speckle noise of up to a level in 1/255, the same in all colours in four of ten."""
+    kind, grey = draw.random(), draw.random() < 0.4
+    level = draw.uniform(0, level_max) / 255
+    shape = (*image.shape[:2], 1) if grey else image.shape
+    noise = draw.standard_normal(shape, np.float32) * np.float32(level)
+    if kind < 0.2:  # photons: the deviation grows with the root of the light; Poisson's limit for many of them
+        noise = noise * np.sqrt(np.maximum(image, 0)) * np.float32(1.5)
+    elif kind < 0.3:
+        noise = noise * image * np.float32(2)
+    if draw.random() < 0.15:  # demosaicked and denoised by a camera: grains of more than a pixel
+        noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), draw.uniform(0.4, 0.9)), np.float32).reshape(noise.shape) * 2
+    return _clip(image + noise)
+
+
+def _sharpen(image: Pixels, draw: np.random.Generator) -> Pixels:
+    """Unsharp masking, strong enough now and then to leave halos."""
+    soft = np.asarray(cv2.GaussianBlur(image, (0, 0), draw.uniform(0.6, 2.5)), np.float32)
+    return _clip(image + np.float32(draw.uniform(0.2, 1.6)) * (image - soft))
+
+
+def _paper(image: Pixels, draw: np.random.Generator) -> Pixels:
+    """The unevenness of scanned paper: fibres of a pixel or two, and slow stains."""
+    height, width = image.shape[:2]
+    fibres = np.asarray(cv2.GaussianBlur(draw.standard_normal((height, width), np.float32), (0, 0), draw.uniform(0.5, 1.5)))
+    return _clip(image * (1 + np.float32(draw.uniform(0, 0.06)) * fibres[..., None]))
+
+
+# Compression
+
+
+def _compress(image: Pixels, draw: np.random.Generator, severity: float, drawn: bool) -> Pixels:
+    """JPEG mostly; sometimes WebP, AVIF or, for drawings, a frame of a video. Chance of none falls with severity."""
+    if drawn and draw.random() < 0.1:
+        image = _paper(image, draw)
+    if draw.random() < 0.15:
+        return image
+    quality = round(95 - (95 - 30) * severity * draw.uniform(0.2, 1))
+    codecs: Sequence[tuple[float, Callable[[], Pixels]]] = (
+        (0.80, lambda: _through_pillow(image, "JPEG", quality=quality, subsampling=int(draw.choice((0, 2, 2))))),
+        (0.88, lambda: _through_pillow(image, "WEBP", quality=max(10, quality - 10), method=2)),
+        (0.90, lambda: _through_pillow(image, "AVIF", quality=max(15, quality - 15), speed=9)),
+        (1.00, lambda: _through_video(image, draw, round(23 + 19 * severity * draw.random()))),
+    )
+    chosen = draw.uniform(0, 1.0 if drawn else 0.9)
+    return next(run for limit, run in codecs if chosen <= limit)()
+
+
+def _through_pillow(image: Pixels, format_name: str, **options: int) -> Pixels:
+    buffer = io.BytesIO()
+    Image.fromarray((np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)).save(buffer, format_name, **options)
+    return np.asarray(Image.open(buffer).convert("RGB"), np.float32) / np.float32(255)
+
+
+def _through_video(image: Pixels, draw: np.random.Generator, crf: int) -> Pixels:
+    """One frame of H.264 or H.265 in 4:2:0 at a constant rate factor; of even size, as the codecs want it."""
+    height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
+    codec = "libx264" if draw.random() < 0.7 else "libx265"
+    quiet = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as container:
+        stream = container.add_stream(codec, rate=Fraction(24), options={"crf": str(crf), "preset": "veryfast", **quiet})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        frame = av.VideoFrame.from_ndarray((np.clip(image, 0, 1)[:height, :width] * 255 + 0.5).astype(np.uint8), "rgb24")
+        frame.pts = 0
+        for packet in (*stream.encode(frame), *stream.encode()):
+            container.mux(packet)
+    buffer.seek(0)
+    with av.open(buffer, "r") as container:
+        decoded = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    result = image.copy()
+    result[:height, :width] = decoded.astype(np.float32) / 255
+    return result
+
+
+def _clip(image: NDArray[Any]) -> Pixels:
+    return np.clip(image, 0, 1, dtype=np.float32)
+
+
+def _to_8_bits(image: Pixels) -> Pixels:
+    return np.asarray(np.rint(np.clip(image, 0, 1) * 255) / 255, np.float32)
