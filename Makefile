@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
-	$(BIN)/python -m showcase.demo --output demo
+	$(BIN)/python -m tools.showcase.demo --output demo
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest

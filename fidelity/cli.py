@@ -10,35 +10,29 @@ from typing import Annotated, Any, Literal
 try:
     import typer
 
-    from .terminal import as_usage, refusing, show_progress
+    from .commands.terminal import as_usage, refusing, show_progress
 except ModuleNotFoundError as error:  # the pack inside ComfyUI installs none of these
     raise SystemExit(f"{error.name} is missing; the command wants: pip install 'fidelity-upscale[standalone]'") from error
 
 
 from . import __version__
-from .cli_looking import JsonOption, ModelsDirOption, compare_command, doctor_command, measure_command, models_command
-from .cli_queue import queue_command
-from .decide.choosing import AUTO_SCALE, ModelChooser, estimate_seconds
-from .decide.conditions import measure_conditions
+from .commands.inspect import JsonOption, ModelsDirOption, compare_command, doctor_command, measure_command, models_command
+from .commands.queue import queue_command
+from .decide.damage import measure_conditions
 from .decide.domain import classify
-from .decide.pipeline import Order, decide
-from .decide.planning import Target, parse_memory, parse_print_size
+from .decide.model_choice import AUTO_SCALE, ModelChooser, estimate_seconds
 from .decide.recipes import RECIPES, settle
-from .models.device import DeviceName, Precision, choose_device
-from .models.loader import list_models
-from .models.runner import MIN_TILE_PX
-from .outside.files import (
-    check_folder,
-    expand_input,
-    free_memory_bytes,
-    name_outputs,
-    write_whole,
-)
-from .outside.job import Job, upscale_file
-from .outside.metadata import read_provenance
-from .outside.reading import ColorSpace, read_image
-from .outside.report import describe, describe_plan, describe_verdict, report_plan
-from .outside.writing import Export
+from .decide.target import Target, parse_memory, parse_print_size
+from .files.metadata import read_provenance
+from .files.paths import check_folder, expand_input, free_memory_bytes, name_outputs, write_whole
+from .files.read import ColorSpace, read_image
+from .files.write import Export
+from .job import Job, upscale_file
+from .networks.device import DeviceName, Precision, choose_device
+from .networks.loader import list_models
+from .networks.runner import MIN_TILE_PX
+from .pipeline import Order, decide
+from .report.report import describe, describe_plan, describe_verdict, report_plan
 
 app = typer.Typer(
     help="Enlarge images so that they stay themselves: colours held, and proven.",

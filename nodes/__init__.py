@@ -2,18 +2,18 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..fidelity.models.architectures import register_architectures
+from ..fidelity.networks.architectures import register_architectures
 from . import host
+from .adjust import FidelityCleanup, FidelityEnhance, FidelityGrade, FidelityPrepare
+from .auto import FidelityAutoUpscale, FidelityPlanPasses, FidelityRunPasses
 from .channels import FidelityMergeYCbCr, FidelitySplitYCbCr
-from .deciding import FidelityClassifyDomain
-from .diffusing import FidelityDiffusionPass, FidelityRestorationGuidance, FidelityTiledDiffusion
+from .classify import FidelityClassifyDomain
+from .consistency import FidelityConsistency, FidelityDeltaEGate
+from .diffusion.sampling import FidelityDiffusionPass, FidelityRestorationGuidance, FidelityTiledDiffusion
 from .faces import FidelityRestoreFaces
 from .files import FidelityLoadImage, FidelitySaveImage
-from .holding import FidelityConsistency, FidelityDeltaEGate
-from .measuring import FidelityCompareModels, FidelityMeasure
-from .planning import FidelityAutoUpscale, FidelityPlanPasses, FidelityRunPasses
-from .preparing import FidelityCleanup, FidelityEnhance, FidelityGrade, FidelityPrepare
-from .upscaling import FidelityLoadUpscaleModel, FidelityUpscale
+from .measure import FidelityCompareModels, FidelityMeasure
+from .upscale import FidelityLoadUpscaleModel, FidelityUpscale
 
 NODES: list[type[io.ComfyNode]] = [
     FidelityLoadImage,

@@ -5,12 +5,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..fidelity.outside.job import choose_depth, save_result, summarise
-from ..fidelity.outside.metadata import read_provenance
-from ..fidelity.outside.reading import ColorSpace, read_image
-from ..fidelity.outside.writing import DEFAULT_EXPORT, Export, check_writable
+from ..fidelity.files.metadata import read_provenance
+from ..fidelity.files.read import ColorSpace, read_image
+from ..fidelity.files.write import DEFAULT_EXPORT, Export, check_writable
+from ..fidelity.job import choose_depth, save_result, summarise
 from . import host
-from .sources import Source, SourceInfo, source_input
+from .source import Source, SourceInfo, source_input
 
 _SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg", "webp": ".webp"}
 

@@ -19,14 +19,15 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..fidelity.decide.choosing import ModelChoice, ModelChooser
-from ..fidelity.decide.pipeline import StageProgress
+from ..fidelity.decide.model_choice import ModelChoice, ModelChooser
 from ..fidelity.decide.recipes import RECIPES, Domain
+from ..fidelity.files.paths import READ_SUFFIXES
 from ..fidelity.imaging.resample import resize
-from ..fidelity.models.device import Result, choose_dtype, run_where_room
-from ..fidelity.models.loader import SHIPPED_WEIGHTS, Model, accept_rgb, list_models
-from ..fidelity.models.runner import estimate_memory
-from ..fidelity.outside.files import READ_SUFFIXES
+from ..fidelity.networks.device import choose_dtype
+from ..fidelity.networks.loader import SHIPPED_WEIGHTS, Model, accept_rgb, list_models
+from ..fidelity.networks.memory import Result, run_where_room
+from ..fidelity.networks.runner import estimate_memory
+from ..fidelity.pipeline import StageProgress
 
 CATEGORY = "Fidelity"
 """Where the host's menu shows the pack's nodes."""
@@ -116,7 +117,7 @@ def show_result(node: type[io.ComfyNode], summary: str, heat_map: Tensor | None 
 
     Args:
         node: The node.
-        summary: From `fidelity.outside.summary`.
+        summary: From `fidelity.report.summary`.
         heat_map: A picture beside it, ``(B, H, W, 3)``, made small; of a batch, the brightest.
     """
     shown: dict[str, Any] = {"fidelity": [summary]}

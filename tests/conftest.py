@@ -13,7 +13,7 @@ from spandrel import ImageModelDescriptor, ModelLoader
 from spandrel.architectures.Compact import Compact
 from torch import nn
 
-from fidelity.models.loader import Model, load_model
+from fidelity.networks.loader import Model, load_model
 
 # Tests run on the CPU: hosted Apple machines report a GPU that has no memory to give.
 torch.backends.mps.is_available = lambda: False

@@ -292,8 +292,8 @@ def test_models_and_machine_are_told(compact_file):
 
 
 def test_a_profile_is_seen_through_when_files_are_measured(image_file, tmp_path, display_p3):
-    from fidelity.outside.reading import read_image
-    from fidelity.outside.writing import write_image
+    from fidelity.files.read import read_image
+    from fidelity.files.write import write_image
 
     path = image_file("p3.png", icc_profile=display_p3)
     write_image(tmp_path / "srgb.png", read_image(path, "srgb").image)

@@ -1,7 +1,8 @@
 """A small convolutional network that describes how an image is made, and some of what it shows.
 
 Figures by hand measure grain, flatness and outlines; strokes, shading and subjects they do not. The network was trained by
-`training/embedding.py` to give the same maps as the middle of a network that was trained on photographs of a thousand things.
+`tools/training/embedding.py` to give the same maps as the middle of a network
+that was trained on photographs of a thousand things.
 """
 
 from collections.abc import Callable

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..imaging.bands import check_image
 from ..imaging.color import rgb_to_ycbcr
 from ..imaging.drift import flatten_alpha
 from ..imaging.filters import box_mean
 from ..imaging.resample import resize
+from ..imaging.tensors import check_image
 from .embedding import embed
 
 PATCH_PX = 128

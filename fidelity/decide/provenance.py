@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .graphs import Generation, read_prompt_graph, read_workflow_graph
+from .generation_graphs import Generation, read_prompt_graph, read_workflow_graph
 
 Family = Literal["flux", "sd", "other"]
 """What generated an image: the FLUX.1 family, the Stable Diffusion family, or another network."""

@@ -7,9 +7,9 @@ from ..steps.cleanup import CleanupMethod
 from ..steps.consistency import ConsistencyMode
 from ..steps.diffusion import DENOISE_STEPS
 from ..steps.gate import GateAction, GateLimits
-from ..steps.prepare import RESTORE_SPREAD
+from ..steps.restore import RESTORE_SPREAD
 from ..steps.upscale import Channels
-from .conditions import Conditions
+from .damage import Conditions
 
 Domain = Literal["photo", "anime_flux", "anime_sd", "line_art", "painting"]
 
@@ -38,7 +38,7 @@ class Switch:
     value: str
     """What it decides for."""
     measure: str
-    """A field of `fidelity.decide.conditions.Conditions`."""
+    """A field of `fidelity.decide.damage.Conditions`."""
     above: float | None = None
     """It decides where the measurement is larger than this..."""
     below: float | None = None
@@ -85,13 +85,13 @@ class Recipe:
     domain: Domain
     """What kind of image this is for."""
     models: tuple[str, ...]
-    """Names in `fidelity.decide.choosing.KNOWN_MODELS`, best first; the first that is installed is taken."""
+    """Names in `fidelity.decide.model_choice.KNOWN_MODELS`, best first; the first that is installed is taken."""
     shipped: Literal["natural", "drawn"] = "natural"
     """Which of the shipped networks is taken where none of those is installed."""
     restore: Literal["auto", "off", "denoise", "deblock"] = "auto"
     """Whether the source is mended first, by a network at x1 if one is installed, else by a filter: noise, or what JPEG did."""
     restore_spread: float = RESTORE_SPREAD
-    """How firmly the filter mends: see `fidelity.steps.prepare.restore`."""
+    """How firmly the filter mends: see `fidelity.steps.restore.restore`."""
     deband: Literal["auto", "off", "on"] = "auto"
     """Whether the stairs of gradients are evened out before the enlargement."""
     channels: Channels | Literal["auto"] = "auto"

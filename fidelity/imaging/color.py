@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .bands import check_image, map_bands
+from .bands import map_bands
+from .tensors import check_image
 
 YCbCrMatrix = Literal["bt601", "bt709"]
 

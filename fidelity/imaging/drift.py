@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .bands import check_image, iterate_bands, working_dtype
+from .bands import iterate_bands
 from .color import delta_e
 from .filters import box_mean, gaussian_blur, local_range
 from .resample import resize
+from .tensors import check_image, working_dtype
 
 DriftBand = Literal["color", "full"]
 

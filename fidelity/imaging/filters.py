@@ -3,8 +3,8 @@
 from torch import Tensor
 from torch.nn import functional
 
-from .bands import check_image
 from .resample import apply_separable, gaussian_weights
+from .tensors import check_image
 
 
 def gaussian_blur(image: Tensor, sigma_px: float) -> Tensor:

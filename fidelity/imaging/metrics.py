@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .bands import check_image
+from .tensors import check_image
 
 # ITU-R BT.601 studio range, what MATLAB's rgb2ycbcr gives; every published PSNR-Y of super-resolution uses it.
 _STUDIO_LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)

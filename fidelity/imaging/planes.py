@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from .bands import check_image
 from .color import YCbCrMatrix, rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
 from .resample import resize
+from .tensors import check_image
 
 
 def split_planes(image: Tensor, matrix: YCbCrMatrix = "bt601") -> tuple[Tensor, Tensor, Tensor]:

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .bands import check_image, empty_image, working_dtype
+from .tensors import check_image, empty_image, working_dtype
 
 Kernel = Literal["bicubic", "lanczos"]
 

@@ -1,8 +1,8 @@
 """Edge-preserving filters and sharpening, each as its paper has it; borders are mirrored unless said otherwise.
 
 ComfyUI has kornia, whose filters unfold every window into memory (a 5 x 5 bilateral filter of an 8K image asks for tens of
-gigabytes). These keep a few planes (a large median one for each place of its window) and are as exact; `benchmarks.filters`
-prints both.
+gigabytes). These keep a few planes (a large median one for each place of its window) and are as exact;
+`tools.benchmarks.filters` prints both.
 """
 
 import math

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..imaging.bands import check_image
+from ..imaging.tensors import check_image
 
 
 def bleed_colors(image: Tensor) -> Tensor:

@@ -7,8 +7,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..imaging.bands import check_finite, check_image, map_bands
+from ..imaging.bands import map_bands
 from ..imaging.color import linear_to_srgb, srgb_to_linear
+from ..imaging.tensors import check_finite, check_image
 
 WhiteBalance = Literal["off", "grey_world", "percentile"]
 """grey_world: the mean of the scene becomes grey; percentile: its lightest unclipped places do."""

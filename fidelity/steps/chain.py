@@ -15,12 +15,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..imaging.bands import empty_image
 from ..imaging.resample import AxisWeights, apply_separable, iterate_separable, resize_weights
+from ..imaging.tensors import empty_image
 from ..imaging.tiling import Span, fade_weights, plan_spans
-from ..models.device import Precision
-from ..models.loader import Model
-from ..models.runner import BLEND_CONTEXT_PX, BLEND_FADE_PX, Runner, RunReport
+from ..networks.device import Precision
+from ..networks.loader import Model
+from ..networks.runner import BLEND_CONTEXT_PX, BLEND_FADE_PX, Runner, RunReport
 from ..progress import Progress, part_of
 from .cleanup import DEFAULT_SETTINGS, CleanupMethod, clean
 
@@ -124,7 +124,7 @@ class Chain:
             target: (height, width) to reach.
             kind: "image" takes and gives RGB; "luma" takes and gives one channel.
             device: Where the networks run.
-            precision: See `fidelity.models.device.choose_dtype`.
+            precision: See `fidelity.networks.device.choose_dtype`.
             between: How to clean after each network but the last; not at all if not given.
         """
         known: dict[int, Runner] = {}

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..imaging.bands import BAND_BYTES, check_finite, check_image, iterate_bands_around
+from ..imaging.bands import BAND_BYTES, iterate_bands_around
 from ..imaging.color import rgb_to_luma
 from ..imaging.smoothing import (
     TENSOR_SIGMA_PX,
@@ -21,6 +21,7 @@ from ..imaging.smoothing import (
     smooth_along_edges,
     unsharp_mask,
 )
+from ..imaging.tensors import check_finite, check_image
 from ..progress import Progress
 
 CleanupMethod = Literal["bilateral", "guided", "median", "antialias", "unsharp"]

@@ -39,11 +39,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..imaging.bands import check_pair
 from ..imaging.color import is_grey, rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
 from ..imaging.drift import COLOR_BAND_SIGMA_PX, OVERSHOOT_TOLERANCE, SourceRange, common_size
 from ..imaging.filters import gaussian_blur
 from ..imaging.resample import AxisWeights, apply_separable, compose_weights, iterate_separable, resize, resize_weights
+from ..imaging.tensors import check_pair
 from ..progress import Progress
 from .alpha import bleed_colors
 
@@ -52,7 +52,7 @@ ConsistencyMode = Literal["color", "full"]
 
 @dataclass(frozen=True)
 class ConsistencySettings:
-    """Constants of the projection; the defaults gave the figures in benchmarks/README.md."""
+    """Constants of the projection; the defaults gave the figures in tools/benchmarks/README.md."""
 
     rounds: int = 3
     """Corrections of the large image; each makes up for what clipping undid in the one before. Mode color makes a first,

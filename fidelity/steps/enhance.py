@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..imaging.bands import check_finite, check_image, empty_image, iterate_bands_around
+from ..imaging.bands import iterate_bands_around
 from ..imaging.color import delta_e, rgb_to_luma, rgb_to_ycbcr
 from ..imaging.drift import Drift, flatten_alpha, summarize_drift
 from ..imaging.filters import gaussian_blur
+from ..imaging.tensors import check_finite, check_image, empty_image
 from ..progress import Progress
 from .gate import GateLimits
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..imaging.bands import check_finite, check_image
 from ..imaging.resample import resize
+from ..imaging.tensors import check_finite, check_image
 from ..imaging.tiling import fade_at_ends
-from ..models.loader import Model
-from ..models.runner import ModelOutputError
+from ..networks.loader import Model
+from ..networks.runner import ModelOutputError
 from ..progress import Progress
 from .consistency import project
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..imaging.bands import check_pair
 from ..imaging.drift import Drift, drift_map, summarize_drift
 from ..imaging.filters import gaussian_blur
 from ..imaging.resample import iterate_separable, resize, resize_weights
+from ..imaging.tensors import check_pair
 from .alpha import bleed_colors
 
 GateAction = Literal["blend", "reject", "report"]

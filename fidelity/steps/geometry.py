@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..imaging.bands import BAND_BYTES, check_finite, check_image, empty_image, iterate_bands
+from ..imaging.bands import BAND_BYTES, iterate_bands
+from ..imaging.tensors import check_finite, check_image, empty_image
 from ..progress import Progress
 
 Corners = tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]

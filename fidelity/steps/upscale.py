@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..imaging.bands import check_finite, check_image, empty_image
 from ..imaging.color import is_grey, rgb_to_luma
 from ..imaging.filters import local_range
 from ..imaging.resample import iterate_separable, resize_weights
-from ..models.device import Precision
-from ..models.loader import Model
+from ..imaging.tensors import check_finite, check_image, empty_image
+from ..networks.device import Precision
+from ..networks.loader import Model
 from ..progress import Progress, part_of
 from .alpha import bleed_colors
 from .chain import Between, Chain, Pass
@@ -74,7 +74,7 @@ def upscale(
         channels: "luma" sends luma through the network and resamples the colour differences, which keeps
             hue and saturation; "rgb" sends all three, which also mends damaged colour.
         device: Where to run the network; the image's if not given.
-        precision: See `fidelity.models.device.choose_dtype`.
+        precision: See `fidelity.networks.device.choose_dtype`.
         tile: Side of a tile in pixels of the network's input, context included; by memory if not given.
         progress: Told about every part of the work, all passes together.
         between: How to clean after each network but the last; not at all if not given.

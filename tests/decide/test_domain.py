@@ -11,9 +11,9 @@ from fidelity.decide.domain import DOMAINS, MIN_CONFIDENCE, Verdict, classify, n
 from fidelity.decide.features import measure_features
 from fidelity.decide.provenance import Provenance
 from fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
-from fidelity.outside.metadata import read_provenance
-from fidelity.outside.reading import read_image
-from training.generators.drawn import drawing
+from fidelity.files.metadata import read_provenance
+from fidelity.files.read import read_image
+from tools.training.generators.drawn import drawing
 
 
 def as_image(array):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from fidelity.decide.planning import Network, PrintSize, Target, parse_memory, parse_print_size, plan_passes, resolve_target
+from fidelity.decide.planning import Network, plan_passes
+from fidelity.decide.target import PrintSize, Target, parse_memory, parse_print_size, resolve_target
 from fidelity.steps.chain import BLOCK_BYTES
 
 

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from fidelity.decide.conditions import Conditions
+from fidelity.decide.damage import Conditions
 from fidelity.decide.recipes import DEFAULT_VALUES, RECIPES, settle
 from fidelity.steps.cleanup import CleanupMethod
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fidelity.imaging import bands
+from fidelity.imaging import bands, tensors
 
 
 def test_bands_cover_every_row_once():
@@ -29,9 +29,9 @@ def test_memory_format_of_the_host_is_kept(random_image):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_one_bad_number_is_found(value):
     image = torch.ones(1, 3, 50, 50, dtype=torch.float16)
-    assert bands.is_finite(image)
+    assert tensors.is_finite(image)
     image[0, 1, 20, 30] = value
-    assert not bands.is_finite(image)
+    assert not tensors.is_finite(image)
 
 
 @pytest.mark.parametrize(
@@ -45,4 +45,4 @@ def test_one_bad_number_is_found(value):
 )
 def test_what_is_no_image_is_refused_with_what_was_seen(shape, dtype, message):
     with pytest.raises(ValueError, match=message):
-        bands.check_image(torch.zeros(shape, dtype=dtype))
+        tensors.check_image(torch.zeros(shape, dtype=dtype))

@@ -5,13 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fidelity.imaging.resample import (
-    apply_separable,
-    compose_weights,
-    gaussian_weights,
-    resize,
-    resize_weights,
-)
+from fidelity.imaging.resample import apply_separable, compose_weights, gaussian_weights, resize, resize_weights
 
 PILLOW = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 SIZES = [(11, 19), (148, 212), (50, 21), (1, 1), (200, 7), (37, 54), (36, 53)]

@@ -5,15 +5,7 @@ import itertools
 import pytest
 import torch
 
-from fidelity.imaging.tiling import (
-    Span,
-    Tile,
-    choose_window,
-    fade_weights,
-    plan_spans,
-    plan_tiles,
-    split_tile,
-)
+from fidelity.imaging.tiling import Span, Tile, choose_window, fade_weights, plan_spans, plan_tiles, split_tile
 
 LENGTHS = [1, 7, 33, 100, 257, 960, 1999]
 CONTEXTS = [0, 5, 18]

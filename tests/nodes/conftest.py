@@ -21,8 +21,8 @@ from safetensors.torch import save_file
 from spandrel.architectures.Compact import Compact
 from spandrel.architectures.RestoreFormer import RestoreFormer
 
-from fidelity.models.architectures.ffdnet import FFDNet
-from fidelity.models.architectures.waifu2x import UpConv7
+from fidelity.networks.architectures.ffdnet import FFDNet
+from fidelity.networks.architectures.waifu2x import UpConv7
 
 PACK = Path(__file__).parents[2]
 NO_HOST = "no ComfyUI found: set COMFYUI_PATH to a checkout whose .venv (or COMFYUI_PYTHON) has its requirements"

@@ -16,7 +16,7 @@ NEEDED = (
     "README.md",
     "fidelity/decide/domains.safetensors",
     "fidelity/decide/embedding.safetensors",
-    "fidelity/models/weights/natural-x4.safetensors",
+    "fidelity/networks/weights/natural-x4.safetensors",
     "js/docs/FidelityUpscale.md",
     "js/results.js",
     "locales/zh/nodeDefs.json",

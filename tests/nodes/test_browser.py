@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from showcase.graphs import GRAPHS
+from tools.showcase.graphs import GRAPHS
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
+from fidelity.files.read import read_image
+from fidelity.files.sixteen_bit import encode_deep
+from fidelity.files.tags import Extras
+from fidelity.files.write import write_image
 from fidelity.imaging.drift import measure_drift
-from fidelity.outside.deep import encode_deep
-from fidelity.outside.reading import read_image
-from fidelity.outside.tags import Extras
-from fidelity.outside.writing import write_image
 
 
 def node(kind, **inputs):

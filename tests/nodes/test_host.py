@@ -9,7 +9,7 @@ import torch
 
 from fidelity.imaging.drift import measure_drift, overshoot_percent
 from fidelity.imaging.resample import resize
-from fidelity.models.loader import load_model
+from fidelity.networks.loader import load_model
 
 PACK = Path(__file__).parents[2]
 NODES = {

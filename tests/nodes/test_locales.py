@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from showcase.locales import FOLDER, collect_texts, flatten
+from tools.showcase.locales import FOLDER, collect_texts, flatten
 
 LANGUAGES = sorted(path.name for path in FOLDER.iterdir())
 PARAMETERS = [language for language in LANGUAGES if language != "en"]

@@ -14,8 +14,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fidelity.cli import app
-from fidelity.outside.comfy_client import ComfyClient
-from fidelity.outside.comfy_graphs import to_prompt
+from fidelity.comfy.client import ComfyClient
+from fidelity.comfy.graphs import to_prompt
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 API_FORM = WORKFLOWS / "api/keep-colors-after-any-upscaler.json"
@@ -124,7 +124,7 @@ def test_two_at_once_get_each_their_own(host, photo, tmp_path):
 
 
 def test_a_lost_connection_is_taken_up_again(host, photo, picture, monkeypatch):
-    import fidelity.outside.comfy_client as client_module
+    import fidelity.comfy.client as client_module
 
     broken = []
 

@@ -187,7 +187,7 @@ CLEAN = ["set5/LRx4/bird.png", "set5/LRx4/head.png", "real/anime_clean.png"]
 @pytest.mark.parametrize("name", CLEAN)
 @pytest.mark.parametrize("model", ["realesr-animevideov3-x4", "realcugan-up2x-conservative"])
 def test_real_models_on_clean_sources_reach_the_design_figures(test_data, read_rgb, name, model):
-    from fidelity.models.loader import load_model
+    from fidelity.networks.loader import load_model
 
     source = read_rgb(test_data / "images" / name)[:, :, :180, :220]
     with torch.no_grad():
@@ -201,7 +201,7 @@ def test_real_models_on_clean_sources_reach_the_design_figures(test_data, read_r
 
 
 def test_full_mode_beats_bicubic_on_every_image_of_set5(test_data, read_rgb):
-    from fidelity.models.loader import SHIPPED_WEIGHTS, load_model
+    from fidelity.networks.loader import SHIPPED_WEIGHTS, load_model
     from fidelity.steps.upscale import upscale
 
     model = load_model(SHIPPED_WEIGHTS / "natural-x4.safetensors")

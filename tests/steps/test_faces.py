@@ -9,8 +9,8 @@ from spandrel_extra_arches.architectures.CodeFormer import CodeFormer
 
 from fidelity.imaging.drift import measure_drift
 from fidelity.imaging.resample import resize
-from fidelity.models.loader import load_model
-from fidelity.models.runner import ModelOutputError
+from fidelity.networks.loader import load_model
+from fidelity.networks.runner import ModelOutputError
 from fidelity.steps.faces import FACE_PX, Box, find_boxes, parse_boxes, restore_faces
 
 FACE = Box(30, 25, 30, 40)
@@ -92,7 +92,7 @@ def test_real_architectures_draw_faces(name, tmp_path, photo):
 
 
 def test_gfpgan_weights_load_and_run_in_the_runner_too(tmp_path):
-    from fidelity.models.runner import Runner
+    from fidelity.networks.runner import Runner
 
     torch.manual_seed(0)
     save_file({key: value.clone() for key, value in GFPGAN().state_dict().items()}, tmp_path / "gfpgan.safetensors")

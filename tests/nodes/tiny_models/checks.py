@@ -20,7 +20,7 @@ def pack(name):
 
 
 def denoiser(tile=64, overlap=16, blend="gaussian"):
-    return pack("nodes.denoising").TiledDenoiser(tile * 8, overlap * 8, blend)
+    return pack("nodes.diffusion.denoise").TiledDenoiser(tile * 8, overlap * 8, blend)
 
 
 def picture(*shape, seed=0):
@@ -369,7 +369,7 @@ def check_references_of_the_latents_size_are_cut_and_others_are_seen_whole():
 
     latent, other = latent_of(100, 84, batch=2), latent_of(40, 30)
     same = latent_of(100, 84)
-    windows = [pack("nodes.conditioning").Window(*place) for place in ((0, 40, 0, 40), (60, 100, 44, 84))]
+    windows = [pack("nodes.diffusion.conditioning").Window(*place) for place in ((0, 40, 0, 40), (60, 100, 44, 84))]
     cond = {"model_conds": {"ref_latents": comfy.conds.CONDList([same, other])}, "uuid": 0}
     ((cut,),) = denoiser()._conditioning.cut([[cond]], windows, latent)
     near, far = cut["model_conds"]["ref_latents"].process_cond(batch_size=4).cond
@@ -395,7 +395,7 @@ def check_a_cache_that_takes_one_tile_for_another_is_refused():
 
 
 def check_a_styles_features_are_no_image_and_a_rendered_video_is():
-    conditioning_of = pack("nodes.conditioning")
+    conditioning_of = pack("nodes.diffusion.conditioning")
     window = [conditioning_of.Window(0, 40, 0, 40)]
 
     def patched(**held):
@@ -416,7 +416,7 @@ def check_a_styles_features_are_no_image_and_a_rendered_video_is():
 def check_masks_of_a_control_are_cut_with_its_hint():
     control = controlnet(network=EchoControl())
     control.set_cond_hint(picture(1, 3, 800, 672), extra_concat=[picture(1, 1, 800, 672, seed=5)])
-    window = pack("nodes.conditioning").Window(8, 48, 16, 56)
+    window = pack("nodes.diffusion.conditioning").Window(8, 48, 16, 56)
     cond = {"control": control, "model_conds": {}, "uuid": 0}
     ((cut,),) = denoiser()._conditioning.cut([[cond]], [window], latent_of())
     made = cut["control"]
@@ -443,7 +443,7 @@ def check_a_tile_that_is_too_small_is_told_as_it_was_made():
 
 
 def guided(model, source, **settings):
-    return pack("nodes.denoising").RestorationGuidance(source, **settings).patch(model)
+    return pack("nodes.diffusion.denoise").RestorationGuidance(source, **settings).patch(model)
 
 
 def check_guidance_is_its_formula_at_a_step():
@@ -541,7 +541,7 @@ def check_nothing_stays_behind():
     before = sample(model, latent)
     tiles = denoiser(40, 16)
     texts = latent_hinted(Encoder())
-    guidance = pack("nodes.denoising").RestorationGuidance(latent, 0.4, control=(1.0, 0.5))
+    guidance = pack("nodes.diffusion.denoise").RestorationGuidance(latent, 0.4, control=(1.0, 0.5))
     seen = []
 
     def look(executor, *arguments):
@@ -676,7 +676,7 @@ def check_areas_count_in_five_dimensions_too():
     whole = comfy.samplers.get_area_and_mult(cond, latent, torch.ones(1))
     expected = torch.zeros_like(latent)
     expected[..., 48:88, 30:60] = whole.mult
-    windows = [pack("nodes.conditioning").Window(40, 80, 20, 60)]
+    windows = [pack("nodes.diffusion.conditioning").Window(40, 80, 20, 60)]
     ((cut,),) = denoiser()._conditioning.cut([[cond]], windows, latent)
     tile = windows[0].cut(latent)
     made = comfy.samplers.get_area_and_mult(cut, tile, torch.ones(1)).mult.expand_as(tile)
@@ -748,7 +748,7 @@ def check_a_batch_is_not_taken_for_a_video():
             assert latents.shape[0] == 1
             return functional.interpolate(latents[:, :, 0], scale_factor=8).movedim(1, -1)[:, None]
 
-    coding, image = pack("nodes.autoencoding"), picture(2, 3, 64, 96)
+    coding, image = pack("nodes.diffusion.latents"), picture(2, 3, 64, 96)
     latent = coding.encode_image(Video(), image)
     assert latent.shape == (2, 3, 1, 8, 12)
     assert coding.decode_latent(Video(), latent).shape == (2, 3, 64, 96)
@@ -796,7 +796,7 @@ def spread_of_flat(made, columns):
 
 def check_a_flat_area_is_the_same_in_every_tile_of_a_decoder():
     """Beside a lively one, which tiles have more or less of: the host's own tiles come out in patches there."""
-    coding, coder = pack("nodes.autoencoding"), vae()
+    coding, coder = pack("nodes.diffusion.latents"), vae()
     latent = torch.full((1, 4, 48, 48), 0.2)
     latent[..., 26:] = picture(1, 4, 48, 22) - 0.5
     ours = coding.decode_latent(coder, latent, tile_px=192, whole=False)
@@ -810,7 +810,7 @@ def check_a_flat_area_is_the_same_in_every_tile_of_a_decoder():
 
 
 def check_tiles_of_an_encoder_agree_with_the_whole():
-    coding, coder = pack("nodes.autoencoding"), vae()
+    coding, coder = pack("nodes.diffusion.latents"), vae()
     image = functional.interpolate(picture(1, 3, 12, 16), (384, 512), mode="bicubic").clamp(0, 1)
     whole = coding.encode_image(coder, image, whole=True)
     tiled = coding.encode_image(coder, image, tile_px=256, whole=False)
@@ -825,7 +825,7 @@ def check_tiles_of_an_encoder_agree_with_the_whole():
 
 def check_a_decoder_that_runs_out_of_memory_is_asked_for_a_smaller_whole():
     """The host goes on in tiles of its own then, whose normalisation is not the whole's."""
-    coding, coder = pack("nodes.autoencoding"), vae()
+    coding, coder = pack("nodes.diffusion.latents"), vae()
     latent, network = picture(1, 4, 200, 200) - 0.5, coder.first_stage_model
     decode, sizes = network.decode, []
 
@@ -850,7 +850,7 @@ def check_a_decoder_that_runs_out_of_memory_is_asked_for_a_smaller_whole():
 
 
 def check_whether_it_is_coded_in_one_piece_does_not_hang_on_what_else_is_loaded():
-    coding, coder, asked = pack("nodes.autoencoding"), vae(), []
+    coding, coder, asked = pack("nodes.diffusion.latents"), vae(), []
     host, before = coding.host, coding.host.device_memory
     latent = picture(1, 4, 40, 40) - 0.5
     need = coder.memory_used_decode(tuple(latent.shape), coder.vae_dtype)
@@ -864,7 +864,7 @@ def check_whether_it_is_coded_in_one_piece_does_not_hang_on_what_else_is_loaded(
 
 
 def check_small_images_are_coded_in_one_piece():
-    coding, coder = pack("nodes.autoencoding"), vae()
+    coding, coder = pack("nodes.diffusion.latents"), vae()
     image = picture(2, 3, 64, 96)
     latent = coding.encode_image(coder, image)
     assert torch.equal(latent, coder.encode(image.movedim(1, -1)))

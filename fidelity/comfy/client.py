@@ -1,0 +1,223 @@
+"""A ComfyUI server over its HTTP API: pictures up, a graph queued and watched, results down."""
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from ..files.paths import write_whole
+from .graphs import Prompt, describe_refusal
+
+Watch = Callable[[str, int, int], None]
+"""Called with (what runs, done, total)."""
+
+_ANSWER_SECONDS = 60
+_LISTEN_SECONDS = 2
+_LOST_SECONDS = 60
+_RESULT_KINDS = ("images", "gifs", "video", "audio", "text_files")
+
+
+class ServerError(ValueError):
+    """A server that does not answer, refuses, or fails, with the reason in one line."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A file that a graph made."""
+
+    filename: str
+    """Its name there."""
+    subfolder: str
+    """Below the folder."""
+    kind: str
+    """The folder: "output", or "temp" for what is only shown."""
+
+
+class ComfyClient:
+    """One server. Several clients may use it at once: each hears of its own graphs only."""
+
+    def __init__(self, url: str) -> None:
+        """Looks at nothing yet.
+
+        Args:
+            url: As in http://127.0.0.1:8188.
+
+        Raises:
+            ServerError: If it is no such address.
+        """
+        parts = urllib.parse.urlsplit(url if "//" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ServerError(f"{url!r} is no address of a server; wanted one like http://127.0.0.1:8188")
+        self._url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        self._id = uuid.uuid4().hex
+
+    def known_nodes(self) -> dict[str, Any]:
+        """All nodes that the server has, with their inputs."""
+        return self._get("/object_info")
+
+    def upload(self, path: Path) -> str:
+        """Puts a picture into the server's input folder.
+
+        Returns:
+            The name that it has there.
+
+        Raises:
+            ServerError: If there is no such file, or the server refuses it.
+        """
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ServerError(f"{path}: cannot be read ({error.strerror})") from error
+        boundary = uuid.uuid4().hex
+        name = f"{uuid.uuid4().hex[:8]}-{path.name}".replace('"', "_")  # two of one name from two folders are two
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'
+        body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
+        answer = self._post("/upload/image", body, f"multipart/form-data; boundary={boundary}")
+        folder, stored = answer.get("subfolder") or "", answer["name"]
+        return f"{folder}/{stored}" if folder else stored
+
+    def queue(self, prompt: Prompt) -> str:
+        """Queues a graph.
+
+        Returns:
+            Its id.
+
+        Raises:
+            ServerError: If the server will not run it.
+        """
+        body = json.dumps({"prompt": prompt, "client_id": self._id}).encode()
+        return str(self._post("/prompt", body, "application/json")["prompt_id"])
+
+    def wait(self, queued: str, prompt: Prompt, watch: Watch | None = None) -> list[Result]:
+        """Waits until a graph has ended, through a connection that may break and come back.
+
+        Args:
+            queued: Its id.
+            prompt: The graph, for the names of its nodes.
+            watch: Told about the progress.
+
+        Returns:
+            What it made, in the order of its nodes.
+
+        Raises:
+            ServerError: If it fails or is cancelled there, or the server stays away.
+        """
+        lost_since: float | None = None
+        while True:
+            try:
+                with connect(f"{self._url.replace('http', 'ws', 1)}/ws?clientId={self._id}", max_size=None) as listening:
+                    lost_since = None
+                    while queued not in (history := self._get(f"/history/{queued}")):
+                        _hear(listening, queued, prompt, watch)
+                    return _read_results(history[queued], prompt)
+            except _FailedThereError:
+                raise
+            except (ServerError, WebSocketException, OSError) as error:
+                lost_since = lost_since or time.monotonic()
+                if time.monotonic() - lost_since > _LOST_SECONDS:
+                    raise ServerError(f"{self._url}: lost for {_LOST_SECONDS} s while {queued} ran") from error
+                time.sleep(1)
+
+    def cancel(self, queued: str) -> None:
+        """Takes a graph out of the queue, or stops it if it runs."""
+        body = json.dumps({"delete": [queued]}).encode()
+        self._post("/queue", body, "application/json")
+        running = self._get("/queue").get("queue_running") or []
+        if any(entry[1] == queued for entry in running):
+            self._post("/interrupt", json.dumps({"prompt_id": queued}).encode(), "application/json")
+
+    def download(self, result: Result, folder: Path) -> Path:
+        """Fetches a result; the file appears whole or not at all.
+
+        Returns:
+            Where it is.
+        """
+        query = urllib.parse.urlencode({"filename": result.filename, "subfolder": result.subfolder, "type": result.kind})
+        content = self._fetch(urllib.request.Request(f"{self._url}/view?{query}"))
+        path = folder / Path(result.filename).name  # a server must not choose the folder
+        write_whole(path, lambda file: file.write(content))
+        return path
+
+    def _get(self, path: str) -> Any:
+        return json.loads(self._fetch(urllib.request.Request(self._url + path)))
+
+    def _post(self, path: str, body: bytes, kind: str) -> Any:
+        answer = self._fetch(urllib.request.Request(self._url + path, body, {"Content-Type": kind}))
+        return json.loads(answer) if answer else {}
+
+    def _fetch(self, request: urllib.request.Request) -> bytes:
+        try:
+            with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
+                return answer.read()
+        except urllib.error.HTTPError as error:
+            raise ServerError(f"{self._url}: {_read_refusal(error)}") from error
+        except (urllib.error.URLError, OSError) as error:
+            reason = getattr(error, "reason", error)
+            raise ServerError(f"{self._url}: no ComfyUI answers there ({reason})") from error
+
+
+class _FailedThereError(ServerError):
+    """The graph itself failed: waiting longer changes nothing."""
+
+
+def _read_refusal(error: urllib.error.HTTPError) -> str:
+    body = error.read()
+    try:
+        return describe_refusal(json.loads(body))
+    except (ValueError, AttributeError):
+        return f"answered {error.code} {error.reason}"
+
+
+def _hear(listening: ClientConnection, queued: str, prompt: Prompt, watch: Watch | None) -> None:
+    """Passes on what comes for a while; returns when there is reason to look whether all is done."""
+    until = time.monotonic() + _LISTEN_SECONDS
+    while time.monotonic() < until:
+        try:
+            message = listening.recv(timeout=_LISTEN_SECONDS)
+        except TimeoutError:
+            return
+        if isinstance(message, bytes):  # a preview
+            continue
+        event = json.loads(message)
+        data = event.get("data") or {}
+        if data.get("prompt_id") != queued:
+            continue
+        if event["type"] in ("execution_success", "execution_error", "execution_interrupted"):
+            time.sleep(0.05)  # the history is written after the news
+            return
+        if watch and event["type"] == "progress":
+            watch(_name(prompt, data.get("node")), int(data["value"]), int(data["max"]))
+        elif watch and event["type"] == "executing" and data.get("node") is not None:
+            watch(_name(prompt, data["node"]), 0, 1)
+
+
+def _name(prompt: Prompt, key: Any) -> str:
+    node = prompt.get(str(key), {})
+    return str(node.get("_meta", {}).get("title") or node.get("class_type") or key)
+
+
+def _read_results(entry: Mapping[str, Any], prompt: Prompt) -> list[Result]:
+    status = entry.get("status") or {}
+    messages = dict(status.get("messages") or ())
+    if "execution_error" in messages:
+        told = messages["execution_error"]
+        said = " ".join(str(told.get("exception_message")).split())
+        raise _FailedThereError(f"node {told.get('node_id')} ({_name(prompt, told.get('node_id'))}): {said}")
+    if "execution_interrupted" in messages or status.get("status_str") == "error":
+        raise _FailedThereError("was cancelled on the server")
+    results: list[Result] = []
+    for outputs in (entry.get("outputs") or {}).values():
+        for kind in _RESULT_KINDS:
+            for place in outputs.get(kind) or ():
+                if isinstance(place, Mapping) and "filename" in place:
+                    results.append(Result(place["filename"], place.get("subfolder") or "", place.get("type") or "output"))
+    return results

@@ -1,0 +1,1 @@
+"""The `fidelity` command, one file a sub-command."""

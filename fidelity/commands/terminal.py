@@ -1,0 +1,58 @@
+"""What the command's parts share: refusals in one line, wrong usage, a progress bar."""
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from ..networks.runner import ModelOutputError, OutOfMemoryError
+from ..pipeline import StageProgress
+
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+_REFUSALS = (ModelOutputError, OutOfMemoryError, FileNotFoundError, ValueError)
+
+
+def as_usage(make: Any) -> Any:
+    """Turns a ValueError about an option into wrong usage, exit 2."""
+    try:
+        return make()
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@contextmanager
+def refusing(source: Path | None = None) -> Generator[list[str], None, None]:
+    """Prints a refusal as one line on stderr and collects it, so that the next image still runs."""
+    refused: list[str] = []
+    try:
+        yield refused
+    except _REFUSALS as error:
+        line = str(error) or type(error).__name__
+        if source is not None and str(source) not in line:
+            line = f"{source}: {line}"
+        _refuse(line, refused)
+    except Exception as error:  # a fault of ours in one image must not cost the others
+        logging.getLogger(__name__).debug("unexpected", exc_info=True)
+        _refuse(f"{source or 'fidelity'}: failed unexpectedly ({type(error).__name__}: {error})", refused)
+
+
+def _refuse(message: str, refused: list[str]) -> None:
+    refused.append(" ".join(message.split()))
+    _errors.print(refused[-1], markup=False, emoji=False)
+
+
+@contextmanager
+def show_progress() -> Generator[StageProgress | None, None, None]:
+    """A progress bar on a terminal, nothing in a pipe."""
+    if not _errors.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=_errors, transient=True) as bars:
+        bar = bars.add_task("reading", total=None)
+        yield lambda stage, done, total: bars.update(bar, description=stage, completed=done, total=total)

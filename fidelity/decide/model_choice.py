@@ -1,0 +1,253 @@
+"""Choosing networks: those that are installed, ranked for a kind of image and a scale, then the shipped ones."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..networks.device import Precision
+from ..networks.loader import SHIPPED_WEIGHTS, Model, ModelRefusedError, detect_architecture, find_model, load_model
+from ..networks.runner import estimate_memory
+from ..networks.speed import measure_seconds_per_pixel
+from ..steps.upscale import RESIZE_SHARE
+from .catalogue import KNOWN_MODELS, RESTORERS, matches
+from .planning import Network, Plan, plan_passes
+from .recipes import DRAWN_DOMAINS, Recipe
+
+_KEPT_MODELS = 4
+
+
+AUTO_SCALE = 4
+"""The factor of an enlargement for which neither a size nor a network was asked for."""
+
+
+_DRAWN_WORDS = re.compile(r"anime|manga|cartoon|toon|comic|line[-_ ]?art|sketch|illustr|waifu|cugan", re.IGNORECASE)
+_RESTORATION_WORDS = re.compile(r"(?<![0-9a-z])1x|denois|dejpe?g|jpeg|deblur|colordn|graydn|_car_", re.IGNORECASE)
+_SCALE_IN_NAME = re.compile(r"(?<![0-9a-z])(?:up)?(?:x([2-8])|([2-8])x)(?![0-9])", re.IGNORECASE)
+_STRONG_ARCHITECTURES = ("HAT", "DRCT", "DAT", "ATD", "RGT", "SwinIR", "Swin2SR", "OmniSR", "PLKSR", "ESRGAN")
+"""Architectures, best first, of which a network that nothing is known about still beats a shipped one."""
+
+
+_Rank = tuple[bool, int, bool, str]
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which file, and why."""
+
+    path: Path
+    reason: str
+    """One sentence for the report."""
+    is_luma: bool = False
+    """Whether it is a shipped one: they redraw luma alone, whatever is sent through them."""
+    better: str | None = None
+    """A network worth installing, with its page; None unless the choice is a shipped one that "auto" fell back to."""
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """The passes to a target, the networks that make them, and why those."""
+
+    plan: Plan
+    """Sizes, order and memory."""
+    models: tuple[Model, ...]
+    """One for each network pass that enlarges, in order; empty if a resize is all there is."""
+    choice: ModelChoice
+    """Why the network that does most of the work was taken."""
+    restorer: Model | None = None
+    """The network at x1 that the plan begins with, which is not among `models`."""
+    notes: tuple[str, ...] = ()
+    """What the recipe asked for and could not be planned, in words."""
+
+
+class ModelChooser:
+    """Chooses and loads networks for one image after another; those last used are kept.
+
+    Args:
+        name: "auto", or a model by path, by file name, or by file name without its ending.
+        models: Files by the name to call them by, from `fidelity.networks.loader.list_models`.
+
+    Raises:
+        FileNotFoundError: If there is no model of that name.
+        ModelRefusedError: If that model is not usable.
+    """
+
+    def __init__(self, name: str, models: Mapping[str, Path]) -> None:
+        self._models = models
+        self._loaded: dict[Path, Model] = {}
+        self._fixed = None if name == "auto" else _name_choice(find_model(name, models))
+        self.fixed = self._load(self._fixed.path) if self._fixed else None
+        """The model that was asked for by name; None for "auto"."""
+
+    def choose(self, recipe: Recipe, scale: float) -> tuple[Model, ModelChoice]:
+        """The network for one image.
+
+        Args:
+            recipe: Says which networks fit the kind of image.
+            scale: The enlargement wanted.
+
+        Raises:
+            ModelRefusedError: If no network at all is usable.
+        """
+        if self._fixed and self.fixed:
+            return self.fixed, self._fixed
+        refused: list[str] = []
+        for choice in rank_models(recipe, scale, self._models):
+            try:
+                model = self._load(choice.path)
+            except ModelRefusedError as error:
+                refused.append(str(error))
+                continue
+            note = f" (passed over: {'; '.join(refused)})" if refused else ""
+            return model, replace(choice, reason=choice.reason + note)
+        raise ModelRefusedError(f"no network can be used: {'; '.join(refused)}")
+
+    def plan(
+        self, recipe: Recipe, source: tuple[int, int], target: tuple[int, int], memory_bytes: int, channels: int = 3
+    ) -> ModelPlan:
+        """The cheapest passes from a source to a target, with the networks chosen for them.
+
+        Args:
+            recipe: Says which networks fit the kind of image.
+            source: (height, width) of the source.
+            target: (height, width) wanted.
+            memory_bytes: What may be held at once.
+            channels: Of the source, 1, 3 or 4.
+
+        Raises:
+            ModelRefusedError: If no network is usable.
+            ValueError: If the target cannot be made in that memory, or the recipe is not settled.
+        """
+        ratio = max(target[0] / source[0], target[1] / source[1])
+        stepwise = recipe.passes == "stepwise"
+        chosen = [self.choose(recipe, ratio)]
+        if ratio > RESIZE_SHARE * AUTO_SCALE or (stepwise and ratio > RESIZE_SHARE * 2):
+            # More than one pass: the other scale may make a cheaper chain, or the one that was asked for.
+            others = (self.choose(recipe, 2), self.choose(recipe, AUTO_SCALE))
+            chosen += [other for other in others if other[0] is not chosen[0][0]]
+        known = {model.name: (model, choice) for model, choice in chosen}
+        restorer, notes = self.choose_restorer(recipe.restore)
+        networks = [_to_network(model, source) for model, _ in known.values()]
+        first = _to_network(restorer, source) if restorer else None
+        restores = recipe.restore in RESTORERS or recipe.deband == "on"
+        plan = plan_passes(source, target, networks, memory_bytes, channels, first, stepwise, restores)
+        names = [step.network for step in plan.passes if step.kind == "network" and step.network]
+        if stepwise and len(names) > 0 and not any(step.kind == "clean" for step in plan.passes):
+            notes.append("passes stepwise: one pass, since there is no network of scale 2 or the target is near")
+        choice = known[names[-1]][1] if names else chosen[0][1]
+        return ModelPlan(plan, tuple(known[name][0] for name in names), choice, restorer, tuple(notes))
+
+    def choose_restorer(self, restoration: str) -> tuple[Model | None, list[str]]:
+        """The best installed network at x1 for "denoise" or "deblock", or what to say of there being none."""
+        if restoration not in RESTORERS:
+            return None, []
+        known = RESTORERS[restoration]
+        refused: list[str] = []
+        for one in known.values():
+            for name in sorted(name for name in self._models if matches(Path(name).stem, one)):
+                try:
+                    model = self._load(self._models[name])
+                except ModelRefusedError as error:
+                    refused.append(str(error))
+                    continue
+                if model.scale == 1:
+                    return model, []
+                refused.append(f"{name} enlarges")
+        title, best = next(iter(known.items()))
+        passed = f" (passed over: {'; '.join(refused)})" if refused else ""
+        missing = f"by a bilateral filter, since no network for it is installed{passed}"
+        return None, [f"restore {restoration}: {missing}; better: {title}, {best.page}"]
+
+    def _load(self, path: Path) -> Model:
+        if path not in self._loaded:
+            while len(self._loaded) >= _KEPT_MODELS:
+                self._loaded.pop(next(iter(self._loaded)))
+            self._loaded[path] = load_model(path)
+        return self._loaded[path]
+
+
+def estimate_seconds(planned: ModelPlan, device: torch.device, precision: Precision = "auto") -> list[float]:
+    """Seconds that each network of a plan will take, by a small run of its network on this machine.
+
+    Args:
+        planned: The plan.
+        device: Where it is to run.
+        precision: See `fidelity.networks.device.choose_dtype`.
+    """
+    steps = [step for step in planned.plan.passes if step.network]
+    pixels = [step.source[0] * step.source[1] for step in steps]
+    networks = [*([planned.restorer] if planned.restorer else []), *planned.models]
+    speeds = [measure_seconds_per_pixel(model, device, precision) for model in networks]
+    return [speed * count for speed, count in zip(speeds, pixels, strict=True)]
+
+
+def shipped_model(kind: str, scale: float) -> Path:
+    """The shipped network of a kind, "natural" or "drawn", for an enlargement by `scale`."""
+    return SHIPPED_WEIGHTS / f"{kind}-x{2 if scale <= 2 else 4}.safetensors"
+
+
+def rank_models(recipe: Recipe, scale: float, models: Mapping[str, Path]) -> Iterator[ModelChoice]:
+    """Every network that fits, best first; the last is a shipped one.
+
+    Networks that the recipe names come first, in its order, one whose scale suffices before one whose scale does not;
+    then those of a strong architecture whose file name speaks of the kind of image; then the shipped one. Files are
+    opened, to see their architecture, only once all that the recipe names have been passed over.
+
+    Args:
+        recipe: The networks it prefers, and the kind of image.
+        scale: The enlargement wanted.
+        models: Files by name.
+    """
+    wanted = 2 if scale <= 2 else 4
+    known: list[tuple[_Rank, ModelChoice]] = []
+    strangers: list[tuple[str, Path]] = []
+    for name, path in models.items():
+        stem = Path(name).stem
+        if path.parent == SHIPPED_WEIGHTS or _RESTORATION_WORDS.search(stem):
+            continue
+        place = next((i for i, title in enumerate(recipe.models) if matches(stem, KNOWN_MODELS[title])), None)
+        if place is not None:
+            reason = f"installed, and choice {place + 1} of the {recipe.domain} recipe ({recipe.models[place]})"
+            known.append((_rank(name, place, wanted), ModelChoice(path, reason)))
+        elif (recipe.domain in DRAWN_DOMAINS) == bool(_DRAWN_WORDS.search(stem)):
+            strangers.append((name, path))
+    yield from _in_order(known)
+    strong: list[tuple[_Rank, ModelChoice]] = []
+    for name, path in strangers:
+        architecture = detect_architecture(path)
+        if architecture in _STRONG_ARCHITECTURES:
+            reason = f"installed, of the strong architecture {architecture}, its name fits {recipe.domain}"
+            strong.append((_rank(name, _STRONG_ARCHITECTURES.index(architecture), wanted), ModelChoice(path, reason)))
+    yield from _in_order(strong)
+    best = recipe.models[0]
+    reason = f"ships with the pack; none of {', '.join(recipe.models)} is installed"
+    better = f"{best}, {KNOWN_MODELS[best].page}"
+    yield ModelChoice(shipped_model(recipe.shipped, scale), reason, is_luma=True, better=better)
+
+
+def scale_in_name(stem: str) -> int | None:
+    """The enlargement that a file name speaks of, as in `4x-AnimeSharp` or `SwinIR-M_x2`; None if it speaks of none."""
+    found = _SCALE_IN_NAME.search(stem)
+    return int(found[1] or found[2]) if found else None
+
+
+def _to_network(model: Model, size: tuple[int, int]) -> Network:
+    """A network as planning sees it; convolutions cost about one operation a parameter and pixel."""
+    parameters = sum(parameter.numel() for parameter in model.descriptor.model.parameters())
+    return Network(model.name, model.scale, float(parameters), estimate_memory(model.descriptor, size, torch.float32))
+
+
+def _name_choice(path: Path) -> ModelChoice:
+    return ModelChoice(path, "named by the user", is_luma=path.parent == SHIPPED_WEIGHTS)
+
+
+def _rank(name: str, place: int, wanted: int) -> _Rank:
+    """What sorts networks: one that is too small last, then its place, then one of the very scale, then its name."""
+    scale = scale_in_name(Path(name).stem)
+    return bool(scale and scale < wanted), place, scale != wanted, name
+
+
+def _in_order(ranked: list[tuple[_Rank, ModelChoice]]) -> list[ModelChoice]:
+    return [choice for _, choice in sorted(ranked, key=lambda pair: pair[0])]

@@ -1,0 +1,1 @@
+"""Image files: reading, writing, color profiles, metadata, and files that appear whole or not at all."""

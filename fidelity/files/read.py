@@ -1,0 +1,309 @@
+"""Reading image files with Pillow, and with FFmpeg where a file holds 16 bits: every mode as what it shows."""
+
+import io
+import struct
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import psutil
+import torch
+from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+from .icc import convert_by_tables, read_profile, to_srgb
+from .icc_tables import read_table_profile, tables_to_srgb
+from .paths import FileRefusedError, one_line
+from .sixteen_bit import DeepFormat, DeepFormatError, decode_deep
+from .tags import collect_exif, collect_graphs
+from .write import quantise
+
+ColorSpace = Literal["source", "srgb"]
+"""source: samples stay as they are stored, in the space of the embedded profile; srgb: they are converted."""
+
+KEPT_TEXTS = ("prompt", "workflow", "parameters")
+"""Text chunks of a PNG that say how it was generated."""
+
+_DECODING_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, MemoryError, RuntimeError),
+    *(KeyError, TypeError, IndexError, AttributeError, OverflowError, struct.error),
+)
+"""All that Pillow's decoders raise on damaged files."""
+_MEMORY_SHARE = 0.6
+_BYTES_PER_SAMPLE = 12  # the float32 source, a copy to work on, and Pillow's own
+_DEEP_FORMATS: dict[str | None, DeepFormat] = {"PNG": "png", "TIFF": "tiff"}
+_PNG_DEPTH_AT = 24  # after the signature, and length, name, width and height of the first chunk
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_ASSOCIATED_ALPHA = 1
+_BLACK_IS_ONE = 0
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A decoded image file."""
+
+    path: Path
+    """Where it came from."""
+    image: Tensor
+    """``(1, C, H, W)`` float32 in [0, 1]; C is 1, 3 or 4. Samples are in the space of `icc_profile`."""
+    icc_profile: bytes | None
+    """Colour profile that the samples are in, to be carried to the result; None means sRGB."""
+    embedded_profile: bytes | None
+    """Colour profile that the file holds, if it is one of RGB or grey as the image is; None means sRGB."""
+    bits: int
+    """Bits a channel that the file holds: 8, 16 or, in a grey TIFF of floats, 32."""
+    dpi: float | None
+    """Dots to an inch that it says to be printed at, beside its EXIF; None if it says nothing."""
+    exif: bytes | None
+    """What its EXIF says of the picture, orientation included; None if it says nothing."""
+    texts: dict[str, str]
+    """What says how it was generated, by keyword: text chunks of a PNG, graphs in the EXIF of other formats."""
+    notes: tuple[str, ...]
+    """What a user should know: a frame chosen, a conversion made."""
+
+
+def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
+    """Reads an image file.
+
+    EXIF orientation is applied. Palettes become RGB, CMYK and Lab are converted to sRGB, the first frame of an animation
+    is taken, 16 bits a channel are kept.
+
+    Args:
+        path: Any file that Pillow opens.
+        color_space: See `ColorSpace`.
+
+    Raises:
+        FileRefusedError: If there is no such file, or it is not an image, damaged, or too large for the memory.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FileRefusedError(f"{path}: no such file") from error
+    except OSError as error:
+        raise FileRefusedError(f"{path}: cannot be read ({error.strerror})") from error
+    if not content:
+        raise FileRefusedError(f"{path}: is empty; wanted an image")
+    limit = max_source_pixels()
+    try:
+        with _undisturbed(), Image.open(io.BytesIO(content)) as opened:
+            width, height = opened.size
+            if width * height > limit:
+                raise Image.DecompressionBombError
+            notes = _frame_notes(opened)
+            orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)  # loading a TIFF turns it and forgets this
+            opened.load()
+            source = _read_opened(path, opened, content, notes, orientation)
+    except Image.DecompressionBombError as error:
+        raise FileRefusedError(
+            f"{path}: more than {limit / 1e6:.0f} megapixels, too large for the memory of this machine"
+        ) from error
+    except _RangeError as error:
+        raise FileRefusedError(f"{path}: {error}") from error
+    except UnidentifiedImageError as error:
+        if content[:4] in _TIFF_SIGNATURES:
+            raise FileRefusedError(f"{path}: a TIFF of a kind that is not read; wanted 8 or 16 whole bits a channel") from error
+        raise FileRefusedError(f"{path}: not an image, or of no known format") from error
+    except _DECODING_ERRORS as error:
+        raise FileRefusedError(f"{path}: damaged or truncated ({one_line(error)})") from error
+    return _to_srgb(source) if color_space == "srgb" else source
+
+
+def max_source_pixels() -> int:
+    """Pixels of a source that the memory of this machine can hold, with room to work."""
+    return int(psutil.virtual_memory().total * _MEMORY_SHARE / (3 * _BYTES_PER_SAMPLE))
+
+
+def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[str], orientation: int) -> SourceFile:
+    info: dict[str, Any] = {str(key): value for key, value in opened.info.items()}
+    exif = collect_exif(opened)
+    bits = 16
+    array = _read_deep(opened, content, notes) if _holds_16_bits(opened, content) else None
+    profile = info.get("icc_profile")
+    if array is None:
+        bits = 32 if opened.mode == "F" else 16 if opened.mode.startswith("I") else 8
+        array, profile = _to_array(opened, profile, notes)
+        orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    array = _turn(array, orientation)
+    tensor = torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, 0).unsqueeze(0).contiguous()
+    if tensor.shape[1] == 4 and profile and profile[16:20] == b"GRAY":
+        found = read_profile(profile)
+        if found:  # no profile describes grey that is kept as RGB with alpha
+            tensor = torch.cat((to_srgb(tensor[:, :1], found).expand(-1, 3, -1, -1), tensor[:, 3:]), dim=1)
+            notes.append("grey with transparency converted to sRGB by its colour profile")
+            profile = None
+    fitting = _fitting(profile, b"GRAY" if tensor.shape[1] == 1 else b"RGB ")
+    if profile and not fitting:
+        notes.append("its colour profile does not fit the image and was left out")
+    texts = collect_graphs(opened) | {name: info[name] for name in KEPT_TEXTS if isinstance(info.get(name), str)}
+    return SourceFile(path, tensor, fitting, fitting, bits, _read_dpi(info), exif, texts, tuple(notes))
+
+
+def _to_srgb(source: SourceFile) -> SourceFile:
+    if not source.icc_profile:
+        return source
+    profile = read_profile(source.icc_profile)
+    if profile:
+        image = source.image if profile.is_srgb() else to_srgb(source.image, profile)
+        return replace(source, image=image, icc_profile=None)
+    tables = read_table_profile(source.icc_profile)
+    if tables:
+        return replace(source, image=tables_to_srgb(source.image, tables), icc_profile=None)
+    colors = quantise(source.image[0, :3], 8)
+    picture = Image.fromarray(colors[..., 0] if colors.shape[2] == 1 else colors)
+    converted = convert_by_tables(picture, source.icc_profile)
+    if converted is None:
+        return replace(source, icc_profile=None, notes=(*source.notes, "its colour profile is damaged and was left out"))
+    shown = torch.from_numpy(np.asarray(converted).astype(np.float32) / 255).movedim(-1, 0)[None]
+    image = torch.cat((shown, source.image[:, 3:]), dim=1)
+    return replace(
+        source, image=image, icc_profile=None, notes=(*source.notes, "converted to sRGB in 8 bits by its colour tables")
+    )
+
+
+def _read_dpi(info: dict[str, Any]) -> float | None:
+    """Dots to an inch; numbers that mean nothing are left out."""
+    dots = info.get("dpi")
+    if not isinstance(dots, tuple) or len(cast("tuple[Any, ...]", dots)) != 2:
+        return None
+    across = float(cast("tuple[Any, ...]", dots)[0])
+    return across if 2 <= across <= 100_000 else None
+
+
+def _holds_16_bits(opened: Image.Image, content: bytes) -> bool:
+    """Whether a file holds 16 bits a channel in a way that FFmpeg reads."""
+    if opened.format == "PNG":
+        return content[_PNG_DEPTH_AT] == 16
+    if not isinstance(opened, TiffImagePlugin.TiffImageFile) or content[:4] not in _TIFF_SIGNATURES[:2]:
+        return False
+    depths = _as_tuple(opened.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 1))
+    return set(depths) == {16} and set(_as_tuple(opened.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, 1))) == {1}
+
+
+def _as_tuple(value: Any) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _read_deep(opened: Image.Image, content: bytes, notes: list[str]) -> np.ndarray | None:
+    """Samples of 16 bits as (H, W, C) in [0, 1]; None where Pillow must do."""
+    kind = _DEEP_FORMATS[opened.format]
+    if opened.mode in ("CMYK", "LAB"):
+        return None
+    try:
+        if isinstance(opened, TiffImagePlugin.TiffImageFile) and TiffImagePlugin.TILEOFFSETS in opened.tag_v2:
+            raise DeepFormatError("stored in tiles")
+        samples = decode_deep(content, kind)
+    except DeepFormatError:
+        if not opened.mode.startswith("I"):
+            notes.append("16 bits a channel, stored in a way that is read at 8")
+        return None
+    array = samples.astype(np.float32) / 65535
+    extra = opened.tag_v2.get(TiffImagePlugin.EXTRASAMPLES, 0) if isinstance(opened, TiffImagePlugin.TiffImageFile) else 0
+    if array.shape[2] == 4 and _as_tuple(extra) == (_ASSOCIATED_ALPHA,):
+        array[..., :3] = (array[..., :3] / np.maximum(array[..., 3:], 1e-6)).clip(0, 1)
+    return np.concatenate((array[..., :1],) * 3 + (array[..., 1:],), axis=2) if array.shape[2] == 2 else array
+
+
+def _turn(array: np.ndarray, orientation: object) -> np.ndarray:
+    """(H, W, C) upright, by EXIF's orientation."""
+    turns = {
+        2: lambda: array[:, ::-1],
+        3: lambda: array[::-1, ::-1],
+        4: lambda: array[::-1],
+        5: lambda: array.swapaxes(0, 1),
+        6: lambda: array.swapaxes(0, 1)[:, ::-1],
+        7: lambda: array[::-1, ::-1].swapaxes(0, 1),
+        8: lambda: array.swapaxes(0, 1)[::-1],
+    }
+    return turns.get(cast(int, orientation), lambda: array)()
+
+
+@contextmanager
+def _undisturbed() -> Generator[None, None, None]:
+    """Lifts Pillow's own pixel limit, which is the same on every machine, for the time of a read that has its own.
+
+    Its warnings of damaged metadata are not shown either: they tell of nothing that is lost.
+    """
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _frame_notes(opened: Image.Image) -> list[str]:
+    frames = getattr(opened, "n_frames", 1)
+    if frames < 2:
+        return []
+    return [
+        f"{frames} pages: the first is taken" if opened.format == "TIFF" else f"animated: the first of {frames} frames is taken"
+    ]
+
+
+def _to_array(picture: Image.Image, profile: bytes | None, notes: list[str]) -> tuple[np.ndarray, bytes | None]:
+    """Samples as (H, W, C) in [0, 1] and the profile that they are in."""
+    mode = picture.mode
+    if mode in ("I;16", "I;16B", "I;16L", "I"):
+        return _read_grey(picture), profile
+    if mode == "F":
+        return _scaled(np.asarray(picture), 1), profile
+    if mode in ("CMYK", "LAB"):
+        picture, profile = _foreign_to_srgb(picture, profile, notes), None
+    elif mode in ("1", "L") and "transparency" not in picture.info:
+        return (np.asarray(picture.convert("L")).astype(np.float32) / 255)[..., None], profile
+    has_alpha = mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
+    picture = picture.convert("RGBA" if has_alpha else "RGB")
+    return np.asarray(picture).astype(np.float32) / 255, profile
+
+
+def _read_grey(picture: Image.Image) -> np.ndarray:
+    """Deep grey as Pillow keeps it: as stored, also where a TIFF has 12 bits or white at 0."""
+    white, inverted = 65535, False
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        if _as_tuple(picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 16)) == (12,):
+            white = 4095
+        inverted = picture.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _BLACK_IS_ONE
+    samples = _scaled(np.asarray(picture), white)
+    return 1 - samples if inverted else samples
+
+
+def _scaled(samples: np.ndarray, white: int) -> np.ndarray:
+    """Grey samples of a deep format as (H, W, 1) in [0, 1].
+
+    Raises:
+        _RangeError: If some are not finite or outside [0, white]: what they mean cannot be known.
+    """
+    if not np.isfinite(samples).all():
+        raise _RangeError("holds samples that are not finite (NaN or infinite); wanted numbers")
+    lowest, highest = samples.min(), samples.max()
+    if lowest < 0 or highest > white:
+        raise _RangeError(f"holds samples from {lowest:g} to {highest:g}; wanted 0 to {white} for this format")
+    return (samples.astype(np.float32) / white)[..., None]
+
+
+class _RangeError(Exception):
+    """Samples whose meaning cannot be known."""
+
+
+def _foreign_to_srgb(picture: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+    converted = convert_by_tables(picture, profile) if profile else None
+    if converted is not None:
+        notes.append(f"{picture.mode} converted to sRGB by its embedded profile")
+        return converted
+    if picture.mode == "LAB":
+        lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+        notes.append("Lab converted to sRGB")
+        return convert_by_tables(picture, lab) or picture.convert("L")
+    notes.append("CMYK without a usable profile converted to RGB by formula: colours are approximate")
+    return picture.convert("RGB")
+
+
+def _fitting(profile: bytes | None, space: bytes) -> bytes | None:
+    """The profile if it describes samples of that colour space (bytes 16 to 19 of its header), else None."""
+    return profile if profile and profile[16:20] == space else None

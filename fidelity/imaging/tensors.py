@@ -1,0 +1,67 @@
+"""Checks of the tensor contract that `fidelity.imaging` states, and tensors made like others."""
+
+import torch
+from torch import Tensor
+
+IMAGE_CHANNELS = (1, 3, 4)
+
+
+def check_image(image: Tensor, name: str = "image", channels: tuple[int, ...] = IMAGE_CHANNELS) -> None:
+    """Raises a ValueError unless a tensor is an image by the contract of `fidelity.imaging`.
+
+    Args:
+        image: The tensor to check; its values are not read.
+        name: What to call it in the message.
+        channels: The channel counts that are accepted.
+
+    Raises:
+        ValueError: If the shape, the channel count or the dtype is not that of an image.
+    """
+    if image.ndim != 4:
+        raise ValueError(f"{name} has shape {tuple(image.shape)}; wanted (batch, channels, height, width)")
+    if image.shape[1] not in channels:
+        wanted = " or ".join(str(count) for count in channels)
+        raise ValueError(f"{name} has {image.shape[1]} channels; wanted {wanted}")
+    if 0 in image.shape:
+        raise ValueError(f"{name} has shape {tuple(image.shape)}; wanted at least one pixel")
+    if not image.is_floating_point():
+        raise ValueError(f"{name} has dtype {image.dtype}; wanted floating point in [0, 1]")
+
+
+def check_pair(image: Tensor, reference: Tensor) -> None:
+    """Raises a ValueError unless an enlargement and its source are finite images and one source serves each of the batch."""
+    for name, tensor in (("image", image), ("reference", reference)):
+        check_image(tensor, name)
+        check_finite(tensor, name)
+    if reference.shape[0] not in (1, image.shape[0]):
+        raise ValueError(f"reference has {reference.shape[0]} images, image {image.shape[0]}; wanted 1 or as many")
+
+
+def is_finite(values: Tensor) -> bool:
+    """Whether no number is NaN or infinite, without a mask as large as the tensor."""
+    return bool(torch.isfinite(values.sum(dtype=working_dtype(values.dtype))))
+
+
+def check_finite(image: Tensor, name: str = "image") -> None:
+    """Raises a ValueError that counts them if any samples are NaN or infinite."""
+    if not is_finite(image):
+        count = int((~torch.isfinite(image)).sum())
+        raise ValueError(f"{name} has {count} samples that are not finite (NaN or infinite); wanted numbers in [0, 1]")
+
+
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that arithmetic is done in: float64 for float64, float32 for everything else."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def memory_format_of(image: Tensor) -> torch.memory_format:
+    """channels_last if the tensor lies that way (as the host's images do), else contiguous."""
+    if image.is_contiguous(memory_format=torch.channels_last) and not image.is_contiguous():
+        return torch.channels_last
+    return torch.contiguous_format
+
+
+def empty_image(like: Tensor, channels: int, height: int, width: int, dtype: torch.dtype | None = None) -> Tensor:
+    """An uninitialised image of another size with the batch, device, memory format and by default dtype of `like`."""
+    shape = (like.shape[0], channels, height, width)
+    return torch.empty(shape, dtype=dtype or like.dtype, device=like.device, memory_format=memory_format_of(like))

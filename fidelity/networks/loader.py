@@ -1,0 +1,233 @@
+"""Finding and loading networks. Only tensors are ever read from a file: nothing in one is executed."""
+
+import pickle
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from spandrel import (
+    MAIN_REGISTRY,
+    ImageModelDescriptor,
+    ModelLoader,
+    StateDict,
+    UnsupportedModelError,
+    canonicalize_state_dict,
+)
+from torch import Tensor, nn
+
+from ..imaging.color import rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
+from ..imaging.resample import resize
+from .architectures import register_architectures
+from .backends.opencv import GraphError, load_graph
+
+SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
+"""Where the networks that come with the pack lie."""
+
+
+MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".pb")
+"""File name endings that the loader reads: the next three through PyTorch's tensors-only unpickler, the last through OpenCV."""
+
+_GRAPH_SUFFIX = ".pb"
+
+
+class ModelRefusedError(ValueError):
+    """A file that is not a usable image network, or one that would have to be executed to be read."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded network and the name to call it by."""
+
+    name: str
+    """File name without its folder, for messages and reports."""
+    descriptor: ImageModelDescriptor[nn.Module]
+    """Spandrel's description of the network, in evaluation mode."""
+
+    @property
+    def scale(self) -> int:
+        """Enlargement factor of one pass; 1 for restoration."""
+        return self.descriptor.scale
+
+    @property
+    def architecture(self) -> str:
+        """Name of the architecture."""
+        return self.descriptor.architecture.name
+
+
+class LumaAdapter(nn.Module):
+    """Lets a grey network be called with RGB: luma through the network, colour differences resampled."""
+
+    def __init__(self, network: nn.Module, scale: int) -> None:
+        super().__init__()
+        self.network = network
+        self.scale = scale
+
+    def forward(self, image: Tensor) -> Tensor:
+        luma = self.network(rgb_to_luma(image))
+        size = (image.shape[2] * self.scale, image.shape[3] * self.scale)
+        chroma = resize(rgb_to_ycbcr(image)[:, 1:], size)
+        return ycbcr_to_rgb(torch.cat((luma.to(chroma.dtype), chroma), dim=1))
+
+
+def load_model(path: Path | str) -> Model:
+    """Loads a network of any architecture that spandrel or `fidelity.networks.architectures` knows.
+
+    Args:
+        path: A `.safetensors` file, a `.pth`, `.pt` or `.ckpt` file that holds nothing but tensors, or a `.pb` graph.
+
+    Returns:
+        The network on the CPU, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ModelRefusedError: If the file is not a network, of no known architecture, or holds code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such model file")
+    if path.suffix.lower() not in MODEL_SUFFIXES:
+        raise ModelRefusedError(f"{path.name}: not a model file; wanted {', '.join(MODEL_SUFFIXES)}")
+    descriptor = _load_graph(path) if path.suffix.lower() == _GRAPH_SUFFIX else _load_descriptor(path)
+    return Model(path.name, descriptor.eval())
+
+
+def accept_rgb(model: Model) -> Model:
+    """A model that can be called with RGB, whatever the network takes; one that already can is returned as it is.
+
+    Raises:
+        ModelRefusedError: If the network takes neither grey nor RGB images.
+    """
+    descriptor = model.descriptor
+    channels = (descriptor.input_channels, descriptor.output_channels)
+    if channels == (3, 3):
+        return model
+    if channels != (1, 1):
+        raise ModelRefusedError(f"{model.name}: takes {channels[0]} channels and gives {channels[1]}; wanted 1 or 3")
+    adapter = LumaAdapter(descriptor.model, descriptor.scale)
+    adapted = ImageModelDescriptor(
+        adapter,
+        adapter.state_dict(),
+        architecture=descriptor.architecture,
+        purpose=descriptor.purpose,
+        tags=descriptor.tags,
+        supports_half=descriptor.supports_half,
+        supports_bfloat16=descriptor.supports_bfloat16,
+        scale=descriptor.scale,
+        input_channels=3,
+        output_channels=3,
+        size_requirements=descriptor.size_requirements,
+        tiling=descriptor.tiling,
+    )
+    return Model(model.name, adapted.eval())
+
+
+def list_models(folders: Iterable[Path | str]) -> dict[str, Path]:
+    """Model files by name, the shipped ones first, then those in `folders` and below; the first of a name wins."""
+    found: dict[str, Path] = {}
+    for folder in map(Path, (SHIPPED_WEIGHTS, *folders)):
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+            if path.suffix.lower() in MODEL_SUFFIXES and path.is_file():
+                found.setdefault(path.relative_to(folder).as_posix(), path)
+    return found
+
+
+def find_model(name: str, models: Mapping[str, Path]) -> Path:
+    """The file of a model given by path, by file name, or by file name without its ending.
+
+    Args:
+        name: What to look for.
+        models: Files by name, from `list_models`.
+
+    Raises:
+        FileNotFoundError: If nothing matches; the message lists what there is.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    for known, path in models.items():
+        if name in (known, Path(known).name, Path(known).stem):
+            return path
+    raise FileNotFoundError(f"{name}: no such model; there are {', '.join(models) or 'none'}")
+
+
+def detect_architecture(path: Path) -> str | None:
+    """The architecture of a model file, without building the network; None if it is of none, or cannot be read.
+
+    Reading many files takes long, so each is read once, until it changes.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return _detect_architecture(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _detect_architecture(path: Path, _changed_ns: int, _size: int) -> str | None:
+    try:
+        if path.suffix.lower() == _GRAPH_SUFFIX:
+            return _load_graph(path).architecture.name
+        state_dict = _read_state_dict(path)
+    except (ModelRefusedError, OSError):
+        return None
+    register_architectures()
+    try:
+        found = (support for support in MAIN_REGISTRY.architectures("detection") if support.detect(state_dict))
+        return next((support.architecture.name for support in found), None)
+    except Exception:  # a look-alike of one architecture fails in whatever way its shapes lead to, and is none then
+        return None
+
+
+def _load_graph(path: Path) -> ImageModelDescriptor[Any]:
+    try:
+        return load_graph(path.read_bytes())
+    except GraphError as error:
+        raise ModelRefusedError(f"{path.name}: {error}") from error
+
+
+def _load_descriptor(path: Path) -> ImageModelDescriptor[nn.Module]:
+    state_dict = _read_state_dict(path)
+    register_architectures()
+    try:
+        descriptor = ModelLoader(device="cpu").load_from_state_dict(state_dict)
+    except UnsupportedModelError as error:
+        raise ModelRefusedError(f"{path.name}: weights of no architecture that is known here") from error
+    except (RuntimeError, KeyError, TypeError, AttributeError, IndexError, ValueError, AssertionError) as error:
+        # Spandrel detects architectures by key names; a look-alike fails in whatever way its shapes lead to.
+        raise ModelRefusedError(f"{path.name}: looks like a network but is none ({_first_line(error)})") from error
+    if not isinstance(descriptor, ImageModelDescriptor):
+        raise ModelRefusedError(f"{path.name}: wants a mask beside the image; wanted a single-image network")
+    return descriptor
+
+
+def _read_state_dict(path: Path) -> StateDict:
+    try:
+        if path.suffix.lower() == ".safetensors":
+            content = load_file(path, device="cpu")
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        if named:
+            raise ModelRefusedError(
+                f"{path.name}: holds code ({named[1]}), not only weights, and was not opened; "
+                "wanted a state dict or .safetensors"
+            ) from error
+        raise ModelRefusedError(f"{path.name}: damaged or not a model file") from error
+    except (SafetensorError, EOFError, RuntimeError, ValueError, KeyError, UnicodeDecodeError) as error:
+        raise ModelRefusedError(f"{path.name}: damaged or not a model file ({_first_line(error)})") from error
+    if not isinstance(content, dict):
+        raise ModelRefusedError(f"{path.name}: holds {type(content).__name__}; wanted a state dict")
+    try:
+        return canonicalize_state_dict(content)
+    except (AttributeError, TypeError, KeyError) as error:
+        raise ModelRefusedError(f"{path.name}: holds something other than named tensors; wanted a state dict") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

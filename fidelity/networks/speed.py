@@ -1,0 +1,78 @@
+"""How fast a network is on this machine, measured once by a small run and remembered."""
+
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from .device import Precision, choose_dtype
+from .loader import Model
+from .runner import Runner
+
+_PROBE_PX = 128
+
+
+def measure_seconds_per_pixel(model: Model, device: torch.device, precision: Precision = "auto") -> float:
+    """Seconds that a network takes for each pixel of its input, by the faster of two small runs after a first one.
+
+    The answer is kept in the user's cache folder, for this network, device, precision, number of threads and release of
+    PyTorch; where that folder cannot be written it is measured anew each time.
+
+    Args:
+        model: The network.
+        device: Where it is to run.
+        precision: See `fidelity.networks.device.choose_dtype`.
+    """
+    key = _describe(model, device, precision)
+    known = _read_cache()
+    if key in known:
+        return known[key]
+    runner = Runner(model, device, precision)
+    image = torch.rand(1, model.descriptor.input_channels, _PROBE_PX, _PROBE_PX)
+    seconds: list[float] = []
+    for _ in range(3):
+        started = time.perf_counter()
+        runner.run(image)
+        seconds.append(time.perf_counter() - started)
+    result = min(seconds[1:]) / _PROBE_PX**2
+    _write_cache(_read_cache() | {key: result})
+    return result
+
+
+def cache_file() -> Path:
+    """Where the measurements are kept."""
+    root = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    return Path(root) / "fidelity-upscale" / "speed.json"
+
+
+def _describe(model: Model, device: torch.device, precision: Precision) -> str:
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    parameters = sum(parameter.numel() for parameter in model.descriptor.model.parameters())
+    dtype = choose_dtype(model.descriptor, device, precision)
+    parts = (model.name, model.architecture, parameters, where, dtype, torch.get_num_threads(), torch.__version__)
+    return " | ".join(str(part) for part in parts)
+
+
+def _read_cache() -> dict[str, float]:
+    try:
+        content = json.loads(cache_file().read_text())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    return {key: value for key, value in content.items() if isinstance(value, float) and value > 0}
+
+
+def _write_cache(known: dict[str, float]) -> None:
+    path = cache_file()
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(known, indent=1))
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()

@@ -1,0 +1,116 @@
+"""What is done to a photograph before it is enlarged: mended where damage is measured, and changed where that was asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .decide.damage import measure_conditions
+from .decide.model_choice import ModelChooser
+from .decide.recipes import RECIPES, SAFE_DOMAIN, Domain, settle
+from .networks.device import Precision
+from .networks.loader import Model
+from .progress import Progress, part_of
+from .steps.balance import Balance, balance
+from .steps.deband import deband
+from .steps.geometry import WHOLE, Corners, Lens, correct_geometry
+from .steps.restore import restore
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What to do; the defaults mend what is measured to be damaged and change nothing else."""
+
+    restore: Literal["auto", "off", "denoise", "deblock"] = "auto"
+    """Whether noise or what JPEG did is mended; auto: by the recipe of the domain."""
+    restore_strength: float = 1.0
+    """Share of the mended image that is taken, from 0 to 1."""
+    deband: Literal["auto", "off", "on"] = "auto"
+    """Whether the stairs of gradients are evened out; auto: where banding is measured."""
+    balance: Balance = field(default_factory=Balance)
+    """Exposure and white balance."""
+    lens: Lens = field(default_factory=Lens)
+    """Distortion to undo."""
+    corners: Corners = WHOLE
+    """Of the lens-corrected picture, what is to fill it."""
+    domain: Domain = SAFE_DOMAIN
+    """The kind of image, whose recipe says from which damage on it is mended."""
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("restore", self.restore, ("auto", "off", "denoise", "deblock")),
+            ("deband", self.deband, ("auto", "off", "on")),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; wanted {', '.join(known)}")
+        if not 0 <= self.restore_strength <= 1:
+            raise ValueError(f"restore strength is {self.restore_strength}; wanted 0 to 1")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What came of it."""
+
+    image: Tensor
+    """The prepared image; shape, dtype and device are kept."""
+    done: tuple[str, ...]
+    """What was done and why, one sentence for each step."""
+
+
+def prepare(
+    image: Tensor,
+    wanted: Preparation,
+    chooser: ModelChooser,
+    model: Model | None = None,
+    find_room: Callable[[Model], torch.device] | None = None,
+    precision: Precision = "auto",
+    progress: Progress | None = None,
+) -> Prepared:
+    """Mends, evens out, balances and straightens an image, each only if it was asked for or measured to be needed.
+
+    Args:
+        image: ``(B, 1, 3 or 4, H, W)`` in [0, 1]; of a batch, damage is measured on the first image, light on all.
+        wanted: What to do.
+        chooser: Finds a network to mend with, where `model` is not given.
+        model: A network of scale 1 to mend with.
+        find_room: Makes room for the network that mends and tells where; the device of the image if not given.
+        precision: Its arithmetic.
+        progress: Called with (units done, units in all).
+
+    Raises:
+        ValueError: If the image is not finite, a setting means nothing, or `model` is not of scale 1.
+    """
+    if model and model.scale != 1:
+        raise ValueError(f"{model.name} enlarges {model.scale} times; wanted a network of scale 1 to mend with")
+    conditions = measure_conditions(image[:1])
+    recipe, reasons = settle(replace(RECIPES[wanted.domain], restore=wanted.restore, deband=wanted.deband), conditions)
+    why = {reason.split()[0]: reason for reason in reasons}
+    done: list[str] = []
+    if recipe.restore not in ("auto", "off"):
+        found, notes = (model, []) if model else chooser.choose_restorer(recipe.restore)
+        device = find_room(found) if found and find_room else None
+        part, strength = part_of(progress, 0.0, 0.7), wanted.restore_strength
+        image = restore(
+            image,
+            found,
+            conditions.damage_sigma,
+            recipe.restore_spread,
+            device,
+            precision,
+            progress=part,
+            strength=strength,
+        )
+        reason = why.get("restore", f"restore {recipe.restore}: as asked")
+        done += [reason + (f", by {found.name}" if found else ""), *notes]
+    if recipe.deband == "on":
+        image = deband(image, progress=part_of(progress, 0.7, 0.8))
+        done.append(why.get("deband", "deband on: as asked"))
+    image, gains = balance(image, wanted.balance)
+    if any(gain != 1 for gain in gains):
+        done.append(f"light multiplied by {', '.join(f'{gain:.3f}' for gain in gains)}")
+    straight = correct_geometry(image, wanted.lens, wanted.corners, part_of(progress, 0.8, 1.0))
+    if straight is not image:
+        done.append(f"lens k1 {wanted.lens.k1:g}, k2 {wanted.lens.k2:g}, corners {wanted.corners}")
+    return Prepared(straight, tuple(done))

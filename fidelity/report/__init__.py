@@ -1,0 +1,1 @@
+"""What was decided, done and measured: the typed report, its JSON, tables and pages."""

@@ -1,0 +1,221 @@
+"""What is installed, and what this machine can do with it."""
+
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from .. import __version__
+from ..decide.catalogue import KNOWN_MODELS, RESTORERS, matches
+from ..decide.domain import DOMAINS
+from ..decide.model_choice import shipped_model
+from ..decide.recipes import RECIPES, Domain
+from ..files.paths import one_line
+from ..networks.device import PRECISION_NAMES, choose_device, choose_dtype, list_precisions
+from ..networks.loader import SHIPPED_WEIGHTS, load_model
+from ..networks.memory import free_memory_bytes
+from ..networks.probe import probe_network
+from ..networks.runner import Runner
+
+_PROBE_SIZE = (1080, 1920)
+_LIBRARIES = ("torch", "torchvision", "spandrel", "pillow", "av", "numpy", "safetensors")
+
+
+@dataclass(frozen=True)
+class InstalledModel:
+    """A model file, and what it is good for."""
+
+    name: str
+    """By which it is chosen."""
+    path: str
+    """Where it lies."""
+    architecture: str | None = None
+    """None if it is refused."""
+    scale: int | None = None
+    """Enlargement of one pass; 1 mends."""
+    parameters: int | None = None
+    """Numbers in it."""
+    channels: int | None = None
+    """It takes: 1 for luma, 3 for RGB."""
+    receptive_field_px: int | None = None
+    """How far it sees, in pixels of its input; None for further than tiles can follow."""
+    multiple_of: int | None = None
+    """Sides of images are padded to multiples of this."""
+    half: tuple[str, ...] = ()
+    """Half precisions that it can do, by its description: "fp16", "bf16"."""
+    domains: tuple[Domain, ...] = ()
+    """Kinds of image whose recipe takes it by itself."""
+    mends: tuple[str, ...] = ()
+    """What recipes take it to mend: "denoise", "deblock"."""
+    licence: str | None = None
+    """None if it is not known."""
+    refused: str | None = None
+    """Why it cannot be used."""
+
+
+def describe_models(models: Mapping[str, Path]) -> Iterator[InstalledModel]:
+    """Loads every model file in turn and says what it is; one that cannot be loaded, for whatever reason, says why.
+
+    Args:
+        models: Files by name, as `fidelity.networks.loader.list_models` finds them.
+    """
+    for name, path in models.items():
+        try:
+            found = _describe_file(name, path)
+        except Exception as error:  # files are anyone's, and one of them must not hide the rest
+            found = InstalledModel(name, str(path), refused=one_line(error))
+        yield found
+
+
+def _describe_file(name: str, path: Path) -> InstalledModel:
+    model = load_model(path)
+    reach = probe_network(model.descriptor).receptive_field_px
+    known = [title for title, one in KNOWN_MODELS.items() if matches(path.stem, one)]
+    is_shipped = path.parent == SHIPPED_WEIGHTS
+    can = (("fp16", model.descriptor.supports_half), ("bf16", model.descriptor.supports_bfloat16))
+    return InstalledModel(
+        name,
+        str(path),
+        model.architecture,
+        model.scale,
+        sum(parameter.numel() for parameter in model.descriptor.model.parameters()),
+        model.descriptor.input_channels,
+        reach,
+        model.descriptor.size_requirements.multiple_of,
+        tuple(precision for precision, supported in can if supported),
+        domains=tuple(domain for domain in DOMAINS if _fits(path, domain, known, is_shipped)),
+        mends=tuple(what for what, ones in RESTORERS.items() if any(matches(path.stem, one) for one in ones.values())),
+        licence="MIT" if is_shipped else next((KNOWN_MODELS[title].licence for title in known), None),
+    )
+
+
+def _fits(path: Path, domain: Domain, known: list[str], is_shipped: bool) -> bool:
+    recipe = RECIPES[domain]
+    return path.stem.startswith(recipe.shipped) if is_shipped else any(title in recipe.models for title in known)
+
+
+def examine_machine() -> dict[str, Any]:
+    """What this machine has, what is used of it, and why; in plain numbers and words."""
+    memory = psutil.virtual_memory()
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "cpu": {
+            "cores": os.cpu_count(),
+            "threads_used": torch.get_num_threads(),
+            "memory_bytes": memory.total,
+            "free_bytes": memory.available,
+            "bf16_is_fast": _has_fast_bf16(),
+        },
+        "devices": [_examine_device(device) for device in _devices()],
+        "chosen": _name_device(choose_device()),
+    }
+
+
+def describe_machine(report: Mapping[str, Any]) -> str:
+    """The same as lines for a terminal."""
+    cpu = report["cpu"]
+    lines = [
+        f"fidelity {report['version']}, Python {report['python']}, {report['platform']}",
+        ", ".join(f"{name} {number or 'missing'}" for name, number in report["libraries"].items()),
+        f"{cpu['cores']} cores, {cpu['free_bytes'] / 2**30:.1f} of {cpu['memory_bytes'] / 2**30:.1f} GiB of memory free",
+    ]
+    for device in report["devices"]:
+        star = "*" if device["device"] == report["chosen"] else " "
+        words = [device["name"]]
+        words += [f"compute capability {device['compute_capability']}"] if device["compute_capability"] else []
+        words += [_describe_memory(device["free_bytes"], device["memory_bytes"])] if device["free_bytes"] is not None else []
+        can = "/".join(device["precisions"])
+        lines.append(f"{star} {device['device']}: {', '.join(words)}, can {can}; takes {device['precision']}: {device['why']}")
+    return "\n".join(lines)
+
+
+def describe_model(model: InstalledModel) -> str:
+    """One model as a line for a terminal."""
+    if model.refused:
+        return f"{model.name}: refused ({model.refused})"
+    use = ", ".join((*model.domains, *model.mends)) or "by name only"
+    parameters = (model.parameters or 0) / 1e6
+    licence = f", {model.licence}" if model.licence else ""
+    return f"{model.name}: {model.architecture} x{model.scale}, {parameters:.2f} M parameters{licence}; {use}"
+
+
+def report_models(models: Iterator[InstalledModel]) -> list[dict[str, Any]]:
+    """Models in plain numbers and words."""
+    return [asdict(model) for model in models]
+
+
+def _devices() -> list[torch.device]:
+    found = [torch.device("cuda", index) for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return [*found, *([torch.device("mps")] if torch.backends.mps.is_available() else []), torch.device("cpu")]
+
+
+def _name_device(device: torch.device) -> str:
+    """By its number, of several alike; without one it is the current one."""
+    return f"cuda:{torch.cuda.current_device()}" if str(device) == "cuda" else str(device)
+
+
+def _describe_memory(free_bytes: int, memory_bytes: int | None) -> str:
+    whole = f" of {memory_bytes / 2**30:.1f}" if memory_bytes else ""
+    return f"{free_bytes / 2**30:.1f}{whole} GiB free"
+
+
+def _examine_device(device: torch.device) -> dict[str, Any]:
+    model = load_model(shipped_model("natural", 4))
+    runner = Runner(model, device)
+    window, batch = runner.recommend(_PROBE_SIZE)
+    precision = PRECISION_NAMES[choose_dtype(model.descriptor, device)]
+    tiles = f"tiles of {window[1]}x{window[0]} px, {batch} at once" if window else "plain networks row by row, others in tiles"
+    free_bytes = free_memory_bytes(device)
+    entry: dict[str, Any] = {
+        "device": _name_device(device),
+        "name": platform.processor() or platform.machine(),
+        "memory_bytes": None,
+        "free_bytes": free_bytes,
+        "compute_capability": None,
+        "precisions": list(list_precisions(device)),
+        "precision": precision,
+        "tile": list(window) if window else None,
+        "tiles_at_once": batch,
+        "work": tiles,
+    }
+    kind = "float32" if precision == "fp32" else "half precision"
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        entry |= {
+            "name": properties.name,
+            "memory_bytes": properties.total_memory,
+            "compute_capability": f"{properties.major}.{properties.minor}",
+        }
+        kind = f"{kind} on compute capability {entry['compute_capability']}"
+    elif device.type == "mps":
+        entry |= {"name": "Apple GPU", "memory_bytes": torch.mps.recommended_max_memory()}
+    if free_bytes is not None:
+        return entry | {"why": f"{kind}, {_describe_memory(free_bytes, None)}: {tiles}"}
+    bf16 = "is fast here, with --precision bf16" if _has_fast_bf16() else "is not known to be fast here"
+    return entry | {"why": f"{kind} is exact, bf16 {bf16}: {tiles}"}
+
+
+def _has_fast_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 by itself."""
+    known = Path("/proc/cpuinfo")
+    if sys.platform != "linux" or not known.exists():
+        return False
+    text = known.read_text()
+    return "bf16" in text  # as avx512_bf16, amx_bf16, or bf16 alone on ARM
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

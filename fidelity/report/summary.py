@@ -1,0 +1,91 @@
+"""What was decided, in a few lines for the face of a node: a headline with a mark before it, and what there is to add.
+
+The marks: ✓ as it should be, ≈ mended or unsure, ✗ refused, · neither.
+"""
+
+from typing import Any
+
+from ..decide.domain import Verdict
+from ..decide.model_choice import ModelChoice
+from ..imaging.drift import Drift
+from ..pipeline import Decision, Enlargement
+from ..steps.gate import GateLimits, GateResult
+from .report import describe_drift
+
+_MARKS = {"pass": "✓", "blend": "≈", "report": "✗", "reject": "✗"}
+_DONE = {
+    "pass": "passed",
+    "blend": "blended back on {share:.1f} % of the area",
+    "report": "above the limits, left as it is",
+    "reject": "rejected, the fallback is returned",
+}
+
+
+def summarize_verdict(verdict: Verdict) -> str:
+    """The kind of image, how sure that is, the others that are likely, and the first reason."""
+    others = sorted(verdict.scores.items(), key=lambda pair: -pair[1])[1:3]
+    lines = [f"{'✓' if verdict.is_sure else '≈'} {verdict.label} {_percent(verdict.confidence)}"]
+    if not verdict.is_sure:
+        lines.append(f"unsure: the recipe of {verdict.recipe_domain} is followed")
+    likely = [f"{kind} {_percent(score)}" for kind, score in others if score >= 0.005]
+    return "\n".join([*lines, *([", ".join(likely)] if likely else []), *verdict.evidence[:1]])
+
+
+def summarize_choice(name: str, choice: ModelChoice) -> str:
+    """The network that was taken, why, and which would be better."""
+    better = [f"better: {choice.better}"] if choice.better else []
+    return "\n".join([f"{'≈' if better else '✓'} {name}", choice.reason, *better])
+
+
+def summarize_gate(result: GateResult, limits: GateLimits) -> str:
+    """What the gate did, and the drift before and after."""
+    done = _DONE[result.action].format(share=100 * result.blended_share)
+    lines = [f"{_MARKS[result.action]} {done}", f"drift {describe_drift(result.before, 2)}"]
+    if result.action in ("blend", "reject"):
+        lines.append(f"now {describe_drift(result.after, 2)}")
+    return "\n".join([*lines, f"limits mean {limits.mean:g}, max {limits.max:g} (CIEDE2000)"])
+
+
+def summarize_plan(decision: Decision) -> str:
+    """The kind of image, the passes, and what was switched on by measurement."""
+    plan = decision.planned.plan
+    height, width = plan.target
+    steps = " → ".join(step.network or step.kind for step in plan.passes)
+    memory = f"at most {plan.peak_bytes / 2**30:.2f} GiB"
+    return "\n".join([f"· {decision.recipe.domain}, {width}x{height}", steps, memory, *decision.reasons])
+
+
+def summarize_enlargement(decision: Decision, made: Enlargement) -> str:
+    """The kind of image, how it was made, the drift, and what the gate did."""
+    verdict, judged = decision.verdict, made.gate
+    mark = _MARKS[judged.action] if judged else "·"
+    if mark == "✓" and not verdict.is_sure:
+        mark = "≈"
+    kind = f"{verdict.label} {_percent(verdict.confidence)}"
+    lines = [
+        f"{mark} {kind}" if verdict.is_sure else f"{mark} {decision.recipe.domain} (unsure: {kind})",
+        " → ".join(step.network or step.kind for step in decision.planned.plan.passes),
+        f"drift {describe_drift(made.color_drift, 2)}, sharpness {made.sharpness_ratio:.2f}",
+    ]
+    if judged:
+        lines.append("gate: " + _DONE[judged.action].format(share=100 * judged.blended_share))
+    better = decision.planned.choice.better
+    return "\n".join([*lines, *decision.reasons, *made.notes, *([f"better: {better}"] if better else [])])
+
+
+def summarize_figures(figures: dict[str, Any]) -> str:
+    """Drift and, where sizes are equal, quality.
+
+    Args:
+        figures: From `fidelity.report.measure.measure_images`.
+    """
+    lines = [f"· drift {describe_drift(Drift(**figures['color']), 2)}"]
+    if figures.get("identical"):
+        lines.append("identical")
+    quality = {"psnr_y": "PSNR-Y {:.2f} dB", "ssim": "SSIM {:.4f}", "ms_ssim": "MS-SSIM {:.4f}"}
+    told = [form.format(figures[name]) for name, form in quality.items() if figures.get(name) is not None]
+    return "\n".join([*lines, ", ".join(told) or f"compared at {figures['compared at']}"])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -1,0 +1,109 @@
+"""Holding an enlargement to its source, and judging how well it was held."""
+
+import json
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
+from ..fidelity.report.summary import summarize_gate
+from ..fidelity.steps.consistency import project
+from ..fidelity.steps.gate import GateLimits, gate, paint_heat_map, report_gate
+from . import host
+
+_RECIPE = RECIPES[SAFE_DOMAIN]
+_SOURCE_TOOLTIP = "The image before it was enlarged, showing the same frame; one image, or one for each of the batch."
+
+
+class FidelityConsistency(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FidelityConsistency",
+            display_name="Hold Colors (Fidelity)",
+            category=host.CATEGORY,
+            description="Puts back the source's colours and tones after any upscaler, at any ratio: a GAN, SUPIR, SeedVR2, "
+            "a diffusion pass. Shrunk back, the result shows the source's colours; its edges stay as sharp as they were drawn.",
+            search_aliases=["color fix", "colour correction", "color match", "back projection", "color drift", "wavelet"],
+            inputs=[
+                io.Image.Input("image", tooltip="The enlarged image, from whatever made it."),
+                io.Image.Input("reference", tooltip=_SOURCE_TOOLTIP),
+                io.Combo.Input(
+                    "mode",
+                    options=["color", "full"],
+                    default=_RECIPE.consistency,
+                    tooltip="color: holds colours and tones, leaves edges to the upscaler; for everything. "
+                    "full: holds every pixel; only for sources without noise or compression, else lines ring.",
+                ),
+            ],
+            outputs=[io.Image.Output(tooltip="The image with the source's colours.")],
+        )
+
+    @classmethod
+    def execute(cls, image: io.Image.Type, reference: io.Image.Type, mode: str) -> io.NodeOutput:
+        source, progress = host.to_engine(reference), host.track_progress()
+        result = host.run_near_compute(lambda near: project(near, source, mode, progress=progress), image, source)  # type: ignore[arg-type]
+        return io.NodeOutput(host.to_host(result))
+
+
+class FidelityDeltaEGate(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        limit: dict[str, Any] = {"min": 0.0, "max": 100.0, "step": 0.05}
+        return io.Schema(
+            node_id="FidelityDeltaEGate",
+            display_name="Delta-E Gate (Fidelity)",
+            category=host.CATEGORY,
+            description="Measures how far colours drifted from the source (CIEDE2000 at the source's size) and acts where it "
+            "is too much: blends those regions back toward a safe enlargement, rejects the image, or reports.",
+            search_aliases=["delta e", "ciede2000", "color check", "quality gate", "color difference", "heat map"],
+            hidden=host.TELLING,
+            inputs=[
+                io.Image.Input("image", tooltip="The enlarged image, from whatever made it."),
+                io.Image.Input("reference", tooltip=_SOURCE_TOOLTIP),
+                io.Combo.Input(
+                    "action",
+                    options=["blend", "reject", "report"],
+                    default=_RECIPE.gate,
+                    tooltip="When the limits are exceeded. blend: mix the failing regions with the fallback until they pass. "
+                    "reject: return the fallback. report: only say so.",
+                ),
+                io.Float.Input(
+                    "mean_limit",
+                    default=GateLimits.mean,
+                    tooltip="Largest mean CIEDE2000 of an image; about 1 is just noticeable.",
+                    **limit,
+                ),
+                io.Float.Input("max_limit", default=GateLimits.max, tooltip="Largest CIEDE2000 of any pixel.", **limit),
+                io.Image.Input(
+                    "fallback",
+                    optional=True,
+                    tooltip="A safe enlargement of the same size as the image; the source enlarged bicubically if not given.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The image, the blend, or the fallback."),
+                io.Image.Output(display_name="heat_map", tooltip="Drift at the source's size: black none, red the limit."),
+                io.String.Output(display_name="report", tooltip="The figures and the decision, as JSON."),
+                io.Boolean.Output(display_name="passed", tooltip="Whether the incoming image was within the limits."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: io.Image.Type,
+        reference: io.Image.Type,
+        action: str,
+        mean_limit: float,
+        max_limit: float,
+        fallback: io.Image.Type | None = None,
+    ) -> io.NodeOutput:
+        limits = GateLimits(mean_limit, max_limit)
+        safe = None if fallback is None else host.to_engine(fallback)
+        source = host.to_engine(reference)
+        decision = host.run_near_compute(lambda near: gate(near, source, action, limits, safe), image, source)  # type: ignore[arg-type]
+        heat_map = host.to_host(paint_heat_map(decision.difference, max_limit))
+        report = json.dumps(report_gate(decision, limits), indent=1)
+        shown = host.show_result(cls, summarize_gate(decision, limits), heat_map)
+        return io.NodeOutput(host.to_host(decision.image), heat_map, report, decision.passed, ui=shown)

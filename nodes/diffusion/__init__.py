@@ -1,0 +1,1 @@
+"""Tiled diffusion, restoration guidance and diffusion passes for ComfyUI."""

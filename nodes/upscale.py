@@ -1,0 +1,111 @@
+"""Loading a super-resolution network and enlarging with it."""
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..fidelity.decide.model_choice import AUTO_SCALE
+from ..fidelity.decide.recipes import DEFAULT_VALUES, RECIPES, SAFE_DOMAIN, Domain
+from ..fidelity.decide.target import resolve_target
+from ..fidelity.networks.runner import MIN_TILE_PX
+from ..fidelity.report.summary import summarize_choice
+from ..fidelity.steps.upscale import upscale
+from . import host
+from .target import read_target, target_input
+
+
+class FidelityLoadUpscaleModel(host.ChoosingNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FidelityLoadUpscaleModel",
+            display_name="Load Upscale Model (Fidelity)",
+            category=host.CATEGORY,
+            description="Loads a super-resolution network: the best one there is for a kind of image, one that ships with the "
+            "pack, or one from models/upscale_models. Works with core's Upscale Image (using Model) too.",
+            search_aliases=["upscale model loader", "esrgan", "super resolution model"],
+            hidden=host.TELLING,
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=["auto", *host.list_upscale_models()],
+                    default="auto",
+                    tooltip="The network. auto takes the best one installed for the domain and scale below, else one that "
+                    "ships with the pack: natural for photos and paintings, drawn for anime and line art. "
+                    "Put others in models/upscale_models.",
+                ),
+                io.Combo.Input(
+                    "domain",
+                    options=list(RECIPES),
+                    default=SAFE_DOMAIN,
+                    optional=True,
+                    tooltip="The kind of image that auto chooses for; without meaning for a network chosen by name.",
+                ),
+                io.Float.Input(
+                    "scale",
+                    default=float(AUTO_SCALE),
+                    min=1.0,
+                    max=64.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="The enlargement that auto chooses for, as a factor on both sides; up to 2 takes a x2 network.",
+                ),
+            ],
+            outputs=[
+                io.UpscaleModel.Output(tooltip="For Upscale (Fidelity) or core's Upscale Image (using Model)."),
+                io.String.Output("choice", tooltip="Which network was taken, why, and which better one could be installed."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model_name: str, domain: Domain = SAFE_DOMAIN, scale: float = AUTO_SCALE) -> io.NodeOutput:
+        model, choice = host.load_upscale_model(model_name, domain, scale)
+        better = f" Better: {choice.better}." if choice.better else ""
+        shown = host.show_result(cls, summarize_choice(choice.path.name, choice))
+        return io.NodeOutput(model, f"{choice.path.name}: {choice.reason}.{better}", ui=shown)
+
+
+class FidelityUpscale(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FidelityUpscale",
+            display_name="Upscale (Fidelity)",
+            category=host.CATEGORY,
+            description="Enlarges images with a network to exactly the size you ask for. Grey stays grey, transparency is "
+            "kept without fringes, and running out of memory makes tiles smaller instead of failing.",
+            search_aliases=["upscale", "enlarge", "super resolution", "upscale image using model", "hires"],
+            inputs=[
+                io.UpscaleModel.Input("upscale_model", tooltip="From Load Upscale Model (Fidelity) or core's loader."),
+                io.Image.Input("image", tooltip="Grey, RGB or RGBA; a batch is enlarged image by image."),
+                target_input(),
+                io.Combo.Input(
+                    "channels",
+                    options=["luma", "rgb"],
+                    default=DEFAULT_VALUES["channels"],
+                    tooltip="luma: the network redraws light and dark only, colours are resampled and stay true. "
+                    "rgb: it redraws colours too, which also mends colours damaged by JPEG.",
+                ),
+                io.Int.Input(
+                    "tile",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    step=16,
+                    advanced=True,
+                    tooltip=f"Side of a tile in pixels of the source, at least {MIN_TILE_PX}; 0 chooses by memory.",
+                ),
+            ],
+            outputs=[io.Image.Output(tooltip="The enlarged images.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, upscale_model: Any, image: io.Image.Type, channels: str, tile: int, target: dict[str, Any] | None = None
+    ) -> io.NodeOutput:
+        source = host.to_engine(image)
+        model, device = host.prepare_model(upscale_model, source)
+        size = resolve_target((source.shape[2], source.shape[3]), read_target(target), model.scale)
+        progress = host.track_progress()
+        result = upscale(source, model, size, channels, device, tile=tile or None, progress=progress)  # type: ignore[arg-type]
+        return io.NodeOutput(host.to_host(result.image))

@@ -1,0 +1,148 @@
+"""Graphs of TensorFlow give what OpenCV's dnn_superres makes of them."""
+
+import copy
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from fidelity.networks.loader import ModelRefusedError, detect_architecture, load_model
+from fidelity.steps.upscale import upscale
+
+FLOAT, INT = 1, 3
+
+
+def varint(number):
+    low, number = number & 127, number >> 7
+    return bytes([low | 128]) + varint(number) if number else bytes([low])
+
+
+def field(number, content):
+    """A field of a protocol buffer."""
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    content = content.encode() if isinstance(content, str) else content
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def node(name, operation, inputs=(), **attributes):
+    content = field(1, name) + field(2, operation) + b"".join(field(3, one) for one in inputs)
+    return field(1, content + b"".join(field(5, field(1, key) + field(2, value)) for key, value in attributes.items()))
+
+
+def constant(name, array):
+    kind = FLOAT if array.dtype == np.float32 else INT
+    shape = b"".join(field(2, field(1, size)) for size in array.shape)
+    tensor = field(8, field(1, kind) + field(2, shape) + field(4, array.tobytes()))
+    return node(name, "Const", dtype=field(6, kind), value=tensor)
+
+
+@pytest.fixture
+def edsr_like(tmp_path):
+    """A graph of three channels that halves every difference from the mean and doubles the size."""
+    kernel = np.zeros((1, 1, 3, 12), np.float32)
+    for channel in range(3):
+        kernel[0, 0, channel, channel::3] = 0.5
+    kind, layout = field(6, FLOAT), field(2, "NHWC")
+    strides, padding = field(1, field(3, b"\1\1\1\1")), field(2, "SAME")
+    path = tmp_path / "EDSR_x2.pb"
+    path.write_bytes(
+        node("IteratorGetNext", "Placeholder", dtype=kind)
+        + constant("kernel", kernel)
+        + node("conv", "Conv2D", ("IteratorGetNext", "kernel"), T=kind, strides=strides, padding=padding, data_format=layout)
+        + node("up", "DepthToSpace", ("conv",), T=kind, block_size=field(3, 2), data_format=layout)
+        + constant("order", np.array([0, 3, 1, 2], np.int32))
+        + node("NCHW_output", "Transpose", ("up", "order"), T=kind, Tperm=field(6, INT))
+    )
+    return path
+
+
+def by_opencv(path, algorithm, samples):
+    """RGB samples of 8 bits through dnn_superres."""
+    network = cv2.dnn_superres.DnnSuperResImpl_create()
+    network.readModel(str(path))
+    network.setModel(algorithm, 2)
+    return network.upsample(samples[..., ::-1].copy())[..., ::-1]
+
+
+def to_tensor(samples):
+    return torch.from_numpy(samples.copy()).movedim(-1, 0)[None].float() / 255
+
+
+def test_a_graph_of_rgb_is_what_dnn_superres_makes_of_it(edsr_like):
+    model = load_model(edsr_like)
+    samples = data.astronaut()[:40, :50]
+    expected = to_tensor(by_opencv(edsr_like, "edsr", samples))
+    with torch.no_grad():
+        made = model.descriptor(to_tensor(samples))
+    assert model.scale == 2
+    assert model.descriptor.input_channels == 3
+    assert (made - expected).abs().max() <= 0.51 / 255
+
+
+@pytest.mark.parametrize("name", ["FSRCNN", "ESPCN", "LapSRN"])
+def test_published_graphs_are_what_dnn_superres_makes_of_them(test_data, name):
+    path = test_data / "models" / f"{name}_x2.pb"
+    model = load_model(path)
+    grey = data.camera()[100:160, 200:290]
+    expected = torch.from_numpy(by_opencv(path, name.lower(), np.stack((grey,) * 3, axis=-1))[..., 1].copy()).float() / 255
+    with torch.no_grad():
+        made = model.descriptor(torch.from_numpy(grey.copy())[None, None].float() / 255)[0, 0]
+    assert (model.scale, model.descriptor.input_channels) == (2, 1)
+    assert (made - expected).abs().max() <= 1.01 / 255
+    assert (made - expected).abs().mean() <= 0.3 / 255
+
+
+@pytest.mark.parametrize("channels", ["luma", "rgb"])
+def test_it_enlarges_in_tiles_like_any_network(edsr_like, photo, channels):
+    model = load_model(edsr_like)
+    whole = upscale(photo, model, None, channels).image
+    tiled = upscale(photo, model, None, channels, tile=40).image
+    assert whole.shape == (1, 3, 2 * photo.shape[2], 2 * photo.shape[3])
+    assert (whole - tiled).abs().max() < 1 / 1024
+
+
+def test_a_batch_and_a_copy_give_the_same(edsr_like, photo):
+    network = load_model(edsr_like).descriptor.model
+    batch = torch.cat((photo, photo.flip(3)))
+    with torch.no_grad():
+        together = network(batch)
+        assert torch.equal(together[1:], network(photo.flip(3)))
+        assert torch.equal(copy.deepcopy(network)(batch), together)
+
+
+def test_its_architecture_is_told_and_what_is_no_graph_is_refused(edsr_like, tmp_path):
+    broken, empty, text = (tmp_path / f"{name}.pb" for name in ("broken", "empty", "text"))
+    broken.write_bytes(edsr_like.read_bytes()[:100])
+    empty.write_bytes(b"")
+    text.write_text("hello, I am no graph")
+    assert detect_architecture(edsr_like) == "TensorFlow graph"
+    for path in (broken, empty, text):
+        assert detect_architecture(path) is None
+        with pytest.raises(ModelRefusedError, match=f"{path.name}: .*graph"):
+            load_model(path)
+
+
+def test_running_out_of_memory_in_opencv_is_told_as_such(edsr_like):
+    import cv2
+
+    from fidelity.networks.backends.opencv import _run_graph
+    from fidelity.networks.memory import is_out_of_memory
+
+    class Full:
+        def setInput(self, samples):
+            error = cv2.error("no memory")
+            error.code, error.err = cv2.Error.StsNoMem, "Failed to allocate 9 bytes"
+            raise error
+
+    with pytest.raises(MemoryError, match="Failed to allocate") as caught:
+        _run_graph(Full(), torch.zeros(1, 1, 4, 4).numpy())
+    assert is_out_of_memory(caught.value)
+
+
+def test_without_opencv_it_says_what_to_install(edsr_like, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    with pytest.raises(ModelRefusedError, match="pip install opencv-contrib-python-headless"):
+        load_model(edsr_like)

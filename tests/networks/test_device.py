@@ -1,0 +1,105 @@
+"""Devices, precisions and out-of-memory errors."""
+
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from fidelity.networks.device import choose_device, choose_dtype, list_precisions
+from fidelity.networks.memory import is_out_of_memory, run_where_room, work_memory_bytes
+
+CPU, GPU = torch.device("cpu"), torch.device("mps")
+
+
+def test_a_cpu_is_always_there():
+    assert choose_device("cpu") == CPU
+    assert choose_device("auto").type in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is present")
+def test_a_device_that_is_absent_is_refused():
+    with pytest.raises(ValueError, match=r"device cuda is not present; there is .*cpu"):
+        choose_device("cuda")
+
+
+def test_auto_is_full_precision_on_a_cpu_and_half_on_a_gpu_that_can(compact, faulty):
+    assert choose_dtype(compact().descriptor, CPU) == torch.float32
+    assert choose_dtype(compact().descriptor, GPU) == torch.float16
+    assert choose_dtype(faulty(half=False).descriptor, GPU) == torch.float32
+
+
+def test_a_half_precision_the_network_cannot_do_is_not_used(compact, faulty):
+    assert choose_dtype(compact().descriptor, CPU, "bf16") == torch.bfloat16
+    assert choose_dtype(faulty(half=False).descriptor, CPU, "fp16") == torch.float32
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """A machine whose current GPU has bfloat16 and whose second one only emulates it."""
+    current = [0]
+
+    @contextmanager
+    def switch(place):
+        before, current[0] = current[0], place.index
+        yield
+        current[0] = before
+
+    def is_supported(including_emulation=True):
+        return including_emulation or current[0] == 0
+
+    monkeypatch.setattr(torch.cuda, "device", switch)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_supported)
+    return torch.device("cuda", 0), torch.device("cuda", 1)
+
+
+def test_bfloat16_counts_where_the_very_device_has_it_by_itself(two_gpus, compact):
+    new, old = two_gpus
+    assert list_precisions(new) == list_precisions(CPU) == ("fp32", "fp16", "bf16")
+    assert list_precisions(old) == ("fp32", "fp16")
+    assert choose_dtype(compact().descriptor, new, "bf16") == torch.bfloat16
+    assert choose_dtype(compact().descriptor, old, "bf16") == torch.float32
+
+
+def test_an_older_pytorch_is_asked_as_it_can_be(two_gpus, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert list_precisions(two_gpus[1]) == ("fp32", "fp16", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
+        (RuntimeError("expected 3 channels"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_out_of_memory_is_told_from_other_errors(error, expected):
+    assert is_out_of_memory(error) is expected
+
+
+def test_a_step_runs_where_the_image_is_if_no_memory_is_known(random_image):
+    image = random_image(1, 3, 4, 4)
+    assert run_where_room(lambda near: near, image, image, CPU) is image
+
+
+def test_a_step_that_runs_out_of_memory_runs_again_where_the_image_is(random_image, monkeypatch):
+    image, places = random_image(1, 3, 4, 4), []
+
+    def step(near):
+        places.append(near.dtype)
+        if len(places) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return near
+
+    monkeypatch.setattr("fidelity.networks.memory.free_memory_bytes", lambda place: 10**9)
+    assert run_where_room(step, image, image, CPU) is image
+    assert len(places) == 2
+
+
+def test_memory_grows_with_the_result_and_with_the_source():
+    assert work_memory_bytes((1, 3, 400, 400), (1, 3, 100, 100)) > 3 * 400 * 400 * 12
+    assert work_memory_bytes((1, 3, 400, 400), (1, 3, 400, 400)) > work_memory_bytes((1, 3, 400, 400), (1, 3, 100, 100))

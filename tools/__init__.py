@@ -1,0 +1,1 @@
+"""For developers: training, benchmarks, and the sources of workflows, thumbnails and pictures."""

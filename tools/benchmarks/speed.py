@@ -1,0 +1,128 @@
+"""Time and peak memory of a super-resolution pass against the host's own tiled path, in turns in one process.
+
+Run it with the Python that runs ComfyUI:
+
+    COMFYUI_PATH=/path/to/ComfyUI python -m tools.benchmarks.speed MODEL.safetensors --size 960x540 --rounds 3
+
+"host" is what ComfyUI's "Upscale Image (using Model)" does: tiles of 512 px with 32 px overlap in float32.
+"ours" is the same network on the same image, all three channels, without the other steps; "luma" adds the
+colour differences. Ratios are medians over the rounds. Memory is what the process grew by at its peak. TF32 is off, so that
+fp32 is float32 for all; "ours" copies the network to the device within its time, the host holds it there beforehand.
+"""
+
+import argparse
+import gc
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from fidelity.networks.loader import load_model
+from fidelity.report.memory import MemoryWatch
+from fidelity.steps.upscale import upscale
+
+
+def keep_fp32_exact() -> None:
+    """Switches TF32 off, which cuDNN otherwise takes for float32 by itself."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def measure(work: Callable[[], torch.Tensor], device: torch.device) -> tuple[float, int]:
+    """Seconds, and bytes by which memory grew at the peak, result included."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.synchronize()
+    with MemoryWatch(device) as watch:
+        started = time.perf_counter()
+        result = work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - started
+    del result
+    return seconds, watch.peak_bytes
+
+
+def load_host(device: torch.device) -> None:
+    """Makes `comfy` importable and has it use a device."""
+    sys.path.insert(0, os.environ["COMFYUI_PATH"])
+    arguments, sys.argv = sys.argv, [sys.argv[0], *([] if device.type == "cuda" else ["--cpu"])]
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    import comfy.model_management
+
+    sys.argv = arguments
+
+
+def host_path(image: torch.Tensor, descriptor: object, device: torch.device) -> Callable[[], torch.Tensor]:
+    """ComfyUI's tiled upscale, called as its node calls it; its public functions only."""
+    load_host(device)
+    import comfy.model_management
+    import comfy.utils
+
+    network = descriptor.to(device)  # type: ignore[attr-defined]
+
+    def work() -> torch.Tensor:
+        result = comfy.utils.tiled_scale(
+            image.to(device),
+            lambda tile: network(tile.float()),
+            tile_x=512,
+            tile_y=512,
+            overlap=32,
+            upscale_amount=network.scale,
+            output_device=comfy.model_management.intermediate_device(),
+        )
+        return torch.clamp(result.movedim(-3, -1), min=0, max=1.0)
+
+    return work
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--size", default="960x540", help="WIDTHxHEIGHT of the source")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tile", type=int, default=None)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    options = parser.parse_args()
+    keep_fp32_exact()
+    device = torch.device(options.device)
+    width, height = (int(part) for part in options.size.split("x"))
+    torch.manual_seed(0)
+    # The host holds images as (B, H, W, C); turned round, that is channels_last, as it is in a node.
+    image = torch.rand(1, height, width, 3).movedim(-1, 1)
+    model = load_model(options.model)
+    with torch.inference_mode():
+        contenders = {"host fp32": host_path(image, load_model(options.model).descriptor, device)}
+        for precision in options.precisions:
+            for channels in ("rgb", "luma"):
+
+                def work(precision: str = precision, channels: str = channels) -> torch.Tensor:
+                    return upscale(image, model, None, channels, device, precision, options.tile).image  # type: ignore[arg-type]
+
+                contenders[f"ours {precision} {channels}"] = work
+        rows: dict[str, list[tuple[float, int]]] = {name: [] for name in contenders}
+        for turn in range(options.rounds + 1):
+            for name, work in contenders.items():
+                figures = measure(work, device)
+                if turn:  # the first turn warms up
+                    rows[name].append(figures)
+    base = next(iter(rows.values()))
+    print(f"{model.name}, {width}x{height} x{model.scale}, {device}, {options.rounds} rounds, torch {torch.__version__}")
+    print(f"{'':<18}{'seconds':>9}{'ratio':>8}{'MiB':>9}{'ratio':>8}")
+    for name, row in rows.items():
+        seconds = statistics.median(figure[0] for figure in row)
+        peak = statistics.median(figure[1] for figure in row)
+        time_ratio = statistics.median(own[0] / other[0] for own, other in zip(row, base, strict=True))
+        memory_ratio = statistics.median(own[1] / other[1] for own, other in zip(row, base, strict=True))
+        print(f"{name:<18}{seconds:>9.2f}{time_ratio:>8.2f}{peak / 2**20:>9.0f}{memory_ratio:>8.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,319 @@
+"""The shipped workflows that use diffusion, as graphs; each says which models it wants."""
+
+from typing import Any
+
+from tools.showcase.graph import (
+    ANIME_NETWORK,
+    PHOTO_NETWORK,
+    Graph,
+    Link,
+    Step,
+    compare_step,
+    finish_steps,
+    model_file,
+    save_step,
+    source_step,
+)
+
+HUB = "https://huggingface.co"
+SDXL = model_file(
+    "sd_xl_base_1.0.safetensors",
+    f"{HUB}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
+    "checkpoints",
+)
+ANIMAGINE = model_file(
+    "animagine-xl-4.0.safetensors",
+    f"{HUB}/cagliostrolab/animagine-xl-4.0/resolve/main/animagine-xl-4.0.safetensors",
+    "checkpoints",
+)
+TILE_CONTROL = model_file(
+    "diffusion_pytorch_model.safetensors",
+    f"{HUB}/xinsir/controlnet-tile-sdxl-1.0/resolve/main/diffusion_pytorch_model.safetensors",
+    "controlnet",
+)
+SUPIR = model_file(
+    "SUPIR-v0Q_fp16.safetensors", f"{HUB}/Kijai/SUPIR_pruned/resolve/main/SUPIR-v0Q_fp16.safetensors", "model_patches"
+)
+UPSCALER = model_file(
+    "x4-upscaler-ema.safetensors",
+    f"{HUB}/stabilityai/stable-diffusion-x4-upscaler/resolve/main/x4-upscaler-ema.safetensors",
+    "checkpoints",
+)
+_SEEDVR2 = f"{HUB}/Comfy-Org/SeedVR2/resolve/main"
+SEEDVR2 = model_file(
+    "seedvr2_3b_int8_convrot.safetensors",
+    f"{_SEEDVR2}/diffusion_models/seedvr2_3b_int8_convrot.safetensors",
+    "diffusion_models",
+)
+SEEDVR2_VAE = model_file("seedvr2_ema_vae_fp16.safetensors", f"{_SEEDVR2}/vae/seedvr2_ema_vae_fp16.safetensors", "vae")
+
+
+def prompt_steps(positive: str, negative: str, clip: Link) -> dict[str, Step]:
+    return {
+        "positive": Step("CLIPTextEncode", {"clip": clip, "text": positive}, "What it shows"),
+        "negative": Step("CLIPTextEncode", {"clip": clip, "text": negative}, "What it shall not show"),
+    }
+
+
+_PROMPTED: tuple[Link, Link] = (("positive", 0), ("negative", 0))
+_CONDITIONED: tuple[Link, Link] = (("condition", 0), ("condition", 1))
+
+
+def _load(kind: str, setting: str, file: dict[str, str]) -> Step:
+    """A loader of the host, with where its file is to be had."""
+    return Step(kind, {setting: file["name"]}, models=(file,))
+
+
+def _sample(
+    model: Link,
+    conds: tuple[Link, Link],
+    latent: Link,
+    steps: int,
+    cfg: float,
+    sampler: str,
+    scheduler: str,
+    denoise: float = 1.0,
+) -> Step:
+    """The host's sampler."""
+    parts = {"model": model, "positive": conds[0], "negative": conds[1], "latent_image": latent}
+    settings = {"steps": steps, "cfg": cfg, "sampler_name": sampler, "scheduler": scheduler, "denoise": denoise, "seed": 0}
+    return Step("KSampler", {**parts, **settings})
+
+
+def _by_sdxl(
+    name: str,
+    checkpoint: dict[str, str],
+    network: dict[str, str],
+    texts: tuple[str, str],
+    settings: dict[str, Any],
+    domain: str,
+) -> Graph:
+    parts = {"model": ("checkpoint", 0), "vae": ("checkpoint", 2), "positive": ("positive", 0), "negative": ("negative", 0)}
+    groups = {
+        "1 · Source and models": {
+            "source": source_step(),
+            "checkpoint": _load("CheckpointLoaderSimple", "ckpt_name", checkpoint),
+            "control": _load("ControlNetLoader", "control_net_name", TILE_CONTROL),
+            "loader": Step("FidelityLoadUpscaleModel", {"domain": domain, "scale": 2.0}, models=(network,)),
+        },
+        "2 · Words": prompt_steps(*texts, ("checkpoint", 1)),
+        "3 · Diffusion passes": {
+            "pass": Step(
+                "FidelityDiffusionPass",
+                {
+                    **{"image": ("source", 0), "control_net": ("control", 0), "upscale_model": ("loader", 0)},
+                    **parts,
+                    **{"target": "scale by", "target.scale": 4.0},
+                    **settings,
+                },
+            )
+        },
+        "4 · Save": {"save": save_step(("pass", 0), name, ("pass", 1)), "compare": compare_step(("pass", 0))},
+    }
+    notes = {
+        "1 · Source and models": "A checkpoint of the picture's own style and a tile ControlNet. Loading this "
+        "says what is missing and where to get it.",
+        "2 · Words": "A few words of what is there help; none is needed.",
+        "3 · Diffusion passes": "*denoise*: how much may be redrawn. *fidelity*: how closely the source is "
+        "kept. Colours are held after every pass and judged at the end; *tile* 0 chooses by memory.",
+    }
+    return Graph(groups, notes, runs=False)
+
+
+_PHOTO_WORDS = ("a sharp, detailed photograph", "painting, drawing, blur, noise, compression artifacts, oversharpened")
+_ANIME_WORDS = (
+    "anime illustration, clean lines, masterpiece, high score, absurdres",
+    "lowres, jpeg artifacts, blurry, bad anatomy, text, watermark",
+)
+
+DIFFUSION_GRAPHS: dict[str, Graph] = {
+    "photo-sdxl-tile": _by_sdxl("photo-sdxl-tile", SDXL, PHOTO_NETWORK, _PHOTO_WORDS, {}, "photo"),
+    "anime-sdxl-tile": _by_sdxl("anime-sdxl-tile", ANIMAGINE, ANIME_NETWORK, _ANIME_WORDS, {"denoise": 0.3}, "anime_sd"),
+    "anime-sd-latent": Graph(
+        {
+            "1 · Source and model": {
+                "source": source_step(),
+                "checkpoint": _load("CheckpointLoaderSimple", "ckpt_name", ANIMAGINE),
+            },
+            "2 · Words": prompt_steps(*_ANIME_WORDS, ("checkpoint", 1)),
+            "3 · Larger as a latent": {
+                "encode": Step("VAEEncode", {"pixels": ("source", 0), "vae": ("checkpoint", 2)}),
+                "enlarge": Step("LatentUpscaleBy", {"samples": ("encode", 0), "upscale_method": "bislerp", "scale_by": 2.0}),
+                "tiles": Step("FidelityTiledDiffusion", {"model": ("checkpoint", 0)}),
+                "guide": Step(
+                    "FidelityRestorationGuidance",
+                    {"model": ("tiles", 0), "latent": ("enlarge", 0), "fidelity": 0.2, "noise_from": "first step"},
+                ),
+            },
+            "4 · Redraw a little": {
+                "sample": _sample(
+                    ("guide", 0),
+                    _PROMPTED,
+                    ("enlarge", 0),
+                    28,
+                    5.0,
+                    "euler_ancestral",
+                    "normal",
+                    denoise=0.5,
+                ),
+                "decode": Step("VAEDecode", {"samples": ("sample", 0), "vae": ("checkpoint", 2)}),
+                "hold": Step("FidelityConsistency", {"image": ("decode", 0), "reference": ("source", 0)}),
+            },
+            "5 · Judge and save": finish_steps("anime-sd-latent", ("hold", 0)),
+        },
+        {
+            "1 · Source and model": "The checkpoint that drew the picture, or one of its style.",
+            "3 · Larger as a latent": "For pictures made by Stable Diffusion. An enlarged latent is soft until it is redrawn. "
+            "More *fidelity*, closer to the source.",
+            "4 · Redraw a little": "*denoise*: less leaves it soft, more draws another picture.",
+        },
+        runs=False,
+    ),
+    "photo-supir": Graph(
+        {
+            "1 · Source and models": {
+                "source": source_step(),
+                "checkpoint": _load("CheckpointLoaderSimple", "ckpt_name", SDXL),
+                "patch": _load("ModelPatchLoader", "name", SUPIR),
+                "loader": Step("FidelityLoadUpscaleModel", {"scale": 2.0}, models=(PHOTO_NETWORK,)),
+            },
+            "2 · Enlarge, words": {
+                "upscale": Step(
+                    "FidelityUpscale",
+                    {"upscale_model": ("loader", 0), "image": ("source", 0), "target": "scale by", "target.scale": 2.0},
+                ),
+                **prompt_steps(*_PHOTO_WORDS, ("checkpoint", 1)),
+            },
+            "3 · SUPIR, in tiles": {
+                "supir": Step(
+                    "SUPIRApply",
+                    {
+                        "model": ("checkpoint", 0),
+                        "model_patch": ("patch", 0),
+                        "vae": ("checkpoint", 2),
+                        "image": ("upscale", 0),
+                    },
+                ),
+                "tiles": Step("FidelityTiledDiffusion", {"model": ("supir", 0)}),
+                "encode": Step("VAEEncode", {"pixels": ("upscale", 0), "vae": ("checkpoint", 2)}),
+            },
+            "4 · Sample": {
+                "sample": _sample(("tiles", 0), _PROMPTED, ("encode", 0), 45, 4.0, "dpmpp_2m_sde", "karras"),
+                "decode": Step("VAEDecode", {"samples": ("sample", 0), "vae": ("checkpoint", 2)}),
+                "hold": Step("FidelityConsistency", {"image": ("decode", 0), "reference": ("source", 0)}),
+            },
+            "5 · Judge and save": finish_steps("photo-supir", ("hold", 0)),
+        },
+        {
+            "1 · Source and models": "SUPIR's weights and SDXL. SUPIR is for non-commercial use, by its licence.",
+            "3 · SUPIR, in tiles": "A *larger* restore_cfg pulls *less* toward the source, against its own "
+            "tooltip. The tiles cut SUPIR's image with the latent, "
+            "so any size works.",
+        },
+        runs=False,
+    ),
+    "photo-seedvr2": Graph(
+        {
+            "1 · Source and models": {
+                "source": source_step(),
+                "model": _load("UNETLoader", "unet_name", SEEDVR2),
+                "vae": _load("VAELoader", "vae_name", SEEDVR2_VAE),
+            },
+            "2 · Enlarge": {
+                "resize": Step(
+                    "ResizeImageMaskNode",
+                    {
+                        **{"input": ("source", 0), "resize_type": "scale by multiplier", "resize_type.multiplier": 2.0},
+                        "scale_method": "lanczos",
+                    },
+                ),
+                "pad": Step("SeedVR2Preprocess", {"resized_images": ("resize", 0)}),
+                "encode": Step("VAEEncodeTiled", {"pixels": ("pad", 0), "vae": ("vae", 0), "overlap": 128}),
+            },
+            "3 · SeedVR2, in tiles": {
+                "condition": Step("SeedVR2Conditioning", {"model": ("model", 0), "vae_conditioning": ("encode", 0)}),
+                "tiles": Step("FidelityTiledDiffusion", {"model": ("model", 0), "tile": 2048, "overlap": 256}),
+                "sample": _sample(("tiles", 0), _CONDITIONED, ("encode", 0), 1, 1.0, "euler", "simple"),
+            },
+            "4 · Hold colors": {
+                "decode": Step("VAEDecodeTiled", {"samples": ("sample", 0), "vae": ("vae", 0), "overlap": 128}),
+                "trim": Step(
+                    "SeedVR2PostProcessing",
+                    {"images": ("decode", 0), "original_resized_images": ("resize", 0), "color_correction_method": "none"},
+                ),
+                "hold": Step("FidelityConsistency", {"image": ("trim", 0), "reference": ("source", 0)}),
+            },
+            "5 · Judge and save": finish_steps("photo-seedvr2", ("hold", 0)),
+        },
+        {
+            "1 · Source and models": "SeedVR2, 3B: one step, no words.",
+            "2 · Enlarge": "*multiplier*: how many times larger. SeedVR2 restores what a plain enlargement shows.",
+            "3 · SeedVR2, in tiles": "Smaller tiles take less memory; a picture that fits one is left in one piece.",
+            "4 · Hold colors": "Its own colour correction is off: Hold Colors takes its place, and the gate measures it.",
+        },
+        runs=False,
+    ),
+    "sd-x4-upscaler": Graph(
+        {
+            "1 · Source and model": {
+                "source": source_step(),
+                "checkpoint": _load("CheckpointLoaderSimple", "ckpt_name", UPSCALER),
+            },
+            "2 · Words": prompt_steps("a sharp, detailed photograph", "blur, noise", ("checkpoint", 1)),
+            "3 · Four times": {
+                "condition": Step(
+                    "SD_4XUpscale_Conditioning",
+                    {
+                        "images": ("source", 0),
+                        "positive": ("positive", 0),
+                        "negative": ("negative", 0),
+                        "noise_augmentation": 0.1,
+                    },
+                ),
+                "tiles": Step("FidelityTiledDiffusion", {"model": ("checkpoint", 0), "tile": 2048, "overlap": 256}),
+                "sample": _sample(("tiles", 0), _CONDITIONED, ("condition", 2), 25, 6.0, "euler", "normal"),
+                "decode": Step("VAEDecode", {"samples": ("sample", 0), "vae": ("checkpoint", 2)}),
+            },
+            "4 · Hold colors": {"hold": Step("FidelityConsistency", {"image": ("decode", 0), "reference": ("source", 0)})},
+            "5 · Judge and save": finish_steps("sd-x4-upscaler", ("hold", 0)),
+        },
+        {
+            "1 · Source and model": "Stability's ×4 upscaler. Its latents lie four pixels apart: a tile of 2048 "
+            "pixels is 512 of the source."
+        },
+        runs=False,
+    ),
+    "hybrid-gan-diffusion": Graph(
+        {
+            "1 · Source and models": {
+                "source": source_step(),
+                "checkpoint": _load("CheckpointLoaderSimple", "ckpt_name", SDXL),
+                "loader": Step("FidelityLoadUpscaleModel", {"scale": 4.0}, models=(PHOTO_NETWORK,)),
+            },
+            "2 · By a network": {
+                "upscale": Step(
+                    "FidelityUpscale",
+                    {"upscale_model": ("loader", 0), "image": ("source", 0), "target": "scale by", "target.scale": 2.0},
+                ),
+                **prompt_steps(*_PHOTO_WORDS, ("checkpoint", 1)),
+            },
+            "3 · By diffusion": {
+                "pass": Step(
+                    "FidelityDiffusionPass",
+                    {
+                        **{"image": ("upscale", 0), "model": ("checkpoint", 0), "vae": ("checkpoint", 2)},
+                        **{"positive": ("positive", 0), "negative": ("negative", 0), "target": "scale by", "target.scale": 1.0},
+                    },
+                ),
+            },
+            "4 · Both": {
+                "blend": Step("ImageBlend", {"image1": ("upscale", 0), "image2": ("pass", 0), "blend_factor": 0.3}, "70 to 30"),
+                "hold": Step("FidelityConsistency", {"image": ("blend", 0), "reference": ("source", 0)}),
+            },
+            "5 · Judge and save": finish_steps("hybrid-gan-diffusion", ("hold", 0)),
+        },
+        {"4 · Both": "The network's clean edges and some of diffusion's texture. More *blend_factor*, more diffusion."},
+        runs=False,
+    ),
+}
+"""By name."""

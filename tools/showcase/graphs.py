@@ -1,0 +1,152 @@
+"""The workflows that ship, as graphs."""
+
+from fidelity.decide.recipes import RECIPES, Domain
+from tools.showcase.diffusion_graphs import DIFFUSION_GRAPHS
+from tools.showcase.graph import (
+    ANIME_NETWORK,
+    PHOTO_NETWORK,
+    Graph,
+    Link,
+    Step,
+    compare_step,
+    finish_steps,
+    save_step,
+    source_step,
+)
+
+
+def _by_network(name: str, domain: Domain, network: dict[str, str], note: str) -> Graph:
+    image: Link = ("prepare", 0)
+    first = {"source": source_step(), "prepare": Step("FidelityPrepare", {"image": ("source", 0), "domain": domain})}
+    second = {
+        "loader": Step("FidelityLoadUpscaleModel", {"domain": domain, "scale": 4.0}, models=(network,)),
+        "upscale": Step("FidelityUpscale", {"upscale_model": ("loader", 0), "image": image}),
+    }
+    third = {"hold": Step("FidelityConsistency", {"image": ("upscale", 0), "reference": image})}
+    finished: Link = ("hold", 0)
+    if RECIPES[domain].cleanup != "off":
+        third["cleanup"] = Step("FidelityCleanup", {"image": finished, "domain": domain})
+        finished = ("cleanup", 0)
+    groups = {
+        "1 · Source": first,
+        "2 · Enlarge": second,
+        "3 · Hold colors, clean" if "cleanup" in third else "3 · Hold colors": third,
+        "4 · Judge and save": finish_steps(name, finished, image),
+    }
+    better = (
+        f"*auto* takes the best network installed; four ship with the pack. Better for this kind of image: "
+        f"[{network['name']}]({network['url']}) in `models/upscale_models`.\n\n"
+        "Any size, exact: set *target*."
+    )
+    judge = "A drift of about 1 is just noticeable. *blend* mends only regions that fail; *report* says what was found."
+    return Graph(groups, {"1 · Source": note, "2 · Enlarge": better, "4 · Judge and save": judge})
+
+
+_MENDED = "Noise, JPEG damage and bands are mended only where they are measured, by this kind's recipe; the report says."
+
+GRAPHS: dict[str, Graph] = {
+    "auto": Graph(
+        {
+            "1 · Source": {"source": source_step()},
+            "2 · The whole way": {
+                "auto": Step(
+                    "FidelityAutoUpscale",
+                    {"image": ("source", 0), "source": ("source", 2), "target": "scale by", "target.scale": 4.0},
+                    models=(PHOTO_NETWORK, ANIME_NETWORK),
+                ),
+                "report": Step("PreviewAny", {"source": ("auto", 2)}, "What was decided and done"),
+            },
+            "3 · Save": {"save": save_step(("auto", 0), "auto", ("auto", 2)), "compare": compare_step(("auto", 0))},
+        },
+        {
+            "1 · Source": "Any image: a photograph, anime, line art, a painting. The file's metadata help to tell which.",
+            "2 · The whole way": "Tells the kind of image, mends what is measured, enlarges, holds the colours, "
+            "cleans and judges. "
+            "Set *domain* if it was told wrongly; *target* takes any size.",
+        },
+    ),
+    "photo": _by_network("photo", "photo", PHOTO_NETWORK, _MENDED),
+    "anime-flux": _by_network("anime-flux", "anime_flux", ANIME_NETWORK, f"Drawings by FLUX. {_MENDED}"),
+    "anime-sd": _by_network("anime-sd", "anime_sd", ANIME_NETWORK, f"Drawings by Stable Diffusion. {_MENDED}"),
+    "line-art": _by_network("line-art", "line_art", ANIME_NETWORK, f"Ink, comics, flat drawings by people. {_MENDED}"),
+    "painting": _by_network("painting", "painting", PHOTO_NETWORK, f"Brushwork is kept. {_MENDED}"),
+    "two-pass-restore": Graph(
+        {
+            "1 · Source, mended": {
+                "source": source_step(),
+                "first": Step("FidelityPrepare", {"image": ("source", 0), "restore": "denoise"}),
+            },
+            "2 · Twice as large": {
+                "loader": Step("FidelityLoadUpscaleModel", {"scale": 2.0}, models=(PHOTO_NETWORK,)),
+                "double": Step("FidelityUpscale", {"upscale_model": ("loader", 0), "image": ("first", 0)}),
+            },
+            "3 · Mended again": {
+                "second": Step("FidelityPrepare", {"image": ("double", 0), "restore": "denoise", "restore_strength": 0.5})
+            },
+            "4 · Twice again": {
+                "redouble": Step("FidelityUpscale", {"upscale_model": ("loader", 0), "image": ("second", 0)}),
+                "hold": Step("FidelityConsistency", {"image": ("redouble", 0), "reference": ("first", 0)}),
+            },
+            "5 · Judge and save": finish_steps("two-pass-restore", ("hold", 0), ("first", 0)),
+        },
+        {
+            "1 · Source, mended": "For tiny or damaged pictures: thumbnails, old scans, screenshots of "
+            "screenshots. A network at x1 mends best: SCUNet or "
+            "NAFNet in `models/upscale_models`; without one a filter does.",
+            "3 · Mended again": "What the first pass made of leftover damage is taken out before it is enlarged once more.",
+        },
+    ),
+    "keep-colors-after-any-upscaler": Graph(
+        {
+            "1 · Source and network": {
+                "source": source_step(),
+                "loader": Step("FidelityLoadUpscaleModel", models=(PHOTO_NETWORK,)),
+            },
+            "2 · Enlarge": {
+                "upscale": Step("FidelityUpscale", {"upscale_model": ("loader", 0), "image": ("source", 0)}),
+            },
+            "3 · Hold the colors": {
+                "hold": Step("FidelityConsistency", {"image": ("upscale", 0), "reference": ("source", 0)}),
+            },
+            "4 · Prove it": {
+                "gate": Step("FidelityDeltaEGate", {"image": ("hold", 0), "reference": ("source", 0)}),
+                "report": Step("PreviewAny", {"source": ("gate", 2)}, "Drift report"),
+            },
+            "5 · Save and look": {
+                "save": save_step(("gate", 0), "keep-colors", ("gate", 2)),
+                "compare": compare_step(("gate", 0)),
+            },
+        },
+        {
+            "2 · Enlarge": "Any node that makes an image larger may stand here: a GAN, SUPIR, SeedVR2, a diffusion pass.\n\n"
+            "This one: *target* takes any size, exact; *luma* keeps colours true, *rgb* also mends colours damaged by JPEG.",
+            "3 · Hold the colors": "**Works after any upscaler**, at any ratio: its result goes into *image*, the original "
+            "into *reference*.",
+            "4 · Prove it": "A drift of about 1 is just noticeable. *blend* mends only regions that fail.",
+        },
+    ),
+    "compare-models": Graph(
+        {
+            "1 · Source": {"source": source_step()},
+            "2 · Networks": {
+                "compare": Step(
+                    "FidelityCompareModels",
+                    {
+                        **{"image": ("source", 0), "target": "scale by", "target.scale": 4.0},
+                        **{"model_1": "natural-x4.safetensors", "model_2": "drawn-x4.safetensors"},
+                    },
+                ),
+                "report": Step("PreviewAny", {"source": ("compare", 1)}, "Figures"),
+            },
+            "3 · Sheet": {"show": Step("PreviewImage", {"images": ("compare", 0)}, "Sheet")},
+        },
+        {
+            "1 · Source": "Crop a large picture first: every network runs on all of it.",
+            "2 · Networks": "Up to four, as they are. Below each, where it moved colours: black nowhere, red by "
+            "3 CIEDE2000 and more. "
+            "The first is bicubic.",
+        },
+    ),
+    **DIFFUSION_GRAPHS,
+}
+"""By name."""

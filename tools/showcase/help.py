@@ -1,0 +1,200 @@
+"""Draws an example picture for the help page of every node, from scenes that are generated here.
+
+python -m tools.showcase.help js/docs/pictures
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from fidelity.decide.domain import DOMAINS, classify
+from fidelity.decide.model_choice import ModelChooser, shipped_model
+from fidelity.files.paths import free_memory_bytes
+from fidelity.imaging.color import rgb_to_ycbcr
+from fidelity.imaging.drift import drift_map
+from fidelity.imaging.resample import resize
+from fidelity.imaging.tiling import fade_at_ends
+from fidelity.networks.loader import load_model
+from fidelity.pipeline import Order, decide, enlarge
+from fidelity.report.comparison import compare_models, draw_sheet
+from fidelity.report.measure import measure_images
+from fidelity.report.summary import summarize_enlargement, summarize_figures, summarize_plan, summarize_verdict
+from fidelity.steps.diffusion import pass_denoise, plan_pass_sizes
+from fidelity.steps.faces import FACE_PX, FADE_SHARE
+from fidelity.steps.gate import paint_heat_map
+from fidelity.steps.upscale import upscale
+from tools.showcase.ideas import (
+    beside,
+    chart,
+    draw_consistency,
+    draw_gate,
+    drawn_scene,
+    drift_away,
+    enlarge_map,
+    pull_chart,
+    row,
+    share_chart,
+)
+from tools.showcase.pipeline import generate
+from tools.showcase.steps import make_cases
+from tools.showcase.thumbnail import draw_source, to_pillow
+
+SIDE_PX = 300
+
+
+def large(image: Tensor) -> Tensor:
+    """As large as the pictures are."""
+    return resize(image, (SIDE_PX, SIDE_PX)).clamp(0, 1)
+
+
+def middle(image: Tensor) -> Tensor:
+    """A quarter of it, where trees stand before the sun."""
+    height, width = image.shape[2:]
+    piece = image[..., height * 3 // 8 : height * 3 // 4, width * 3 // 8 : width * 3 // 4]
+    return piece.repeat_interleave(max(1, SIDE_PX // piece.shape[2]), 2).repeat_interleave(max(1, SIDE_PX // piece.shape[3]), 3)
+
+
+def text(lines: str, title: str = "") -> Image.Image:
+    """Lines as a node shows them."""
+    sheet = Image.new("RGB", (2 * SIDE_PX, 40 + 20 * (lines.count("\n") + 1)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    draw.text((4, 4), title, fill="dimgray", font=font)
+    draw.text((4, 26), lines.replace("→", ">").replace("✓", "").replace("≈", ""), fill="black", font=font, spacing=5)
+    return sheet
+
+
+def case(*names: str) -> Image.Image:
+    """Steps of `tools.showcase.steps`, each before and after."""
+    cases, cells = make_cases(), []
+    for name in names:
+        image, step = cases[name]
+        cells += [(name, large(image)), ("after", large(step(image)))]
+    return row(cells)
+
+
+def auto() -> Image.Image:
+    source = draw_source()
+    decision = decide(source, ModelChooser("auto", {}), Order(domain="line_art"), free_memory_bytes())
+    made = enlarge(source, decision)
+    told = text(summarize_enlargement(decision, made).split("\nbetter")[0], "what the node tells")
+    return beside([row([("bicubic", middle(resize(source, (400, 400)).clamp(0, 1))), ("result", middle(made.image))]), told])
+
+
+def plan() -> Image.Image:
+    source = resize(generate("natural", 8), (400, 500)).clamp(0, 1)
+    decision = decide(source, ModelChooser("auto", {}), Order(domain="photo"), free_memory_bytes())
+    return text(summarize_plan(decision), "a photograph of 500x400, four times as large")
+
+
+def verdict() -> Image.Image:
+    picture = generate("drawn", 7)
+    told = classify(picture)
+    bars = "\n".join(f"{kind:<12}{'=' * round(40 * told.scores[kind])} {told.scores[kind]:.2f}" for kind in DOMAINS)
+    return beside([row([("a drawing made here", large(picture))]), text(f"{summarize_verdict(told)}\n\n{bars}", "its verdict")])
+
+
+def networks() -> Image.Image:
+    source = draw_source()
+    shown = [("bicubic", middle(resize(source, (400, 400)).clamp(0, 1)))]
+    for kind in ("natural", "drawn"):
+        shown.append((f"{kind}-x4", middle(upscale(source, load_model(shipped_model(kind, 4)), (400, 400)).image)))
+    return row(shown)
+
+
+def alpha() -> Image.Image:
+    scene = large(draw_source())
+    ramp = torch.linspace(0, 1, SIDE_PX).expand(1, 1, SIDE_PX, SIDE_PX)
+    cells = (torch.arange(SIDE_PX) // 15 % 2).float()
+    board = 0.75 + 0.2 * (cells[:, None] != cells).float()
+    return row([("a file with transparency", scene * ramp + board * (1 - ramp)), ("mask", 1 - ramp.expand(1, 3, -1, -1))])
+
+
+def rounding() -> Image.Image:
+    """What cutting off to 8 bits does to a soft gradient, against rounding; the difference a hundred times as strong."""
+    soft = resize(draw_source(), (SIDE_PX, SIDE_PX)).clamp(0, 1)
+    cut, rounded = (soft * 255).floor() / 255, (soft * 255).round() / 255
+    told = [
+        (f"{name}: {drift_map(soft, image, 'full').mean():.2f} mean", image)
+        for name, image in (("cut", cut), ("rounded", rounded))
+    ]
+    return row([(f"{title}, error x100", (0.5 + 100 * (image - soft)).clamp(0, 1)) for title, image in told])
+
+
+def measured() -> Image.Image:
+    source = draw_source()
+    image = drift_away(drawn_scene())
+    told = text(summarize_figures(measure_images(source, image)), "figures")
+    heat = enlarge_map(paint_heat_map(drift_map(source, image)), SIDE_PX)
+    return beside([row([("an enlargement", large(image)), ("heat map", heat)]), told])
+
+
+def sheet() -> Image.Image:
+    models = {f"{kind}-x4": shipped_model(kind, 4) for kind in ("natural", "drawn")}
+    drawn = to_pillow(draw_sheet(compare_models(draw_source(), models, (400, 400))))
+    drawn.thumbnail((900, 900))
+    return drawn
+
+
+def planes() -> Image.Image:
+    scene = rgb_to_ycbcr(large(draw_source()))
+    return row([(name, scene[:, index : index + 1].expand(-1, 3, -1, -1)) for index, name in enumerate(("Y", "Cb", "Cr"))])
+
+
+def passes() -> Image.Image:
+    sizes = plan_pass_sizes((768, 768), (4096, 4096))
+    told = [f"{index + 1}. to {size[1]}x{size[0]}, denoise {pass_denoise(index):.2f}" for index, size in enumerate(sizes)]
+    return text("\n".join(told), "a picture of 768x768 to 4096x4096")
+
+
+def faces() -> Image.Image:
+    """How a redrawn square is led over into the image."""
+    share = fade_at_ends(FACE_PX, round(FADE_SHARE * FACE_PX))
+    return chart([share.tolist()], "share of what the network drew, across a face's square", "left to right")
+
+
+DRAWINGS: dict[str, Callable[[], Image.Image]] = {
+    "FidelityAutoUpscale": auto,
+    "FidelityClassifyDomain": verdict,
+    "FidelityCleanup": lambda: case("bilateral", "stairs, antialias"),
+    "FidelityCompareModels": sheet,
+    "FidelityConsistency": draw_consistency,
+    "FidelityDeltaEGate": draw_gate,
+    "FidelityDiffusionPass": passes,
+    "FidelityEnhance": lambda: case("enhance"),
+    "FidelityGrade": lambda: case("contrast 1.4, saturation 1.3"),
+    "FidelityLoadImage": alpha,
+    "FidelityLoadUpscaleModel": networks,
+    "FidelityMeasure": measured,
+    "FidelityMergeYCbCr": planes,
+    "FidelityPlanPasses": plan,
+    "FidelityPrepare": lambda: case("noise, mended by the filter", "JPEG 30, mended by the filter"),
+    "FidelityRestorationGuidance": pull_chart,
+    "FidelityRestoreFaces": faces,
+    "FidelityRunPasses": lambda: row(
+        [("bicubic", middle(resize(draw_source(), (400, 400)).clamp(0, 1))), ("as the network drew it", middle(drawn_scene()))]
+    ),
+    "FidelitySaveImage": rounding,
+    "FidelitySplitYCbCr": planes,
+    "FidelityTiledDiffusion": share_chart,
+    "FidelityUpscale": lambda: row([("source, 100 px", middle(draw_source())), ("400 px", middle(drawn_scene()))]),
+}
+"""By node."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, draw in DRAWINGS.items():
+        picture = draw()
+        picture.thumbnail((900, 900), Image.Resampling.LANCZOS)
+        picture.save(folder / f"{name}.jpg", quality=82)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,279 @@
+"""Draws the workflows of tools/showcase/graphs.py in a browser on a real host; writes both their forms and a picture.
+
+    python -m tools.showcase.workflows --server http://127.0.0.1:8188 [--names photo auto] [--chromium /usr/bin/chromium]
+
+Wants Playwright. What is saved is what the host's own frontend makes of the graph. The picture of a workflow that runs with
+nothing but the pack shows what it made of a picture that is generated here, run on that host; of others, the graph, which is
+drawn without marks of missing models on a host that has files of their names, empty ones too.
+"""
+
+import argparse
+import io
+import json
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+from torch import Tensor
+
+from fidelity import __version__
+from fidelity.comfy.client import ComfyClient
+from fidelity.comfy.graphs import BROWSER_ONLY
+from fidelity.imaging.filters import gaussian_blur
+from tools.showcase.graphs import GRAPHS, Graph
+from tools.showcase.pipeline import as_jpeg, generate
+from tools.showcase.thumbnail import SIDE_PX, before_and_after, draw_source, to_pillow
+
+FOLDER = Path(__file__).parents[2] / "workflows"
+PACK = "fidelity-upscale"
+SOURCES: dict[str, Callable[[], Tensor]] = {
+    "photo": lambda: generate("natural", 8),
+    "painting": lambda: gaussian_blur(generate("natural", 21), 0.8),
+    "anime-flux": lambda: generate("drawn", 3),
+    "anime-sd": lambda: generate("drawn", 12),
+    "line-art": lambda: generate("drawn", 7),
+    "two-pass-restore": lambda: as_jpeg(generate("natural", 30), 40),
+    "compare-models": lambda: generate("drawn", 16),
+}
+"""What the pictures of workflows show; the scene at dusk where nothing is named."""
+VERSIONS = {PACK: __version__, "comfy-core": "0.33.0"}
+_COLORS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#b06634")
+
+_ARRANGE = """
+({groups, notes, titles, models, versions, colors}) => {
+  const graph = window.app.graph, gap = 40, column = 60, top = 80;
+  for (const node of graph.nodes) {
+    const size = node.computeSize();
+    node.size = [Math.max(340, Math.min(420, size[0])), Math.max(size[1], node.size[1] > 700 ? 700 : 0)];
+    if ((node.widgets || []).some((widget) => widget.name === "result")) node.size[1] += 40; // the Vue renderer's badge
+    const ours = node.type.startsWith("Fidelity");
+    node.properties.cnr_id = ours ? "fidelity-upscale" : "comfy-core";
+    node.properties.ver = versions[node.properties.cnr_id];
+    if (titles[node.id]) node.title = titles[node.id];
+    if (models[node.id]) node.properties.models = models[node.id];
+    if (["ImageCompare", "PreviewImage"].includes(node.type)) node.size[1] = Math.max(node.size[1], 420);
+    if (node.type === "FidelitySaveImage") node.size[1] = 580;
+    if (["FidelityLoadImage"].includes(node.type)) node.size[1] = Math.max(node.size[1], 420);
+    if (["PreviewAny", "CLIPTextEncode"].includes(node.type)) node.size[1] = Math.max(node.size[1], 180);
+  }
+  graph._groups.length = 0;
+  let left = 0;
+  groups.forEach(([title, ids], index) => {
+    const nodes = ids.map((id) => graph.getNodeById(id));
+    if (notes[title]) {
+      const note = window.LiteGraph.createNode("MarkdownNote");
+      graph.add(note);
+      note.widgets[0].value = notes[title];
+      note.size = [380, 60 + 20 * Math.ceil(notes[title].length / 50)];
+      nodes.push(note);
+    }
+    const width = Math.max(...nodes.map((node) => node.size[0]));
+    let y = top + 40;
+    for (const node of nodes) {
+      node.pos = [left + 20, y];
+      node.size = [width, node.size[1]];
+      y += node.size[1] + gap + 50;
+    }
+    const group = new window.LiteGraph.LGraphGroup(title);
+    group.pos = [left, top - 60];
+    group.size = [width + 40, y - top + 40];
+    group.color = colors[index];
+    graph.add(group);
+    left += width + 40 + column;
+  });
+  const canvas = window.app.canvas;
+  canvas.ds.scale = 0.6;
+  canvas.ds.offset = [150, 130];
+  graph.setDirtyCanvas(true, true);
+  return graph.serialize();
+}
+"""
+
+_FRAME = """
+() => {
+  const app = window.app, groups = app.graph._groups, canvas = app.canvas, border = 20;
+  app.extensionManager.setting.set("Comfy.Minimap.Visible", false);
+  const right = Math.max(...groups.map((group) => group.pos[0] + group.size[0]));
+  const bottom = Math.max(...groups.map((group) => group.pos[1] + group.size[1]));
+  const [left, top] = [groups[0].pos[0], groups[0].pos[1]];
+  const shown = {x: 70, y: 110, width: 1510, height: 800};
+  const scale = Math.min((shown.width - 2 * border) / (right - left), (shown.height - 2 * border) / (bottom - top));
+  canvas.ds.scale = scale;
+  canvas.ds.offset = [(shown.x + border) / scale - left, (shown.y + border) / scale - top];
+  canvas.setDirty(true, true);
+  return {
+    x: shown.x, y: shown.y,
+    width: Math.ceil(scale * (right - left)) + 2 * border, height: Math.ceil(scale * (bottom - top)) + 2 * border,
+  };
+}
+"""
+
+
+def build_prompt(graph: Graph, known: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """A graph in the API's form with every default written out, and the number of each key."""
+    steps = {key: step for group in graph.groups.values() for key, step in group.items()}
+    numbers = {key: str(index + 1) for index, key in enumerate(steps)}
+    prompt: dict[str, Any] = {}
+    for key, step in steps.items():
+        declared = known[step.kind]["input"]
+        inputs: dict[str, Any] = {}
+        for name, (kind, *options) in {**declared.get("required", {}), **declared.get("optional", {})}.items():
+            given = step.inputs.get(name)
+            if isinstance(given, tuple):
+                inputs[name] = [numbers[given[0]], given[1]]
+            elif given is not None:
+                inputs[name] = given
+            else:
+                default = _default(kind, options[0] if options else {})
+                if default is not None:
+                    inputs[name] = default
+            inputs |= _nested(name, kind, options[0] if options else {}, inputs.get(name), step.inputs)
+        missing = set(step.inputs) - set(inputs)
+        if missing:
+            raise ValueError(f"{key}: {step.kind} has no inputs {', '.join(sorted(missing))}")
+        prompt[numbers[key]] = {
+            "class_type": step.kind,
+            "_meta": {"title": step.title or known[step.kind]["display_name"]},
+            "inputs": inputs,
+        }
+    return prompt, numbers
+
+
+def _default(kind: Any, options: dict[str, Any]) -> Any:
+    if options.get("forceInput"):
+        return None
+    if kind == "COMFY_DYNAMICCOMBO_V3":
+        return options["options"][0]["key"]
+    if isinstance(kind, list):
+        return options.get("default", kind[0] if kind else None)
+    if kind == "COMBO":
+        return options.get("default", options["options"][0] if options.get("options") else None)
+    return options.get("default") if kind in ("INT", "FLOAT", "STRING", "BOOLEAN") else None
+
+
+def _nested(name: str, kind: Any, options: dict[str, Any], chosen: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings that belong to the chosen option of a dynamic input."""
+    if kind != "COMFY_DYNAMICCOMBO_V3":
+        return {}
+    option = next(one for one in options["options"] if one["key"] == chosen)
+    found: dict[str, Any] = {}
+    for group in option["inputs"].values():
+        for inner, (inner_kind, *rest) in group.items():
+            full = f"{name}.{inner}"
+            found[full] = given.get(full, _default(inner_kind, rest[0] if rest else {}))
+    return found
+
+
+def draw(page: Page, graph: Graph, prompt: dict[str, Any], numbers: dict[str, str]) -> dict[str, Any]:
+    """The graph as the frontend saves it, laid out."""
+    page.evaluate("async (prompt) => { await window.app.loadApiJson(prompt, 'workflow') }", prompt)
+    time.sleep(1.5)
+    steps = {key: step for group in graph.groups.values() for key, step in group.items()}
+    drawn = page.evaluate(
+        _ARRANGE,
+        {
+            "groups": [[title, [int(numbers[key]) for key in group]] for title, group in graph.groups.items()],
+            "notes": graph.notes,
+            "titles": {numbers[key]: step.title for key, step in steps.items() if step.title},
+            "models": {numbers[key]: list(step.models) for key, step in steps.items() if step.models},
+            "versions": VERSIONS,
+            "colors": _COLORS,
+        },
+    )
+    drawn["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(prompt, sort_keys=True)))
+    drawn.pop("extra", None)
+    drawn["extra"] = {"ds": {"scale": 0.6, "offset": [150, 130]}}
+    return drawn
+
+
+@contextmanager
+def open_frontend(server: str, chromium: str | None) -> Generator[Page, None, None]:
+    """The host's frontend in a browser.
+
+    Args:
+        server: Address of the host.
+        chromium: A browser other than Playwright's own.
+    """
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.goto(server, timeout=60_000)
+        page.wait_for_function("window.app && window.app.graph && window.app.extensionManager", timeout=90_000)
+        time.sleep(4)
+        yield page
+        browser.close()
+
+
+def run(client: ComfyClient, prompt: dict[str, Any]) -> Image.Image:
+    """The last picture that a graph saves or shows."""
+    results = client.wait(client.queue(prompt), prompt)
+    with tempfile.TemporaryDirectory() as folder:
+        return Image.open(client.download(results[-1], Path(folder))).convert("RGB")
+
+
+def upload(client: ComfyClient, picture: Image.Image) -> str:
+    """Puts a picture into the input folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fidelity-scene.png"
+        picture.save(path)
+        return client.upload(path)
+
+
+def picture_of_run(result: Image.Image, source: Tensor) -> Image.Image:
+    """The result beside a bicubic enlargement; a sheet as it is."""
+    if result.width == result.height:
+        return before_and_after(source, result, "Fidelity")
+    result.thumbnail((2 * SIDE_PX, 2 * SIDE_PX), Image.Resampling.LANCZOS)
+    return result
+
+
+def picture_of_graph(page: Page, drawn: dict[str, Any], scene: str) -> Image.Image:
+    """The graph alone, with a picture as its source."""
+    shown = json.loads(json.dumps(drawn).replace('"example.png"', json.dumps(scene)))
+    page.evaluate("async (graph) => { await window.app.loadGraphData(graph) }", shown)
+    page.keyboard.press("Escape")
+    time.sleep(1)
+    place = page.evaluate(_FRAME)
+    time.sleep(2)
+    page.evaluate("() => window.app.canvas.draw(true, true)")
+    seen = Image.open(io.BytesIO(page.screenshot(clip=place))).convert("RGB")
+    seen.thumbnail((1200, 1200), Image.Resampling.LANCZOS)
+    return seen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--server", default="http://127.0.0.1:8188")
+    parser.add_argument("--names", nargs="+", default=list(GRAPHS))
+    parser.add_argument("--chromium", default=None, help="a browser other than Playwright's own")
+    options = parser.parse_args()
+    client = ComfyClient(options.server)
+    known = client.known_nodes()
+    with open_frontend(options.server, options.chromium) as page:
+        for name in options.names:
+            graph, source = GRAPHS[name], SOURCES.get(name, draw_source)()
+            scene = upload(client, to_pillow(source))
+            prompt, numbers = build_prompt(graph, known)
+            drawn = draw(page, graph, prompt, numbers)
+            (FOLDER / f"{name}.json").write_text(json.dumps(drawn, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            asked = {key: node for key, node in prompt.items() if node["class_type"] not in BROWSER_ONLY}
+            (FOLDER / "api" / f"{name}.json").write_text(
+                json.dumps(asked, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
+            if graph.runs:
+                prompt[numbers["source"]]["inputs"]["image"] = scene
+                shown = picture_of_run(run(client, prompt), source)
+            else:
+                shown = picture_of_graph(page, drawn, scene)
+            shown.save(FOLDER / f"{name}.jpg", quality=86)
+            print(name, "ran" if graph.runs else "drawn", flush=True)
+
+
+if __name__ == "__main__":
+    main()

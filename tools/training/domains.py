@@ -1,0 +1,320 @@
+"""Trains the pixel half of the domain classifier and writes it as plain numbers.
+
+    python -m tools.training.collect FOLDER
+    python -m tools.training.domains FOLDER [--check DATA/images/domains] [--output fidelity/decide/domains.safetensors]
+
+Every image is measured as it is and as others would pass it on: as JPEG, at three quarters, at half and as JPEG, cropped. The
+table that is printed comes from cross-validation grouped by the owner of the repository, since images of one source resemble
+one another; what is written has learned from all.
+"""
+
+import argparse
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import save_file
+from sklearn.metrics import confusion_matrix
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.svm import SVC
+
+from fidelity.decide.domain import DOMAINS, PAIRS, weigh
+from fidelity.decide.embedding import MAP_PREFIX
+from fidelity.decide.features import measure_features
+from fidelity.files.metadata import read_provenance
+from fidelity.files.paths import FileRefusedError
+from fidelity.files.read import read_image
+from tools.training.collect import LIST
+
+Array = NDArray[np.float64]
+
+LIMIT = 3.0
+"""Standard deviations at which a feature is cut off."""
+STEP = LIMIT / 127
+"""Features are rounded to whole steps of so many standard deviations, so that a vector is written as bytes."""
+FIRMNESS = 30.0
+"""The price of an image on the wrong side (C)."""
+REACH = 0.3
+"""The kernel is the exponential of minus this times the mean square difference of two images' features."""
+STEADINESS = 200.0
+"""How much less a feature counts that changes when an image is passed on."""
+LEAST_RELEVANCE = 0.1
+"""What even a feature counts that tells no kinds apart, where the mean of all is one."""
+FOLDS = 8
+SHARES = {"measured": 0.5, "seen": 1.0}
+"""The power to which each expert's probabilities are raised before they are multiplied."""
+_LONGEST_PX = 1600
+"""Larger images are cropped to their middle: features are of texture, and time is limited."""
+
+
+def as_jpeg(image: Image.Image, quality: int, subsampling: int = 2) -> Image.Image:
+    """An image as JPEG has it; colours at half the size (2) or whole (0)."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+    return Image.open(buffer).convert("RGB")
+
+
+def scaled(image: Image.Image, factor: float) -> Image.Image:
+    """An image resized by a factor."""
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _cropped(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    return image.crop((width // 6, height // 6, width - width // 6, height - height // 6))
+
+
+VARIANTS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "as it is": lambda image: image,
+    "JPEG 90": lambda image: as_jpeg(image, 90),
+    "0.75": lambda image: scaled(image, 0.75),
+    "0.5, JPEG 85": lambda image: as_jpeg(scaled(image, 0.5), 85),
+    "cropped": _cropped,
+    "JPEG 75": lambda image: as_jpeg(image, 75),
+    "0.66": lambda image: scaled(image, 0.66),
+    "0.85, JPEG 92": lambda image: as_jpeg(scaled(image, 0.85), 92),
+}
+MILD = slice(1, 3)
+"""The variants that are not to change a verdict."""
+
+
+def load(path: Path, crop: tuple[int, int, int, int] | None = None) -> Image.Image:
+    """An image, or a piece of it as (left, top, right, bottom), as RGB, laid over white, its middle if it is very large."""
+    tensor = read_image(path).image
+    if tensor.shape[1] == 4:
+        tensor = tensor[:, :3] * tensor[:, 3:] + 1 - tensor[:, 3:]
+    samples = (tensor.expand(-1, 3, -1, -1)[0].permute(1, 2, 0) * 255).round().byte().numpy()
+    image = Image.fromarray(samples).crop(crop) if crop else Image.fromarray(samples)
+    left, top = max(0, (image.width - _LONGEST_PX) // 2), max(0, (image.height - _LONGEST_PX) // 2)
+    return image.crop((left, top, min(image.width, left + _LONGEST_PX), min(image.height, top + _LONGEST_PX)))
+
+
+def measure(image: Image.Image) -> Array:
+    """The features of every variant, ``(variants, features)``."""
+    torch.set_num_threads(1)
+    rows: list[list[float]] = []
+    for change in VARIANTS.values():
+        samples = np.asarray(change(image), np.float32) / 255
+        rows.append(list(measure_features(torch.from_numpy(samples).permute(2, 0, 1)[None]).values()))
+    return np.array(rows)
+
+
+def measure_all(entries: list[dict[str, Any]], folder: Path, cache: Path) -> tuple[Array, list[dict[str, Any]]]:
+    """``(images, variants, features)`` of those that are there, remembered in a file."""
+    known: dict[str, Array] = dict(np.load(cache)) if cache.exists() else {}
+    kept: list[dict[str, Any]] = []
+    for number, entry in enumerate(entries):
+        if entry["file"] not in known:
+            try:
+                known[entry["file"]] = measure(load(folder / entry["file"], entry.get("crop")))
+            except FileRefusedError as error:
+                print(error)
+                continue
+        kept.append(entry)
+        if number % 50 == 49:
+            np.savez(cache, allow_pickle=False, **known)
+    np.savez(cache, allow_pickle=False, **known)
+    return np.stack([known[entry["file"]] for entry in kept]), kept
+
+
+class Expert:
+    """Standardised, cut-off features into a support vector machine with a radial kernel for each pair of kinds."""
+
+    def fit(self, features: Array, labels: NDArray[np.int64]) -> "Expert":
+        """Learns from ``(images, variants, features)``; each kind counts alike, however many images it has."""
+        flat = features.reshape(-1, features.shape[-1])
+        self.mean, self.spread = flat.mean(axis=0), flat.std(axis=0) + 1e-6
+        wavering = ((features[:, MILD] - features[:, :1]) ** 2).mean(axis=(0, 1)) / self.spread**2
+        inputs, targets = self._scale(flat), np.repeat(labels, features.shape[1])
+        self.weights, self.machines = np.zeros((len(PAIRS), flat.shape[1])), list[SVC]()
+        shares, unit = (
+            np.zeros((len(flat), len(PAIRS))),
+            cast(Any, 1.0),
+        )  # scikit-learn takes numbers, whatever its annotations say
+        for column, pair in enumerate(PAIRS):
+            rows = np.flatnonzero(np.isin(targets, pair))
+            weight = _relevance(*(inputs[targets == kind] for kind in pair)) / (1 + STEADINESS * wavering)
+            self.weights[column] = REACH * weight / weight.sum()
+            machine = SVC(C=FIRMNESS, gamma=unit, class_weight="balanced", cache_size=1000)
+            machine.fit(inputs[rows] * np.sqrt(self.weights[column]), targets[rows] == pair[0])
+            shares[rows[machine.support_], column] = machine.dual_coef_[0]
+            self.machines.append(machine)
+        kept = shares.any(axis=1)
+        self.vectors, self.shares = inputs[kept], shares[kept]
+        return self
+
+    def predict(self, features: Array) -> Array:
+        """``(images, kinds)`` from ``(images, features)``."""
+        inputs, scores = self._scale(features), np.zeros((len(features), len(DOMAINS)))
+        for (first, second), weight, machine in zip(PAIRS, self.weights, self.machines, strict=True):
+            decision = np.asarray(machine.decision_function(inputs * np.sqrt(weight)))
+            scores[:, first] -= np.logaddexp(0, -decision)
+            scores[:, second] -= np.logaddexp(0, decision)
+        scores = np.exp(scores)
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    def familiar(self, features: Array) -> float:
+        """The mean square that 99 of 100 variants of the images learned from stay below."""
+        raw = ((features.reshape(-1, features.shape[-1]) - self.mean) / self.spread).clip(-20, 20)
+        return float(np.quantile((raw**2).mean(axis=1), 0.99))
+
+    def _scale(self, features: Array) -> Array:
+        """In whole steps, so that the vectors that are written are those that were learned from."""
+        inputs = ((features - self.mean) / self.spread).clip(-LIMIT, LIMIT)
+        return (inputs / STEP).round() * STEP
+
+
+def _relevance(first: Array, second: Array) -> Array:
+    """How far each feature sets two kinds apart: the variance of their means over the variance within them.
+
+    Source: Fisher, "The use of multiple measurements in taxonomic problems", 1936.
+    """
+    between = ((first.mean(axis=0) - second.mean(axis=0)) / 2) ** 2
+    ratio = between / ((first.var(axis=0) + second.var(axis=0)) / 2 + 1e-9)
+    return ratio / ratio.mean() + LEAST_RELEVANCE
+
+
+class Classifier:
+    """Two experts, one for what is measured and one for what the small network sees; what they say is multiplied.
+
+    Together in one machine the many maps drown the measured figures. Source: Hinton, "Products of experts", 1999.
+    """
+
+    def __init__(self) -> None:
+        names = list(measure_features(torch.zeros(1, 3, 64, 64)))
+        self.columns = {
+            name: [index for index, feature in enumerate(names) if feature.startswith(MAP_PREFIX) == (name == "seen")]
+            for name in SHARES
+        }
+        self.experts = {name: Expert() for name in SHARES}
+
+    def fit(self, features: Array, labels: NDArray[np.int64]) -> "Classifier":
+        """Learns from ``(images, variants, features)``."""
+        for name, expert in self.experts.items():
+            expert.fit(features[..., self.columns[name]], labels)
+        return self
+
+    def predict(self, features: Array) -> Array:
+        """``(images, kinds)`` from ``(images, features)``."""
+        scores = np.ones((len(features), len(DOMAINS)))
+        for name, expert in self.experts.items():
+            scores *= expert.predict(features[..., self.columns[name]]) ** SHARES[name]
+        return scores / scores.sum(axis=1, keepdims=True)
+
+
+def validate(features: Array, labels: NDArray[np.int64], owners: list[str]) -> Array:
+    """``(images, variants, kinds)``: each image judged by a classifier that saw nothing of its owner's."""
+    scores = np.zeros((*features.shape[:2], len(DOMAINS)))
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    for learned, judged in folds.split(features, labels, owners):
+        classifier = Classifier().fit(features[learned], labels[learned])
+        for variant in range(features.shape[1]):
+            scores[judged, variant] = classifier.predict(features[judged, variant])
+    return scores
+
+
+def report(scores: Array, labels: NDArray[np.int64]) -> None:
+    """Prints accuracy, robustness and the confusion matrix."""
+    groups = np.array([{"photo": 0, "painting": 2}.get(kind, 1) for kind in DOMAINS])
+    verdicts = scores.argmax(axis=2)
+    print("\n| variant | right of five | photo / drawn / painted | drawn or not | changed |\n|---|---|---|---|---|")
+    for variant, name in enumerate(VARIANTS):
+        given = verdicts[:, variant]
+        figures = (
+            (given == labels).mean(),
+            (groups[given] == groups[labels]).mean(),
+            ((groups[given] == 1) == (groups[labels] == 1)).mean(),
+            (given != verdicts[:, 0]).mean(),
+        )
+        print(f"| {name} | " + " | ".join(f"{100 * figure:.1f} %" for figure in figures) + " |")
+    print_confusion(verdicts[:, 0], labels)
+
+
+def print_confusion(verdicts: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
+    """Prints how many of each kind were told to be what."""
+    print("\n| labelled | " + " | ".join(DOMAINS) + " |\n" + "|---" * (len(DOMAINS) + 1) + "|")
+    for name, row in zip(DOMAINS, confusion_matrix(labels, verdicts, labels=range(len(DOMAINS))), strict=True):
+        print(f"| {name} | " + " | ".join(map(str, row)) + " |")
+
+
+def report_metadata(scores: Array, labels: NDArray[np.int64], files: list[Path]) -> None:
+    """Prints the same for images as they are, judged by their pixels and by what their files say."""
+    found = [read_provenance(path) for path in files]
+    # A file that says nothing is weighed too: the likeliest kind stays the likeliest.
+    together = [
+        weigh(dict(zip(DOMAINS, map(float, row), strict=True)), one) for row, one in zip(scores[:, 0], found, strict=True)
+    ]
+    verdicts = np.array([DOMAINS.index(max(DOMAINS, key=one.__getitem__)) for one in together])
+    speaking = np.array([bool(one.evidence) for one in found])
+    right = verdicts == labels
+    print(
+        f"\nwith what the files say: {100 * right.mean():.1f} % of five right; of the {speaking.sum()} that say something "
+        f"{100 * right[speaking].mean() if speaking.any() else 0:.1f} %"
+    )
+    print_confusion(verdicts, labels)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where training.collect put the images")
+    parser.add_argument("--check", type=Path, help="a folder with manifest.json to judge and never to learn from")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    entries = [json.loads(line) for line in LIST.read_text().splitlines()]
+    features, entries = measure_all(entries, options.folder, options.folder / "features.npz")
+    labels = np.array([DOMAINS.index(entry["label"]) for entry in entries])
+    owners = [entry["repo"].split("/")[0] for entry in entries]
+    print(f"{len(entries)} images of {len(set(owners))} owners")
+    scores = validate(features, labels, owners)
+    report(scores, labels)
+    report_metadata(scores, labels, [options.folder / entry["file"] for entry in entries])
+    classifier = Classifier().fit(features, labels)
+    if options.check:
+        held = json.loads((options.check / "manifest.json").read_text())
+        figures, held = measure_all(held, options.check, options.folder / "check.npz")
+        truth = np.array([DOMAINS.index(entry["label"]) for entry in held])
+        scores = np.stack([classifier.predict(figures[:, variant]) for variant in range(len(VARIANTS))], axis=1)
+        report(scores, truth)
+        report_metadata(scores, truth, [options.check / entry["file"] for entry in held])
+    if options.output:
+        write(classifier, features, options.output)
+
+
+def write(classifier: Classifier, features: Array, output: Path) -> None:
+    """The classifier as tensors, and what it must know to read them."""
+    names = list(measure_features(torch.zeros(1, 3, 64, 64)))
+    tensors: dict[str, torch.Tensor] = {}
+    told: dict[str, dict[str, Any]] = {}
+    for name, expert in classifier.experts.items():
+        tensors |= {f"{name}.{part}": tensor for part, tensor in _as_tensors(expert).items()}
+        columns = classifier.columns[name]
+        told[name] = {
+            "features": [names[index] for index in columns],
+            "share": SHARES[name],
+            "familiar": expert.familiar(features[..., columns]),
+        }
+    numbers = {"experts": told, "limit": LIMIT, "step": STEP}
+    save_file(tensors, output, {name: json.dumps(value) for name, value in numbers.items()})
+
+
+def _as_tensors(expert: Expert) -> dict[str, torch.Tensor]:
+    """What features are scaled by, the vectors in steps of a byte, and their shares in each pair."""
+    return {
+        "mean": torch.from_numpy(expert.mean).float(),
+        "spread": torch.from_numpy(expert.spread).float(),
+        "weights": torch.from_numpy(expert.weights).float(),
+        "vectors": torch.from_numpy((expert.vectors / STEP).round()).to(torch.int8),
+        "shares": torch.from_numpy(expert.shares).float(),
+        "offsets": torch.tensor([float(machine.intercept_[0]) for machine in expert.machines]),
+    }
+
+
+if __name__ == "__main__":
+    main()

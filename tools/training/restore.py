@@ -1,0 +1,258 @@
+"""Trains a network that restores damaged images, with one body and a head for each of x1, x2 and x4.
+
+    python -m tools.training.restore --banks FOLDER/*.npy --state FOLDER/state.pt --steps 20000
+    python -m tools.training.restore --banks FOLDER/*.npy --state FOLDER/state.pt --anneal 2000 --output OUT
+
+Each image is reduced and damaged once; the three heads restore it at that size, at twice and at four times that size. What
+removes the damage is shared, so it is learned once. The learning rate stays level for as long as the run may go on, which
+nobody knows beforehand; `--anneal` lowers it to zero on a copy of the state and writes weights from that.
+"""
+
+import argparse
+import copy
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tools.training.bank import SIDE_PX, Bytes
+from tools.training.degradations import Pixels, degrade
+from tools.training.train import charbonnier
+
+SCALES = (1, 2, 4)
+MARGIN_PX = 8
+"""Of the damaged image, around what is learned from: the border of a crop is damaged otherwise than its middle."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the result, but for the banks and the number of steps."""
+
+    features: int = 64
+    """Width: channels between two convolutions."""
+    convolutions: int = 14
+    """Depth: convolutions of that width."""
+    batch: int = 12
+    patch_px: int = 48
+    """Side of the damaged window."""
+    learning_rate: float = 5e-4
+    """Level after the warm-up."""
+    warmup: int = 300
+    """Steps over which the rate of learning rises to its level."""
+    slopes: float = 0.5
+    """Weight of the error in the differences of neighbouring samples, beside that of the samples themselves."""
+    average: float = 0.999
+    """Decay of the running mean of the weights, which is what is kept."""
+    seed: int = 1
+
+
+class Restorer(nn.Module):
+    """The body of a Compact network (Real-ESRGAN's SRVGGNet) with a last convolution for each scale."""
+
+    def __init__(self, features: int, convolutions: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(3, features, 3, 1, 1), nn.PReLU(features)]
+        for _ in range(convolutions):
+            layer = nn.Conv2d(features, features, 3, 1, 1)
+            with torch.no_grad():  # near the identity, so that a deep chain learns from the first step on
+                layer.weight.mul_(0.5)
+                layer.weight[:, :, 1, 1] += torch.eye(features)
+            layers += [layer, nn.PReLU(features)]
+        self.body = nn.Sequential(*layers)
+        self.heads = nn.ModuleDict({str(scale): nn.Conv2d(features, 3 * scale**2, 3, 1, 1) for scale in SCALES})
+        with torch.no_grad():
+            for head in self.heads.values():
+                for parameter in head.parameters():
+                    parameter.mul_(0.1)
+
+    def forward(self, image: Tensor) -> dict[int, Tensor]:
+        """The restored image at each scale, in float32."""
+        seen = self.body(image)
+        return {
+            scale: functional.pixel_shuffle(self.heads[str(scale)](seen).float(), scale)
+            + functional.interpolate(image, scale_factor=scale)
+            for scale in SCALES
+        }
+
+    def weights_at(self, scale: int) -> dict[str, Tensor]:
+        """The state dict of a Compact network of one scale."""
+        weights = {f"body.{name}": value for name, value in self.body.state_dict().items()}
+        for name, value in self.heads[str(scale)].state_dict().items():
+            weights[f"body.{len(self.body)}.{name}"] = value
+        return weights
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Crops to learn from, and how they are damaged."""
+
+    crops: Bytes
+    drawn: bool
+    share: float
+    """Of a batch."""
+
+
+def open_banks(paths: Sequence[Path]) -> list[Bank]:
+    """Maps banks into memory; those of drawings have "drawn" in their names, and both sorts fill half of a batch."""
+    drawn = ["drawn" in path.stem for path in paths]
+    shares = [1 / len(set(drawn)) / drawn.count(sort) for sort in drawn]
+    return [Bank(np.load(path, mmap_mode="r"), sort, share) for path, sort, share in zip(paths, drawn, shares, strict=True)]
+
+
+def draw_batches(banks: Sequence[Bank], settings: Settings, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches without end, from a step on: damaged ``(B, 3, P, P)`` and clean ``(B, 3, 4P, 4P)``."""
+    shares = [bank.share for bank in banks]
+    step = first
+    while True:
+        draw = np.random.default_rng((settings.seed, 2, step))
+        chosen = draw.choice(len(banks), settings.batch, p=np.array(shares) / sum(shares))
+        pairs = [_draw_pair(banks[index], settings.patch_px, draw) for index in chosen]
+        lows, highs = (torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) for images in zip(*pairs, strict=True))
+        yield lows, highs
+        step += 1
+
+
+def _draw_pair(bank: Bank, patch_px: int, draw: np.random.Generator) -> tuple[Pixels, Pixels]:
+    largest = SCALES[-1]
+    low_px = patch_px + MARGIN_PX
+    side = low_px * largest
+    top, left = draw.integers(0, SIDE_PX - side + 1, 2)
+    crop = bank.crops[draw.integers(len(bank.crops)), top : top + side, left : left + side]
+    crop = np.asarray(np.rot90(crop, int(draw.integers(4))), np.uint8)
+    high = _recolor(np.ascontiguousarray(crop[:, ::-1] if draw.random() < 0.5 else crop), draw)
+    low = degrade(high, (low_px, low_px), draw, bank.drawn)
+    top, left = (int(start) for start in draw.integers(1, MARGIN_PX, 2))
+    high_part = tuple(slice(start * largest, (start + patch_px) * largest) for start in (top, left))
+    return low[top : top + patch_px, left : left + patch_px], high[high_part]
+
+
+def _recolor(crop: Bytes, draw: np.random.Generator) -> Pixels:
+    """Other colours of the same thing: channels exchanged, more or less colour, another gamma."""
+    image = crop.astype(np.float32) / 255
+    if draw.random() < 0.3:
+        image = image[..., draw.permutation(3)]
+    if draw.random() < 0.5:
+        grey = image.mean(axis=2, keepdims=True)
+        image = grey + (image - grey) * np.float32(draw.uniform(0, 1.5))
+    if draw.random() < 0.3:
+        image = np.clip(image, 0, 1) ** np.float32(draw.uniform(0.75, 1.35))
+    return np.clip(image, 0, 1, dtype=np.float32)
+
+
+def measure_loss(results: dict[int, Tensor], high: Tensor, slopes: float) -> Tensor:
+    """The mean over scales of the error in samples, and of that in the differences of neighbours."""
+    total = torch.zeros(())
+    for scale, result in results.items():
+        size = (high.shape[2] * scale // SCALES[-1], high.shape[3] * scale // SCALES[-1])
+        target = high
+        if size != tuple(high.shape[2:]):
+            target = functional.interpolate(high, size, mode="bicubic", antialias=True).clamp(0, 1)
+        total = total + charbonnier(result, target)
+        for axis in (2, 3):
+            total = total + slopes / 2 * charbonnier(result.diff(dim=axis), target.diff(dim=axis))
+    return total / len(results)
+
+
+def train(
+    settings: Settings, banks: Sequence[Bank], state_path: Path, steps: int, anneal: int = 0, every: int = 200
+) -> tuple[Restorer, dict[str, Any]]:
+    """Trains up to a step, resuming from the state file when it is there.
+
+    Args:
+        settings: What to train, and how; those of a state that is resumed must be equal.
+        banks: What to learn from; they may change between one run and the next.
+        state_path: Written every so many steps, unless this run anneals.
+        steps: The step to reach, counted from the first run on.
+        anneal: If not 0, go on from the state for so many steps while the rate of learning falls to nothing; nothing is saved.
+        every: Steps between one saved state and the next.
+
+    Returns:
+        The network, of averaged weights, and a record of how it came about.
+    """
+    torch.manual_seed(settings.seed)
+    network = Restorer(settings.features, settings.convolutions)
+    network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    averaged = copy.deepcopy(network).eval()
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    first, curve = 0, []
+    if state_path.exists():
+        state = torch.load(state_path, weights_only=True)
+        if state["settings"] != asdict(settings):
+            raise SystemExit(f"{state_path} was written with other settings: {state['settings']}")
+        network.load_state_dict(state["network"])
+        averaged.load_state_dict(state["averaged"])
+        optimizer.load_state_dict(state["optimizer"])
+        first, curve = state["step"], state["curve"]
+    stop = first + anneal if anneal else steps
+    total, started = 0.0, time.perf_counter()
+    for step, (low, high) in zip(range(first, stop), draw_batches(banks, settings, first), strict=False):
+        rate = settings.learning_rate * min(1.0, (step + 1) / settings.warmup)
+        if anneal:
+            rate *= (stop - step) / anneal
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast("cpu", torch.bfloat16):
+            results = network(low.contiguous(memory_format=torch.channels_last))
+        loss = measure_loss(results, high, settings.slopes)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 0.5)
+        optimizer.step()
+        decay = min(settings.average, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for kept, current in zip(averaged.parameters(), network.parameters(), strict=True):
+                kept.lerp_(current, 1 - decay)
+        total += loss.item()
+        if (step + 1) % every == 0 or step + 1 == stop:
+            mean = total / ((step - first) % every + 1)
+            total = 0.0
+            curve.append([step + 1, round(mean, 6)])
+            print(f"{step + 1}/{stop} loss {mean:.5f} {time.perf_counter() - started:.0f} s", flush=True)
+            if not anneal:
+                state = {"network": network, "averaged": averaged, "optimizer": optimizer}
+                saved = {name: part.state_dict() for name, part in state.items()}
+                temporary = state_path.with_suffix(".part")
+                torch.save({**saved, "settings": asdict(settings), "step": step + 1, "curve": curve}, temporary)
+                temporary.replace(state_path)
+    record = {"settings": asdict(settings), "steps": stop, "annealed": anneal, "torch": torch.__version__}
+    return averaged, {**record, "loss_curve": curve}
+
+
+def save_weights(network: Restorer, record: dict[str, Any], output: Path) -> None:
+    """Writes a Compact network in half precision for each scale, `OUTPUT-x1.safetensors` and so on, and one record."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    for scale in SCALES:
+        weights = {name: value.detach().half().contiguous() for name, value in network.weights_at(scale).items()}
+        path = output.with_name(f"{output.name}-x{scale}.safetensors")
+        save_file(weights, path)
+        path.chmod(0o644)
+    output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--banks", type=Path, nargs="+", required=True, help="written by training.bank")
+    parser.add_argument("--state", type=Path, required=True, help="where the run is kept and resumed from")
+    parser.add_argument("--steps", type=int, default=100_000, help="the step to reach")
+    parser.add_argument("--anneal", type=int, default=0, help="steps over which a copy of the state cools down")
+    parser.add_argument("--output", type=Path, help="the weights to write, without -x1.safetensors")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    banks = open_banks(options.banks)
+    network, record = train(Settings(), banks, options.state, options.steps, options.anneal)
+    if options.output:
+        record["banks"] = [f"{path.name}: {len(bank.crops)} crops" for path, bank in zip(options.banks, banks, strict=True)]
+        save_weights(network, record, options.output)
+
+
+if __name__ == "__main__":
+    main()
