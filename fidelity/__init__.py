@@ -1,8 +1,60 @@
-"""Colour-faithful image enlargement: the engine under the Fidelity Upscale node pack and command."""
+"""Color-faithful image upscaling: the engine under the Fidelity Upscale node pack and command.
 
+    import fidelity
+
+    result = fidelity.upscale("photo.jpg", scale=4)
+    result.save("photo-x4.png")
+    print(result.report.drift.color.mean)
+
+What is exported here is the public interface. It is imported on first use, since PyTorch takes seconds to load.
+"""
+
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import Upscaled, classify, measure, upscale
+    from .decide.settings import Settings
+    from .decide.target import Target
+    from .errors import RefusedError
+    from .networks.compute import Compute
+    from .report.report import Report
+    from .session import Session
 
 try:
     __version__ = version("fidelity-upscale")
 except PackageNotFoundError:  # inside ComfyUI the pack is a folder, not an installed distribution
     __version__ = "0.1.0"
+
+_HOMES = {
+    "upscale": ".api",
+    "classify": ".api",
+    "measure": ".api",
+    "Upscaled": ".api",
+    "Session": ".session",
+    "Settings": ".decide.settings",
+    "Target": ".decide.target",
+    "Compute": ".networks.compute",
+    "Report": ".report.report",
+    "RefusedError": ".errors",
+}
+
+__all__ = [
+    "Compute",
+    "RefusedError",
+    "Report",
+    "Session",
+    "Settings",
+    "Target",
+    "Upscaled",
+    "classify",
+    "measure",
+    "upscale",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)

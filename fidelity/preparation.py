@@ -7,11 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .choices import Domain
 from .decide.damage import measure_conditions
 from .decide.model_choice import ModelChooser
-from .decide.recipes import RECIPES, SAFE_DOMAIN, Domain, settle
-from .networks.device import Precision
-from .networks.loader import Model
+from .decide.recipes import RECIPES, SAFE_DOMAIN, settle
+from .errors import RefusedError
+from .networks.compute import AUTO_COMPUTE, Compute
+from .networks.network import Network
 from .progress import Progress, part_of
 from .steps.balance import Balance, balance
 from .steps.deband import deband
@@ -44,9 +46,9 @@ class Preparation:
             ("deband", self.deband, ("auto", "off", "on")),
         ):
             if value not in known:
-                raise ValueError(f"{name} is {value!r}; wanted {', '.join(known)}")
+                raise RefusedError(f"{name} is {value!r}; wanted {', '.join(known)}")
         if not 0 <= self.restore_strength <= 1:
-            raise ValueError(f"restore strength is {self.restore_strength}; wanted 0 to 1")
+            raise RefusedError(f"restore strength is {self.restore_strength}; wanted 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,9 @@ def prepare(
     image: Tensor,
     wanted: Preparation,
     chooser: ModelChooser,
-    model: Model | None = None,
-    find_room: Callable[[Model], torch.device] | None = None,
-    precision: Precision = "auto",
+    model: Network | None = None,
+    find_room: Callable[[Network], torch.device] | None = None,
+    compute: Compute = AUTO_COMPUTE,
     progress: Progress | None = None,
 ) -> Prepared:
     """Mends, evens out, balances and straightens an image, each only if it was asked for or measured to be needed.
@@ -76,30 +78,29 @@ def prepare(
         chooser: Finds a network to mend with, where `model` is not given.
         model: A network of scale 1 to mend with.
         find_room: Makes room for the network that mends and tells where; the device of the image if not given.
-        precision: Its arithmetic.
+        compute: Where and how it runs, if `find_room` is not given.
         progress: Called with (units done, units in all).
 
     Raises:
-        ValueError: If the image is not finite, a setting means nothing, or `model` is not of scale 1.
+        RefusedError: If the image is not finite, a setting means nothing, or `model` is not of scale 1.
     """
     if model and model.scale != 1:
-        raise ValueError(f"{model.name} enlarges {model.scale} times; wanted a network of scale 1 to mend with")
+        raise RefusedError(f"{model.name} enlarges {model.scale} times; wanted a network of scale 1 to mend with")
     conditions = measure_conditions(image[:1])
     recipe, reasons = settle(replace(RECIPES[wanted.domain], restore=wanted.restore, deband=wanted.deband), conditions)
     why = {reason.split()[0]: reason for reason in reasons}
     done: list[str] = []
     if recipe.restore not in ("auto", "off"):
         found, notes = (model, []) if model else chooser.choose_restorer(recipe.restore)
-        device = find_room(found) if found and find_room else None
+        where = replace(compute, device=find_room(found)) if found and find_room else compute
         part, strength = part_of(progress, 0.0, 0.7), wanted.restore_strength
         image = restore(
             image,
             found,
             conditions.damage_sigma,
             recipe.restore_spread,
-            device,
-            precision,
-            progress=part,
+            where,
+            part,
             strength=strength,
         )
         reason = why.get("restore", f"restore {recipe.restore}: as asked")

@@ -4,9 +4,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..fidelity.choices import Domain
 from ..fidelity.decide.damage import measure_conditions
 from ..fidelity.decide.domain import DOMAINS
-from ..fidelity.decide.recipes import Domain, choose_cleanup
+from ..fidelity.decide.recipes import choose_cleanup
 from ..fidelity.preparation import Preparation, prepare
 from ..fidelity.steps.balance import Balance, Grade, grade
 from ..fidelity.steps.cleanup import CleanupMethod, CleanupSettings, clean

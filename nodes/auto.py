@@ -5,12 +5,14 @@ from typing import Any, get_args
 
 from comfy_api.latest import io
 
+from ..fidelity.decide.decision import Decision
 from ..fidelity.decide.domain import DOMAINS
 from ..fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
-from ..fidelity.files.paths import free_memory_bytes
-from ..fidelity.pipeline import Decision, Order, decide, enlarge, run_passes
-from ..fidelity.report.report import report_decision, report_enlargement
+from ..fidelity.decide.settings import Settings
+from ..fidelity.networks.compute import Compute
+from ..fidelity.report.report import DecisionReport, Report, to_json
 from ..fidelity.report.summary import summarize_enlargement, summarize_plan
+from ..fidelity.session import Session, run_passes
 from ..fidelity.steps.cleanup import CleanupMethod
 from . import host
 from .source import SourceInfo, provenance_of, source_input
@@ -72,18 +74,9 @@ def _deciding_inputs() -> list[io.Input]:
     ]
 
 
-def _decide(
-    image: io.Image.Type,
-    target: dict[str, Any] | None,
-    domain: Any,
-    model_name: str,
-    memory_gb: float,
-    source: SourceInfo | None,
-    **changes: str,
-) -> Decision:
-    order = Order(read_target(target), domain, changes)
-    memory_bytes = int(memory_gb * _GIB) or free_memory_bytes()
-    return decide(host.to_engine(image), host.choose_models(model_name), order, memory_bytes, provenance_of(source))
+def _open_session(settings: Settings, memory_gb: float) -> Session:
+    compute = Compute(host.compute_device(), memory_bytes=int(memory_gb * _GIB) or None)
+    return Session(settings, compute, host.list_upscale_models())
 
 
 class FidelityPlanPasses(host.ChoosingNode):
@@ -111,18 +104,19 @@ class FidelityPlanPasses(host.ChoosingNode):
     def execute(
         cls,
         image: io.Image.Type,
-        domain: str,
+        domain: Any,
         model_name: str,
-        restore: str,
-        deband: str,
-        passes: str,
+        restore: Any,
+        deband: Any,
+        passes: Any,
         memory_gb: float,
         target: dict[str, Any] | None = None,
         source: SourceInfo | None = None,
     ) -> io.NodeOutput:
-        decision = _decide(image, target, domain, model_name, memory_gb, source, restore=restore, deband=deband, passes=passes)
+        settings = Settings(read_target(target), domain, model_name, restore=restore, deband=deband, passes=passes)
+        decision = _open_session(settings, memory_gb).decide(host.to_engine(image), provenance_of(source))
         height, width = decision.planned.plan.target
-        report = json.dumps(report_decision(decision), indent=1)
+        report = json.dumps(to_json(DecisionReport.of(decision)), indent=1)
         shown = host.show_result(cls, summarize_plan(decision))
         return io.NodeOutput(decision, decision.recipe.domain, width, height, report, ui=shown)
 
@@ -152,9 +146,9 @@ class FidelityRunPasses(io.ComfyNode):
     @classmethod
     def execute(cls, plan: Decision, image: io.Image.Type) -> io.NodeOutput:
         source = host.to_engine(image)
-        device = host.make_room((plan.planned.restorer, *plan.planned.models), source)
-        drawn = run_passes(source, plan, device, progress=host.track_stages())
-        return io.NodeOutput(host.to_host(drawn.image), host.to_host(drawn.reference))
+        compute = Compute(host.make_room((plan.planned.restorer, *plan.planned.models), source))
+        raw = run_passes(source, plan, compute, host.track_stages())
+        return io.NodeOutput(host.to_host(raw.image), host.to_host(raw.reference))
 
 
 class FidelityAutoUpscale(host.ChoosingNode):
@@ -188,21 +182,22 @@ class FidelityAutoUpscale(host.ChoosingNode):
     def execute(
         cls,
         image: io.Image.Type,
-        domain: str,
+        domain: Any,
         model_name: str,
-        restore: str,
-        deband: str,
-        passes: str,
+        restore: Any,
+        deband: Any,
+        passes: Any,
         memory_gb: float,
-        cleanup: str,
+        cleanup: Any,
         target: dict[str, Any] | None = None,
         source: SourceInfo | None = None,
     ) -> io.NodeOutput:
-        changes = {"restore": restore, "deband": deband, "passes": passes, "cleanup": cleanup}
-        decision = _decide(image, target, domain, model_name, memory_gb, source, **changes)
+        steps: dict[str, Any] = {"restore": restore, "deband": deband, "passes": passes, "cleanup": cleanup}
+        session = _open_session(Settings(read_target(target), domain, model_name, **steps), memory_gb)
         pixels = host.to_engine(image)
-        device = host.make_room((decision.planned.restorer, *decision.planned.models), pixels)
-        made = enlarge(pixels, decision, device, progress=host.track_stages())
-        report = json.dumps(report_enlargement(decision, made, {"device": str(device)}), indent=1)
-        shown = host.show_result(cls, summarize_enlargement(decision, made))
+        decision = session.decide(pixels, provenance_of(source))
+        host.make_room((decision.planned.restorer, *decision.planned.models), pixels)
+        made = session.carry_out(pixels, decision, host.track_stages())
+        report = json.dumps(to_json(Report.of(made, session.settings, session.compute)), indent=1)
+        shown = host.show_result(cls, summarize_enlargement(made))
         return io.NodeOutput(host.to_host(made.image), decision.recipe.domain, report, ui=shown)

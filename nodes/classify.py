@@ -5,7 +5,7 @@ import json
 from comfy_api.latest import io
 
 from ..fidelity.decide.domain import DOMAINS, classify, named_verdict
-from ..fidelity.report.report import describe_verdict
+from ..fidelity.report.report import DomainReport, to_json
 from ..fidelity.report.summary import summarize_verdict
 from . import host
 from .source import SourceInfo, provenance_of, source_input
@@ -46,6 +46,6 @@ class FidelityClassifyDomain(io.ComfyNode):
     def execute(cls, image: io.Image.Type, override: str, source: SourceInfo | None = None) -> io.NodeOutput:
         first, provenance = host.to_engine(image)[:1], provenance_of(source)
         verdict = classify(first, provenance) if override == "none" else named_verdict(override)
-        report = json.dumps(describe_verdict(verdict), indent=2)
+        report = json.dumps(to_json(DomainReport.of(verdict)), indent=2)
         shown = host.show_result(cls, summarize_verdict(verdict))
         return io.NodeOutput(verdict.recipe_domain, verdict.confidence, report, ui=shown)

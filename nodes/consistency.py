@@ -6,9 +6,10 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
+from ..fidelity.report.report import GateReport, to_json
 from ..fidelity.report.summary import summarize_gate
 from ..fidelity.steps.consistency import project
-from ..fidelity.steps.gate import GateLimits, gate, paint_heat_map, report_gate
+from ..fidelity.steps.gate import GateLimits, gate, paint_heat_map
 from . import host
 
 _RECIPE = RECIPES[SAFE_DOMAIN]
@@ -104,6 +105,6 @@ class FidelityDeltaEGate(io.ComfyNode):
         source = host.to_engine(reference)
         decision = host.run_near_compute(lambda near: gate(near, source, action, limits, safe), image, source)  # type: ignore[arg-type]
         heat_map = host.to_host(paint_heat_map(decision.difference, max_limit))
-        report = json.dumps(report_gate(decision, limits), indent=1)
+        report = json.dumps({"kind": "gate", "gate": to_json(GateReport.of(decision, limits))}, indent=1)
         shown = host.show_result(cls, summarize_gate(decision, limits), heat_map)
         return io.NodeOutput(host.to_host(decision.image), heat_map, report, decision.passed, ui=shown)

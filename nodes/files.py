@@ -5,10 +5,13 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..fidelity.choices import ColorSpace
+from ..fidelity.errors import RefusedError
 from ..fidelity.files.metadata import read_provenance
-from ..fidelity.files.read import ColorSpace, read_image
+from ..fidelity.files.read import read_image
+from ..fidelity.files.save import choose_depth, save_result
 from ..fidelity.files.write import DEFAULT_EXPORT, Export, check_writable
-from ..fidelity.job import choose_depth, save_result, summarise
+from ..fidelity.report.report import Facts, read_facts
 from . import host
 from .source import Source, SourceInfo, source_input
 
@@ -195,10 +198,10 @@ def _read_format(choice: dict[str, Any] | None) -> tuple[str, Export]:
     return kind, export
 
 
-def _read_report(report: str | None) -> dict[str, str | float]:
+def _read_report(report: str | None) -> Facts:
     try:
-        return summarise(json.loads(report)) if report else {}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
+        return read_facts(json.loads(report)) if report else {}
+    except ValueError as error:
+        raise RefusedError(
             "report is none of Auto Upscale, Delta-E Gate or Diffusion Pass (Fidelity); wire one of theirs, or nothing"
         ) from error

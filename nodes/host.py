@@ -19,15 +19,17 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..fidelity.choices import Domain
 from ..fidelity.decide.model_choice import ModelChoice, ModelChooser
-from ..fidelity.decide.recipes import RECIPES, Domain
+from ..fidelity.decide.recipes import RECIPES
 from ..fidelity.files.paths import READ_SUFFIXES
 from ..fidelity.imaging.resample import resize
-from ..fidelity.networks.device import choose_dtype
-from ..fidelity.networks.loader import SHIPPED_WEIGHTS, Model, accept_rgb, list_models
+from ..fidelity.networks.backends.torch import TorchNetwork
+from ..fidelity.networks.loader import SHIPPED_WEIGHTS, accept_rgb, list_models
 from ..fidelity.networks.memory import Result, run_where_room
+from ..fidelity.networks.network import Network
 from ..fidelity.networks.runner import estimate_memory
-from ..fidelity.pipeline import StageProgress
+from ..fidelity.session import StageProgress
 
 CATEGORY = "Fidelity"
 """Where the host's menu shows the pack's nodes."""
@@ -183,17 +185,17 @@ def load_upscale_model(name: str, domain: Domain, scale: float) -> tuple[Any, Mo
         scale: The enlargement that "auto" chooses for.
     """
     model, choice = choose_models(name).choose(RECIPES[domain], scale)
-    descriptor = accept_rgb(model).descriptor
-    descriptor.patcher = comfy.model_patcher.CoreModelPatcher(  # type: ignore[attr-defined]
+    descriptor: Any = accept_rgb(model)
+    descriptor.patcher = comfy.model_patcher.CoreModelPatcher(
         descriptor.model,
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
-    descriptor.fidelity_name = model.name  # type: ignore[attr-defined]
+    descriptor.fidelity_name = model.name
     return descriptor, choice
 
 
-def prepare_model(upscale_model: Any, image: Tensor) -> tuple[Model, torch.device]:
+def prepare_model(upscale_model: Any, image: Tensor) -> tuple[Network, torch.device]:
     """Has the host bring an UPSCALE_MODEL, ours or core's, to the compute device, with room to work there.
 
     Args:
@@ -203,13 +205,18 @@ def prepare_model(upscale_model: Any, image: Tensor) -> tuple[Model, torch.devic
     name = getattr(upscale_model, "fidelity_name", upscale_model.architecture.name)
     patcher = upscale_model.patcher
     device = patcher.load_device
-    dtype = choose_dtype(upscale_model, device)
-    needed = estimate_memory(upscale_model, (image.shape[2], image.shape[3]), dtype)
+    network = TorchNetwork(name, upscale_model)
+    needed = estimate_memory(network, (image.shape[2], image.shape[3]), device)
     comfy.model_management.load_models_gpu([patcher], memory_required=needed, force_full_load=True)
-    return Model(name, upscale_model), device
+    return network, device
 
 
-def make_room(models: Iterable[Model | None], image: Tensor) -> torch.device:
+def compute_device() -> torch.device:
+    """Where the host computes."""
+    return comfy.model_management.get_torch_device()
+
+
+def make_room(models: Iterable[Network | None], image: Tensor) -> torch.device:
     """Has the host free memory on the compute device for networks that bring themselves there.
 
     Args:
@@ -219,8 +226,7 @@ def make_room(models: Iterable[Model | None], image: Tensor) -> torch.device:
     device = comfy.model_management.get_torch_device()
     size, needed = (image.shape[2], image.shape[3]), 0
     for model in {id(model): model for model in models if model}.values():
-        weights = sum(parameter.numel() * parameter.element_size() for parameter in model.descriptor.model.parameters())
-        needed += weights + estimate_memory(model.descriptor, size, choose_dtype(model.descriptor, device))
+        needed += model.weight_bytes + estimate_memory(model, size, device)
     comfy.model_management.free_memory(needed, device)
     return device
 

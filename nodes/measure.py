@@ -5,9 +5,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..fidelity.decide.model_choice import AUTO_SCALE
+from ..fidelity.choices import AUTO_SCALE
 from ..fidelity.decide.target import resolve_target
 from ..fidelity.imaging.drift import drift_map
+from ..fidelity.networks.compute import Compute
 from ..fidelity.report.comparison import compare_models, describe_compared, draw_sheet, report_compared
 from ..fidelity.report.measure import measure_images
 from ..fidelity.report.summary import summarize_figures
@@ -105,7 +106,9 @@ class FidelityCompareModels(io.ComfyNode):
         chosen = {name: known[name] for name in (model_1, model_2, model_3, model_4) if name != _NONE}
         size = resolve_target((source.shape[2], source.shape[3]), read_target(target), AUTO_SCALE)
         truth = host.to_engine(reference)[:1] if reference is not None else None
-        results = compare_models(source, chosen, size, truth, device=host.make_room([], source), progress=host.track_progress())
+        results = compare_models(
+            source, chosen, size, truth, compute=Compute(host.make_room([], source)), progress=host.track_progress()
+        )
         figures = json.dumps(report_compared(results), indent=1)
         sheet = host.to_host(draw_sheet(results, truth))
         return io.NodeOutput(sheet, "\n".join(map(describe_compared, results)), figures)

@@ -4,7 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..fidelity.decide.model_choice import AUTO_SCALE
+from ..fidelity.choices import AUTO_SCALE
 from ..fidelity.decide.target import PrintSize, Target
 from ..fidelity.steps.upscale import MAX_SIDE_PX
 

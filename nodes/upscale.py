@@ -4,10 +4,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..fidelity.decide.model_choice import AUTO_SCALE
-from ..fidelity.decide.recipes import DEFAULT_VALUES, RECIPES, SAFE_DOMAIN, Domain
+from ..fidelity.choices import AUTO_SCALE, MIN_TILE_PX, Domain
+from ..fidelity.decide.recipes import DEFAULT_VALUES, RECIPES, SAFE_DOMAIN
 from ..fidelity.decide.target import resolve_target
-from ..fidelity.networks.runner import MIN_TILE_PX
+from ..fidelity.networks.compute import Compute
 from ..fidelity.report.summary import summarize_choice
 from ..fidelity.steps.upscale import upscale
 from . import host
@@ -107,5 +107,6 @@ class FidelityUpscale(io.ComfyNode):
         model, device = host.prepare_model(upscale_model, source)
         size = resolve_target((source.shape[2], source.shape[3]), read_target(target), model.scale)
         progress = host.track_progress()
-        result = upscale(source, model, size, channels, device, tile=tile or None, progress=progress)  # type: ignore[arg-type]
+        compute = Compute(device, tile_px=tile or None)
+        result = upscale(source, model, size, channels, compute, progress)  # type: ignore[arg-type]
         return io.NodeOutput(host.to_host(result.image))

@@ -13,7 +13,8 @@ from spandrel import ImageModelDescriptor, ModelLoader
 from spandrel.architectures.Compact import Compact
 from torch import nn
 
-from fidelity.networks.loader import Model, load_model
+from fidelity.networks.backends.torch import TorchNetwork
+from fidelity.networks.loader import load_model
 
 # Tests run on the CPU: hosted Apple machines report a GPU that has no memory to give.
 torch.backends.mps.is_available = lambda: False
@@ -55,7 +56,7 @@ def compact_file(tmp_path_factory):
 def compact(compact_file):
     """Loads such a network."""
 
-    def make(scale=2, channels=3, **options) -> Model:
+    def make(scale=2, channels=3, **options) -> TorchNetwork:
         return load_model(compact_file(scale, channels, **options))
 
     return make
@@ -86,7 +87,7 @@ class Faulty(nn.Module):
 def faulty():
     """Makes a model of a `Faulty` network: spoil(input, output) returns the output or raises."""
 
-    def make(spoil=None, scale=2, half=True) -> Model:
+    def make(spoil=None, scale=2, half=True) -> TorchNetwork:
         network = Faulty(scale, spoil)
         descriptor = ImageModelDescriptor(
             network,
@@ -100,7 +101,7 @@ def faulty():
             input_channels=3,
             output_channels=3,
         )
-        return Model("faulty.pth", descriptor)
+        return TorchNetwork("faulty.pth", descriptor)
 
     return make
 

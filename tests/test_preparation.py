@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from fidelity.decide.damage import measure_conditions
+from fidelity.decide.decision import decide
 from fidelity.decide.model_choice import ModelChooser
 from fidelity.decide.recipes import choose_cleanup
+from fidelity.decide.settings import Settings
 from fidelity.decide.target import Target
 from fidelity.imaging.metrics import psnr
-from fidelity.pipeline import Order, decide, run_passes
 from fidelity.preparation import Preparation, prepare
+from fidelity.session import run_passes
 from fidelity.steps.balance import Balance, balance
 from fidelity.steps.geometry import Lens, correct_geometry
 
@@ -98,7 +100,7 @@ def test_it_mends_as_the_pipeline_does(domain="anime_sd"):
     generator = torch.Generator().manual_seed(0)
     noisy = (0.5 + 14 / 255 * torch.randn(1, 3, 96, 96, generator=generator)).clamp(0, 1)
     mended = prepare(noisy, Preparation(domain=domain), ModelChooser("auto", {})).image
-    decision = decide(noisy, ModelChooser("auto", {}), Order(Target(scale=2.0), domain, {"passes": "direct"}), 2**32)
+    decision = decide(noisy, ModelChooser("auto", {}), Settings(Target(scale=2.0), domain, passes="direct"), 2**32)
     assert decision.recipe.restore == "denoise"
     assert torch.equal(mended, run_passes(noisy, decision).reference)
 

@@ -14,6 +14,7 @@ from typing import Any
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from ..errors import RefusedError
 from ..files.paths import write_whole
 from .graphs import Prompt, describe_refusal
 
@@ -26,7 +27,7 @@ _LOST_SECONDS = 60
 _RESULT_KINDS = ("images", "gifs", "video", "audio", "text_files")
 
 
-class ServerError(ValueError):
+class ServerError(RefusedError):
     """A server that does not answer, refuses, or fails, with the reason in one line."""
 
 

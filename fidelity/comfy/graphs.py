@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..errors import RefusedError
+
 Prompt = dict[str, dict[str, Any]]
 """The API's form: nodes by number, each with class_type and inputs."""
 
@@ -16,7 +18,7 @@ _MUTED, _BYPASSED = 2, 4
 _PICTURE_LOADERS = ("LoadImage", "FidelityLoadImage")
 
 
-class GraphRefusedError(ValueError):
+class GraphRefusedError(RefusedError):
     """A file that is no workflow, or one that cannot be run as it is."""
 
 

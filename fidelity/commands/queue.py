@@ -1,14 +1,16 @@
-"""The command that runs a workflow on a ComfyUI server."""
+"""`fidelity queue`."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..comfy.client import ComfyClient, Result
-from ..comfy.graphs import GraphRefusedError, set_input, set_pictures, to_prompt
+from ..errors import RefusedError
 from .terminal import refusing, show_progress
+
+if TYPE_CHECKING:
+    from ..comfy.client import Result
 
 
 def queue_command(
@@ -24,6 +26,9 @@ def queue_command(
     ] = None,
 ) -> None:
     """Run a workflow on a ComfyUI server and fetch what it makes."""
+    from ..comfy.client import ComfyClient
+    from ..comfy.graphs import set_input, set_pictures, to_prompt
+
     with refusing(workflow) as refused, show_progress() as progress:
         client = ComfyClient(server)
         prompt = to_prompt(_read(workflow), client.known_nodes())
@@ -35,7 +40,7 @@ def queue_command(
             results = client.wait(queued, prompt, progress)
         except KeyboardInterrupt:
             client.cancel(queued)
-            raise GraphRefusedError("was cancelled") from None
+            raise RefusedError("was cancelled") from None
         for result in _choose(results):
             print(client.download(result, out))
     if refused:
@@ -46,20 +51,20 @@ def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise GraphRefusedError(f"{path}: no such file") from error
+        raise RefusedError(f"{path}: no such file") from error
     except OSError as error:
-        raise GraphRefusedError(f"{path}: cannot be read ({error.strerror})") from error
+        raise RefusedError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise GraphRefusedError(f"{path}: is no JSON; wanted a ComfyUI workflow") from error
+        raise RefusedError(f"{path}: is no JSON; wanted a ComfyUI workflow") from error
 
 
-def _choose(results: list[Result]) -> list[Result]:
+def _choose(results: "list[Result]") -> "list[Result]":
     """What was saved; what was only shown if nothing was.
 
     Raises:
-        GraphRefusedError: If there is neither.
+        RefusedError: If there is neither.
     """
     saved = [result for result in results if result.kind == "output"]
     if not (saved or results):
-        raise GraphRefusedError("made no files; wanted a node that saves or shows some")
+        raise RefusedError("made no files; wanted a node that saves or shows some")
     return saved or results

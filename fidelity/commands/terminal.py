@@ -1,7 +1,7 @@
 """What the command's parts share: refusals in one line, wrong usage, a progress bar."""
 
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,20 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from ..networks.runner import ModelOutputError, OutOfMemoryError
-from ..pipeline import StageProgress
+from ..errors import RefusedError
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
-_REFUSALS = (ModelOutputError, OutOfMemoryError, FileNotFoundError, ValueError)
+_log = logging.getLogger("fidelity")
+
+StageProgress = Callable[[str, int, int], None]
+"""See `fidelity.session.StageProgress`, which is not imported for its weight."""
 
 
 def as_usage(make: Any) -> Any:
-    """Turns a ValueError about an option into wrong usage, exit 2."""
+    """Turns a refusal of an option into wrong usage, exit 2."""
     try:
         return make()
-    except ValueError as error:
+    except RefusedError as error:
         raise typer.BadParameter(str(error)) from error
 
 
@@ -31,14 +33,15 @@ def refusing(source: Path | None = None) -> Generator[list[str], None, None]:
     refused: list[str] = []
     try:
         yield refused
-    except _REFUSALS as error:
+    except RefusedError as error:
         line = str(error) or type(error).__name__
         if source is not None and str(source) not in line:
             line = f"{source}: {line}"
         _refuse(line, refused)
     except Exception as error:  # a fault of ours in one image must not cost the others
-        logging.getLogger(__name__).debug("unexpected", exc_info=True)
-        _refuse(f"{source or 'fidelity'}: failed unexpectedly ({type(error).__name__}: {error})", refused)
+        _log.debug("unexpected", exc_info=True)
+        known = "" if _log.isEnabledFor(logging.DEBUG) else "; --debug before the command shows where"
+        _refuse(f"{source or 'fidelity'}: failed unexpectedly ({type(error).__name__}: {error}){known}", refused)
 
 
 def _refuse(message: str, refused: list[str]) -> None:

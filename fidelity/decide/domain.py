@@ -14,9 +14,10 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional
 
+from ..choices import Domain
 from .features import Features, measure_features
 from .provenance import Provenance
-from .recipes import SAFE_DOMAIN, Domain
+from .recipes import SAFE_DOMAIN
 
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 """All kinds of image, in the order of the scores."""

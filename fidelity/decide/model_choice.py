@@ -7,21 +7,17 @@ from pathlib import Path
 
 import torch
 
-from ..networks.device import Precision
-from ..networks.loader import SHIPPED_WEIGHTS, Model, ModelRefusedError, detect_architecture, find_model, load_model
+from ..choices import AUTO_SCALE
+from ..networks.cache import NETWORKS
+from ..networks.compute import AUTO_COMPUTE, Compute
+from ..networks.loader import SHIPPED_WEIGHTS, ModelRefusedError, detect_architecture, find_model
+from ..networks.network import Network
 from ..networks.runner import estimate_memory
 from ..networks.speed import measure_seconds_per_pixel
 from ..steps.upscale import RESIZE_SHARE
 from .catalogue import KNOWN_MODELS, RESTORERS, matches
-from .planning import Network, Plan, plan_passes
+from .planning import NetworkCost, Plan, plan_passes
 from .recipes import DRAWN_DOMAINS, Recipe
-
-_KEPT_MODELS = 4
-
-
-AUTO_SCALE = 4
-"""The factor of an enlargement for which neither a size nor a network was asked for."""
-
 
 _DRAWN_WORDS = re.compile(r"anime|manga|cartoon|toon|comic|line[-_ ]?art|sketch|illustr|waifu|cugan", re.IGNORECASE)
 _RESTORATION_WORDS = re.compile(r"(?<![0-9a-z])1x|denois|dejpe?g|jpeg|deblur|colordn|graydn|_car_", re.IGNORECASE)
@@ -52,18 +48,18 @@ class ModelPlan:
 
     plan: Plan
     """Sizes, order and memory."""
-    models: tuple[Model, ...]
+    models: tuple[Network, ...]
     """One for each network pass that enlarges, in order; empty if a resize is all there is."""
     choice: ModelChoice
     """Why the network that does most of the work was taken."""
-    restorer: Model | None = None
+    restorer: Network | None = None
     """The network at x1 that the plan begins with, which is not among `models`."""
     notes: tuple[str, ...] = ()
     """What the recipe asked for and could not be planned, in words."""
 
 
 class ModelChooser:
-    """Chooses and loads networks for one image after another; those last used are kept.
+    """Chooses and loads networks for one image after another.
 
     Args:
         name: "auto", or a model by path, by file name, or by file name without its ending.
@@ -76,12 +72,11 @@ class ModelChooser:
 
     def __init__(self, name: str, models: Mapping[str, Path]) -> None:
         self._models = models
-        self._loaded: dict[Path, Model] = {}
         self._fixed = None if name == "auto" else _name_choice(find_model(name, models))
-        self.fixed = self._load(self._fixed.path) if self._fixed else None
+        self.fixed = NETWORKS.load(self._fixed.path) if self._fixed else None
         """The model that was asked for by name; None for "auto"."""
 
-    def choose(self, recipe: Recipe, scale: float) -> tuple[Model, ModelChoice]:
+    def choose(self, recipe: Recipe, scale: float) -> tuple[Network, ModelChoice]:
         """The network for one image.
 
         Args:
@@ -96,7 +91,7 @@ class ModelChooser:
         refused: list[str] = []
         for choice in rank_models(recipe, scale, self._models):
             try:
-                model = self._load(choice.path)
+                model = NETWORKS.load(choice.path)
             except ModelRefusedError as error:
                 refused.append(str(error))
                 continue
@@ -105,7 +100,14 @@ class ModelChooser:
         raise ModelRefusedError(f"no network can be used: {'; '.join(refused)}")
 
     def plan(
-        self, recipe: Recipe, source: tuple[int, int], target: tuple[int, int], memory_bytes: int, channels: int = 3
+        self,
+        recipe: Recipe,
+        source: tuple[int, int],
+        target: tuple[int, int],
+        memory_bytes: int,
+        channels: int = 3,
+        batch: int = 1,
+        compute: Compute = AUTO_COMPUTE,
     ) -> ModelPlan:
         """The cheapest passes from a source to a target, with the networks chosen for them.
 
@@ -115,10 +117,12 @@ class ModelChooser:
             target: (height, width) wanted.
             memory_bytes: What may be held at once.
             channels: Of the source, 1, 3 or 4.
+            batch: Images that are enlarged together.
+            compute: Where and how networks run.
 
         Raises:
             ModelRefusedError: If no network is usable.
-            ValueError: If the target cannot be made in that memory, or the recipe is not settled.
+            RefusedError: If the target cannot be made in that memory, or the recipe is not settled.
         """
         ratio = max(target[0] / source[0], target[1] / source[1])
         stepwise = recipe.passes == "stepwise"
@@ -129,17 +133,17 @@ class ModelChooser:
             chosen += [other for other in others if other[0] is not chosen[0][0]]
         known = {model.name: (model, choice) for model, choice in chosen}
         restorer, notes = self.choose_restorer(recipe.restore)
-        networks = [_to_network(model, source) for model, _ in known.values()]
-        first = _to_network(restorer, source) if restorer else None
+        networks = [_cost_of(model, source, compute) for model, _ in known.values()]
+        first = _cost_of(restorer, source, compute) if restorer else None
         restores = recipe.restore in RESTORERS or recipe.deband == "on"
-        plan = plan_passes(source, target, networks, memory_bytes, channels, first, stepwise, restores)
+        plan = plan_passes(source, target, networks, memory_bytes, (batch, channels), first, stepwise, restores)
         names = [step.network for step in plan.passes if step.kind == "network" and step.network]
         if stepwise and len(names) > 0 and not any(step.kind == "clean" for step in plan.passes):
             notes.append("passes stepwise: one pass, since there is no network of scale 2 or the target is near")
         choice = known[names[-1]][1] if names else chosen[0][1]
         return ModelPlan(plan, tuple(known[name][0] for name in names), choice, restorer, tuple(notes))
 
-    def choose_restorer(self, restoration: str) -> tuple[Model | None, list[str]]:
+    def choose_restorer(self, restoration: str) -> tuple[Network | None, list[str]]:
         """The best installed network at x1 for "denoise" or "deblock", or what to say of there being none."""
         if restoration not in RESTORERS:
             return None, []
@@ -148,7 +152,7 @@ class ModelChooser:
         for one in known.values():
             for name in sorted(name for name in self._models if matches(Path(name).stem, one)):
                 try:
-                    model = self._load(self._models[name])
+                    model = NETWORKS.load(self._models[name])
                 except ModelRefusedError as error:
                     refused.append(str(error))
                     continue
@@ -160,26 +164,19 @@ class ModelChooser:
         missing = f"by a bilateral filter, since no network for it is installed{passed}"
         return None, [f"restore {restoration}: {missing}; better: {title}, {best.page}"]
 
-    def _load(self, path: Path) -> Model:
-        if path not in self._loaded:
-            while len(self._loaded) >= _KEPT_MODELS:
-                self._loaded.pop(next(iter(self._loaded)))
-            self._loaded[path] = load_model(path)
-        return self._loaded[path]
 
-
-def estimate_seconds(planned: ModelPlan, device: torch.device, precision: Precision = "auto") -> list[float]:
+def estimate_seconds(planned: ModelPlan, compute: Compute = AUTO_COMPUTE) -> list[float]:
     """Seconds that each network of a plan will take, by a small run of its network on this machine.
 
     Args:
         planned: The plan.
-        device: Where it is to run.
-        precision: See `fidelity.networks.device.choose_dtype`.
+        compute: Where and how it is to run.
     """
+    device = compute.device or torch.device("cpu")
     steps = [step for step in planned.plan.passes if step.network]
     pixels = [step.source[0] * step.source[1] for step in steps]
     networks = [*([planned.restorer] if planned.restorer else []), *planned.models]
-    speeds = [measure_seconds_per_pixel(model, device, precision) for model in networks]
+    speeds = [measure_seconds_per_pixel(model, device, compute.precision) for model in networks]
     return [speed * count for speed, count in zip(speeds, pixels, strict=True)]
 
 
@@ -233,10 +230,14 @@ def scale_in_name(stem: str) -> int | None:
     return int(found[1] or found[2]) if found else None
 
 
-def _to_network(model: Model, size: tuple[int, int]) -> Network:
-    """A network as planning sees it; convolutions cost about one operation a parameter and pixel."""
-    parameters = sum(parameter.numel() for parameter in model.descriptor.model.parameters())
-    return Network(model.name, model.scale, float(parameters), estimate_memory(model.descriptor, size, torch.float32))
+def _cost_of(network: Network, size: tuple[int, int], compute: Compute) -> NetworkCost:
+    """What planning needs to know of a network; convolutions cost about one operation a parameter and pixel.
+
+    Tiles on a GPU take none of the memory that is planned with, and shrink there until they fit.
+    """
+    device = compute.device or torch.device("cpu")
+    tile_bytes = 0 if device.type == "cuda" else estimate_memory(network, size, device, compute.precision)
+    return NetworkCost(network.name, network.scale, float(network.parameters), tile_bytes)
 
 
 def _name_choice(path: Path) -> ModelChoice:

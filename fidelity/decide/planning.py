@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from math import prod, sqrt
 from typing import Literal
 
+from ..errors import RefusedError
 from ..networks.memory import work_memory_bytes
 from ..steps.chain import BLOCK_BYTES
 from ..steps.upscale import RESIZE_SHARE, check_target
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkCost:
     """What planning needs to know of a network."""
 
     name: str
@@ -64,10 +65,10 @@ class Plan:
 def plan_passes(
     source: tuple[int, int],
     target: tuple[int, int],
-    networks: Sequence[Network],
+    networks: Sequence[NetworkCost],
     memory_bytes: int,
-    channels: int = 3,
-    restorer: Network | None = None,
+    images: tuple[int, int] = (1, 3),
+    restorer: NetworkCost | None = None,
     stepwise: bool = False,
     restores: bool = False,
 ) -> Plan:
@@ -81,42 +82,42 @@ def plan_passes(
         target: (height, width) wanted.
         networks: Those that may be used, in order of preference among equals.
         memory_bytes: What may be held at once.
-        channels: Of the source, 1, 3 or 4.
+        images: (batch, channels) of the source.
         restorer: A network of scale 1 to begin with.
         stepwise: Whether to enlarge by 2 at a time and clean in between, as far as there is a network of scale 2.
         restores: Whether to begin with a filter, where there is no restorer.
 
     Raises:
-        ValueError: If the target cannot be made in that memory, or no network is given.
+        RefusedError: If the target cannot be made in that memory, or no network is given.
     """
     check_target(target)
     if not networks:
-        raise ValueError("no network to plan with; wanted at least one")
+        raise RefusedError("no network to plan with; wanted at least one")
     doubling = [network for network in networks if network.scale == 2] if stepwise else []
     ratio = max(target[0] / source[0], target[1] / source[1])
-    steps = [_plan_chain(source, target, chain, channels, bool(doubling)) for chain in _chains(ratio, doubling or networks)]
+    steps = [_plan_chain(source, target, chain, images, bool(doubling)) for chain in _chains(ratio, doubling or networks)]
     if restorer or restores:
-        mended = _plan_restoring(source, target, restorer, channels)
+        mended = _plan_restoring(source, target, restorer, images)
         steps = [[mended, *chain] for chain in steps]
     steps.sort(key=lambda chain: (len(_networks(chain)), _grows_last(chain), sum(step.work for step in chain)))
-    finish = work_memory_bytes((1, channels, *target), (1, channels, *source))
+    finish = work_memory_bytes((*images, *target), (*images, *source))
     plans = [Plan(source, target, tuple(chain), max(finish, *(step.peak_bytes for step in chain))) for chain in steps]
     fitting = [plan for plan in plans if plan.peak_bytes <= memory_bytes]
     if not fitting:
         needed = min(plan.peak_bytes for plan in plans)
-        raise ValueError(
+        raise RefusedError(
             f"{target[1]}x{target[0]} px needs about {needed / 2**30:.1f} GiB of memory, {memory_bytes / 2**30:.1f} GiB may be "
-            f"used; {_largest(source, target, memory_bytes, channels)}"
+            f"used; {_largest(source, target, memory_bytes, images)}"
         )
     return fitting[0]
 
 
-def _chains(ratio: float, networks: Sequence[Network]) -> list[tuple[Network, ...]]:
+def _chains(ratio: float, networks: Sequence[NetworkCost]) -> list[tuple[NetworkCost, ...]]:
     """Every chain that brings an image near enough and of which no pass is needless."""
     if ratio <= 1 and any(network.scale > 1 for network in networks):
         return [()]
-    open_chains: list[tuple[Network, ...]] = [()]
-    found: list[tuple[Network, ...]] = []
+    open_chains: list[tuple[NetworkCost, ...]] = [()]
+    found: list[tuple[NetworkCost, ...]] = []
     while open_chains:
         chain = open_chains.pop()
         for network in networks:
@@ -133,12 +134,12 @@ def _chains(ratio: float, networks: Sequence[Network]) -> list[tuple[Network, ..
 
 
 def _plan_chain(
-    source: tuple[int, int], target: tuple[int, int], chain: tuple[Network, ...], channels: int, cleans: bool
+    source: tuple[int, int], target: tuple[int, int], chain: tuple[NetworkCost, ...], images: tuple[int, int], cleans: bool
 ) -> list[PlannedPass]:
     scale = prod(network.scale for network in chain)
     drawn = (source[0] * scale, source[1] * scale)
-    block = 0 if drawn == target and len(chain) == 1 else min(BLOCK_BYTES, _image_bytes(drawn, channels))
-    held = _image_bytes(source, channels) + _image_bytes(target, channels) + block
+    block = 0 if drawn == target and len(chain) == 1 else min(BLOCK_BYTES, _image_bytes(drawn, images))
+    held = _image_bytes(source, images) + _image_bytes(target, images) + block
     size, steps = source, list[PlannedPass]()
     for place, network in enumerate(chain):
         larger = (size[0] * network.scale, size[1] * network.scale)
@@ -152,8 +153,10 @@ def _plan_chain(
     return steps
 
 
-def _plan_restoring(source: tuple[int, int], target: tuple[int, int], restorer: Network | None, channels: int) -> PlannedPass:
-    held = 2 * _image_bytes(source, channels) + _image_bytes(target, channels)
+def _plan_restoring(
+    source: tuple[int, int], target: tuple[int, int], restorer: NetworkCost | None, images: tuple[int, int]
+) -> PlannedPass:
+    held = 2 * _image_bytes(source, images) + _image_bytes(target, images)
     if restorer is None:
         return PlannedPass("restore", None, source, source, 0.0, held)
     work = restorer.work * source[0] * source[1]
@@ -170,14 +173,15 @@ def _grows_last(chain: list[PlannedPass]) -> bool:
     return last.kind == "resize" and max(last.result[0] / last.source[0], last.result[1] / last.source[1]) > 1.02
 
 
-def _image_bytes(size: tuple[int, int], channels: int) -> int:
-    return 4 * channels * size[0] * size[1]
+def _image_bytes(size: tuple[int, int], images: tuple[int, int]) -> int:
+    batch, channels = images
+    return 4 * batch * channels * size[0] * size[1]
 
 
-def _largest(source: tuple[int, int], target: tuple[int, int], memory_bytes: int, channels: int) -> str:
+def _largest(source: tuple[int, int], target: tuple[int, int], memory_bytes: int, images: tuple[int, int]) -> str:
     """About the largest result of the target's shape that the memory allows, in words."""
-    per_pixel = work_memory_bytes((1, channels, 1, 1), (1, channels, 0, 0))
-    whole = work_memory_bytes((1, channels, *source), (1, channels, *source))
+    per_pixel = work_memory_bytes((*images, 1, 1), (*images, 0, 0))
+    whole = work_memory_bytes((*images, *source), (*images, *source))
     room = memory_bytes - (whole - per_pixel * source[0] * source[1])
     if room < per_pixel * source[0] * source[1]:
         return "that is too little for any enlargement of this image"

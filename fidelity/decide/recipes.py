@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
+from ..choices import Domain
 from ..steps.cleanup import CleanupMethod
 from ..steps.consistency import ConsistencyMode
 from ..steps.diffusion import DENOISE_STEPS
@@ -10,8 +11,6 @@ from ..steps.gate import GateAction, GateLimits
 from ..steps.restore import RESTORE_SPREAD
 from ..steps.upscale import Channels
 from .damage import Conditions
-
-Domain = Literal["photo", "anime_flux", "anime_sd", "line_art", "painting"]
 
 DRAWN_DOMAINS: tuple[Domain, ...] = ("anime_flux", "anime_sd", "line_art")
 """Kinds of image that are made of lines and flat areas."""

@@ -4,6 +4,7 @@ import re
 from dataclasses import astuple, dataclass, fields
 from math import inf, sqrt
 
+from ..errors import RefusedError
 from ..steps.upscale import check_target
 
 _CM_PER_INCH = 2.54
@@ -45,12 +46,12 @@ class Target:
     def __post_init__(self) -> None:
         given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} were given; wanted one of them")
+            raise RefusedError(f"{' and '.join(given)} were given; wanted one of them")
         for name in given:
             value = getattr(self, name)
             numbers = astuple(value) if isinstance(value, PrintSize) else value if isinstance(value, tuple) else (value,)
             if not all(0 < number < inf for number in numbers):
-                raise ValueError(f"{name} is {value}; wanted more than 0, and finite")
+                raise RefusedError(f"{name} is {value}; wanted more than 0, and finite")
 
 
 def resolve_target(source: tuple[int, int], target: Target, model_scale: int) -> tuple[int, int]:
@@ -62,7 +63,7 @@ def resolve_target(source: tuple[int, int], target: Target, model_scale: int) ->
         model_scale: Factor to use where nothing is wanted in particular.
 
     Raises:
-        ValueError: If the result would be larger than can be written.
+        RefusedError: If the result would be larger than can be written.
     """
     if target.size is not None:
         result = target.size
@@ -84,12 +85,12 @@ def parse_print_size(text: str) -> PrintSize:
     """A sheet from words such as "30x20cm@300", "8x10in" or "297x210mm@240"; 300 dots to an inch if none are given.
 
     Raises:
-        ValueError: If it is none.
+        RefusedError: If it is none.
     """
     number = r"([0-9]+(?:\.[0-9]+)?)"
     match = re.fullmatch(rf"\s*{number}\s*x\s*{number}\s*(cm|mm|in)\s*(?:@\s*{number})?\s*", text, re.IGNORECASE)
     if match is None:
-        raise ValueError(f"print size is {text!r}; wanted two sides, a unit and dots to an inch, as in 30x20cm@300")
+        raise RefusedError(f"print size is {text!r}; wanted two sides, a unit and dots to an inch, as in 30x20cm@300")
     unit = {"cm": 1.0, "mm": 0.1, "in": _CM_PER_INCH}[match[3].lower()]
     dpi = float(match[4]) if match[4] else PrintSize.dpi
     return PrintSize(float(match[1]) * unit, float(match[2]) * unit, dpi)
@@ -99,9 +100,9 @@ def parse_memory(text: str) -> int:
     """Bytes from words such as "8GB", "512 MiB" or "6g"; the units are powers of 1024 either way.
 
     Raises:
-        ValueError: If it is none.
+        RefusedError: If it is none.
     """
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)i?b?\s*", text, re.IGNORECASE)
     if match is None or float(match[1]) == 0:
-        raise ValueError(f"memory is {text!r}; wanted a size, as in 8GB")
+        raise RefusedError(f"memory is {text!r}; wanted a size, as in 8GB")
     return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))

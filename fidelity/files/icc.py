@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from torch import Tensor
 
+from ..errors import RefusedError
 from ..imaging.bands import map_bands
 
 Curve = NDArray[np.float64]
@@ -154,7 +155,7 @@ def read_tags(profile: bytes) -> dict[bytes, bytes]:
     for index in range(min(count, 100)):
         name, offset, size = struct.unpack_from(">4sII", profile, _HEADER_BYTES + 4 + 12 * index)
         if offset + size > len(profile):
-            raise ValueError("a tag lies outside the profile")
+            raise RefusedError("a tag lies outside the profile")
         tags[name] = profile[offset : offset + size]
     return tags
 
@@ -163,11 +164,11 @@ def _read_curve(tag: bytes) -> Curve:
     """A curve that rises, as samples.
 
     Raises:
-        ValueError: If it does not rise, or is not a curve.
+        RefusedError: If it does not rise, or is not a curve.
     """
     curve, _ = sample_curve(tag)
     if (np.diff(curve) < 0).any() or curve[-1] - curve[0] < 0.5:
-        raise ValueError("a curve that does not rise")
+        raise RefusedError("a curve that does not rise")
     return curve
 
 
@@ -193,9 +194,9 @@ def sample_curve(tag: bytes) -> tuple[Curve, int]:
         size = 12 + 4 * _PARAMETERS[kind]
         curve = _parametric(inputs, kind, tag)
     else:
-        raise ValueError("a curve of unknown kind")
+        raise RefusedError("a curve of unknown kind")
     if not np.isfinite(curve).all():
-        raise ValueError("a curve that is not of numbers")
+        raise RefusedError("a curve that is not of numbers")
     return np.clip(curve, 0, 1), size
 
 
@@ -205,7 +206,7 @@ def _parametric(inputs: Curve, kind: int, tag: bytes) -> Curve:
         return inputs**g
     a, b = rest[:2]
     if a <= 0:
-        raise ValueError("a curve that does not rise")
+        raise RefusedError("a curve that does not rise")
     power = np.maximum(a * inputs + b, 0) ** g
     if kind == 1:
         return np.where(inputs >= -b / a, power, 0)

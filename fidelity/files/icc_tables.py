@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..errors import RefusedError
 from ..imaging.bands import map_bands
 from .icc import Curve, look_back, look_up, read_tags, sample_curve, srgb_profile
 
@@ -104,7 +105,7 @@ def _read_old_stages(tag: bytes, deep: bool) -> tuple[_Stage, ...]:
         ValueError, struct.error: If it is neither, or damaged.
     """
     if not deep and tag[:4] != b"mft1":
-        raise ValueError("a table of unknown kind")
+        raise RefusedError("a table of unknown kind")
     grid = tag[10]
     before, after = struct.unpack_from(">2H", tag, _TABLE_BYTES) if deep else (256, 256)
     kind, white = (">u2", 65535) if deep else (">u1", 255)
@@ -151,7 +152,7 @@ def _read_curves(tag: bytes, offset: int) -> list[Curve]:
 
 def _curves_stage(curves: list[Curve]) -> _Stage:
     if min(len(curve) for curve in curves) < 2:
-        raise ValueError("a curve of fewer than two points")
+        raise RefusedError("a curve of fewer than two points")
     tensors = [torch.from_numpy(np.ascontiguousarray(curve)).float() for curve in curves]
     return lambda values: torch.stack([look_up(curve, values[:, index]) for index, curve in enumerate(tensors)], dim=1)
 
@@ -159,7 +160,7 @@ def _curves_stage(curves: list[Curve]) -> _Stage:
 def _table_stage(numbers: NDArray[np.float64], grids: tuple[int, int, int]) -> _Stage:
     """Colours between the points of a table from the four corners of the tetrahedron around them, as is usual for colour."""
     if min(grids) < 2:
-        raise ValueError("a table of fewer than two points a side")
+        raise RefusedError("a table of fewer than two points a side")
     table = torch.from_numpy(numbers.reshape(-1, 3)).float()
     strides = torch.tensor((grids[1] * grids[2], grids[2], 1))  # the last channel runs fastest
     last = torch.tensor(grids) - 1

@@ -8,13 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-import psutil
+from ..errors import RefusedError
 
 READ_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
 """Endings that are looked for in folders; a file named on its own is read whatever it is called."""
 
 
-class FileRefusedError(ValueError):
+class FileRefusedError(RefusedError):
     """An image file that cannot be read or written, with the reason in one line."""
 
 
@@ -25,11 +25,6 @@ def check_folder(path: Path) -> None:
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise FileRefusedError(f"{path}: {folder} is not a folder that can be written to")
-
-
-def free_memory_bytes() -> int:
-    """Memory of this machine that is free for an image and its result."""
-    return psutil.virtual_memory().available
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -15,15 +15,13 @@ import torch
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
+from ..choices import ColorSpace
 from .icc import convert_by_tables, read_profile, to_srgb
 from .icc_tables import read_table_profile, tables_to_srgb
 from .paths import FileRefusedError, one_line
 from .sixteen_bit import DeepFormat, DeepFormatError, decode_deep
 from .tags import collect_exif, collect_graphs
 from .write import quantise
-
-ColorSpace = Literal["source", "srgb"]
-"""source: samples stay as they are stored, in the space of the embedded profile; srgb: they are converted."""
 
 KEPT_TEXTS = ("prompt", "workflow", "parameters")
 """Text chunks of a PNG that say how it was generated."""

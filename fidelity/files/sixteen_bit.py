@@ -8,6 +8,8 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
+from ..errors import RefusedError
+
 DeepFormat = Literal["png", "tiff"]
 """Formats that hold 16 bits a channel, as FFmpeg calls their codecs."""
 
@@ -28,7 +30,7 @@ _PIXEL_FORMATS: dict[tuple[DeepFormat, int, int], str] = {
 }
 
 
-class DeepFormatError(ValueError):
+class DeepFormatError(RefusedError):
     """A file that these codecs do not read at its full depth."""
 
 

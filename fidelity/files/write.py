@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 from torch import Tensor
 
+from ..errors import RefusedError
 from ..imaging.bands import iterate_bands
 from .icc import read_profile, to_srgb
 from .paths import FileRefusedError, check_folder, write_whole
@@ -66,9 +67,9 @@ class Export:
 
     def __post_init__(self) -> None:
         if self.bits not in (8, 16):
-            raise ValueError(f"bits is {self.bits}; wanted 8 or 16")
+            raise RefusedError(f"bits is {self.bits}; wanted 8 or 16")
         if not 1 <= self.quality <= 100:
-            raise ValueError(f"quality is {self.quality}; wanted 1 to 100")
+            raise RefusedError(f"quality is {self.quality}; wanted 1 to 100")
 
 
 DEFAULT_EXPORT = Export()
@@ -131,6 +132,23 @@ def check_writable(path: Path, size: tuple[int, int], channels: int, export: Exp
         )
     if kind == "TIFF" and size[0] * size[1] * channels * export.bits // 8 > _MAX_TIFF_BYTES:
         raise FileRefusedError(f"{path}: TIFF holds at most 4 GiB, not {size[1]}x{size[0]} of {export.bits} bits; wanted .png")
+
+
+def check_options(suffix: str, bits: int | None, quality: int | None) -> None:
+    """Refuses options that a format has no use for, rather than ignore them.
+
+    Args:
+        suffix: Ending of the files.
+        bits: A channel, if that was asked for.
+        quality: If that was asked for.
+
+    Raises:
+        FileRefusedError: If the format stores no 16 bits, or has no quality.
+    """
+    if bits == 16 and suffix in FORMATS and suffix not in DEEP_SUFFIXES:
+        raise FileRefusedError(f"{FORMATS[suffix]} stores 8 bits a channel; wanted {', '.join(DEEP_SUFFIXES)} for 16")
+    if quality is not None and FORMATS.get(suffix) in ("PNG", "TIFF"):
+        raise FileRefusedError(f"{FORMATS[suffix]} is lossless and has no quality; wanted .jpg or .webp")
 
 
 def max_exif_bytes(suffix: str) -> int | None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from ..errors import RefusedError
 from .tensors import memory_format_of, working_dtype
 
 BAND_BYTES = 16 * 2**20
@@ -50,5 +51,5 @@ def map_bands(function: Callable[..., Tensor], *images: Tensor) -> Tensor:
             output = torch.empty(shape, dtype=first.dtype, device=first.device, memory_format=memory_format_of(first))
         output[:, :, rows] = band
     if output is None:
-        raise ValueError(f"image has shape {tuple(first.shape)}; wanted at least one pixel")
+        raise RefusedError(f"image has shape {tuple(first.shape)}; wanted at least one pixel")
     return output

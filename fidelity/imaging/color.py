@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..errors import RefusedError
 from .bands import map_bands
 from .tensors import check_image
 
@@ -115,7 +116,9 @@ def delta_e(image_a: Tensor, image_b: Tensor) -> Tensor:
     check_image(image_a, "image_a", channels=(1, 3))
     check_image(image_b, "image_b", channels=(1, 3))
     if image_a.shape[2:] != image_b.shape[2:]:
-        raise ValueError(f"images are {tuple(image_a.shape[2:])} and {tuple(image_b.shape[2:])} high and wide; wanted one size")
+        raise RefusedError(
+            f"images are {tuple(image_a.shape[2:])} and {tuple(image_b.shape[2:])} high and wide; wanted one size"
+        )
     return map_bands(_delta_e, image_a, image_b)
 
 

@@ -3,6 +3,7 @@
 from torch import Tensor
 from torch.nn import functional
 
+from ..errors import RefusedError
 from .resample import apply_separable, gaussian_weights
 from .tensors import check_image
 
@@ -15,10 +16,10 @@ def gaussian_blur(image: Tensor, sigma_px: float) -> Tensor:
         sigma_px: Standard deviation in pixels; 0 returns a copy.
 
     Raises:
-        ValueError: If sigma is negative.
+        RefusedError: If sigma is negative.
     """
     if sigma_px < 0:
-        raise ValueError(f"sigma is {sigma_px} px; wanted 0 or more")
+        raise RefusedError(f"sigma is {sigma_px} px; wanted 0 or more")
     check_image(image, channels=tuple(range(1, 65)))
     if sigma_px == 0:
         return image.clone()

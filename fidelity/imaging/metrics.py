@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..errors import RefusedError
 from .tensors import check_image
 
 # ITU-R BT.601 studio range, what MATLAB's rgb2ycbcr gives; every published PSNR-Y of super-resolution uses it.
@@ -43,7 +44,7 @@ def psnr(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px: i
         Decibels; infinity where the two are equal.
 
     Raises:
-        ValueError: If the shapes differ or the crop leaves nothing.
+        RefusedError: If the shapes differ or the crop leaves nothing.
     """
     error = mse(reference, candidate, luma=luma, crop_px=crop_px)
     return math.inf if error == 0 else -10 * math.log10(error)
@@ -62,14 +63,14 @@ def ssim(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px: i
         At most 1, which means equal.
 
     Raises:
-        ValueError: If the shapes differ or less than `WINDOW_PX` squared pixels remain.
+        RefusedError: If the shapes differ or less than `WINDOW_PX` squared pixels remain.
 
     Source: Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to
     structural similarity", 2004.
     """
     reference, candidate = _comparable(reference, candidate, luma, crop_px)
     if min(reference.shape[2:]) < WINDOW_PX:
-        raise ValueError(f"compared area is {tuple(reference.shape[2:])}; SSIM wants at least 11x11 pixels")
+        raise RefusedError(f"compared area is {tuple(reference.shape[2:])}; SSIM wants at least 11x11 pixels")
     similarity, _ = _compare_windows(_exact(reference), _exact(candidate))
     return similarity.mean().item()
 
@@ -87,13 +88,13 @@ def ms_ssim(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px
         At most 1, which means equal; scales that differ in everything count as 0.
 
     Raises:
-        ValueError: If the shapes differ or less than `MS_SSIM_PX` squared pixels remain.
+        RefusedError: If the shapes differ or less than `MS_SSIM_PX` squared pixels remain.
 
     Source: Wang, Simoncelli and Bovik, "Multiscale structural similarity for image quality assessment", 2003.
     """
     reference, candidate = _comparable(reference, candidate, luma, crop_px)
     if min(reference.shape[2:]) < MS_SSIM_PX:
-        raise ValueError(f"compared area is {tuple(reference.shape[2:])}; MS-SSIM wants at least {MS_SSIM_PX} pixels a side")
+        raise RefusedError(f"compared area is {tuple(reference.shape[2:])}; MS-SSIM wants at least {MS_SSIM_PX} pixels a side")
     reference, candidate = _exact(reference), _exact(candidate)
     total = torch.ones(reference.shape[0], dtype=torch.double, device=reference.device)
     for scale, weight in enumerate(_SCALE_WEIGHTS):
@@ -109,7 +110,7 @@ def mse(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px: in
     """Mean square error of samples in [0, 1], over the whole batch; arguments as for `psnr`.
 
     Raises:
-        ValueError: If the shapes differ or the crop leaves nothing.
+        RefusedError: If the shapes differ or the crop leaves nothing.
     """
     reference, candidate = _comparable(reference, candidate, luma, crop_px)
     return (_exact(reference) - _exact(candidate)).square().mean().item()
@@ -129,18 +130,18 @@ def seam_energy(image: Tensor, rows: Sequence[int] = (), columns: Sequence[int] 
         infinity if those are flat and the borders are not.
 
     Raises:
-        ValueError: If there are no borders, or one lies outside the image.
+        RefusedError: If there are no borders, or one lies outside the image.
     """
     across, beside = list[Tensor](), list[Tensor]()
     for dim, borders in ((2, rows), (3, columns)):
         for border in borders:
             if not 0 < border < image.shape[dim]:
-                raise ValueError(f"a border at {border} of {image.shape[dim]} pixels; wanted one within")
+                raise RefusedError(f"a border at {border} of {image.shape[dim]} pixels; wanted one within")
         steps, near = _line_steps(image, dim)
         across += [steps[border - 1] for border in borders]
         beside += [near[border - 1] for border in borders]
     if not across:
-        raise ValueError("no borders to measure; wanted rows or columns")
+        raise RefusedError("no borders to measure; wanted rows or columns")
     return float(_ratio(torch.stack(across).mean(), torch.stack(beside).mean()))
 
 
@@ -180,10 +181,10 @@ def _comparable(reference: Tensor, candidate: Tensor, luma: bool, crop_px: int) 
     check_image(reference, "reference", channels=(1, 3))
     check_image(candidate, "candidate", channels=(1, 3))
     if reference.shape != candidate.shape:
-        raise ValueError(f"reference is {tuple(reference.shape)}, candidate {tuple(candidate.shape)}; wanted one shape")
+        raise RefusedError(f"reference is {tuple(reference.shape)}, candidate {tuple(candidate.shape)}; wanted one shape")
     height, width = reference.shape[2:]
     if min(height, width) <= 2 * crop_px:
-        raise ValueError(f"a crop of {crop_px} px leaves nothing of {height}x{width} pixels")
+        raise RefusedError(f"a crop of {crop_px} px leaves nothing of {height}x{width} pixels")
     if luma:
         reference, candidate = studio_luma(reference.float()), studio_luma(candidate.float())
     inner = (..., slice(crop_px, height - crop_px), slice(crop_px, width - crop_px))

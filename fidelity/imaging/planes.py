@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..errors import RefusedError
 from .color import YCbCrMatrix, rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
 from .resample import resize
 from .tensors import check_image
@@ -33,10 +34,10 @@ def merge_planes(luma: Tensor, blue: Tensor, red: Tensor, matrix: YCbCrMatrix = 
         ``(B, 3, H, W)`` in [0, 1].
 
     Raises:
-        ValueError: If the batches differ.
+        RefusedError: If the batches differ.
     """
     if not luma.shape[0] == blue.shape[0] == red.shape[0]:
-        raise ValueError(f"batches of {luma.shape[0]}, {blue.shape[0]} and {red.shape[0]} images; wanted one size")
+        raise RefusedError(f"batches of {luma.shape[0]}, {blue.shape[0]} and {red.shape[0]} images; wanted one size")
     size = (luma.shape[2], luma.shape[3])
     planes = [rgb_to_luma(luma[:, :3], matrix)]
     planes += [resize(plane[:, :1].to(luma), size) for plane in (blue, red)]

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..errors import RefusedError
 from .tensors import check_image, empty_image, working_dtype
 
 Kernel = Literal["bicubic", "lanczos"]
@@ -61,7 +62,7 @@ def resize(image: Tensor, size: tuple[int, int], kernel: Kernel = "bicubic") -> 
         ``(B, C, *size)``, not clipped: both kernels overshoot at edges.
 
     Raises:
-        ValueError: If the size is not positive.
+        RefusedError: If the size is not positive.
 
     Source: Keys, "Cubic convolution interpolation for digital image processing", 1981; Lanczos-windowed
     sinc after Duchon, 1979; widened by the ratio when shrinking, weights renormalised at the borders.
@@ -69,7 +70,7 @@ def resize(image: Tensor, size: tuple[int, int], kernel: Kernel = "bicubic") -> 
     check_image(image, channels=tuple(range(1, 65)))
     height, width = size
     if height < 1 or width < 1:
-        raise ValueError(f"target size is {width}x{height}; wanted at least 1x1")
+        raise RefusedError(f"target size is {width}x{height}; wanted at least 1x1")
     if (height, width) == tuple(image.shape[2:]):
         return image.clone()
     rows = resize_weights(image.shape[2], height, kernel)
@@ -117,10 +118,10 @@ def compose_weights(outer: AxisWeights, inner: AxisWeights) -> AxisWeights:
     """One operator that does `inner` first and `outer` on its result, along one axis.
 
     Raises:
-        ValueError: If `outer` does not take as many samples as `inner` gives.
+        RefusedError: If `outer` does not take as many samples as `inner` gives.
     """
     if outer.input_length != inner.output_length:
-        raise ValueError(f"outer takes {outer.input_length} samples, inner gives {inner.output_length}")
+        raise RefusedError(f"outer takes {outer.input_length} samples, inner gives {inner.output_length}")
     taps_inner = inner.weights.shape[1]
     taps_outer = outer.weights.shape[1]
     member = outer.first[:, None] + torch.arange(taps_outer)

@@ -3,11 +3,13 @@
 import torch
 from torch import Tensor
 
+from ..errors import RefusedError
+
 IMAGE_CHANNELS = (1, 3, 4)
 
 
 def check_image(image: Tensor, name: str = "image", channels: tuple[int, ...] = IMAGE_CHANNELS) -> None:
-    """Raises a ValueError unless a tensor is an image by the contract of `fidelity.imaging`.
+    """Raises a RefusedError unless a tensor is an image by the contract of `fidelity.imaging`.
 
     Args:
         image: The tensor to check; its values are not read.
@@ -15,26 +17,26 @@ def check_image(image: Tensor, name: str = "image", channels: tuple[int, ...] = 
         channels: The channel counts that are accepted.
 
     Raises:
-        ValueError: If the shape, the channel count or the dtype is not that of an image.
+        RefusedError: If the shape, the channel count or the dtype is not that of an image.
     """
     if image.ndim != 4:
-        raise ValueError(f"{name} has shape {tuple(image.shape)}; wanted (batch, channels, height, width)")
+        raise RefusedError(f"{name} has shape {tuple(image.shape)}; wanted (batch, channels, height, width)")
     if image.shape[1] not in channels:
         wanted = " or ".join(str(count) for count in channels)
-        raise ValueError(f"{name} has {image.shape[1]} channels; wanted {wanted}")
+        raise RefusedError(f"{name} has {image.shape[1]} channels; wanted {wanted}")
     if 0 in image.shape:
-        raise ValueError(f"{name} has shape {tuple(image.shape)}; wanted at least one pixel")
+        raise RefusedError(f"{name} has shape {tuple(image.shape)}; wanted at least one pixel")
     if not image.is_floating_point():
-        raise ValueError(f"{name} has dtype {image.dtype}; wanted floating point in [0, 1]")
+        raise RefusedError(f"{name} has dtype {image.dtype}; wanted floating point in [0, 1]")
 
 
 def check_pair(image: Tensor, reference: Tensor) -> None:
-    """Raises a ValueError unless an enlargement and its source are finite images and one source serves each of the batch."""
+    """Raises a RefusedError unless an enlargement and its source are finite images and one source serves each of the batch."""
     for name, tensor in (("image", image), ("reference", reference)):
         check_image(tensor, name)
         check_finite(tensor, name)
     if reference.shape[0] not in (1, image.shape[0]):
-        raise ValueError(f"reference has {reference.shape[0]} images, image {image.shape[0]}; wanted 1 or as many")
+        raise RefusedError(f"reference has {reference.shape[0]} images, image {image.shape[0]}; wanted 1 or as many")
 
 
 def is_finite(values: Tensor) -> bool:
@@ -43,10 +45,10 @@ def is_finite(values: Tensor) -> bool:
 
 
 def check_finite(image: Tensor, name: str = "image") -> None:
-    """Raises a ValueError that counts them if any samples are NaN or infinite."""
+    """Raises a RefusedError that counts them if any samples are NaN or infinite."""
     if not is_finite(image):
         count = int((~torch.isfinite(image)).sum())
-        raise ValueError(f"{name} has {count} samples that are not finite (NaN or infinite); wanted numbers in [0, 1]")
+        raise RefusedError(f"{name} has {count} samples that are not finite (NaN or infinite); wanted numbers in [0, 1]")
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:

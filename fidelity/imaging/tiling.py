@@ -12,6 +12,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ..errors import RefusedError
+
 
 @dataclass(frozen=True)
 class Span:
@@ -59,13 +61,13 @@ def plan_spans(length: int, window: int, context: int, fade: int = 0, multiple: 
         At least one span, from the start of the axis to its end; all windows have one length.
 
     Raises:
-        ValueError: If the window is too short to keep anything between its contexts.
+        RefusedError: If the window is too short to keep anything between its contexts.
     """
     if window >= length:
         return [Span((0, length), (0, length), 0, 0)]
     shared = 2 * context + fade + multiple - 1
     if window <= shared + fade + multiple - 1:
-        raise ValueError(f"a window of {window} px keeps nothing between contexts of {context} px and a fade of {fade} px")
+        raise RefusedError(f"a window of {window} px keeps nothing between contexts of {context} px and a fade of {fade} px")
     longest = window - (multiple - 1)
     count = 1 + math.ceil((length - longest) / (longest - shared))
     window = math.ceil((length + (count - 1) * shared) / count)

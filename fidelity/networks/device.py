@@ -1,36 +1,31 @@
-"""Choosing a device and a precision, and telling an out-of-memory error from any other."""
+"""Choosing a device and a precision."""
 
-from typing import Literal
+from collections.abc import Sequence
 
 import torch
-from spandrel import ImageModelDescriptor
-from torch import nn
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-
-
-DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-PRECISION_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+from ..choices import DeviceName, Precision, PrecisionChoice
+from ..errors import RefusedError
 
 
 def choose_device(name: DeviceName = "auto") -> torch.device:
     """The device of that name, or for "auto" the best there is.
 
     Raises:
-        ValueError: If the device is not present.
+        RefusedError: If the device is not present.
     """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(kind for kind in ("cuda", "mps", "cpu") if present[kind])
     if not present[name]:
-        raise ValueError(f"device {name} is not present; there is {', '.join(k for k, here in present.items() if here)}")
+        raise RefusedError(f"device {name} is not present; there is {', '.join(k for k, here in present.items() if here)}")
     return torch.device(name)
 
 
-def list_precisions(device: torch.device) -> tuple[str, ...]:
-    """What a device computes in by itself, by name; bfloat16 that a GPU only emulates does not count."""
-    return tuple(name for name in ("fp32", "fp16", "bf16") if name != "bf16" or _has_bf16(device))
+def list_precisions(device: torch.device) -> tuple[Precision, ...]:
+    """Precisions that a device computes in by itself; bfloat16 that a GPU only emulates does not count."""
+    names: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+    return tuple(name for name in names if name != "bf16" or _has_bf16(device))
 
 
 def _has_bf16(device: torch.device) -> bool:
@@ -43,26 +38,18 @@ def _has_bf16(device: torch.device) -> bool:
             return torch.cuda.is_bf16_supported()
 
 
-def choose_dtype(
-    descriptor: ImageModelDescriptor[nn.Module], device: torch.device, precision: Precision = "auto"
-) -> torch.dtype:
-    """The dtype to run a network in.
+def choose_precision(supported: Sequence[Precision], device: torch.device, wanted: PrecisionChoice = "auto") -> Precision:
+    """The precision to run a network in.
 
     Args:
-        descriptor: The network; its limits are respected.
+        supported: What the network supports.
         device: Where it runs.
-        precision: "auto" is half precision on a GPU where the network allows it, float32 on a CPU. A named
-            half precision that the network or the device cannot do gives float32; what was used is in the report.
-
-    Returns:
-        float32, float16 or bfloat16.
+        wanted: "auto" is half precision on a GPU where the network supports it, float32 on a CPU. A half precision that the
+            network or the device does not support gives float32; the report says what was used.
     """
-    can = {
-        "fp16": descriptor.supports_half,
-        "bf16": descriptor.supports_bfloat16 and _has_bf16(device),
-        "fp32": True,
-    }
-    if precision == "auto":
-        wanted = ("fp32",) if device.type == "cpu" else ("fp16", "bf16", "fp32")
-        return DTYPES[next(name for name in wanted if can[name])]
-    return DTYPES[precision] if can[precision] else torch.float32
+    can = [name for name in supported if name != "bf16" or _has_bf16(device)]
+    automatic: tuple[Precision, ...] = ("fp32",) if device.type == "cpu" else ("fp16", "bf16", "fp32")
+    for name in automatic if wanted == "auto" else (wanted,):
+        if name in can:
+            return name
+    return "fp32"

@@ -3,7 +3,6 @@
 import pickle
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,98 +18,70 @@ from spandrel import (
     UnsupportedModelError,
     canonicalize_state_dict,
 )
-from torch import Tensor, nn
 
-from ..imaging.color import rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
-from ..imaging.resample import resize
+from ..choices import MODEL_SUFFIXES
+from ..errors import RefusedError
 from .architectures import register_architectures
-from .backends.opencv import GraphError, load_graph
+from .backends.opencv import GraphError, OpenCVNetwork
+from .backends.torch import LumaAdapter, TorchNetwork
+from .network import Network
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 """Where the networks that come with the pack lie."""
 
 
-MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".pb")
-"""File name endings that the loader reads: the next three through PyTorch's tensors-only unpickler, the last through OpenCV."""
-
 _GRAPH_SUFFIX = ".pb"
 
 
-class ModelRefusedError(ValueError):
+class ModelNotFoundError(RefusedError, FileNotFoundError):
+    """No model file of that path or name."""
+
+
+class ModelRefusedError(RefusedError):
     """A file that is not a usable image network, or one that would have to be executed to be read."""
 
 
-@dataclass(frozen=True)
-class Model:
-    """A loaded network and the name to call it by."""
-
-    name: str
-    """File name without its folder, for messages and reports."""
-    descriptor: ImageModelDescriptor[nn.Module]
-    """Spandrel's description of the network, in evaluation mode."""
-
-    @property
-    def scale(self) -> int:
-        """Enlargement factor of one pass; 1 for restoration."""
-        return self.descriptor.scale
-
-    @property
-    def architecture(self) -> str:
-        """Name of the architecture."""
-        return self.descriptor.architecture.name
-
-
-class LumaAdapter(nn.Module):
-    """Lets a grey network be called with RGB: luma through the network, colour differences resampled."""
-
-    def __init__(self, network: nn.Module, scale: int) -> None:
-        super().__init__()
-        self.network = network
-        self.scale = scale
-
-    def forward(self, image: Tensor) -> Tensor:
-        luma = self.network(rgb_to_luma(image))
-        size = (image.shape[2] * self.scale, image.shape[3] * self.scale)
-        chroma = resize(rgb_to_ycbcr(image)[:, 1:], size)
-        return ycbcr_to_rgb(torch.cat((luma.to(chroma.dtype), chroma), dim=1))
-
-
-def load_model(path: Path | str) -> Model:
+def load_model(path: Path | str) -> Network:
     """Loads a network of any architecture that spandrel or `fidelity.networks.architectures` knows.
 
     Args:
         path: A `.safetensors` file, a `.pth`, `.pt` or `.ckpt` file that holds nothing but tensors, or a `.pb` graph.
 
     Returns:
-        The network on the CPU, in evaluation mode.
+        The network on the CPU, in float32.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        ModelNotFoundError: If there is no such file.
         ModelRefusedError: If the file is not a network, of no known architecture, or holds code.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such model file")
+        raise ModelNotFoundError(f"{path}: no such model file")
     if path.suffix.lower() not in MODEL_SUFFIXES:
         raise ModelRefusedError(f"{path.name}: not a model file; wanted {', '.join(MODEL_SUFFIXES)}")
-    descriptor = _load_graph(path) if path.suffix.lower() == _GRAPH_SUFFIX else _load_descriptor(path)
-    return Model(path.name, descriptor.eval())
+    if path.suffix.lower() == _GRAPH_SUFFIX:
+        return _load_graph(path)
+    return TorchNetwork(path.name, _load_descriptor(path).eval())
 
 
-def accept_rgb(model: Model) -> Model:
-    """A model that can be called with RGB, whatever the network takes; one that already can is returned as it is.
+def accept_rgb(network: Network) -> ImageModelDescriptor[Any]:
+    """A network as ComfyUI's own nodes call it: spandrel's descriptor of a network that takes and returns RGB.
 
     Raises:
-        ModelRefusedError: If the network takes neither grey nor RGB images.
+        ModelRefusedError: If the network takes neither grey nor RGB images, or PyTorch does not run it.
     """
-    descriptor = model.descriptor
-    channels = (descriptor.input_channels, descriptor.output_channels)
+    if not isinstance(network, TorchNetwork):
+        raise ModelRefusedError(
+            f"{network.name}: {network.architecture} runs outside PyTorch; wanted a .safetensors or .pth file"
+        )
+    descriptor = network.descriptor
+    channels = (network.channels_in, network.channels_out)
     if channels == (3, 3):
-        return model
+        return descriptor
     if channels != (1, 1):
-        raise ModelRefusedError(f"{model.name}: takes {channels[0]} channels and gives {channels[1]}; wanted 1 or 3")
+        raise ModelRefusedError(f"{network.name}: takes {channels[0]} channels and returns {channels[1]}; wanted 1 or 3")
     adapter = LumaAdapter(descriptor.model, descriptor.scale)
-    adapted = ImageModelDescriptor(
+    adapted: ImageModelDescriptor[Any] = ImageModelDescriptor(
         adapter,
         adapter.state_dict(),
         architecture=descriptor.architecture,
@@ -124,7 +95,7 @@ def accept_rgb(model: Model) -> Model:
         size_requirements=descriptor.size_requirements,
         tiling=descriptor.tiling,
     )
-    return Model(model.name, adapted.eval())
+    return adapted.eval()
 
 
 def list_models(folders: Iterable[Path | str]) -> dict[str, Path]:
@@ -145,14 +116,14 @@ def find_model(name: str, models: Mapping[str, Path]) -> Path:
         models: Files by name, from `list_models`.
 
     Raises:
-        FileNotFoundError: If nothing matches; the message lists what there is.
+        ModelNotFoundError: If nothing matches; the message lists what there is.
     """
     if Path(name).is_file():
         return Path(name)
     for known, path in models.items():
         if name in (known, Path(known).name, Path(known).stem):
             return path
-    raise FileNotFoundError(f"{name}: no such model; there are {', '.join(models) or 'none'}")
+    raise ModelNotFoundError(f"{name}: no such model; there are {', '.join(models) or 'none'}")
 
 
 def detect_architecture(path: Path) -> str | None:
@@ -171,7 +142,7 @@ def detect_architecture(path: Path) -> str | None:
 def _detect_architecture(path: Path, _changed_ns: int, _size: int) -> str | None:
     try:
         if path.suffix.lower() == _GRAPH_SUFFIX:
-            return _load_graph(path).architecture.name
+            return _load_graph(path).architecture
         state_dict = _read_state_dict(path)
     except (ModelRefusedError, OSError):
         return None
@@ -183,14 +154,14 @@ def _detect_architecture(path: Path, _changed_ns: int, _size: int) -> str | None
         return None
 
 
-def _load_graph(path: Path) -> ImageModelDescriptor[Any]:
+def _load_graph(path: Path) -> OpenCVNetwork:
     try:
-        return load_graph(path.read_bytes())
+        return OpenCVNetwork(path.name, path.read_bytes())
     except GraphError as error:
         raise ModelRefusedError(f"{path.name}: {error}") from error
 
 
-def _load_descriptor(path: Path) -> ImageModelDescriptor[nn.Module]:
+def _load_descriptor(path: Path) -> ImageModelDescriptor[Any]:
     state_dict = _read_state_dict(path)
     register_architectures()
     try:

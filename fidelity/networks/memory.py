@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -35,6 +36,11 @@ def free_memory_bytes(device: torch.device) -> int | None:
     return None
 
 
+def free_host_bytes() -> int:
+    """Memory of this machine that is free for an image and its result."""
+    return psutil.virtual_memory().available
+
+
 def work_memory_bytes(result: tuple[int, ...], source: tuple[int, ...]) -> int:
     """What the steps after the network need at most, for shapes ``(B, C, H, W)`` of a result and its source."""
     channels = max(result[1], source[1])
@@ -59,3 +65,11 @@ def run_where_room(step: Callable[[Tensor], Result], image: Tensor, source: Tens
             if not is_out_of_memory(error):
                 raise
     return step(image)
+
+
+def release_memory(device: torch.device) -> None:
+    """Gives memory that PyTorch has freed and kept back to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

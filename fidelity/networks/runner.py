@@ -1,25 +1,21 @@
 """Running a network over an image of any size: tiles, batches, precision, and what to do when memory runs out."""
 
-import copy
 from collections import deque
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from spandrel import ImageModelDescriptor
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..choices import MIN_TILE_PX, Precision, PrecisionChoice
+from ..errors import RefusedError
 from ..imaging.color import rgb_to_luma
 from ..imaging.tensors import empty_image, is_finite
 from ..imaging.tiling import Tile, choose_window, fade_weights, plan_tiles, split_tile
 from ..progress import Progress
-from .backends.streaming import ConvolutionStream
-from .device import PRECISION_NAMES, Precision, choose_dtype
-from .loader import LumaAdapter, Model
-from .memory import free_memory_bytes, is_out_of_memory
-from .probe import NetworkProbe, probe_network
+from .device import choose_precision
+from .memory import free_memory_bytes, is_out_of_memory, release_memory
+from .network import Network, NonFiniteOutputError
 
 BLEND_CONTEXT_PX = 16
 """Context of a tile whose network reaches further than is paid for."""
@@ -36,18 +32,16 @@ MAX_TILE_PIXELS = 1024 * 1024
 """On a GPU what memory allows beyond this goes into a batch of tiles."""
 ROOM_TILE_PX = 512
 """Tile that room is asked for beforehand; with less, tiles get smaller, with more, larger."""
-MIN_TILE_PX = 32
-"""The smallest tile a user may ask for."""
 
 _GPU_SHARE = 0.6
-_LIVE_LAYERS = 2.0  # the widest layer's inputs and outputs, and as much again for skips and workspaces
+_LAYERS_ALIVE = 4.0  # one tensor between two layers is about a quarter of the working memory
 
 
-class ModelOutputError(RuntimeError):
+class ModelOutputError(RefusedError, RuntimeError):
     """A network gave numbers that are not finite, in full precision too."""
 
 
-class OutOfMemoryError(RuntimeError):
+class OutOfMemoryError(RefusedError, RuntimeError):
     """Memory ran out with the smallest tile as well."""
 
 
@@ -55,8 +49,8 @@ class OutOfMemoryError(RuntimeError):
 class RunReport:
     """How a network was run."""
 
-    precision: str
-    """fp32, bf16 or fp16: what the last tile was computed in."""
+    precision: Precision
+    """What the last tile was computed in."""
     tile_px: tuple[int, int]
     """(height, width) of the smallest tiles, context included."""
     tiles: int
@@ -65,69 +59,69 @@ class RunReport:
     """Whether the context covered the receptive field, so that tiling changed nothing."""
 
 
-def estimate_memory(descriptor: ImageModelDescriptor[nn.Module], size: tuple[int, int], dtype: torch.dtype) -> int:
+def estimate_memory(network: Network, size: tuple[int, int], device: torch.device, precision: PrecisionChoice = "auto") -> int:
     """Bytes that a network should find free: enough for a tile of `ROOM_TILE_PX`, or the image if that is smaller.
 
     Args:
-        descriptor: The network.
+        network: The network, as it was loaded.
         size: (height, width) of the image.
-        dtype: What it will run in.
+        device: Where it will run.
+        precision: See `choose_precision`.
     """
-    pixels = min(size[0], ROOM_TILE_PX) * min(size[1], ROOM_TILE_PX)
-    return _tile_bytes(probe_network(descriptor), pixels, dtype)
-
-
-def _tile_bytes(probe: NetworkProbe, pixels: int, dtype: torch.dtype) -> int:
-    return int(pixels * probe.values_per_pixel * dtype.itemsize * _LIVE_LAYERS)
+    share = 1.0 if choose_precision(network.precisions, device, precision) == "fp32" else 0.5
+    return int(min(size[0], ROOM_TILE_PX) * min(size[1], ROOM_TILE_PX) * network.bytes_per_pixel * share)
 
 
 class Runner:
-    """One network, ready to run on one device in one precision.
-
-    It works on a private copy of the network, because casting or reordering the caller's own would
-    change it for everyone who shares it.
-    """
+    """Runs one network over images of any size: tiles, batches, precision, and what to do when memory runs out."""
 
     def __init__(
-        self, model: Model, device: torch.device, precision: Precision = "auto", output: Literal["image", "luma"] = "image"
+        self,
+        network: Network,
+        device: torch.device,
+        precision: PrecisionChoice = "auto",
+        output: Literal["image", "luma"] = "image",
     ) -> None:
-        """Copies the network to `device`.
+        """Binds the network to a device.
 
         Args:
-            model: The network; with output "luma" an RGB network is fed grey and its luma is taken.
+            network: The network; with output "luma" an RGB network is fed grey and its luma is taken.
             device: Where to run it.
-            precision: See `choose_dtype`.
+            precision: See `choose_precision`.
             output: "image" takes and gives RGB; "luma" takes and gives one channel.
         """
-        self.model = model
+        self.network = network
         self.device = device
         self.output = output
-        self._finite = True
-        self._source = _grey_network(model.descriptor) if output == "luma" else model.descriptor
-        self._dtype = choose_dtype(self._source, device, precision)
-        self.probe: NetworkProbe = probe_network(self._source)
-        self._descriptor = self._copy(self._dtype)
+        self.reach_px = network.reach_px
+        self._bound = network.to(device, choose_precision(network.precisions, device, precision))
 
     @property
     def scale(self) -> int:
         """Enlargement factor."""
-        return self.model.scale
+        return self.network.scale
 
     @property
     def multiple(self) -> int:
-        return self._source.size_requirements.multiple_of
+        """Grid that tiles start on, in input pixels."""
+        return self.network.multiple_of
+
+    @property
+    def precision(self) -> Precision:
+        """What the network computes in now."""
+        return self._bound.precision
 
     def tile_bytes(self, height: int, width: int) -> int:
-        """What one tile of this size takes while it is computed."""
-        return _tile_bytes(self.probe, height * width, self._dtype)
+        """Memory that one tile of this size takes while it is computed."""
+        return int(height * width * self._bound.bytes_per_pixel)
 
     def recommend(self, size: tuple[int, int]) -> tuple[tuple[int, int] | None, int]:
-        """How an image would be run: the (height, width) of tiles, None where rows are streamed instead, and how many at once.
+        """How an image would be run: (height, width) of tiles, None where rows are streamed instead, and how many at once.
 
         Args:
             size: (height, width) of the image.
         """
-        if self.device.type == "cpu" and ConvolutionStream.of(self._descriptor):
+        if self._bound.stream():
             return None, 1
         context, fade = self._overlap()
         window = self._window(size, None, context, fade)
@@ -150,14 +144,13 @@ class Runner:
         Raises:
             ModelOutputError: If the network's output is not finite in float32 either.
             OutOfMemoryError: If memory runs out with the smallest tiles.
-            ValueError: If the tile is too small.
+            RefusedError: If the tile is too small.
         """
         size = (image.shape[2], image.shape[3])
         if out is None:
             out = empty_image(image, image.shape[1], size[0] * self.scale, size[1] * self.scale)
-        stream = ConvolutionStream.of(self._descriptor) if tile is None and self.device.type == "cpu" else None
-        if stream:
-            return out, self._run_stream(stream, image, out, progress)
+        if tile is None and self._bound.stream():
+            return out, self._run_stream(image, out, progress)
         context, fade = self._overlap()
         window = self._window(size, tile, context, fade)
         tiles = plan_tiles(size, window, context, fade, self.multiple)
@@ -167,20 +160,9 @@ class Runner:
         batch, done, smallest = self._batch(pending[0][1]), 0, pending[0][1].window_size
         while pending:
             jobs = _take_alike(pending, batch)
-            result, unfit = None, False
-            try:
-                result = self._compute(image, jobs)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    if self._dtype == torch.float32:
-                        raise
-                    unfit = True  # SwinIR, for one, adds float32 masks to what it computes, whatever it is said to support
-            if unfit:
-                self._fall_back()
-                pending.extendleft(reversed(jobs))
-                continue
-            if result is None:  # outside the handler, so that the failed tensors are free again
-                self._release()
+            result = self._compute(image, jobs)
+            if result is None:
+                release_memory(self.device)
                 pending.extendleft(reversed(jobs))
                 if len(jobs) > 1:
                     batch = len(jobs) // 2
@@ -194,26 +176,33 @@ class Runner:
             if progress:
                 progress(done, done + len(pending))
         seamless = fade == 0 or done == image.shape[0]
-        return out, RunReport(PRECISION_NAMES[self._dtype], smallest, done, seamless)
+        return out, RunReport(self.precision, smallest, done, seamless)
 
     @torch.inference_mode()
-    def _run_stream(self, stream: ConvolutionStream, image: Tensor, out: Tensor, progress: Progress | None) -> RunReport:
+    def _run_stream(self, image: Tensor, out: Tensor, progress: Progress | None) -> RunReport:
         batch, _, height, width = image.shape
-        total, strips = batch * height * self.scale, 0
+        total, strips, rows = batch * height * self.scale, 0, 0
         for index in range(batch):
-            for rows, values in stream.run(image[index : index + 1], self._prepare):
+            stream, done = self._bound.stream(), 0
+            assert stream is not None  # the caller asked
+            rows = stream.strip_rows(width)
+            for top in range(0, height, rows):
+                strip = self._expand(image[index : index + 1, :, top : top + rows])
+                values = stream.feed(strip, is_last=top + rows >= height)
+                if values is None:
+                    continue
                 if not is_finite(values):
                     self._fall_back()
-                    return self.run(image, out, progress=progress)[1]
-                out[index : index + 1, :, rows] = self._finish(values.clamp_(0, 1))
+                    return self._run_stream(image, out, progress)
+                out[index : index + 1, :, done : done + values.shape[2]] = self._to_output(values.clamp_(0, 1))
+                done += values.shape[2]
                 strips += 1
                 if progress:
-                    progress(index * height * self.scale + rows.stop, total)
-        strip = (min(height, stream.strip_rows(width, self._dtype.itemsize)), width)
-        return RunReport(PRECISION_NAMES[self._dtype], strip, strips, True)
+                    progress(index * height * self.scale + done, total)
+        return RunReport(self.precision, (min(height, rows), width), strips, True)
 
     def _overlap(self) -> tuple[int, int]:
-        reach = self.probe.receptive_field_px
+        reach = self.reach_px
         if reach is None:
             return BLEND_CONTEXT_PX, BLEND_FADE_PX
         return reach + self.multiple - 1, 0  # on a grid, reach depends on where on it a pixel lies
@@ -221,14 +210,14 @@ class Runner:
     def _window(self, size: tuple[int, int], tile: int | None, context: int, fade: int) -> tuple[int, int]:
         if tile is not None:
             if tile < MIN_TILE_PX:
-                raise ValueError(f"tile is {tile} px; wanted at least {MIN_TILE_PX}")
+                raise RefusedError(f"tile is {tile} px; wanted at least {MIN_TILE_PX}")
             side = max(tile, 2 * (context + fade + self.multiple) + MIN_TILE_PX)
             return side, side
         free = free_memory_bytes(self.device)
         if free is not None:
             pixels = min(MAX_TILE_PIXELS, free * _GPU_SHARE / self.tile_bytes(1, 1))
             return choose_window(size, int(pixels), context, fade, self.multiple)
-        pixels = CPU_TENSOR_BYTES / (self.probe.values_per_pixel / 2 * self._dtype.itemsize)
+        pixels = CPU_TENSOR_BYTES / (self._bound.bytes_per_pixel / _LAYERS_ALIVE)
         while True:
             window = choose_window(size, int(pixels), context, fade, self.multiple)
             tiles = plan_tiles(size, window, context, fade, self.multiple)
@@ -248,7 +237,7 @@ class Runner:
         if not split_tile(failed, size, context, fade, self.multiple):
             height, width = failed.window_size
             raise OutOfMemoryError(
-                f"{self.model.name}: out of memory on {self.device} with a tile of {width}x{height} px already; "
+                f"{self.network.name}: out of memory on {self.device} with a tile of {width}x{height} px already; "
                 f"it needs about {self.tile_bytes(height, width) / 2**20:.0f} MiB"
             )
         return deque(
@@ -257,36 +246,33 @@ class Runner:
             for piece in split_tile(part, size, context, fade, self.multiple) or [part]
         )
 
-    @torch.inference_mode()
-    def _compute(self, image: Tensor, jobs: list[tuple[int, Tile]]) -> Tensor:
-        windows = [
-            image[index, :, slice(*part.rows.window), slice(*part.columns.window)].to(self.device) for index, part in jobs
-        ]
-        batch = torch.stack(windows)
-        result = self._call(batch)
-        while not self._finite:
-            self._fall_back()
-            result = self._call(batch)
-        return result
+    def _compute(self, image: Tensor, jobs: list[tuple[int, Tile]]) -> Tensor | None:
+        """The tiles' results, in float32 if the network cannot do with less; None if memory ran out."""
+        try:
+            windows = [
+                image[index, :, slice(*part.rows.window), slice(*part.columns.window)].to(self.device) for index, part in jobs
+            ]
+            return self._to_output(self._bound.run(self._expand(torch.stack(windows))))
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                return None  # retried by the caller, when the failed tensors are free again
+            # SwinIR, for one, adds float32 masks to what it computes, whatever it is said to support.
+            if self.precision == "fp32" and not isinstance(error, NonFiniteOutputError):
+                raise
+        self._fall_back()
+        return self._compute(image, jobs)
 
-    def _call(self, batch: Tensor) -> Tensor:
-        self._finite = True
-        with _quiet_cudnn(self.device):
-            return self._finish(self._descriptor(self._prepare(batch)))
+    def _expand(self, image: Tensor) -> Tensor:
+        return image.to(self.device).expand(-1, self.network.channels_in, -1, -1)
 
-    def _prepare(self, image: Tensor) -> Tensor:
-        channels = self._descriptor.input_channels
-        return image.expand(-1, channels, -1, -1).to(self._dtype).contiguous(memory_format=torch.channels_last)
-
-    def _finish(self, result: Tensor) -> Tensor:
+    def _to_output(self, result: Tensor) -> Tensor:
         return rgb_to_luma(result.float()) if self.output == "luma" and result.shape[1] == 3 else result
 
     def _fall_back(self) -> None:
-        """Goes over to float32 where a network cannot do with less; raises if its numbers came from float32."""
-        if self._dtype == torch.float32:
-            raise ModelOutputError(f"{self.model.name}: gave numbers that are not finite, in fp32 too; the file may be damaged")
-        self._descriptor = self._copy(torch.float32)  # first: if memory runs out here, the old copy still fits its dtype
-        self._dtype = torch.float32
+        """Switches to float32 where the network cannot do with less; raises if its numbers came from float32."""
+        if self.precision == "fp32":
+            raise ModelOutputError(f"{self.network.name}: output is not finite, in fp32 too; the file may be damaged")
+        self._bound = self.network.to(self.device, "fp32")
 
     def _place(self, target: Tensor, part: Tile, values: Tensor) -> None:
         scale = self.scale
@@ -304,51 +290,9 @@ class Runner:
         else:
             area.copy_(values)
 
-    def _copy(self, dtype: torch.dtype) -> ImageModelDescriptor[nn.Module]:
-        descriptor = copy.copy(self._source)
-        network = copy.deepcopy(self._source.model).to(device=self.device, dtype=dtype)
-        if all(parameter.ndim <= 4 for parameter in network.parameters()):  # GFPGAN has weights of five, which it refuses
-            network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stub lacks it
-        network.register_forward_hook(self._watch)
-        descriptor._model = network.eval().requires_grad_(False)  # spandrel offers no public way to swap the module
-        return descriptor
-
-    def _watch(self, _module: nn.Module, _inputs: object, output: object) -> None:
-        """Looks at the network's own output, since spandrel clips it and infinity would pass for white."""
-        if isinstance(output, Tensor):
-            self._finite = self._finite and is_finite(output)
-
-    def _release(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        elif self.device.type == "mps":
-            torch.mps.empty_cache()
-
-
-def _grey_network(descriptor: ImageModelDescriptor[nn.Module]) -> ImageModelDescriptor[nn.Module]:
-    """The network inside a `LumaAdapter`, which needs no RGB made up around it; any other is returned as it is."""
-    if not isinstance(descriptor.model, LumaAdapter):
-        return descriptor
-    inner = copy.copy(descriptor)
-    inner._model = descriptor.model.network
-    inner.input_channels = inner.output_channels = 1
-    return inner
-
 
 def _take_alike(pending: "deque[tuple[int, Tile]]", count: int) -> list[tuple[int, Tile]]:
     jobs = [pending.popleft()]
     while pending and len(jobs) < count and pending[0][1].window_size == jobs[0][1].window_size:
         jobs.append(pending.popleft())
     return jobs
-
-
-@contextmanager
-def _quiet_cudnn(device: torch.device) -> Generator[None, None, None]:
-    """Lets cuDNN pick the fastest convolutions, as all tiles have one size, and keeps fp32 exact (no TF32)."""
-    cudnn = torch.backends.cudnn
-    before = cudnn.benchmark, cudnn.allow_tf32
-    cudnn.benchmark, cudnn.allow_tf32 = device.type == "cuda", False
-    try:
-        yield
-    finally:
-        cudnn.benchmark, cudnn.allow_tf32 = before

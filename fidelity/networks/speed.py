@@ -8,30 +8,31 @@ from pathlib import Path
 
 import torch
 
-from .device import Precision, choose_dtype
-from .loader import Model
+from ..choices import PrecisionChoice
+from .device import choose_precision
+from .network import Network
 from .runner import Runner
 
 _PROBE_PX = 128
 
 
-def measure_seconds_per_pixel(model: Model, device: torch.device, precision: Precision = "auto") -> float:
+def measure_seconds_per_pixel(network: Network, device: torch.device, precision: PrecisionChoice = "auto") -> float:
     """Seconds that a network takes for each pixel of its input, by the faster of two small runs after a first one.
 
     The answer is kept in the user's cache folder, for this network, device, precision, number of threads and release of
     PyTorch; where that folder cannot be written it is measured anew each time.
 
     Args:
-        model: The network.
+        network: The network.
         device: Where it is to run.
-        precision: See `fidelity.networks.device.choose_dtype`.
+        precision: See `fidelity.networks.device.choose_precision`.
     """
-    key = _describe(model, device, precision)
+    key = _describe(network, device, precision)
     known = _read_cache()
     if key in known:
         return known[key]
-    runner = Runner(model, device, precision)
-    image = torch.rand(1, model.descriptor.input_channels, _PROBE_PX, _PROBE_PX)
+    runner = Runner(network, device, precision)
+    image = torch.rand(1, network.channels_in, _PROBE_PX, _PROBE_PX)
     seconds: list[float] = []
     for _ in range(3):
         started = time.perf_counter()
@@ -48,11 +49,11 @@ def cache_file() -> Path:
     return Path(root) / "fidelity-upscale" / "speed.json"
 
 
-def _describe(model: Model, device: torch.device, precision: Precision) -> str:
+def _describe(network: Network, device: torch.device, precision: PrecisionChoice) -> str:
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    parameters = sum(parameter.numel() for parameter in model.descriptor.model.parameters())
-    dtype = choose_dtype(model.descriptor, device, precision)
-    parts = (model.name, model.architecture, parameters, where, dtype, torch.get_num_threads(), torch.__version__)
+    used = choose_precision(network.precisions, device, precision)
+    facts = (network.name, network.architecture, network.parameters)
+    parts = (*facts, where, used, torch.get_num_threads(), torch.__version__)
     return " | ".join(str(part) for part in parts)
 
 

@@ -12,11 +12,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..errors import RefusedError
 from ..files.paths import one_line
 from ..files.write import quantise
 from ..imaging.drift import Drift, drift_map, flatten_alpha, measure_drift, overshoot_percent, sharpness, summarize_drift
 from ..imaging.resample import resize
-from ..networks.device import Precision
+from ..networks.compute import AUTO_COMPUTE, Compute
 from ..networks.loader import load_model
 from ..progress import Progress
 from ..steps.gate import paint_heat_map
@@ -97,8 +98,7 @@ def compare_models(
     size: tuple[int, int],
     reference: Tensor | None = None,
     channels: Channels = "rgb",
-    device: torch.device | None = None,
-    precision: Precision = "auto",
+    compute: Compute = AUTO_COMPUTE,
     progress: Progress | None = None,
 ) -> list[Compared]:
     """Sends an image through networks one after another; one that fails is told and does not stop the rest.
@@ -109,22 +109,20 @@ def compare_models(
         size: (height, width) that all results get.
         reference: The true image of that size, if there is one.
         channels: See `fidelity.steps.upscale.upscale`.
-        device: Where to run; the image's if not given.
-        precision: Arithmetic of the networks.
+        compute: Where and how to run the networks.
         progress: Called with (networks done, networks in all).
 
     Returns:
         A bicubic enlargement first, then one entry for each network, in order.
 
     Raises:
-        ValueError: If the reference is not of that size.
+        RefusedError: If the reference is not of that size.
     """
     check_reference(reference, size)
-    place = device or image.device
     made = [_judge(Compared("bicubic", resize(image, size).clamp(0, 1)), image, reference)]
     for index, (name, path) in enumerate(models.items()):
         try:
-            made.append(_judge(_run(name, path, image, size, channels, place, precision), image, reference))
+            made.append(_judge(_run(name, path, image, size, channels, compute), image, reference))
         except Exception as error:  # a network may fail in any way, and the others are still worth seeing
             made.append(Compared(name, None, failed=one_line(error)))
         if progress:  # outside the try: what it raises cancels the work
@@ -133,21 +131,20 @@ def compare_models(
 
 
 def check_reference(reference: Tensor | None, size: tuple[int, int]) -> None:
-    """Raises a ValueError unless a reference, if there is one, is of the size that results get."""
+    """Raises a RefusedError unless a reference, if there is one, is of the size that results get."""
     if reference is not None and tuple(reference.shape[2:]) != tuple(size):
         seen = f"{reference.shape[3]}x{reference.shape[2]}"
-        raise ValueError(f"reference is {seen} px; wanted {size[1]}x{size[0]}, the size of the results")
+        raise RefusedError(f"reference is {seen} px; wanted {size[1]}x{size[0]}, the size of the results")
 
 
-def _run(
-    name: str, path: Path, image: Tensor, size: tuple[int, int], channels: Channels, device: torch.device, precision: Precision
-) -> Compared:
+def _run(name: str, path: Path, image: Tensor, size: tuple[int, int], channels: Channels, compute: Compute) -> Compared:
+    device = compute.device_for(image)
     gc.collect()  # what the network before left behind would make this one's look small
     _warm_up(device)
     with MemoryWatch(device) as watch:
         model = load_model(path)
         started = time.perf_counter()
-        result = upscale(image, model, size, channels, device, precision).image
+        result = upscale(image, model, size, channels, compute).image
         _synchronize(device)
         seconds = time.perf_counter() - started
     return Compared(name, result, seconds=seconds, peak_memory_bytes=watch.peak_bytes)
@@ -274,7 +271,7 @@ def draw_sheet(results: list[Compared], reference: Tensor | None = None) -> Tens
         ``(1, 3, H, W)`` in [0, 1].
 
     Raises:
-        ValueError: If the reference is not of the results' size.
+        RefusedError: If the reference is not of the results' size.
     """
     shown = next(one.image for one in results if one.image is not None)
     size = (shown.shape[2], shown.shape[3])

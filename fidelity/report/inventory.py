@@ -13,15 +13,15 @@ import psutil
 import torch
 
 from .. import __version__
+from ..choices import Domain
 from ..decide.catalogue import KNOWN_MODELS, RESTORERS, matches
 from ..decide.domain import DOMAINS
 from ..decide.model_choice import shipped_model
-from ..decide.recipes import RECIPES, Domain
+from ..decide.recipes import RECIPES
 from ..files.paths import one_line
-from ..networks.device import PRECISION_NAMES, choose_device, choose_dtype, list_precisions
+from ..networks.device import choose_device, list_precisions
 from ..networks.loader import SHIPPED_WEIGHTS, load_model
 from ..networks.memory import free_memory_bytes
-from ..networks.probe import probe_network
 from ..networks.runner import Runner
 
 _PROBE_SIZE = (1080, 1920)
@@ -76,20 +76,19 @@ def describe_models(models: Mapping[str, Path]) -> Iterator[InstalledModel]:
 
 def _describe_file(name: str, path: Path) -> InstalledModel:
     model = load_model(path)
-    reach = probe_network(model.descriptor).receptive_field_px
+    reach = model.reach_px
     known = [title for title, one in KNOWN_MODELS.items() if matches(path.stem, one)]
     is_shipped = path.parent == SHIPPED_WEIGHTS
-    can = (("fp16", model.descriptor.supports_half), ("bf16", model.descriptor.supports_bfloat16))
     return InstalledModel(
         name,
         str(path),
         model.architecture,
         model.scale,
-        sum(parameter.numel() for parameter in model.descriptor.model.parameters()),
-        model.descriptor.input_channels,
+        model.parameters,
+        model.channels_in,
         reach,
-        model.descriptor.size_requirements.multiple_of,
-        tuple(precision for precision, supported in can if supported),
+        model.multiple_of,
+        tuple(precision for precision in model.precisions if precision != "fp32"),
         domains=tuple(domain for domain in DOMAINS if _fits(path, domain, known, is_shipped)),
         mends=tuple(what for what, ones in RESTORERS.items() if any(matches(path.stem, one) for one in ones.values())),
         licence="MIT" if is_shipped else next((KNOWN_MODELS[title].licence for title in known), None),
@@ -173,7 +172,7 @@ def _examine_device(device: torch.device) -> dict[str, Any]:
     model = load_model(shipped_model("natural", 4))
     runner = Runner(model, device)
     window, batch = runner.recommend(_PROBE_SIZE)
-    precision = PRECISION_NAMES[choose_dtype(model.descriptor, device)]
+    precision = runner.precision
     tiles = f"tiles of {window[1]}x{window[0]} px, {batch} at once" if window else "plain networks row by row, others in tiles"
     free_bytes = free_memory_bytes(device)
     entry: dict[str, Any] = {

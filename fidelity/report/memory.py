@@ -60,3 +60,14 @@ def _give_back_freed() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim:
         trim(0)
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process has held at once since it began, plus the most on a CUDA device."""
+    on_device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset + on_device
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) + on_device

@@ -1,189 +1,353 @@
-"""Reports: what was decided, done and measured, in plain numbers and words."""
+"""The report of an enlargement: frozen dataclasses all the way, JSON only at the edge."""
 
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
-
+from ..decide.damage import Conditions
+from ..decide.decision import Decision
 from ..decide.domain import Verdict
-from ..decide.model_choice import ModelPlan
 from ..decide.recipes import Recipe
+from ..decide.settings import Settings
+from ..errors import RefusedError
 from ..imaging.drift import Drift
-from ..pipeline import Decision, Enlargement
-from ..steps.gate import report_gate
+from ..networks.compute import Compute
+from ..session import Enlargement
+from ..steps.chain import Pass
+from ..steps.gate import GateLimits, GateResult
+from .memory import peak_memory_bytes
 
 
-def report_decision(decision: Decision) -> dict[str, Any]:
-    """What was decided and why, before any of it is done."""
-    return {
-        "domain": describe_verdict(decision.verdict),
-        "conditions": asdict(decision.conditions),
-        "recipe": describe_recipe(decision.recipe),
-        "switched": list(decision.reasons),
-        "plan": report_plan(decision.planned),
-    }
+@dataclass(frozen=True)
+class DomainReport:
+    """The domain of an image and how it was told."""
+
+    label: str
+    """The likeliest domain."""
+    confidence: float
+    """Its probability, in [0, 1]."""
+    sure: bool
+    """Whether that is enough for its recipe to be followed."""
+    scores: dict[str, float]
+    """Probability of each domain."""
+    evidence: tuple[str, ...]
+    """Reasons, in words."""
+
+    @staticmethod
+    def of(verdict: Verdict) -> "DomainReport":
+        """A verdict, rounded for people."""
+        scores = {domain: round(score, 4) for domain, score in verdict.scores.items()}
+        return DomainReport(verdict.label, round(verdict.confidence, 4), verdict.is_sure, scores, verdict.evidence)
 
 
-def report_enlargement(decision: Decision, enlargement: Enlargement, used: dict[str, Any]) -> dict[str, Any]:
-    """Everything there is to say of one enlargement, in plain numbers and words.
+@dataclass(frozen=True)
+class InputReport:
+    """The source file."""
 
-    Args:
-        decision: What was decided, and why.
-        enlargement: What came of it.
-        used: Settings of this run that no recipe holds: target, tile, device, precision asked for.
-    """
-    planned, recipe = decision.planned, decision.recipe
-    networks = [step for step in enlargement.passes if step.kind == "network"]
-    model = planned.models[-1] if planned.models else None
-    limits = {"mean_limit": recipe.gate_limits.mean, "max_limit": recipe.gate_limits.max}
-    judged = enlargement.gate
-    mended = any(step.kind in ("restore", "deband") for step in enlargement.passes)
-    return {
-        "domain": describe_verdict(decision.verdict),
-        "conditions": asdict(decision.conditions),
-        "recipe": describe_recipe(recipe) | used,
-        "switched": [*decision.reasons, *enlargement.notes],
-        "model": {
-            "name": model.name if model else None,
-            "architecture": model.architecture if model else None,
-            "scale": model.scale if model else None,
-            "precision": networks[-1].precision if networks else None,
-            "reason": planned.choice.reason,
-            "better": planned.choice.better,
-        },
-        "passes": [asdict(step) for step in enlargement.passes],
-        "drift": {"color": asdict(enlargement.color_drift), "full": asdict(enlargement.full_drift)},
-        "sharpness_ratio": enlargement.sharpness_ratio,
-        "overshoot_percent": enlargement.overshoot_percent,
-        "gate": {
-            **(report_gate(judged, recipe.gate_limits) if judged else {"action": "off", "passed": None} | limits),
-            "reference": "the mended source" if mended else "the source",
-        },
-        "seconds": enlargement.seconds,
-        "peak_memory_bytes": peak_memory_bytes(),
-    }
+    path: str
+    width: int
+    """In pixels."""
+    height: int
+    """In pixels."""
+    notes: tuple[str, ...] = ()
+    """Conversions made when it was read."""
 
 
-def report_file(
-    source: Path, output: Path, decision: Decision, enlargement: Enlargement, used: dict[str, Any], notes: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    """The same with the files that were read and written.
+@dataclass(frozen=True)
+class OutputReport:
+    """The file that was written."""
 
-    Args:
-        source: File that was read.
-        output: File that was written.
-        decision: What was decided, and why.
-        enlargement: What came of it.
-        used: See `report_enlargement`.
-        notes: What happened when the file was read.
-    """
-    height, width = enlargement.image.shape[2:]
-    files = {
-        "input": {"path": str(source), **_size(decision.planned.plan.source), "notes": list(notes)},
-        "output": {"path": str(output), "width": width, "height": height},
-    }
-    return files | report_enlargement(decision, enlargement, used)
+    path: str
+    width: int
+    """In pixels."""
+    height: int
+    """In pixels."""
+    bits: int
+    """A channel."""
 
 
-def describe_recipe(recipe: Recipe) -> dict[str, Any]:
-    """Every setting of a recipe, without what would switch them: in a report those are settled."""
-    settings = asdict(recipe)
-    settings.pop("switches")
-    return settings
+@dataclass(frozen=True)
+class ModelReport:
+    """The network that made the last pass; all None if a resize was all there was."""
+
+    name: str | None
+    architecture: str | None
+    scale: int | None
+    """Enlargement of one pass."""
+    precision: str | None
+    """fp32, bf16 or fp16."""
+    reason: str
+    """Why it was chosen."""
+    better: str | None
+    """A network worth installing, with its page."""
 
 
-def describe_verdict(verdict: Verdict) -> dict[str, Any]:
-    """A verdict in plain numbers and words."""
-    return {
-        "label": verdict.label,
-        "confidence": round(verdict.confidence, 4),
-        "sure": verdict.is_sure,
-        "scores": {domain: round(score, 4) for domain, score in verdict.scores.items()},
-        "evidence": list(verdict.evidence),
-    }
+@dataclass(frozen=True)
+class DriftReport:
+    """CIEDE2000 between the source and the result, at the source's size."""
+
+    color: Drift
+    """Of the color band, so that sharpening does not count."""
+    full: Drift
+    """Of every frequency."""
 
 
-def report_plan(planned: ModelPlan, seconds: Sequence[float] = ()) -> dict[str, Any]:
-    """A plan in plain numbers.
+@dataclass(frozen=True)
+class GateReport:
+    """What the Delta-E gate decided."""
 
-    Args:
-        planned: The plan.
-        seconds: Of each network pass, if they were estimated.
-    """
-    times = iter(seconds)
-    return {
-        "source": _size(planned.plan.source),
-        "target": _size(planned.plan.target),
-        "passes": [
-            {
-                "kind": step.kind,
-                "network": step.network,
-                "from": _size(step.source),
-                "to": _size(step.result),
-                "peak_memory_bytes": step.peak_bytes,
-                "seconds": next(times, None) if step.network else None,
-            }
+    action: Literal["pass", "blend", "reject", "report", "off"]
+    """What was done."""
+    passed: bool | None
+    """Whether the image that came in was within the limits; None if the gate was off."""
+    mean_limit: float
+    """Largest mean CIEDE2000 that passes."""
+    max_limit: float
+    """Largest CIEDE2000 of any pixel that passes."""
+    before: Drift | None = None
+    """Drift of the image that came in."""
+    after: Drift | None = None
+    """Drift of the image that is returned."""
+    blended_share: float | None = None
+    """Share of the area that was blended back, in [0, 1]."""
+    reference: str | None = None
+    """What the image was compared with, in words."""
+
+    @staticmethod
+    def of(result: GateResult | None, limits: GateLimits, reference: str | None = None) -> "GateReport":
+        """A decision of the gate; None for a gate that was off."""
+        if result is None:
+            return GateReport("off", None, limits.mean, limits.max, reference=reference)
+        drifts = (result.before, result.after)
+        return GateReport(result.action, result.passed, limits.mean, limits.max, *drifts, result.blended_share, reference)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything there is to say of one enlargement."""
+
+    domain: DomainReport
+    conditions: Conditions
+    """What was measured of the source."""
+    recipe: dict[str, Any]
+    """Every setting that was used."""
+    switched: tuple[str, ...]
+    """Which measurement switched which setting, and what was not done, in words."""
+    model: ModelReport
+    passes: tuple[Pass, ...]
+    """Every step with its time."""
+    drift: DriftReport
+    sharpness_ratio: float
+    """Against the network's raw output; 1 means equally sharp."""
+    overshoot_percent: float
+    """Share of samples outside the source's local range."""
+    gate: GateReport
+    seconds: float
+    """Wall time of everything but reading and writing the file."""
+    peak_memory_bytes: int
+    """The most this process has held so far, device memory included."""
+    input: InputReport | None = None
+    """None if the source was no file."""
+    output: OutputReport | None = None
+    """None if the result is no file."""
+    kind: Literal["enlargement"] = field(default="enlargement", init=False)
+    """Tells this report from others in JSON."""
+
+    @staticmethod
+    def of(enlargement: Enlargement, settings: Settings, compute: Compute) -> "Report":
+        """The report of an enlargement.
+
+        Args:
+            enlargement: What was done.
+            settings: What was asked for.
+            compute: Where and how it ran.
+        """
+        decision, judged = enlargement.decision, enlargement.gate
+        planned, recipe = decision.planned, decision.recipe
+        networks = [step for step in enlargement.passes if step.kind == "network"]
+        model = planned.models[-1] if planned.models else None
+        restored = any(step.kind in ("restore", "deband") for step in enlargement.passes)
+        used = {"target": asdict(settings.target), "tile": compute.tile_px, "precision": compute.precision}
+        return Report(
+            domain=DomainReport.of(decision.verdict),
+            conditions=decision.conditions,
+            recipe=settings_of(recipe) | used | {"device": str(compute.device_for(enlargement.image))},
+            switched=(*decision.reasons, *enlargement.notes),
+            model=ModelReport(
+                model.name if model else None,
+                model.architecture if model else None,
+                model.scale if model else None,
+                networks[-1].precision if networks else None,
+                planned.choice.reason,
+                planned.choice.better,
+            ),
+            passes=enlargement.passes,
+            drift=DriftReport(enlargement.color_drift, enlargement.full_drift),
+            sharpness_ratio=enlargement.sharpness_ratio,
+            overshoot_percent=enlargement.overshoot_percent,
+            gate=GateReport.of(judged, recipe.gate_limits, "the restored source" if restored else "the source"),
+            seconds=enlargement.seconds,
+            peak_memory_bytes=peak_memory_bytes(),
+        )
+
+
+@dataclass(frozen=True)
+class DecisionReport:
+    """What was decided, before any of it is done."""
+
+    domain: DomainReport
+    conditions: Conditions
+    recipe: dict[str, Any]
+    switched: tuple[str, ...]
+    plan: "PlanReport"
+
+    @staticmethod
+    def of(decision: Decision) -> "DecisionReport":
+        """The report of a decision."""
+        recipe, plan = settings_of(decision.recipe), PlanReport.of(decision)
+        return DecisionReport(DomainReport.of(decision.verdict), decision.conditions, recipe, decision.reasons, plan)
+
+
+@dataclass(frozen=True)
+class SizeReport:
+    """A size in pixels."""
+
+    width: int
+    height: int
+
+    @staticmethod
+    def of(size: tuple[int, int]) -> "SizeReport":
+        """From (height, width)."""
+        return SizeReport(size[1], size[0])
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True)
+class PassReport:
+    """One planned step."""
+
+    kind: str
+    """What will be done."""
+    network: str | None
+    """By which network; None if by none."""
+    source: SizeReport
+    """What goes in."""
+    result: SizeReport
+    """What comes out."""
+    peak_memory_bytes: int
+    seconds: float | None
+    """Estimated; None if no network does it, or nothing was estimated."""
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """The passes to a target."""
+
+    source: SizeReport
+    target: SizeReport
+    passes: tuple[PassReport, ...]
+    peak_memory_bytes: int
+    """The most that any step needs, color consistency at the end included."""
+    network_seconds: float | None
+    """Estimated time of all networks."""
+    reason: str
+    """Why the network was chosen."""
+    better: str | None
+    """A network worth installing, with its page."""
+    notes: tuple[str, ...]
+    """What was asked for and could not be planned."""
+
+    @staticmethod
+    def of(decision: Decision, seconds: list[float] | None = None) -> "PlanReport":
+        """The report of a plan.
+
+        Args:
+            decision: What was decided.
+            seconds: Of each network pass, if they were estimated.
+        """
+        planned, times = decision.planned, iter(seconds or ())
+        steps = tuple(
+            PassReport(
+                step.kind,
+                step.network,
+                SizeReport.of(step.source),
+                SizeReport.of(step.result),
+                step.peak_bytes,
+                next(times, None) if step.network else None,
+            )
             for step in planned.plan.passes
-        ],
-        "peak_memory_bytes": planned.plan.peak_bytes,
-        "network_seconds": sum(seconds) if seconds else None,
-        "reason": planned.choice.reason,
-        "better": planned.choice.better,
-        "notes": list(planned.notes),
-    }
+        )
+        source, target = SizeReport.of(planned.plan.source), SizeReport.of(planned.plan.target)
+        choice, total = planned.choice, sum(seconds) if seconds else None
+        return PlanReport(source, target, steps, planned.plan.peak_bytes, total, choice.reason, choice.better, planned.notes)
 
 
-def describe_plan(planned: ModelPlan, seconds: list[float]) -> str:
-    """A plan as lines for a terminal."""
-    report = report_plan(planned, seconds)
-    lines = [f"{_cross(report['source'])} -> {_cross(report['target'])}"]
-    for number, step in enumerate(report["passes"], 1):
-        took = f", about {step['seconds']:.1f} s" if step["seconds"] is not None else ""
-        memory = f"{step['peak_memory_bytes'] / 2**30:.2f} GiB"
-        lines.append(f"{number}. {step['network'] or step['kind']}: to {_cross(step['to'])}, {memory}{took}")
-    lines.append(f"at most {report['peak_memory_bytes'] / 2**30:.2f} GiB, holding the colours included")
-    lines.append(f"network: {report['reason']}" + (f"; better: {report['better']}" if report["better"] else ""))
-    return "\n".join(lines + report["notes"])
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """Every setting of a recipe, without what would switch them: in a report those are settled."""
+    return {one.name: _plain(getattr(recipe, one.name)) for one in fields(recipe) if one.name != "switches"}
 
 
-def _size(size: tuple[int, int]) -> dict[str, int]:
-    return {"width": size[1], "height": size[0]}
+def to_json(report: object) -> Any:
+    """A report as JSON has it: dictionaries, lists, numbers and text; an input or output that is no file is left out."""
+    plain = _plain(report)
+    if isinstance(report, Report):
+        return {name: value for name, value in plain.items() if value is not None or name not in ("input", "output")}
+    return plain
 
 
-def _cross(size: dict[str, int]) -> str:
-    return f"{size['width']}x{size['height']}"
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
-def describe(report: dict[str, Any]) -> str:
-    """The report in one line for a terminal."""
-    given, made, color, verdict = report["input"], report["output"], report["drift"]["color"], report["domain"]
-    unsure = "" if verdict["sure"] else f" (unsure: {verdict['label']} {verdict['confidence']:.2f})"
-    notes = "".join(f"  ({note})" for note in (*given["notes"], *report["switched"]))
-    return (
-        f"{given['path']} {given['width']}x{given['height']} -> {made['path']} {made['width']}x{made['height']}  "
-        f"{report['recipe']['domain']}{unsure}  {report['model']['name'] or 'resize alone'}  "
-        f"color drift {color['mean']:.2f} mean {color['p99']:.2f} p99 {color['max']:.2f} max  "
-        f"sharpness {report['sharpness_ratio']:.2f}  gate {report['gate']['action']} against {report['gate']['reference']}  "
-        f"{report['seconds']:.1f} s{notes}"
-    )
+Facts = dict[str, str | float]
+"""Metrics that a result carries in its own metadata."""
 
 
-def describe_drift(drift: Drift, digits: int = 3) -> str:
-    """A drift in words: mean, 99th percentile and maximum."""
-    return f"{drift.mean:.{digits}f} mean, {drift.p99:.{digits}f} p99, {drift.max:.{digits}f} max"
+def facts_of(report: Report) -> Facts:
+    """What a result carries of its report."""
+    recipe = str(report.recipe["domain"])
+    return {"model": report.model.name or "none", "recipe": recipe} | _drift_facts(report.drift.color, report.gate.action)
 
 
-def peak_memory_bytes() -> int:
-    """The most memory this process has held at once since it began, plus the most on a CUDA device."""
-    on_device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-    if sys.platform == "win32":
-        import psutil
+def read_facts(report: Any) -> Facts:
+    """The same from a report as JSON, of an enlargement, of the gate, or of anything that holds the gate's.
 
-        return psutil.Process().memory_info().peak_wset + on_device
-    import resource
+    Args:
+        report: From `to_json`, with a "kind" that says what it is.
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) + on_device
+    Raises:
+        RefusedError: If it is none of them.
+    """
+    kind = report.get("kind") if isinstance(report, dict) else None
+    try:
+        if kind == "enlargement":
+            facts = {"model": report["model"]["name"] or "none", "recipe": report["recipe"]["domain"]}
+            return facts | _drift_facts(Drift(**report["drift"]["color"]), report["gate"]["action"])
+        if kind in ("gate", "diffusion"):
+            judged = report["gate"]
+            return _drift_facts(Drift(**judged["after"]), judged["action"])
+    except (KeyError, TypeError) as error:
+        raise RefusedError(f"a report of kind {kind} without {error}; wanted one as it was written") from error
+    raise RefusedError("no report of an enlargement, a gate or a diffusion pass")
+
+
+def _drift_facts(color: Drift, action: str) -> Facts:
+    return {"driftMean": color.mean, "driftP99": color.p99, "driftMax": color.max, "gate": action}
+
+
+def report_input(path: Path, size: tuple[int, int], notes: tuple[str, ...]) -> InputReport:
+    """The source file, of (height, width)."""
+    return InputReport(str(path), size[1], size[0], notes)
+
+
+def report_output(path: Path, size: tuple[int, int], bits: int) -> OutputReport:
+    """The result's file, of (height, width)."""
+    return OutputReport(str(path), size[1], size[0], bits)

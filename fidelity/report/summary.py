@@ -5,12 +5,13 @@ The marks: ✓ as it should be, ≈ mended or unsure, ✗ refused, · neither.
 
 from typing import Any
 
+from ..decide.decision import Decision
 from ..decide.domain import Verdict
 from ..decide.model_choice import ModelChoice
 from ..imaging.drift import Drift
-from ..pipeline import Decision, Enlargement
+from ..session import Enlargement
 from ..steps.gate import GateLimits, GateResult
-from .report import describe_drift
+from .text import describe_drift
 
 _MARKS = {"pass": "✓", "blend": "≈", "report": "✗", "reject": "✗"}
 _DONE = {
@@ -55,9 +56,10 @@ def summarize_plan(decision: Decision) -> str:
     return "\n".join([f"· {decision.recipe.domain}, {width}x{height}", steps, memory, *decision.reasons])
 
 
-def summarize_enlargement(decision: Decision, made: Enlargement) -> str:
+def summarize_enlargement(made: Enlargement) -> str:
     """The kind of image, how it was made, the drift, and what the gate did."""
-    verdict, judged = decision.verdict, made.gate
+    decision, judged = made.decision, made.gate
+    verdict = decision.verdict
     mark = _MARKS[judged.action] if judged else "·"
     if mark == "✓" and not verdict.is_sure:
         mark = "≈"

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from ..errors import RefusedError
 from ..imaging.bands import map_bands
 from ..imaging.color import linear_to_srgb, srgb_to_linear
 from ..imaging.tensors import check_finite, check_image
@@ -40,13 +41,13 @@ class Balance:
 
     def __post_init__(self) -> None:
         if self.white not in get_args(WhiteBalance):
-            raise ValueError(f"white balance is {self.white!r}; wanted {', '.join(get_args(WhiteBalance))}")
+            raise RefusedError(f"white balance is {self.white!r}; wanted {', '.join(get_args(WhiteBalance))}")
         if self.exposure_ev != "auto" and not -8 <= self.exposure_ev <= 8:
-            raise ValueError(f"exposure is {self.exposure_ev} EV; wanted -8 to 8, or auto")
+            raise RefusedError(f"exposure is {self.exposure_ev} EV; wanted -8 to 8, or auto")
         if not 0 <= self.strength <= 1:
-            raise ValueError(f"strength is {self.strength}; wanted 0 to 1")
+            raise RefusedError(f"strength is {self.strength}; wanted 0 to 1")
         if not (self.max_ev >= 0 and self.max_gain >= 1):
-            raise ValueError(f"limits are {self.max_ev} EV and a gain of {self.max_gain}; wanted 0 EV and 1 or more")
+            raise RefusedError(f"limits are {self.max_ev} EV and a gain of {self.max_gain}; wanted 0 EV and 1 or more")
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ class Grade:
 
     def __post_init__(self) -> None:
         if not 0 <= self.black < self.white <= 1:
-            raise ValueError(f"levels are {self.black} to {self.white}; wanted 0 to 1, black below white")
+            raise RefusedError(f"levels are {self.black} to {self.white}; wanted 0 to 1, black below white")
         if not (0.1 <= self.gamma <= 10 and 0.1 <= self.contrast <= 4 and 0 <= self.saturation <= 4):
-            raise ValueError(
+            raise RefusedError(
                 f"gamma {self.gamma}, contrast {self.contrast}, saturation {self.saturation}; "
                 "wanted 0.1 to 10, 0.1 to 4 and 0 to 4"
             )
@@ -86,7 +87,7 @@ def balance(image: Tensor, wanted: Balance) -> tuple[Tensor, tuple[float, ...]]:
         is returned as it is.
 
     Raises:
-        ValueError: If the image is not finite.
+        RefusedError: If the image is not finite.
     """
     check_image(image)
     check_finite(image)
@@ -117,7 +118,7 @@ def grade(image: Tensor, wanted: Grade) -> Tensor:
         wanted: What to change; what is neutral is left out, so that neutral settings return the image to the bit.
 
     Raises:
-        ValueError: If the image is not finite.
+        RefusedError: If the image is not finite.
     """
     check_image(image)
     check_finite(image)

@@ -18,8 +18,8 @@ from torch import Tensor
 from ..imaging.resample import AxisWeights, apply_separable, iterate_separable, resize_weights
 from ..imaging.tensors import empty_image
 from ..imaging.tiling import Span, fade_weights, plan_spans
-from ..networks.device import Precision
-from ..networks.loader import Model
+from ..networks.compute import AUTO_COMPUTE, Compute
+from ..networks.network import Network
 from ..networks.runner import BLEND_CONTEXT_PX, BLEND_FADE_PX, Runner, RunReport
 from ..progress import Progress, part_of
 from .cleanup import DEFAULT_SETTINGS, CleanupMethod, clean
@@ -44,8 +44,8 @@ class Between:
 class Pass:
     """One step on the way to the target."""
 
-    kind: Literal["network", "restore", "deband", "clean", "resize"]
-    """What did it; "restore" and "deband" mend the source at x1, the first by a network or a filter."""
+    kind: Literal["network", "restore", "deband", "clean", "resize", "consistency", "gate", "measure"]
+    """What was done; "restore" and "deband" work on the source at x1, the first by a network or a filter."""
     scale: float
     """The larger of the two sides' factors."""
     tile: tuple[int, int] | None
@@ -110,41 +110,39 @@ class Chain:
 
     def __init__(
         self,
-        models: Sequence[Model],
+        models: Sequence[Network],
         target: tuple[int, int],
         kind: Literal["image", "luma"],
         device: torch.device,
-        precision: Precision = "auto",
+        compute: Compute = AUTO_COMPUTE,
         between: Between | None = None,
     ) -> None:
-        """Copies the networks to the device, each once.
+        """Binds the networks to the device, each once.
 
         Args:
             models: In the order of their passes; may be empty.
             target: (height, width) to reach.
             kind: "image" takes and gives RGB; "luma" takes and gives one channel.
             device: Where the networks run.
-            precision: See `fidelity.networks.device.choose_dtype`.
+            compute: Precision and tiles.
             between: How to clean after each network but the last; not at all if not given.
         """
         known: dict[int, Runner] = {}
         for model in models:
             if id(model) not in known:
-                known[id(model)] = Runner(model, device, precision, kind)
+                known[id(model)] = Runner(model, device, compute.precision, kind)
         self._runners = [known[id(model)] for model in models]
         self._target = target
         self._between = between
+        self._tile = compute.tile_px
         self._scale = math.prod(runner.scale for runner in self._runners)
 
-    def run(
-        self, image: Tensor, output: Tensor | None = None, tile: int | None = None, progress: Progress | None = None
-    ) -> tuple[Tensor, list[Pass]]:
+    def run(self, image: Tensor, output: Tensor | None = None, progress: Progress | None = None) -> tuple[Tensor, list[Pass]]:
         """Enlarges an image to the target.
 
         Args:
             image: ``(B, C, H, W)`` in [0, 1]; C is 1 for a chain of kind "luma", else 3.
             output: ``(B, C, *target)`` to write to; allocated like `image` if not given.
-            tile: Side of a network's tile in pixels of its input; by memory if not given.
             progress: Told about every part of the work.
 
         Returns:
@@ -157,9 +155,9 @@ class Chain:
             return output, self._resize(image, output)
         if len(self._runners) == 1 and (size[0] * self._scale, size[1] * self._scale) == self._target:
             started = time.perf_counter()
-            report = self._runners[0].run(image, output, tile, progress)[1]
+            report = self._runners[0].run(image, output, self._tile, progress)[1]
             return output, [_network_pass(self._runners[0], report, time.perf_counter() - started)]
-        return output, self._run_blocks(image, output, tile, progress)
+        return output, self._run_blocks(image, output, progress)
 
     def _resize(self, image: Tensor, output: Tensor) -> list[Pass]:
         size = (image.shape[2], image.shape[3])
@@ -172,7 +170,7 @@ class Chain:
             output[:, :, band] = values.clamp_(0, 1)
         return [Pass("resize", _factor(size, self._target), None, time.perf_counter() - started)]
 
-    def _run_blocks(self, image: Tensor, output: Tensor, tile: int | None, progress: Progress | None) -> list[Pass]:
+    def _run_blocks(self, image: Tensor, output: Tensor, progress: Progress | None) -> list[Pass]:
         size = (image.shape[2], image.shape[3])
         context, multiple, bounded = self._reach()
         pixels = BLOCK_BYTES // (4 * image.shape[0] * image.shape[1])
@@ -196,7 +194,7 @@ class Chain:
         for index, (rows, columns) in enumerate((rows, columns) for rows in blocks[0] for columns in blocks[1]):
             piece = image[:, :, slice(*rows.window), slice(*columns.window)]
             part = part_of(progress, index / count, (index + 1) / count)
-            drawn = self._run_networks(piece, tile, part, log)
+            drawn = self._run_networks(piece, part, log)
             started = time.perf_counter()
             drawn = drawn[:, :, slice(*rows.drawn), slice(*columns.drawn)]
             if rows.weights or columns.weights:
@@ -209,13 +207,13 @@ class Chain:
                 part(1, 1)
         return log.passes(seamless=bounded or count == 1)
 
-    def _run_networks(self, piece: Tensor, tile: int | None, progress: Progress | None, log: "_Log") -> Tensor:
+    def _run_networks(self, piece: Tensor, progress: Progress | None, log: "_Log") -> Tensor:
         works = [math.prod(runner.scale for runner in self._runners[:place]) ** 2 for place in range(len(self._runners))]
         done = 0
         for place, (runner, work) in enumerate(zip(self._runners, works, strict=True)):
             started = time.perf_counter()
             part = part_of(progress, done / sum(works), (done + work) / sum(works))
-            piece, report = runner.run(piece, None, tile, part)
+            piece, report = runner.run(piece, None, self._tile, part)
             log.ran(place, report, time.perf_counter() - started)
             done += work
             between = self._between
@@ -229,7 +227,7 @@ class Chain:
         """Context and grid that all passes need, in pixels of the source, and whether that covers their receptive fields."""
         context, scale, bounded = 0.0, 1, True
         for runner in self._runners:
-            reach = runner.probe.receptive_field_px
+            reach = runner.reach_px
             bounded = bounded and reach is not None
             context += (BLEND_CONTEXT_PX if reach is None else reach) / scale
             scale *= runner.scale
@@ -281,7 +279,7 @@ class _Log:
 
 
 def _network_pass(runner: Runner, report: RunReport, seconds: float, seamless: bool = True) -> Pass:
-    name, scale = runner.model.name, runner.model.scale
+    name, scale = runner.network.name, runner.network.scale
     return Pass("network", scale, report.tile_px, seconds, name, report.precision, report.seamless and seamless)
 
 

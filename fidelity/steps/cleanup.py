@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from ..errors import RefusedError
 from ..imaging.bands import BAND_BYTES, iterate_bands_around
 from ..imaging.color import rgb_to_luma
 from ..imaging.smoothing import (
@@ -58,14 +59,14 @@ class CleanupSettings:
 
     def __post_init__(self) -> None:
         if not (1 <= self.radius_px <= 16 and 1 <= self.median_radius_px <= 4):
-            raise ValueError(
+            raise RefusedError(
                 f"radius is {self.radius_px} and {self.median_radius_px} px; wanted 1 to 16 and, for median, 1 to 4"
             )
         lengths = (self.sigma_px, self.value_range, self.along_px, self.unsharp_sigma_px)
         if not all(0 < length <= 32 for length in lengths):
-            raise ValueError(f"sigma and range are {lengths}; wanted more than 0, at most 32")
+            raise RefusedError(f"sigma and range are {lengths}; wanted more than 0, at most 32")
         if not all(0 <= value <= 10 for value in (self.unsharp_amount, self.unsharp_threshold, self.unsharp_halo)):
-            raise ValueError("amount, threshold or halo of unsharp lies outside 0 to 10")
+            raise RefusedError("amount, threshold or halo of unsharp lies outside 0 to 10")
 
     def reach_px(self, method: CleanupMethod) -> int:
         """Rows and columns around a sample that a filter looks at."""
@@ -111,18 +112,18 @@ def clean(
         The cleaned image in [0, 1]; shape, dtype, device and memory format are kept.
 
     Raises:
-        ValueError: If the image is not finite, the method is unknown, the strength lies outside [0, 1], or mask or guide
+        RefusedError: If the image is not finite, the method is unknown, the strength lies outside [0, 1], or mask or guide
             do not fit the image.
     """
     check_image(image)
     check_finite(image)
     if method not in get_args(CleanupMethod):
-        raise ValueError(f"method is {method!r}; wanted {', '.join(get_args(CleanupMethod))}")
+        raise RefusedError(f"method is {method!r}; wanted {', '.join(get_args(CleanupMethod))}")
     if not 0 <= strength <= 1:
-        raise ValueError(f"strength is {strength}; wanted 0 to 1")
+        raise RefusedError(f"strength is {strength}; wanted 0 to 1")
     for name, other in (("mask", mask), ("guide", guide)):
         if other is not None and (other.shape[2:] != image.shape[2:] or other.shape[0] not in (1, image.shape[0])):
-            raise ValueError(f"{name} has shape {tuple(other.shape)}; wanted the size of the image, {tuple(image.shape)}")
+            raise RefusedError(f"{name} has shape {tuple(other.shape)}; wanted the size of the image, {tuple(image.shape)}")
         if other is not None:
             check_finite(other, name)
     apply = _choose_filter(method, settings, noise_sigma)

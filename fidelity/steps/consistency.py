@@ -39,6 +39,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..errors import RefusedError
 from ..imaging.color import is_grey, rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
 from ..imaging.drift import COLOR_BAND_SIGMA_PX, OVERSHOOT_TOLERANCE, SourceRange, common_size
 from ..imaging.filters import gaussian_blur
@@ -98,19 +99,29 @@ def project(
         The projected image, in [0, 1]. Alpha is returned as it was. Where the source is grey, so is the result.
 
     Raises:
-        ValueError: If the shapes do not fit or the mode is unknown.
+        RefusedError: If the shapes do not fit or the mode is unknown.
     """
+    return project_(image.clone(), reference, mode, settings, progress)
+
+
+def project_(
+    image: Tensor,
+    reference: Tensor,
+    mode: ConsistencyMode = "color",
+    settings: ConsistencySettings | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """`project`, in place: changes the enlargement itself, which saves a copy of it."""
     check_pair(image, reference)
     if mode not in ("color", "full"):
-        raise ValueError(f"mode is {mode!r}; wanted 'color' or 'full'")
+        raise RefusedError(f"mode is {mode!r}; wanted 'color' or 'full'")
     settings = settings or ConsistencySettings()
-    output = image.clone()
     rounds = settings.rounds + (mode == "color")
     for index in range(image.shape[0]):
         source = reference[index % reference.shape[0]].unsqueeze(0).to(image.device)
-        target = output[index : index + 1, : min(3, image.shape[1])]
+        target = image[index : index + 1, : min(3, image.shape[1])]
         _project_colors(target, source, mode, settings, _counted(progress, index * rounds, image.shape[0] * rounds))
-    return output
+    return image
 
 
 def _counted(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:

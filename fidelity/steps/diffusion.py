@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..errors import RefusedError
 from ..imaging.filters import gaussian_blur
 
 TileBlend = Literal["gaussian", "mean"]
@@ -66,12 +67,12 @@ def spread_tiles(length: int, tile: int, overlap: int, align: int = ALIGN_LATENT
         (start, stop) of each, in order.
 
     Raises:
-        ValueError: If the overlap leaves no progress.
+        RefusedError: If the overlap leaves no progress.
     """
     if tile >= length:
         return [(0, length)]
     if not 0 <= overlap < tile:
-        raise ValueError(f"overlap is {overlap} with a tile of {tile}; wanted less than the tile")
+        raise RefusedError(f"overlap is {overlap} with a tile of {tile}; wanted less than the tile")
     fewest = math.ceil((length - overlap) / (tile - overlap))
     grid = align if overlap <= tile - align else 1
     while True:
@@ -112,10 +113,10 @@ def guidance_weight(sigma: float, sigma_max: float, fidelity: float) -> float:
     wild" (SUPIR), 2024, restoration-guided sampling.
 
     Raises:
-        ValueError: If the fidelity is not within [0, 1].
+        RefusedError: If the fidelity is not within [0, 1].
     """
     if not 0 <= fidelity <= 1:
-        raise ValueError(f"fidelity is {fidelity}; wanted 0 to 1")
+        raise RefusedError(f"fidelity is {fidelity}; wanted 0 to 1")
     if fidelity == 0:
         return 0.0
     exponent = SUPIR_EXPONENT * (1 - fidelity) / fidelity

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..errors import RefusedError
 from ..imaging.bands import iterate_bands_around
 from ..imaging.color import delta_e, rgb_to_luma, rgb_to_ycbcr
 from ..imaging.drift import Drift, flatten_alpha, summarize_drift
@@ -49,15 +50,15 @@ class EnhanceSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.min_strength <= self.max_strength <= 10 or not 0 <= self.strength <= 10:
             given = f"{self.strength}, at least {self.min_strength}, at most {self.max_strength}"
-            raise ValueError(f"strength is {given}; wanted 0 to 10, the least below the most")
+            raise RefusedError(f"strength is {given}; wanted 0 to 10, the least below the most")
         if not (0 < self.sigma_px <= 32 and self.edge_threshold > 0):
-            raise ValueError(
+            raise RefusedError(
                 f"sigma is {self.sigma_px} px, edge threshold {self.edge_threshold}; wanted more than 0, sigma at most 32"
             )
         if not (self.max_chroma_variance > 0 and self.min_edge_density > 0):
-            raise ValueError("max_chroma_variance and min_edge_density divide; wanted more than 0")
+            raise RefusedError("max_chroma_variance and min_edge_density divide; wanted more than 0")
         if not (0 <= self.min_chroma_factor <= 1 and 0 <= self.min_edge_factor <= 1):
-            raise ValueError(f"factors are {self.min_chroma_factor} and {self.min_edge_factor}; wanted 0 to 1")
+            raise RefusedError(f"factors are {self.min_chroma_factor} and {self.min_edge_factor}; wanted 0 to 1")
 
 
 DEFAULT_ENHANCEMENT = EnhanceSettings()
@@ -95,7 +96,7 @@ def enhance(image: Tensor, settings: EnhanceSettings = DEFAULT_ENHANCEMENT, prog
         progress: Called with (rows done, rows in all).
 
     Raises:
-        ValueError: If the image is not finite.
+        RefusedError: If the image is not finite.
     """
     check_image(image)
     check_finite(image)

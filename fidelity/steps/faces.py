@@ -4,18 +4,17 @@ Such networks know one thing, a face that fills a square of 512 pixels, and inve
 their colours are held to the image's, and what they drew fades out towards the rim of each square.
 """
 
-import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..errors import RefusedError
 from ..imaging.resample import resize
 from ..imaging.tensors import check_finite, check_image
 from ..imaging.tiling import fade_at_ends
-from ..networks.loader import Model
+from ..networks.network import Network, NonFiniteOutputError
 from ..networks.runner import ModelOutputError
 from ..progress import Progress
 from .consistency import project
@@ -53,7 +52,7 @@ class Box:
 
 def restore_faces(
     image: Tensor,
-    model: Model,
+    model: Network,
     boxes: list[Box],
     mask: Tensor | None = None,
     strength: float = 1.0,
@@ -77,39 +76,36 @@ def restore_faces(
         The image; shape, dtype and device are kept, alpha and everything outside the squares to the bit.
 
     Raises:
-        ValueError: If there is no box, one lies outside the image or is smaller than a face can be, the mask is of another
+        RefusedError: If there is no box, one lies outside the image or is smaller than a face can be, the mask is of another
             size, or the network enlarges.
         ModelOutputError: If the network gives numbers that are not finite.
     """
     check_image(image)
     check_finite(image)
     if model.scale != 1:
-        raise ValueError(f"{model.name} enlarges by {model.scale}; wanted a network at x1 for faces")
+        raise RefusedError(f"{model.name} enlarges by {model.scale}; wanted a network at x1 for faces")
     height, width = image.shape[2:]
     if mask is not None and tuple(mask.shape[2:]) != (height, width):
-        raise ValueError(f"mask is {mask.shape[3]}x{mask.shape[2]} px; wanted {width}x{height}, the size of the image")
+        raise RefusedError(f"mask is {mask.shape[3]}x{mask.shape[2]} px; wanted {width}x{height}, the size of the image")
     if mask is not None and mask.shape[0] not in (1, image.shape[0]):
-        raise ValueError(f"{mask.shape[0]} masks for {image.shape[0]} images; wanted one, or one for each")
+        raise RefusedError(f"{mask.shape[0]} masks for {image.shape[0]} images; wanted one, or one for each")
     if not boxes:
-        raise ValueError(f"no faces: wanted boxes, or a mask with areas of {_SMALLEST_FACE_PX} px a side or more")
+        raise RefusedError(f"no faces: wanted boxes, or a mask with areas of {_SMALLEST_FACE_PX} px a side or more")
     for box in boxes:
         if not (0 <= box.left < box.left + box.width <= width and 0 <= box.top < box.top + box.height <= height):
-            raise ValueError(f"a face at {_describe(box)} does not lie within {width}x{height} px")
+            raise RefusedError(f"a face at {_describe(box)} does not lie within {width}x{height} px")
         if min(box.width, box.height) < _SMALLEST_FACE_PX:
-            raise ValueError(f"a face at {_describe(box)} is too small; wanted {_SMALLEST_FACE_PX} px a side or more")
+            raise RefusedError(f"a face at {_describe(box)} is too small; wanted {_SMALLEST_FACE_PX} px a side or more")
     result = image.clone()
     place = device or image.device
-    descriptor = copy.copy(model.descriptor)
-    descriptor._model = copy.deepcopy(model.descriptor.model).to(place).eval()  # the caller's stays where it is
+    network = model.to(place, "fp32")
     for index, box in enumerate(boxes):
         square = box.square(margin)
         rows, columns = _within(square.top, square.height, height), _within(square.left, square.width, width)
         inner_rows = slice(rows.start - square.top, rows.stop - square.top)
         inner_columns = slice(columns.start - square.left, columns.stop - square.left)
         before = result[:, :3, rows, columns].float()
-        drawn = torch.cat([_draw(descriptor, face, square, rows, columns, place) for face in before.split(1)])
-        if not drawn.isfinite().all():
-            raise ModelOutputError(f"{model.name}: gave numbers that are not finite; the file may be damaged")
+        drawn = torch.cat([_draw(network, face, square, rows, columns) for face in before.split(1)])
         held = project(drawn[..., inner_rows, inner_columns].to(before.device), _shrink(before, square.width))
         share = _fade(square.width).to(before.device)[..., inner_rows, inner_columns] * strength
         if mask is not None:
@@ -147,7 +143,7 @@ def parse_boxes(text: str) -> list[Box]:
     """Boxes as people write them: left, top, width, height in pixels, one box a line or between semicolons.
 
     Raises:
-        ValueError: If a line is not four whole numbers.
+        RefusedError: If a line is not four whole numbers.
     """
     boxes: list[Box] = []
     for line in text.replace(";", "\n").splitlines():
@@ -155,23 +151,25 @@ def parse_boxes(text: str) -> list[Box]:
         if not words:
             continue
         if len(words) != 4 or not all(word.isdigit() for word in words):
-            raise ValueError(f"{line.strip()!r} is no box; wanted left, top, width, height in pixels, as in 120, 80, 200, 240")
+            raise RefusedError(
+                f"{line.strip()!r} is no box; wanted left, top, width, height in pixels, as in 120, 80, 200, 240"
+            )
         boxes.append(Box(*map(int, words)))
     return boxes
 
 
-def _draw(
-    network: Callable[[Tensor], Tensor], face: Tensor, square: Box, rows: slice, columns: slice, place: torch.device
-) -> Tensor:
+def _draw(network: Network, face: Tensor, square: Box, rows: slice, columns: slice) -> Tensor:
     """The whole square, as the network draws it; beyond the image it sees the border repeated."""
     beyond = (
         *(columns.start - square.left, square.left + square.width - columns.stop),
         *(rows.start - square.top, square.top + square.height - rows.stop),
     )
     whole = functional.pad(face.expand(-1, 3, -1, -1), beyond, mode="replicate").clamp(0, 1)
-    seen = resize(whole, (FACE_PX, FACE_PX)).clamp(0, 1).to(place)
-    with torch.no_grad():
-        drawn = network(seen).float()
+    seen = resize(whole, (FACE_PX, FACE_PX)).clamp(0, 1).to(network.device)
+    try:
+        drawn = network.run(seen).float()
+    except NonFiniteOutputError as error:
+        raise ModelOutputError(f"{error}; the file may be damaged") from error
     drawn = resize(drawn, (square.height, square.width)).clamp(0, 1)
     return drawn.mean(dim=1, keepdim=True) if face.shape[1] == 1 else drawn
 

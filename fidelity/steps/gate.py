@@ -1,12 +1,13 @@
 """The Delta-E gate: lets an enlargement pass, blends it back where its colours left the source, or rejects it."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..errors import RefusedError
 from ..imaging.drift import Drift, drift_map, summarize_drift
 from ..imaging.filters import gaussian_blur
 from ..imaging.resample import iterate_separable, resize, resize_weights
@@ -71,16 +72,16 @@ def gate(
         The decision. With "blend", each image of a batch is blended only where and as far as it takes to pass.
 
     Raises:
-        ValueError: If shapes do not fit, a limit is negative or the action is unknown.
+        RefusedError: If shapes do not fit, a limit is negative or the action is unknown.
     """
     check_pair(image, reference)
     limits = limits or GateLimits()
     if action not in ("blend", "reject", "report"):
-        raise ValueError(f"action is {action!r}; wanted 'blend', 'reject' or 'report'")
+        raise RefusedError(f"action is {action!r}; wanted 'blend', 'reject' or 'report'")
     if min(limits.mean, limits.max) < 0:
-        raise ValueError(f"limits are {limits.mean} mean and {limits.max} max; wanted 0 or more")
+        raise RefusedError(f"limits are {limits.mean} mean and {limits.max} max; wanted 0 or more")
     if fallback is not None and fallback.shape != image.shape:
-        raise ValueError(f"fallback is {tuple(fallback.shape)}, image {tuple(image.shape)}; wanted one shape")
+        raise RefusedError(f"fallback is {tuple(fallback.shape)}, image {tuple(image.shape)}; wanted one shape")
     reference = reference.to(image.device)
     difference = drift_map(reference, image)
     before = summarize_drift(difference)
@@ -114,19 +115,6 @@ def safe_enlargement(source: Tensor, like: Tensor) -> Tensor:
         alpha = resize(source[:, 3:4].float(), size) if source.shape[1] == 4 else torch.ones_like(enlarged[:, :1])
         enlarged = torch.cat((enlarged, alpha), dim=1)
     return enlarged.clamp_(0, 1).to(like.dtype)
-
-
-def report_gate(decision: GateResult, limits: GateLimits) -> dict[str, Any]:
-    """The decision in plain numbers and words, for reports."""
-    return {
-        "action": decision.action,
-        "passed": decision.passed,
-        "mean_limit": limits.mean,
-        "max_limit": limits.max,
-        "before": asdict(decision.before),
-        "after": asdict(decision.after),
-        "blended_share": decision.blended_share,
-    }
 
 
 def paint_heat_map(difference: Tensor, limit: float = GateLimits.max) -> Tensor:

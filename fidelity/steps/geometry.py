@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..errors import RefusedError
 from ..imaging.bands import BAND_BYTES, iterate_bands
 from ..imaging.tensors import check_finite, check_image, empty_image
 from ..progress import Progress
@@ -36,7 +37,7 @@ class Lens:
         # Beyond this the radius no longer grows all the way to the corner, and the picture folds.
         radii = torch.linspace(0, 1, 101, dtype=torch.float64)
         if not bool((1 + 3 * self.k1 * radii**2 + 5 * self.k2 * radii**4 > 0).all()):
-            raise ValueError(f"lens has k1 {self.k1} and k2 {self.k2}, which would fold the picture; wanted smaller ones")
+            raise RefusedError(f"lens has k1 {self.k1} and k2 {self.k2}, which would fold the picture; wanted smaller ones")
 
 
 KNOWN_LENSES: dict[str, Lens] = {
@@ -73,7 +74,7 @@ def correct_geometry(
         The corrected image in [0, 1]; the size is kept. An image for which nothing is to be done is returned as it is.
 
     Raises:
-        ValueError: If the image is not finite, or the corners do not bound a convex area in that order.
+        RefusedError: If the image is not finite, or the corners do not bound a convex area in that order.
     """
     check_image(image)
     check_finite(image)
@@ -116,7 +117,7 @@ def _projection(corners: Corners) -> Mapping:
         for a, b, c in zip(corners, corners[1:] + corners[:1], corners[2:] + corners[:2], strict=True)
     ]
     if min(turns) <= 1e-6 or any(not -0.5 <= value <= 1.5 for corner in corners for value in corner):
-        raise ValueError(
+        raise RefusedError(
             f"corners are {corners}; wanted (x, y) of top left, top right, bottom right, bottom left, clockwise around a "
             "convex area, as shares of width and height"
         )

@@ -6,9 +6,8 @@ from torch import Tensor
 from ..imaging.bands import iterate_bands_around
 from ..imaging.smoothing import bilateral_filter
 from ..imaging.tensors import check_finite, check_image
-from ..networks.architectures.ffdnet import FFDNet
-from ..networks.device import Precision
-from ..networks.loader import Model
+from ..networks.compute import AUTO_COMPUTE, Compute
+from ..networks.network import Network
 from ..progress import Progress
 from .consistency import project
 from .upscale import upscale
@@ -22,12 +21,10 @@ highest PSNR and SSIM after an enlargement by 4, for JPEG of quality 20 to 75 an
 
 def restore(
     image: Tensor,
-    model: Model | None,
+    model: Network | None,
     damage_sigma: float,
     spread: float = RESTORE_SPREAD,
-    device: torch.device | None = None,
-    precision: Precision = "auto",
-    tile: int | None = None,
+    compute: Compute = AUTO_COMPUTE,
     progress: Progress | None = None,
     strength: float = 1.0,
 ) -> Tensor:
@@ -40,9 +37,7 @@ def restore(
         model: A network of scale 1, or None for the filter.
         damage_sigma: Standard deviation of what is to be mended, in steps of 8 bits; the filter and FFDNet ask for it.
         spread: How many such deviations neighbours may differ by and still be averaged; the filter alone asks for it too.
-        device: Where the network runs; the image's if not given.
-        precision: See `fidelity.networks.device.choose_dtype`.
-        tile: Side of a network's tile in pixels; by memory if not given.
+        compute: Where and how the network runs.
         progress: Told about every part of the work.
         strength: How much of the mended image is taken, from 0 to 1; the rest is the image as it was.
 
@@ -53,9 +48,7 @@ def restore(
     check_finite(image)
     colors = image[:, :3].clamp(0, 1)
     if model:
-        if isinstance(model.descriptor.model, FFDNet):
-            model.descriptor.model.noise_sigma = damage_sigma
-        mended = upscale(colors, model, None, "rgb", device, precision, tile, progress).image
+        mended = upscale(colors, model.with_noise(damage_sigma), None, "rgb", compute, progress).image
     else:
         mended = _filter(colors, spread * damage_sigma / 255, progress)
     held = project(mended, colors)

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..errors import RefusedError
 from ..imaging.color import is_grey, rgb_to_luma
 from ..imaging.filters import local_range
 from ..imaging.resample import iterate_separable, resize_weights
 from ..imaging.tensors import check_finite, check_image, empty_image
-from ..networks.device import Precision
-from ..networks.loader import Model
+from ..networks.compute import AUTO_COMPUTE, Compute
+from ..networks.network import Network
 from ..progress import Progress, part_of
 from .alpha import bleed_colors
 from .chain import Between, Chain, Pass
@@ -55,12 +56,10 @@ def count_passes(size: tuple[int, int], target: tuple[int, int], scale: int) -> 
 
 def upscale(
     image: Tensor,
-    model: Model | Sequence[Model],
+    model: Network | Sequence[Network],
     target: tuple[int, int] | None = None,
     channels: Channels = "luma",
-    device: torch.device | None = None,
-    precision: Precision = "auto",
-    tile: int | None = None,
+    compute: Compute = AUTO_COMPUTE,
     progress: Progress | None = None,
     between: Between | None = None,
 ) -> Upscaled:
@@ -73,9 +72,7 @@ def upscale(
         target: (height, width) in pixels; what one pass of each gives, if not given.
         channels: "luma" sends luma through the network and resamples the colour differences, which keeps
             hue and saturation; "rgb" sends all three, which also mends damaged colour.
-        device: Where to run the network; the image's if not given.
-        precision: See `fidelity.networks.device.choose_dtype`.
-        tile: Side of a tile in pixels of the network's input, context included; by memory if not given.
+        compute: Where and how to run the networks.
         progress: Told about every part of the work, all passes together.
         between: How to clean after each network but the last; not at all if not given.
 
@@ -83,20 +80,21 @@ def upscale(
         The enlargement, on the image's device, and its passes.
 
     Raises:
-        ValueError: If the image is not finite, or the target is not positive or too large.
+        RefusedError: If the image is not finite, or the target is not positive or too large.
     """
     check_image(image)
     image = _within_range(image)
     size = (image.shape[2], image.shape[3])
+    chain = list(model) if isinstance(model, Sequence) else [model]
     if target is None:
-        scale = model.scale if isinstance(model, Model) else math.prod(one.scale for one in model)
+        scale = math.prod(one.scale for one in chain)
         target = (size[0] * scale, size[1] * scale)
     check_target(target)
-    models = [model] * count_passes(size, target, model.scale) if isinstance(model, Model) else list(model)
-    place = device or image.device
+    if not isinstance(model, Sequence):
+        chain *= count_passes(size, target, model.scale)
 
     def enlarge(one: Tensor, out: Tensor, part: Progress | None) -> list[Pass]:
-        return _Enlarger(models, target, channels, place, precision, between, tile).run(one, out, part)
+        return _Enlarger(chain, target, channels, compute, between).run(one, out, part)
 
     output = empty_image(image, image.shape[1], *target)
     if image.shape[0] == 1 or len({(is_grey(one), _is_flat(one)) for one in image.split(1)}) == 1:
@@ -112,13 +110,11 @@ def upscale(
 class _Enlarger:
     """Enlarges images that are all grey or all coloured, and all of even transparency or none."""
 
-    models: list[Model]
+    models: list[Network]
     target: tuple[int, int]
     channels: Channels
-    device: torch.device
-    precision: Precision
+    compute: Compute
     between: Between | None
-    tile: int | None
 
     def run(self, image: Tensor, output: Tensor, progress: Progress | None) -> list[Pass]:
         """Fills the output, which has the image's channels; the passes."""
@@ -129,7 +125,7 @@ class _Enlarger:
         if is_grey(colors):
             passes = self._chain(colors[:, :1], "luma", target[:, :1], first)
             target.copy_(target[:, :1].clamp_(0, 1).expand_as(target))
-        elif self.channels == "luma" or any(one.descriptor.output_channels == 1 for one in self.models):
+        elif self.channels == "luma" or any(one.channels_out == 1 for one in self.models):
             passes = self._chain(rgb_to_luma(colors), "luma", target[:, :1], first)
             merge_chroma(target[:, :1], colors, target)
         else:
@@ -145,8 +141,8 @@ class _Enlarger:
         return passes
 
     def _chain(self, image: Tensor, kind: Literal["image", "luma"], output: Tensor, progress: Progress | None) -> list[Pass]:
-        chain = Chain(self.models, self.target, kind, self.device, self.precision, self.between)
-        return chain.run(image, output, self.tile, progress)[1]
+        chain = Chain(self.models, self.target, kind, self.compute.device_for(image), self.compute, self.between)
+        return chain.run(image, output, progress)[1]
 
 
 def _is_flat(image: Tensor) -> bool:
@@ -156,12 +152,12 @@ def _is_flat(image: Tensor) -> bool:
 
 
 def check_target(target: tuple[int, int]) -> None:
-    """Raises a ValueError unless a (height, width) can be made."""
+    """Raises a RefusedError unless a (height, width) can be made."""
     height, width = target
     if min(height, width) < 1:
-        raise ValueError(f"target size is {width}x{height} px; wanted at least 1x1")
+        raise RefusedError(f"target size is {width}x{height} px; wanted at least 1x1")
     if max(height, width) > MAX_SIDE_PX:
-        raise ValueError(f"target size is {width}x{height} px; wanted at most {MAX_SIDE_PX} a side")
+        raise RefusedError(f"target size is {width}x{height} px; wanted at most {MAX_SIDE_PX} a side")
 
 
 def merge_chroma(luma: Tensor, colors: Tensor, output: Tensor | None = None) -> Tensor:

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from ...fidelity.imaging.resample import resize
-from ...fidelity.networks.loader import Model
+from ...fidelity.networks.compute import Compute
+from ...fidelity.networks.network import Network
+from ...fidelity.report.report import GateReport, to_json
 from ...fidelity.report.summary import summarize_gate
 from ...fidelity.steps.alpha import bleed_colors
 from ...fidelity.steps.consistency import project
 from ...fidelity.steps.diffusion import DENOISE_STEPS, DiffusionTile, choose_diffusion_tile, pass_denoise, plan_pass_sizes
-from ...fidelity.steps.gate import GateLimits, gate, report_gate, safe_enlargement
+from ...fidelity.steps.gate import GateLimits, gate, safe_enlargement
 from ...fidelity.steps.upscale import upscale
 from .. import host
 from .conditioning import apply_control
@@ -64,7 +66,7 @@ class DiffusionParts:
     """VAE."""
     control_net: Any = None
     """CONTROL_NET that sees each pass's enlarged image (a tile ControlNet), if there is one."""
-    enlarger: tuple[Model, torch.device] | None = None
+    enlarger: tuple[Network, torch.device] | None = None
     """A super-resolution network that enlarges before each pass; bicubic if there is none."""
 
 
@@ -123,7 +125,12 @@ def run_passes(source: Tensor, parts: DiffusionParts, target: tuple[int, int], s
     result = result.mean(dim=1, keepdim=True) if source.shape[1] == 1 else result
     if source.shape[1] == 4:
         result = torch.cat((result, safe_enlargement(source, source.new_empty(source.shape[0], 4, *target))[:, 3:]), dim=1)
-    report = {"passes": told, "settings": asdict(settings), "gate": report_gate(judged, limits)}
+    report = {
+        "kind": "diffusion",
+        "passes": told,
+        "settings": asdict(settings),
+        "gate": to_json(GateReport.of(judged, limits)),
+    }
     return DiffusionResult(result, json.dumps(report, indent=1), summarize_gate(judged, limits))
 
 
@@ -149,5 +156,5 @@ def _enlarge(image: Tensor, size: tuple[int, int], parts: DiffusionParts) -> Ten
     if parts.enlarger is None:
         return resize(image, size).clamp(0, 1)
     model, device = parts.enlarger
-    enlarged = upscale(image, model, size, "luma", device, progress=_go_on).image
+    enlarged = upscale(image, model, size, "luma", Compute(device), _go_on).image
     return project(enlarged, image)

@@ -8,6 +8,7 @@ import torch
 from fidelity.decide.catalogue import KNOWN_MODELS
 from fidelity.decide.model_choice import ModelChooser, estimate_seconds, rank_models, scale_in_name, shipped_model
 from fidelity.decide.recipes import RECIPES
+from fidelity.networks.compute import Compute
 from fidelity.networks.loader import SHIPPED_WEIGHTS, ModelRefusedError, list_models
 
 
@@ -157,4 +158,4 @@ def test_a_plan_holds_to_the_network_that_was_named(compact_file):
 def test_seconds_are_those_of_the_pixels_that_go_in(compact_file, monkeypatch):
     monkeypatch.setattr("fidelity.decide.model_choice.measure_seconds_per_pixel", lambda model, device, precision: 1e-6)
     planned = ModelChooser(str(compact_file(2)), list_models([])).plan(RECIPES["photo"], (100, 100), (400, 400), 2**33)
-    assert estimate_seconds(planned, torch.device("cpu")) == pytest.approx([0.01, 0.04])
+    assert estimate_seconds(planned, Compute(torch.device("cpu"))) == pytest.approx([0.01, 0.04])

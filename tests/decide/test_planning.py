@@ -2,7 +2,7 @@
 
 import pytest
 
-from fidelity.decide.planning import Network, plan_passes
+from fidelity.decide.planning import NetworkCost, plan_passes
 from fidelity.decide.target import PrintSize, Target, parse_memory, parse_print_size, resolve_target
 from fidelity.steps.chain import BLOCK_BYTES
 
@@ -42,9 +42,9 @@ def test_a_result_too_large_to_write_is_refused():
 
 
 GIB = 2**30
-DOUBLE = Network("double", 2, 1.0, 100 * 2**20)
-QUADRUPLE = Network("quadruple", 4, 1.1, 200 * 2**20)
-RESTORER = Network("restorer", 1, 1.0, 0)
+DOUBLE = NetworkCost("double", 2, 1.0, 100 * 2**20)
+QUADRUPLE = NetworkCost("quadruple", 4, 1.1, 200 * 2**20)
+RESTORER = NetworkCost("restorer", 1, 1.0, 0)
 
 
 def plan(target, networks=(DOUBLE, QUADRUPLE), source=(100, 150), memory=8 * GIB):

@@ -24,6 +24,7 @@ from fidelity.networks.architectures.espcn import ESPCN
 from fidelity.networks.architectures.ffdnet import FFDNet
 from fidelity.networks.architectures.lapsrn import LapSRN
 from fidelity.networks.architectures.waifu2x import VGG7, CUNet, UpConv7
+from fidelity.networks.compute import Compute
 from fidelity.networks.loader import load_model
 from fidelity.networks.runner import Runner
 from fidelity.steps.upscale import upscale
@@ -143,7 +144,7 @@ def test_tiles_change_nothing_where_they_see_as_far_as_it_does(network, photo):
 
 def test_it_runs_in_bf16_or_falls_back_to_fp32(network, photo):
     _, model = network
-    exact, rough = (upscale(photo, model, None, "rgb", precision=precision).image for precision in ("fp32", "bf16"))
+    exact, rough = (upscale(photo, model, None, "rgb", Compute(precision=precision)).image for precision in ("fp32", "bf16"))
     assert rough.isfinite().all()
     assert (exact - rough).abs().mean() < 0.02
 

@@ -5,15 +5,18 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from fidelity.networks.device import choose_device, choose_dtype, list_precisions
+from fidelity.networks.device import choose_device, choose_precision, list_precisions
 from fidelity.networks.memory import is_out_of_memory, run_where_room, work_memory_bytes
 
 CPU, GPU = torch.device("cpu"), torch.device("mps")
 
 
-def test_a_cpu_is_always_there():
+@pytest.mark.parametrize(("present", "best"), [((), "cpu"), (("mps",), "mps"), (("cuda",), "cuda"), (("cuda", "mps"), "cuda")])
+def test_auto_takes_the_best_device_there_is_and_a_cpu_is_always_there(monkeypatch, present, best):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in present)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in present)
+    assert choose_device("auto").type == best
     assert choose_device("cpu") == CPU
-    assert choose_device("auto").type in ("cpu", "cuda", "mps")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is present")
@@ -23,14 +26,14 @@ def test_a_device_that_is_absent_is_refused():
 
 
 def test_auto_is_full_precision_on_a_cpu_and_half_on_a_gpu_that_can(compact, faulty):
-    assert choose_dtype(compact().descriptor, CPU) == torch.float32
-    assert choose_dtype(compact().descriptor, GPU) == torch.float16
-    assert choose_dtype(faulty(half=False).descriptor, GPU) == torch.float32
+    assert choose_precision(compact().precisions, CPU) == "fp32"
+    assert choose_precision(compact().precisions, GPU) == "fp16"
+    assert choose_precision(faulty(half=False).precisions, GPU) == "fp32"
 
 
 def test_a_half_precision_the_network_cannot_do_is_not_used(compact, faulty):
-    assert choose_dtype(compact().descriptor, CPU, "bf16") == torch.bfloat16
-    assert choose_dtype(faulty(half=False).descriptor, CPU, "fp16") == torch.float32
+    assert choose_precision(compact().precisions, CPU, "bf16") == "bf16"
+    assert choose_precision(faulty(half=False).precisions, CPU, "fp16") == "fp32"
 
 
 @pytest.fixture
@@ -56,8 +59,8 @@ def test_bfloat16_counts_where_the_very_device_has_it_by_itself(two_gpus, compac
     new, old = two_gpus
     assert list_precisions(new) == list_precisions(CPU) == ("fp32", "fp16", "bf16")
     assert list_precisions(old) == ("fp32", "fp16")
-    assert choose_dtype(compact().descriptor, new, "bf16") == torch.bfloat16
-    assert choose_dtype(compact().descriptor, old, "bf16") == torch.float32
+    assert choose_precision(compact().precisions, new, "bf16") == "bf16"
+    assert choose_precision(compact().precisions, old, "bf16") == "fp32"
 
 
 def test_an_older_pytorch_is_asked_as_it_can_be(two_gpus, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fidelity.networks.backends.torch import TorchNetwork
 from fidelity.networks.loader import ModelRefusedError, accept_rgb, detect_architecture, find_model, list_models, load_model
 
 
@@ -123,17 +124,24 @@ def test_a_grey_network_takes_rgb_through_its_adapter(compact, random_image):
     grey, image = compact(channels=1), random_image(1, 3, 12, 10)
     adapted = accept_rgb(grey)
     with torch.no_grad():
-        result = adapted.descriptor(image)
-        from_grey = adapted.descriptor(image[:, :1].repeat(1, 3, 1, 1))
+        result = adapted(image)
+        from_grey = adapted(image[:, :1].repeat(1, 3, 1, 1))
         expected = grey.descriptor(image[:, :1])
     assert result.shape == (1, 3, 24, 20)
     assert (from_grey - expected).abs().max() < 1e-5
-    assert (adapted.descriptor.input_channels, adapted.descriptor.output_channels) == (3, 3)
+    assert (adapted.input_channels, adapted.output_channels) == (3, 3)
 
 
 def test_an_rgb_network_needs_no_adapter(compact):
     model = compact()
-    assert accept_rgb(model) is model
+    assert accept_rgb(model) is model.descriptor
+
+
+def test_a_network_behind_an_adapter_is_run_without_it(compact):
+    grey = compact(channels=1)
+    wrapped = TorchNetwork("grey", accept_rgb(grey))
+    assert (wrapped.channels_in, wrapped.channels_out) == (1, 1)
+    assert wrapped.descriptor.model is grey.descriptor.model
 
 
 def test_installed_models_are_listed_after_the_shipped_ones(compact_file):

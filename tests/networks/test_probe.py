@@ -3,17 +3,16 @@
 import torch
 from torch import nn
 
-from fidelity.networks.probe import probe_network
+from fidelity.networks.backends.torch import probe_module
 
 
 def test_the_receptive_field_of_a_chain_is_one_pixel_a_layer(compact):
     for convolutions in (1, 4):
-        assert probe_network(compact(convolutions=convolutions).descriptor).receptive_field_px == convolutions + 2
+        assert compact(convolutions=convolutions).reach_px == convolutions + 2
 
 
 def test_a_network_that_pools_globally_has_none(faulty):
-    model = faulty(lambda image, result: result + image.mean())
-    assert probe_network(model.descriptor).receptive_field_px is None
+    assert faulty(lambda image, result: result + image.mean()).reach_px is None
 
 
 def test_windows_of_attention_lie_on_a_grid_and_have_none_however_short_their_reach(tmp_path):
@@ -27,22 +26,23 @@ def test_windows_of_attention_lie_on_a_grid_and_have_none_however_short_their_re
         img_size=16, embed_dim=12, depths=[1], num_heads=[2], window_size=8, upscale=2, upsampler="pixelshuffledirect"
     )
     save_file({name: value.clone() for name, value in network.state_dict().items()}, tmp_path / "swin.safetensors")
-    assert probe_network(load_model(tmp_path / "swin.safetensors").descriptor).receptive_field_px is None
+    assert load_model(tmp_path / "swin.safetensors").reach_px is None
 
 
 def test_the_widest_layer_is_counted_in_and_out(compact):
     # 8 features in and 8 out of the middle convolution, and 12 + 12 around the pixel shuffle of x2 RGB
-    assert probe_network(compact(features=8).descriptor).values_per_pixel == 24
-    assert probe_network(compact(features=16).descriptor).values_per_pixel == 32
+    assert probe_module(compact(features=8).descriptor).values_per_pixel == 24
+    assert probe_module(compact(features=16).descriptor).values_per_pixel == 32
 
 
 def test_the_answer_is_kept_and_leaves_no_hooks(faulty):
-    model = faulty()
-    first = probe_network(model.descriptor)
-    assert len(model.descriptor.model.calls) == 1
-    assert probe_network(model.descriptor) is first
-    assert len(model.descriptor.model.calls) == 1
-    assert not any(module._forward_hooks for module in model.descriptor.model.modules())
+    network = faulty()
+    first = network.probe
+    assert len(network.descriptor.model.calls) == 1
+    assert network.probe is first
+    assert network.to(torch.device("cpu"), "bf16").probe is first
+    assert len(network.descriptor.model.calls) == 1
+    assert not any(module._forward_hooks for module in network.descriptor.model.modules())
 
 
 def test_real_networks_have_the_reach_their_layers_add_up_to(test_data):
@@ -50,14 +50,13 @@ def test_real_networks_have_the_reach_their_layers_add_up_to(test_data):
 
     reach = {"realesr-animevideov3-x4": 18, "upscayl-lite-4x": 34, "realcugan-up2x-conservative": None}
     for name, expected in reach.items():
-        model = load_model(test_data / f"models/{name}.safetensors")
-        assert probe_network(model.descriptor).receptive_field_px == expected
+        assert load_model(test_data / f"models/{name}.safetensors").reach_px == expected
 
 
 def test_a_probe_changes_nothing(compact, random_image):
-    model, image = compact(), random_image(1, 3, 9, 9)
+    network, image = compact(), random_image(1, 3, 9, 9)
     with torch.no_grad():
-        before = model.descriptor(image)
-        probe_network(model.descriptor)
-        assert torch.equal(model.descriptor(image), before)
-    assert isinstance(model.descriptor.model, nn.Module)
+        before = network.descriptor(image)
+        assert probe_module(network.descriptor).receptive_field_px
+        assert torch.equal(network.descriptor(image), before)
+    assert isinstance(network.descriptor.model, nn.Module)

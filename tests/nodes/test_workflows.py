@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fidelity.decide.model_choice import AUTO_SCALE
+from fidelity.choices import AUTO_SCALE
 from fidelity.decide.recipes import DEFAULT_VALUES, RECIPES, SAFE_DOMAIN
 
 PACK = Path(__file__).parents[2]

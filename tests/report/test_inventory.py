@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from fidelity.networks.architectures.ffdnet import FFDNet
 from fidelity.networks.loader import list_models
+from fidelity.networks.probe import NetworkProbe
 from fidelity.networks.runner import Runner
 from fidelity.report import inventory
 from fidelity.report.inventory import describe_machine, describe_model, describe_models, examine_machine
@@ -46,9 +47,9 @@ def test_a_file_that_fails_in_any_way_is_told_and_the_rest_too(folder, monkeypat
     def fail(descriptor):
         if descriptor.input_channels == 1:
             raise AttributeError("no such layer\nand more")
-        return SimpleNamespace(receptive_field_px=1)
+        return NetworkProbe(1, 1.0)
 
-    monkeypatch.setattr(inventory, "probe_network", fail)
+    monkeypatch.setattr("fidelity.networks.backends.torch.probe_module", fail)
     found = {model.name: model for model in describe_models(list_models([folder]))}
     assert found["something.safetensors"].refused == "no such layer"
     assert found["numbered.pth"].refused
@@ -95,7 +96,7 @@ def test_of_two_gpus_each_has_its_number_its_abilities_and_its_reason_and_one_is
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
     cpu_runner = Runner
-    runner = SimpleNamespace(recommend=lambda size: ((512, 768), 3))
+    runner = SimpleNamespace(recommend=lambda size: ((512, 768), 3), precision="fp16")
     monkeypatch.setattr(
         inventory, "Runner", lambda model, device: runner if device.type == "cuda" else cpu_runner(model, device)
     )
@@ -114,7 +115,7 @@ def test_of_two_gpus_each_has_its_number_its_abilities_and_its_reason_and_one_is
 def test_on_a_gpu_tiles_and_how_many_at_once_go_by_free_memory(compact, monkeypatch):
     runner = Runner(compact(4), torch.device("cpu"))
     assert runner.recommend((1080, 1920)) == (None, 1)
-    monkeypatch.setattr("fidelity.networks.runner.ConvolutionStream.of", lambda _: None)
+    monkeypatch.setattr("fidelity.networks.backends.torch.TorchNetwork.stream", lambda _: None)
     sizes = []
     for gibibytes in (1, 4):
         monkeypatch.setattr("fidelity.networks.runner.free_memory_bytes", lambda _, free=gibibytes * 2**30: free)

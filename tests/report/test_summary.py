@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from fidelity.decide.decision import decide
 from fidelity.decide.domain import DOMAINS, Verdict, named_verdict
 from fidelity.decide.model_choice import ModelChoice, ModelChooser, shipped_model
+from fidelity.decide.settings import Settings
 from fidelity.decide.target import Target
-from fidelity.pipeline import Order, decide, enlarge
 from fidelity.report.measure import measure_images
 from fidelity.report.summary import (
     summarize_choice,
@@ -18,6 +19,7 @@ from fidelity.report.summary import (
     summarize_plan,
     summarize_verdict,
 )
+from fidelity.session import carry_out
 from fidelity.steps.gate import GateLimits, gate
 
 
@@ -79,12 +81,12 @@ def test_the_gates_doing_is_told_with_its_figures(action, shift, mark, word):
 
 def test_a_plan_and_what_came_of_it():
     source = scene(1, 3, 40, 30)
-    decision = decide(source, ModelChooser(str(shipped_model("drawn", 2)), {}), Order(Target(scale=2.0), "painting"), 2**32)
+    decision = decide(source, ModelChooser(str(shipped_model("drawn", 2)), {}), Settings(Target(scale=2.0), "painting"), 2**32)
     planned = summarize_plan(decision).split("\n")
     assert planned[0] == "· painting, 60x80"
     assert planned[1] == "drawn-x2.safetensors"
     assert re.fullmatch(r"at most \d+\.\d\d GiB", planned[2])
-    made = summarize_enlargement(decision, enlarge(source, decision)).split("\n")
+    made = summarize_enlargement(carry_out(source, decision)).split("\n")
     assert made[0] == "✓ painting 100 %"
     assert made[1] == "drawn-x2.safetensors"
     assert re.match(r"drift 0\.\d\d mean, \d\.\d\d p99, \d\.\d\d max, sharpness \d\.\d\d", made[2])

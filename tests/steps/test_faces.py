@@ -91,16 +91,13 @@ def test_real_architectures_draw_faces(name, tmp_path, photo):
     assert (restore_faces(photo, model, [FACE]) != photo).any()
 
 
-def test_gfpgan_weights_load_and_run_in_the_runner_too(tmp_path):
-    from fidelity.networks.runner import Runner
-
+def test_gfpgan_weights_load_and_are_bound_like_any_others(tmp_path):
     torch.manual_seed(0)
     save_file({key: value.clone() for key, value in GFPGAN().state_dict().items()}, tmp_path / "gfpgan.safetensors")
     model = load_model(tmp_path / "gfpgan.safetensors")
     assert model.architecture == "GFPGAN"
-    network = Runner(model, torch.device("cpu"))._copy(torch.float32)
-    with torch.no_grad():
-        assert network(torch.rand(1, 3, FACE_PX, FACE_PX)).shape == (1, 3, FACE_PX, FACE_PX)
+    bound = model.to(torch.device("cpu"), "fp32")
+    assert bound.run(torch.rand(1, 3, FACE_PX, FACE_PX)).shape == (1, 3, FACE_PX, FACE_PX)
 
 
 def test_areas_of_a_mask_are_faces_largest_first():

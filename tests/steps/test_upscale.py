@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fidelity.imaging.drift import measure_drift
+from fidelity.networks.compute import Compute
 from fidelity.steps.upscale import MAX_SIDE_PX, count_passes, upscale
 
 
@@ -132,7 +133,13 @@ def test_a_target_that_cannot_be_made_is_refused(compact, random_image, target, 
 
 def test_progress_runs_from_the_first_tile_to_all(compact, random_image):
     seen = []
-    upscale(random_image(1, 4, 40, 40), compact(), (170, 170), tile=32, progress=lambda done, total: seen.append((done, total)))
+    upscale(
+        random_image(1, 4, 40, 40),
+        compact(),
+        (170, 170),
+        compute=Compute(tile_px=32),
+        progress=lambda done, total: seen.append((done, total)),
+    )
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert seen[-1][0] == seen[-1][1]
 

@@ -53,8 +53,10 @@ from fidelity.networks.architectures.ffdnet import FFDNet
 from fidelity.networks.architectures.fsrcnn import FSRCNN
 from fidelity.networks.architectures.lapsrn import LapSRN
 from fidelity.networks.architectures.waifu2x import VGG7, CUNet, UpConv7
-from fidelity.networks.device import DTYPES, list_precisions
-from fidelity.networks.loader import SHIPPED_WEIGHTS, LumaAdapter, Model, accept_rgb, load_model
+from fidelity.networks.backends.torch import DTYPES, TorchNetwork
+from fidelity.networks.compute import Compute
+from fidelity.networks.device import list_precisions
+from fidelity.networks.loader import SHIPPED_WEIGHTS, accept_rgb, load_model
 from fidelity.steps.upscale import upscale
 from tools.benchmarks.speed import host_path, keep_fp32_exact, measure
 
@@ -127,17 +129,23 @@ _LONG_S = 20
 _PEAK_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
-def build(name: str, folder: Path) -> Model:
+def build(name: str, folder: Path) -> TorchNetwork:
     """A network of random weights, by way of a file, as users have it."""
     if name == "shipped":
-        return load_model(SHIPPED_WEIGHTS / "natural-x4.safetensors")
+        return _load(SHIPPED_WEIGHTS / "natural-x4.safetensors")
     torch.manual_seed(0)
     state = NETWORKS[name]().state_dict()
     for ours, theirs in _PUBLISHED.get(name, ()):
         state = {key.replace(ours, theirs): value for key, value in state.items()}
     path = folder / f"{name.replace(' ', '-')}.safetensors"
     save_file({key: value.clone().contiguous() for key, value in state.items()}, path)
-    return accept_rgb(load_model(path))
+    return _load(path)
+
+
+def _load(path: Path) -> TorchNetwork:
+    network = load_model(path)
+    assert isinstance(network, TorchNetwork)
+    return network
 
 
 def in_tiles(network: Callable[[Tensor], Tensor], image: Tensor, scale: int, tile: int = 256, context: int = 16) -> Tensor:
@@ -199,21 +207,20 @@ def measure_peaks(device: torch.device, names: list[str]) -> dict[str, float]:
     return peaks
 
 
-def copy_network(model: Model, **kind: Any) -> Any:
+def copy_network(model: TorchNetwork, **kind: Any) -> Any:
     """The descriptor of a model with a network of its own, of another device, dtype or memory format."""
-    descriptor = copy.copy(model.descriptor)
-    descriptor._model = copy.deepcopy(model.descriptor.model).to(**kind)  # spandrel offers no public way
+    whole = accept_rgb(model)
+    descriptor = copy.copy(whole)
+    descriptor._model = copy.deepcopy(whole.model).to(**kind)  # spandrel offers no public way
     return descriptor
 
 
-def count_flops(model: Model, size: tuple[int, int]) -> float:
+def count_flops(model: TorchNetwork, size: tuple[int, int]) -> float:
     """Multiplications and additions of the network alone for an image of (height, width), padding included.
 
     They are counted without computing; where a network needs numbers to run, on 64 x 64 pixels, and more by the area.
     """
-    network, channels = model.descriptor.model, model.descriptor.input_channels
-    if isinstance(network, LumaAdapter):  # resampling the colours is not the network's work
-        network, channels = network.network, 1
+    network, channels = model.descriptor.model, model.channels_in
     padding = model.descriptor.size_requirements.get_padding(size[1], size[0])
     whole = (size[0] + padding[1], size[1] + padding[0])
     with torch.no_grad():
@@ -227,9 +234,9 @@ def count_flops(model: Model, size: tuple[int, int]) -> float:
             return counter.get_total_flops() / 64**2 * size[0] * size[1]
 
 
-def contenders(model: Model, image: Tensor, device: torch.device, options: Any) -> Mapping[str, Callable[[], Tensor]]:
+def contenders(model: TorchNetwork, image: Tensor, device: torch.device, options: Any) -> Mapping[str, Callable[[], Tensor]]:
     """Ways of running a network, by name, whose second word is the precision; the one that all are compared with first."""
-    whole = model.descriptor.to(device)
+    whole = accept_rgb(model).to(device)
     found: dict[str, Callable[[], Tensor]] = {
         "plain fp32": lambda: whole(image.to(device)).cpu(),
         "tiles fp32": lambda: in_tiles(lambda part: whole(part.to(device)), image, model.scale),
@@ -239,9 +246,8 @@ def contenders(model: Model, image: Tensor, device: torch.device, options: Any) 
     if options.host:
         found["host fp32"] = host_path(image, whole, device)
     for precision in options.precisions:
-        found[f"ours {precision}"] = lambda precision=precision: upscale(
-            image, model, None, "rgb", device, precision
-        ).image.cpu()
+        compute = Compute(device, precision)
+        found[f"ours {precision}"] = lambda compute=compute: upscale(image, model, None, "rgb", compute).image.cpu()
     if options.compile:
         compiled = torch.compile(whole.model)
         found["compiled fp32"] = lambda: compiled(image.to(device)).cpu()
@@ -249,10 +255,10 @@ def contenders(model: Model, image: Tensor, device: torch.device, options: Any) 
 
 
 def more_plain_ways(
-    model: Model, image: Tensor, device: torch.device, precisions: list[str]
+    model: TorchNetwork, image: Tensor, device: torch.device, precisions: list[str]
 ) -> dict[str, Callable[[], Tensor]]:
     """The plain call in what else PyTorch offers, as far as the network and the device can do it."""
-    whole, last = model.descriptor, copy_network(model, memory_format=torch.channels_last)
+    whole, last = accept_rgb(model), copy_network(model, memory_format=torch.channels_last)
     found: dict[str, Callable[[], Tensor]] = {
         "plain fp32 contiguous": lambda: whole(image.contiguous().to(device)).cpu(),
         "plain fp32 channels_last": lambda: last(image.to(device, memory_format=torch.channels_last)).cpu(),
@@ -368,7 +374,7 @@ def run(name: str, image: Tensor, device: torch.device, options: Any, peaks: Map
             seen, failed = time_ways(contenders(model, image, device, options), options.rounds, device)
     except Exception as error:  # the other networks are still worth measuring
         return [f"| {name} | | | | {one_line(error)[:80]} | | | | |"]
-    parameters = sum(parameter.numel() for parameter in model.descriptor.model.parameters()) / 1e6
+    parameters = model.parameters / 1e6
     rows: list[str] = []
     for way, figures in seen.items():
         seconds, memory = median_of(figures, 0), median_of(figures, 1)

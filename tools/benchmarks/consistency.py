@@ -30,7 +30,8 @@ from fidelity.imaging.color import rgb_to_ycbcr, ycbcr_to_rgb
 from fidelity.imaging.drift import flat_texture, measure_drift, overshoot_percent, sharpness_ratio
 from fidelity.imaging.filters import gaussian_blur
 from fidelity.imaging.resample import resize
-from fidelity.networks.loader import SHIPPED_WEIGHTS, Model, ModelRefusedError, accept_rgb, load_model
+from fidelity.networks.loader import SHIPPED_WEIGHTS, ModelRefusedError, load_model
+from fidelity.networks.network import Network
 from fidelity.steps.consistency import project
 from fidelity.steps.upscale import upscale
 from tools.benchmarks.sources import data_folder, read
@@ -38,7 +39,7 @@ from tools.benchmarks.sources import data_folder, read
 COLUMNS = ("mean", "p99", "max", "sharp", "over", "flat")
 LIMITS = {"clean": (0.10, 0.5, 1.5, 0.97, 2.0, 0.1), "damaged": (0.30, 1.2, 3.5, 0.95, np.inf, 1.6)}
 
-Method = Callable[[torch.Tensor, torch.Tensor, Model], torch.Tensor]
+Method = Callable[[torch.Tensor, torch.Tensor, Network], torch.Tensor]
 
 
 def back_project(raw: torch.Tensor, source: torch.Tensor, luma: float, chroma: float, steps: int) -> torch.Tensor:
@@ -100,7 +101,7 @@ def main() -> None:
     print(f"{'':<8}{'image':<18}{'network':<26}{'method':<11}" + "".join(f"{name:>7}" for name in COLUMNS) + "  misses")
     for path in paths:
         try:
-            model = accept_rgb(load_model(path))
+            model = load_model(path)
         except ModelRefusedError as error:
             print(f"left out: {error}")
             continue

@@ -25,15 +25,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sigma", type=float, default=25, help="standard deviation of the noise, in steps of 8 bits")
     options = parser.parse_args()
-    network, means = load_model(options.model).descriptor.model, list[float]()
+    network, means = load_model(options.model).with_noise(options.sigma), list[float]()
     for path in sorted(options.folder.glob("*.png")):
         image = read_image(path).image
         clean = image if image.shape[1] == 1 else rgb_to_luma(image[:, :3])
         figures: list[float] = []
         for seed in SEEDS:
             noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)) * options.sigma / 255
-            with torch.inference_mode():
-                made = network(clean + noise).clamp(0, 1)
+            made = network.run(clean + noise)
             figures.append(psnr(clean, (made * 255).round() / 255))
         means.append(float(np.mean(figures)))
         print(f"{path.name}: {means[-1]:.2f} dB", flush=True)

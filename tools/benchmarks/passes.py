@@ -10,10 +10,9 @@ import argparse
 
 import torch
 
-from fidelity.decide.model_choice import ModelChooser
+from fidelity.decide.settings import Settings
 from fidelity.decide.target import Target
-from fidelity.files.paths import free_memory_bytes
-from fidelity.pipeline import Order, decide, run_passes
+from fidelity.session import Session, run_passes
 from tools.benchmarks.speed import measure
 
 _MIB = 2**20
@@ -28,8 +27,8 @@ def main() -> None:
     cpu = torch.device("cpu")
     print("| target | networks | seconds | result, MiB | beyond it, MiB | whole, MiB |\n|---|---|---|---|---|---|")
     for scale in options.scales:
-        order = Order(Target(scale=scale), "photo", {"restore": "off", "passes": "direct", "channels": "rgb"})
-        decision = decide(source, ModelChooser("auto", {}), order, free_memory_bytes())
+        settings = Settings(Target(scale=scale), "photo", restore="off", passes="direct", channels="rgb")
+        decision = Session(settings).decide(source)
         networks = [step for step in decision.planned.plan.passes if step.kind == "network"]
         seconds, grown = measure(lambda decision=decision: run_passes(source, decision).image, cpu)
         side = round(options.source * scale)

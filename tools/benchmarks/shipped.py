@@ -18,7 +18,8 @@ from torch import Tensor
 
 from fidelity.imaging.metrics import psnr, ssim
 from fidelity.imaging.resample import resize
-from fidelity.networks.loader import SHIPPED_WEIGHTS, Model, load_model
+from fidelity.networks.loader import SHIPPED_WEIGHTS, load_model
+from fidelity.networks.network import Network
 from fidelity.steps.upscale import upscale
 from tools.benchmarks.sources import data_folder, read, read_set5
 from tools.training.data import reduce
@@ -55,7 +56,7 @@ def main() -> None:
         return
     print("| network | parameters | Set5 | bicubic | held-out drawings | bicubic |\n|---|---|---|---|---|---|")
     for model in shipped:
-        count = sum(parameter.numel() for parameter in model.descriptor.model.parameters())
+        count = model.parameters
         figures = [score(model, pairs) for pairs in (list(read_set5(model.scale).values()), drawings(model.scale))]
         cells = " | ".join(f"{ours} | {bicubic}" for ours, bicubic in figures)
         print(f"| {model.name} | {count} | {cells} |", flush=True)
@@ -69,7 +70,7 @@ def drawings(scale: int) -> list[tuple[Tensor, Tensor]]:
     return [(reduce(truth, scale), truth) for truth in held_out("drawn")]
 
 
-def score(model: Model, pairs: list[tuple[Tensor, Tensor]]) -> tuple[str, str]:
+def score(model: Network, pairs: list[tuple[Tensor, Tensor]]) -> tuple[str, str]:
     """Mean PSNR-Y / SSIM-Y of a network, and of bicubic."""
     figures: list[list[tuple[float, float]]] = []
     for low, truth in pairs:
@@ -81,7 +82,7 @@ def score(model: Model, pairs: list[tuple[Tensor, Tensor]]) -> tuple[str, str]:
     return f"{network[0]:.2f} / {network[1]:.4f}", f"{bicubic[0]:.2f} / {bicubic[1]:.4f}"
 
 
-def time_in_turns(models: list[Model], rounds: int = 3) -> None:
+def time_in_turns(models: list[Network], rounds: int = 3) -> None:
     """Prints the median seconds of each and its ratio to the first."""
     image = torch.rand(1, 3, 1080, 1920, generator=torch.Generator().manual_seed(0))
     seconds: dict[str, list[float]] = {model.name: [] for model in models}
@@ -95,7 +96,7 @@ def time_in_turns(models: list[Model], rounds: int = 3) -> None:
         print(f"| {name} | {median:.2f} | {median / medians[models[0].name]:.2f} |")
 
 
-def draw_pictures(scale: int, models: list[Model]) -> Image.Image:
+def draw_pictures(scale: int, models: list[Network]) -> Image.Image:
     """Windows of real pictures, enlarged in every way."""
     rows: list[list[Tensor]] = []
     for name, (x, y) in CROPS.items():
@@ -104,7 +105,7 @@ def draw_pictures(scale: int, models: list[Model]) -> Image.Image:
     return lay_out(["bicubic", "Lanczos", *map(label, models)], rows)
 
 
-def draw_drawings(scale: int, models: list[Model]) -> Image.Image:
+def draw_drawings(scale: int, models: list[Network]) -> Image.Image:
     """Windows of held-out drawings, reduced and enlarged in every way, and the truth."""
     drawings, rows = held_out("drawn"), list[list[Tensor]]()
     for number, (x, y) in DRAWINGS.items():
@@ -114,7 +115,7 @@ def draw_drawings(scale: int, models: list[Model]) -> Image.Image:
     return lay_out(["bicubic", "Lanczos", *map(label, models), "truth"], rows)
 
 
-def enlarge_all(source: Tensor, scale: int, models: list[Model]) -> list[Tensor]:
+def enlarge_all(source: Tensor, scale: int, models: list[Network]) -> list[Tensor]:
     """By bicubic and Lanczos resampling, then by each network."""
     size = (source.shape[2] * scale, source.shape[3] * scale)
     return [resize(source, size), resize(source, size, "lanczos"), *(upscale(source, model).image for model in models)]
@@ -125,7 +126,7 @@ def crop(image: Tensor, x: int, y: int, side: int) -> Tensor:
     return image[0, :, y : y + side, x : x + side]
 
 
-def label(model: Model) -> str:
+def label(model: Network) -> str:
     """The name to write over a column."""
     return model.name.removesuffix(".safetensors")
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from fidelity.networks.compute import Compute
 from fidelity.networks.loader import load_model
 from fidelity.report.memory import MemoryWatch
 from fidelity.steps.upscale import upscale
@@ -104,7 +105,7 @@ def main() -> None:
             for channels in ("rgb", "luma"):
 
                 def work(precision: str = precision, channels: str = channels) -> torch.Tensor:
-                    return upscale(image, model, None, channels, device, precision, options.tile).image  # type: ignore[arg-type]
+                    return upscale(image, model, None, channels, Compute(device, precision, options.tile)).image  # type: ignore[arg-type]
 
                 contenders[f"ours {precision} {channels}"] = work
         rows: dict[str, list[tuple[float, int]]] = {name: [] for name in contenders}

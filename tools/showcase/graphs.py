@@ -1,6 +1,7 @@
 """The workflows that ship, as graphs."""
 
-from fidelity.decide.recipes import RECIPES, Domain
+from fidelity.choices import Domain
+from fidelity.decide.recipes import RECIPES
 from tools.showcase.diffusion_graphs import DIFFUSION_GRAPHS
 from tools.showcase.graph import (
     ANIME_NETWORK,

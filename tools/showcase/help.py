@@ -12,17 +12,17 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from fidelity.decide.domain import DOMAINS, classify
-from fidelity.decide.model_choice import ModelChooser, shipped_model
-from fidelity.files.paths import free_memory_bytes
+from fidelity.decide.model_choice import shipped_model
+from fidelity.decide.settings import Settings
 from fidelity.imaging.color import rgb_to_ycbcr
 from fidelity.imaging.drift import drift_map
 from fidelity.imaging.resample import resize
 from fidelity.imaging.tiling import fade_at_ends
 from fidelity.networks.loader import load_model
-from fidelity.pipeline import Order, decide, enlarge
 from fidelity.report.comparison import compare_models, draw_sheet
 from fidelity.report.measure import measure_images
 from fidelity.report.summary import summarize_enlargement, summarize_figures, summarize_plan, summarize_verdict
+from fidelity.session import Session
 from fidelity.steps.diffusion import pass_denoise, plan_pass_sizes
 from fidelity.steps.faces import FACE_PX, FADE_SHARE
 from fidelity.steps.gate import paint_heat_map
@@ -78,15 +78,14 @@ def case(*names: str) -> Image.Image:
 
 def auto() -> Image.Image:
     source = draw_source()
-    decision = decide(source, ModelChooser("auto", {}), Order(domain="line_art"), free_memory_bytes())
-    made = enlarge(source, decision)
-    told = text(summarize_enlargement(decision, made).split("\nbetter")[0], "what the node tells")
+    made = Session(Settings(domain="line_art")).run(source)
+    told = text(summarize_enlargement(made).split("\nbetter")[0], "what the node tells")
     return beside([row([("bicubic", middle(resize(source, (400, 400)).clamp(0, 1))), ("result", middle(made.image))]), told])
 
 
 def plan() -> Image.Image:
     source = resize(generate("natural", 8), (400, 500)).clamp(0, 1)
-    decision = decide(source, ModelChooser("auto", {}), Order(domain="photo"), free_memory_bytes())
+    decision = Session(Settings(domain="photo")).decide(source)
     return text(summarize_plan(decision), "a photograph of 500x400, four times as large")
 
 

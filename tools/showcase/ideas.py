@@ -12,13 +12,15 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from fidelity.decide.domain import DOMAINS
-from fidelity.decide.model_choice import ModelChooser, shipped_model
+from fidelity.decide.model_choice import shipped_model
+from fidelity.decide.settings import Settings
 from fidelity.decide.target import Target
 from fidelity.imaging.drift import drift_map, measure_drift
 from fidelity.imaging.filters import gaussian_blur
 from fidelity.imaging.resample import resize
+from fidelity.networks.compute import Compute
 from fidelity.networks.loader import load_model
-from fidelity.pipeline import Order, decide
+from fidelity.session import Session
 from fidelity.steps.consistency import project
 from fidelity.steps.diffusion import guidance_weight, spread_tiles, tile_weights
 from fidelity.steps.gate import gate, paint_heat_map
@@ -129,7 +131,8 @@ def _list_plans(side: int) -> Image.Image:
     for wanted, damaged in (("1000x800", False), ("2000x1600", False), ("12000x9600", False), ("2000x1600", True)):
         image = as_jpeg((source + 0.09 * torch.randn_like(source)).clamp(0, 1), 30) if damaged else source
         width, height = map(int, wanted.split("x"))
-        decision = decide(image, ModelChooser("auto", {}), Order(Target(size=(height, width)), "photo"), 8 * 2**30)
+        settings = Settings(Target(size=(height, width)), "photo")
+        decision = Session(settings, Compute(memory_bytes=8 * 2**30)).decide(image)
         steps = " > ".join(Path(step.network or step.kind).stem for step in decision.planned.plan.passes)
         memory = decision.planned.plan.peak_bytes / 2**30
         draw.text((4, y), f"to {wanted}{', noisy JPEG' if damaged else ''}, {memory:.2f} GiB", fill="black", font=_font())

@@ -14,12 +14,11 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from fidelity.decide.model_choice import ModelChooser
-from fidelity.decide.recipes import Domain
-from fidelity.files.paths import free_memory_bytes
+from fidelity.choices import Domain
+from fidelity.decide.settings import Settings
 from fidelity.imaging.filters import gaussian_blur
 from fidelity.imaging.resample import resize
-from fidelity.pipeline import Order, decide, enlarge
+from fidelity.session import Session
 from tools.showcase.thumbnail import draw_source, to_pillow
 from tools.training.data import GENERATORS
 
@@ -67,8 +66,8 @@ def as_jpeg(picture: Tensor, quality: int) -> Tensor:
 
 def draw_cell(title: str, picture: Tensor, domain: Domain) -> Image.Image:
     """Bicubic and ours side by side, under what was done and what was measured."""
-    decision = decide(picture, ModelChooser("auto", {}), Order(domain=domain), free_memory_bytes())
-    made = enlarge(picture, decision)
+    made = Session(Settings(domain=domain)).run(picture)
+    decision = made.decision
     side = SIDE_PX * SCALE
     cell = Image.new("RGB", (2 * side, side + HEAD_PX), "white")
     cell.paste(to_pillow(resize(picture, (side, side))), (0, HEAD_PX))

@@ -33,15 +33,21 @@ def generated(name: str, count: int, seed: int) -> Iterator[Bytes]:
         yield np.rint(image.transpose(1, 2, 0) * 255).astype(np.uint8)
 
 
-def cut(folder: Path, seed: int) -> Iterator[Bytes]:
-    """Crops of each image of a folder, at random places and sizes; a reduced one shows more and finer detail."""
+def cut(folder: Path, seed: int, least: float = 1.0) -> Iterator[Bytes]:
+    """Crops of each image of a folder, at random places and sizes; a reduced one shows more and finer detail.
+
+    Args:
+        folder: Of clean images.
+        seed: Of the places and sizes.
+        least: By how much each is reduced at least; more than 1 takes traces of compression away.
+    """
     for index, path in enumerate(sorted(folder.iterdir())):
         draw = np.random.default_rng((seed, index))
         image = Image.open(path).convert("RGB")
         largest = min(image.size) / SIDE_PX
         wanted = min(CROPS, max(1, round(image.width * image.height / SIDE_PX**2)))
         for _ in range(wanted if largest >= 1 else 0):
-            side = round(SIDE_PX * min(largest, float(draw.choice((1, 1, 1.3, 1.7, 2.2)))))
+            side = round(SIDE_PX * min(largest, least * float(draw.choice((1, 1, 1.3, 1.7, 2.2)))))
             left, top = (int(draw.integers(0, length - side + 1)) for length in image.size)
             crop = image.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS, (left, top, left + side, top + side))
             pixels = np.asarray(crop)
@@ -70,6 +76,7 @@ def main() -> None:
     drawing.add_argument("count", type=int)
     cutting = ways.add_parser("folder")
     cutting.add_argument("folder", type=Path)
+    cutting.add_argument("--reduce", type=float, default=1.0, help="by how much at least")
     for way in (drawing, cutting):
         way.add_argument("--output", type=Path, required=True)
         way.add_argument("--seed", type=int, default=1)
@@ -77,7 +84,7 @@ def main() -> None:
     if options.way == "generated":
         crops = generated(options.name, options.count, options.seed)
     else:
-        crops = cut(options.folder, options.seed)
+        crops = cut(options.folder, options.seed, options.reduce)
     print(f"{write(crops, options.output)} crops in {options.output}")
 
 

@@ -215,19 +215,16 @@ def _through_pillow(image: Pixels, format_name: str, **options: int) -> Pixels:
 def _through_video(image: Pixels, draw: np.random.Generator, crf: int) -> Pixels:
     """One frame of H.264 or H.265 in 4:2:0 at a constant rate factor; of even size, as the codecs want it."""
     height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
-    codec = "libx264" if draw.random() < 0.7 else "libx265"
-    quiet = {"x265-params": "log-level=none"} if codec == "libx265" else {}
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="matroska") as container:
-        stream = container.add_stream(codec, rate=Fraction(24), options={"crf": str(crf), "preset": "veryfast", **quiet})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        frame = av.VideoFrame.from_ndarray((np.clip(image, 0, 1)[:height, :width] * 255 + 0.5).astype(np.uint8), "rgb24")
-        frame.pts = 0
-        for packet in (*stream.encode(frame), *stream.encode()):
-            container.mux(packet)
-    buffer.seek(0)
-    with av.open(buffer, "r") as container:
-        decoded = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    encoder_name, decoder_name = ("libx264", "h264") if draw.random() < 0.7 else ("libx265", "hevc")
+    encoder, decoder = av.CodecContext.create(encoder_name, "w"), av.CodecContext.create(decoder_name, "r")
+    assert isinstance(encoder, av.VideoCodecContext) and isinstance(decoder, av.VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuv420p", Fraction(1, 24)
+    quiet = {"x265-params": "log-level=none"} if encoder_name == "libx265" else {}
+    encoder.options = {"crf": str(crf), "preset": "veryfast", **quiet}
+    frame = av.VideoFrame.from_ndarray((np.clip(image, 0, 1)[:height, :width] * 255 + 0.5).astype(np.uint8), "rgb24")
+    packets = [*encoder.encode(frame), *encoder.encode(None)]
+    frames = [shown for packet in (*packets, None) for shown in decoder.decode(packet)]
+    decoded = frames[0].to_ndarray(format="rgb24")
     result = image.copy()
     result[:height, :width] = decoded.astype(np.float32) / 255
     return result

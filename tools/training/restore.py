@@ -101,10 +101,17 @@ class Bank:
 
 
 def open_banks(paths: Sequence[Path]) -> list[Bank]:
-    """Maps banks into memory; those of drawings have "drawn" in their names, and both sorts fill half of a batch."""
+    """Maps banks into memory; those of drawings have "drawn" in their names.
+
+    Photographs and drawings fill half of a batch each, and within a half a bank counts by the root of its size: a small one
+    is not seen so often that it is learned by heart.
+    """
+    crops: list[Bytes] = [np.load(path, mmap_mode="r") for path in paths]
     drawn = ["drawn" in path.stem for path in paths]
-    shares = [1 / len(set(drawn)) / drawn.count(sort) for sort in drawn]
-    return [Bank(np.load(path, mmap_mode="r"), sort, share) for path, sort, share in zip(paths, drawn, shares, strict=True)]
+    roots = [len(bank) ** 0.5 for bank in crops]
+    halves = {sort: sum(root for root, other in zip(roots, drawn, strict=True) if other == sort) for sort in set(drawn)}
+    shares = [root / halves[sort] / len(halves) for root, sort in zip(roots, drawn, strict=True)]
+    return [Bank(bank, sort, share) for bank, sort, share in zip(crops, drawn, shares, strict=True)]
 
 
 def draw_batches(banks: Sequence[Bank], settings: Settings, first: int) -> Iterator[tuple[Tensor, Tensor]]:

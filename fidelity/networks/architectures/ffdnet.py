@@ -14,7 +14,7 @@ from torch.nn import functional
 from .description import describe
 
 DEFAULT_NOISE_SIGMA = 15.0
-"""Standard deviation of noise, in steps of 8 bits, that is taken out where nobody said how much there is."""
+"""Standard deviation of the noise, in steps of 8 bits, that is removed where the level is not given."""
 
 _COLOURS = (1, 3)
 _TASSANO = "intermediate_dncnn.itermediate_dncnn."  # its own spelling
@@ -41,14 +41,14 @@ class FFDNet(nn.Module):
             norm = [nn.BatchNorm2d(width)] if tells_noise else []
             layers += [nn.Conv2d(width, width, 3, padding=1, bias=bias), *norm, nn.ReLU()]
         self.model = nn.Sequential(*layers, nn.Conv2d(width, 4 * channels, 3, padding=1, bias=bias))
-        self.noise_sigma = DEFAULT_NOISE_SIGMA
-        """Standard deviation of the noise to take out, in steps of 8 bits; 0 to 75."""
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, noise_sigma: float | None = None) -> Tensor:
+        """Removes noise of a standard deviation of `noise_sigma`, 0 to 75 in steps of 8 bits."""
         height, width = image.shape[2:]
         padded = functional.pad(image, (0, width % 2, 0, height % 2), mode="replicate")
         small = functional.pixel_unshuffle(padded, 2)
-        level = torch.full_like(small[:, : self.channels if self.tells_noise else 1], self.noise_sigma / 255)
+        sigma = DEFAULT_NOISE_SIGMA if noise_sigma is None else noise_sigma
+        level = torch.full_like(small[:, : self.channels if self.tells_noise else 1], sigma / 255)
         parts = (level, small) if self.tells_noise else (small, level)
         result = functional.pixel_shuffle(self.model(torch.cat(parts, dim=1)), 2)
         return (padded - result if self.tells_noise else result)[..., :height, :width]

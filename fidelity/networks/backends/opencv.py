@@ -3,13 +3,19 @@
 EDSR, ESPCN, FSRCNN and LapSRN have been published so. A graph is data: OpenCV knows its operations and executes nothing else.
 """
 
-import copy
+import threading
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
-from spandrel import Architecture, ImageModelDescriptor, StateDict
-from torch import Tensor, nn
+from torch import Tensor
+
+from ...choices import Precision
+from ...errors import RefusedError
+from ...imaging.tensors import is_finite
+from ..network import NonFiniteOutputError, Sizes
+from ..probe import Reach, find_reach
 
 MEAN_BGR = (103.1545782, 111.561547, 114.35629928)
 """What OpenCV takes from an image before a graph of three channels and adds afterwards, of 0 to 255: the mean of DIV2K,
@@ -24,97 +30,95 @@ _LENGTH = 2
 _FIXED_BYTES = {1: 8, 5: 4}
 
 
-class GraphError(ValueError):
+class GraphError(RefusedError):
     """A file that OpenCV reads no super-resolution network from."""
 
 
-class TensorFlowGraph(nn.Module):
-    """A graph as a network: luma in [0, 1], or RGB, in and enlarged out, always computed in float32 on the CPU."""
+class OpenCVNetwork:
+    """A `Network` that OpenCV runs: always on the CPU, in float32, one image at a time.
 
-    def __init__(self, content: bytes) -> None:
+    A graph is not safe to run from two threads at once, so calls take turns.
+    """
+
+    architecture = "TensorFlow graph"
+    multiple_of = 1
+    minimum = 1
+    sizes: Sizes = "any"
+    parameters = 0
+    precisions: Sequence[Precision] = ("fp32",)
+    precision: Precision = "fp32"
+    device = torch.device("cpu")
+
+    def __init__(self, name: str, content: bytes) -> None:
         """Reads a graph.
 
         Args:
+            name: See `Network.name`.
             content: A frozen graph, as a `.pb` file holds it.
 
         Raises:
             GraphError: If OpenCV is not installed, or the file holds no network that enlarges luma or RGB.
         """
-        super().__init__()
-        self.anchor = nn.Parameter(torch.zeros(1), requires_grad=False)  # says which device and type the caller works in
-        self._content = content
-        self.channels, self.scale, self._net = self._probe()
+        self.name = name
+        self.weight_bytes = len(content)
+        self._lock = threading.Lock()
+        channels, self.scale, self._net = _probe_graph(content)
+        self.channels_in = self.channels_out = channels
+        self._reach: Reach | None = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "TensorFlowGraph":
-        copied = TensorFlowGraph(self._content)
-        copied.anchor = copy.deepcopy(self.anchor, memo)
-        return copied
+    @property
+    def reach_px(self) -> int | None:
+        if self._reach is None:
+            self._reach = find_reach(self._run, self.channels_in, self.scale, self.minimum)
+        return self._reach.reach_px
 
-    def forward(self, image: Tensor) -> Tensor:
-        samples = image.detach().to("cpu", torch.float32)
+    @property
+    def bytes_per_pixel(self) -> float:
+        return 4.0 * _VALUES_PER_PIXEL
+
+    def to(self, device: torch.device, precision: Precision) -> "OpenCVNetwork":  # noqa: ARG002
+        """Itself: it runs nowhere else, and tiles are sent to it and back."""
+        return self
+
+    def with_noise(self, sigma: float) -> "OpenCVNetwork":  # noqa: ARG002
+        return self
+
+    def stream(self) -> None:
+        return None
+
+    def run(self, batch: Tensor) -> Tensor:
+        result = self._run(batch)
+        if not is_finite(result):
+            raise NonFiniteOutputError(f"{self.name}: output is not finite in fp32")
+        return result.clamp_(0, 1)
+
+    def _run(self, batch: Tensor) -> Tensor:
+        samples = batch.detach().to("cpu", torch.float32)
         mean = torch.tensor(MEAN_BGR)[:, None, None]
-        if self.channels == 3:
+        if self.channels_in == 3:
             samples = samples.flip(1) * 255 - mean
-        made = torch.cat([torch.from_numpy(self._run(one.numpy())) for one in samples.split(1)])
-        if self.channels == 3:
-            made = (made + mean).flip(1) / 255
-        return made.to(image.device, image.dtype)
-
-    def _run(self, samples: np.ndarray) -> np.ndarray:
-        return _run_graph(self._net, samples)
-
-    def _probe(self) -> tuple[int, int, Any]:
-        """Channels that it takes, the factor by which it enlarges, both found by running it, and the graph."""
-        failures: list[str] = []
-        for channels in (1, 3):
-            net = _read_graph(self._content)  # one that failed once does not run again
-            try:
-                height, width = _run_graph(net, np.zeros((1, channels, _PROBE_PX, _PROBE_PX), np.float32)).shape[2:]
-            except (GraphError, ValueError) as error:
-                failures.append(" ".join(str(error).split()))
-                continue
-            if height == width and height >= _PROBE_PX and height % _PROBE_PX == 0:
-                return channels, height // _PROBE_PX, net
-        raise GraphError("; ".join(("a graph that does not enlarge luma or RGB by a whole factor", *failures)))
+        with self._lock:
+            result = torch.cat([torch.from_numpy(_run_graph(self._net, one.numpy())) for one in samples.split(1)])
+        return (result + mean).flip(1) / 255 if self.channels_in == 3 else result
 
 
-class TensorFlowArch(Architecture[TensorFlowGraph]):
-    """Never found by parameter names: a graph has none."""
-
-    def __init__(self) -> None:
-        super().__init__(id="TensorFlow graph", detect=lambda _: False)
-
-    def load(self, state_dict: StateDict) -> ImageModelDescriptor[TensorFlowGraph]:
-        """Is not to be called: see `load_graph`.
-
-        Raises:
-            GraphError: Always.
-        """
-        raise GraphError(f"{len(state_dict)} tensors; wanted the file of a graph")
+_VALUES_PER_PIXEL = 512
+"""Numbers alive at once for each input pixel. OpenCV does not tell; the largest published graph, EDSR, has 256 channels."""
 
 
-def load_graph(content: bytes) -> ImageModelDescriptor[TensorFlowGraph]:
-    """Reads a graph.
-
-    Args:
-        content: A frozen graph, as a `.pb` file holds it.
-
-    Raises:
-        GraphError: If OpenCV is not installed, or the file holds no network that enlarges luma or RGB.
-    """
-    network = TensorFlowGraph(content)
-    return ImageModelDescriptor(
-        network,
-        network.state_dict(),
-        architecture=TensorFlowArch(),
-        purpose="SR",
-        tags=[],
-        supports_half=False,
-        supports_bfloat16=False,
-        scale=network.scale,
-        input_channels=network.channels,
-        output_channels=network.channels,
-    )
+def _probe_graph(content: bytes) -> tuple[int, int, Any]:
+    """Channels that a graph takes, the factor by which it enlarges, both found by running it, and the graph."""
+    failures: list[str] = []
+    for channels in (1, 3):
+        net = _read_graph(content)  # one that failed once does not run again
+        try:
+            height, width = _run_graph(net, np.zeros((1, channels, _PROBE_PX, _PROBE_PX), np.float32)).shape[2:]
+        except (GraphError, ValueError) as error:
+            failures.append(" ".join(str(error).split()))
+            continue
+        if height == width and height >= _PROBE_PX and height % _PROBE_PX == 0:
+            return channels, height // _PROBE_PX, net
+    raise GraphError("; ".join(("a graph that does not enlarge luma or RGB by a whole factor", *failures)))
 
 
 def _read_graph(content: bytes) -> Any:

@@ -6,11 +6,9 @@ Nothing is computed twice, the strips stay in the processor's cache, and memory 
 what a CPU runs Compact networks with; it gives what one pass over the whole image would.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from spandrel import ImageModelDescriptor
 from spandrel.architectures.Compact import Compact
 from torch import Tensor, nn
 from torch.nn import functional
@@ -28,7 +26,7 @@ class _Layer:
 
 
 class ConvolutionStream:
-    """A Compact network (Real-ESRGAN's SRVGGNet) that takes its image in strips of rows."""
+    """A Compact network (Real-ESRGAN's SRVGGNet) that takes one image in strips of rows; a `RowStream`."""
 
     def __init__(self, network: Compact) -> None:
         """Binds to a network's layers; the weights are shared, not copied."""
@@ -40,42 +38,27 @@ class ConvolutionStream:
             for convolution, activation in zip(body[0::2], activations, strict=True)
             if isinstance(convolution, nn.Conv2d)
         ]
+        self._dtype = self._layers[0].convolution.weight.dtype
+        self._waiting: Tensor | None = None
 
-    @staticmethod
-    def of(descriptor: ImageModelDescriptor[nn.Module]) -> "ConvolutionStream | None":
-        """A stream over the network, or None if it is of another architecture."""
-        return ConvolutionStream(descriptor.model) if isinstance(descriptor.model, Compact) else None
-
-    def strip_rows(self, width: int, itemsize: int) -> int:
-        """Rows of input in one strip of an image that wide."""
+    def strip_rows(self, width: int) -> int:
         widest = max(layer.convolution.out_channels for layer in self._layers)
-        return max(4, STRIP_BYTES // (widest * width * itemsize))
+        return max(4, STRIP_BYTES // (widest * width * self._dtype.itemsize))
 
-    def run(self, image: Tensor, prepare: Callable[[Tensor], Tensor]) -> Iterator[tuple[slice, Tensor]]:
-        """Yields (output rows, their values) from the top, as soon as they are complete.
-
-        Args:
-            image: ``(1, C, H, W)``.
-            prepare: Brings a strip of it to the network's dtype, device and channels.
-
-        Yields:
-            Slices of rows that cover ``scale · H`` once, with ``(1, C, rows, scale · W)`` values, not clipped.
-        """
+    @torch.inference_mode()
+    def feed(self, rows: Tensor, *, is_last: bool) -> Tensor | None:
+        rows = rows.to(self._dtype).contiguous(memory_format=torch.channels_last)
+        # The network adds its input, enlarged, to what the last layer gives: rows wait until that has caught up with them.
+        self._waiting = rows if self._waiting is None else torch.cat((self._waiting, rows), dim=2)
+        strip: Tensor | None = rows
         for layer in self._layers:
-            layer.held = None
-        height, done = image.shape[2], 0
-        rows = self.strip_rows(image.shape[3], self._layers[0].convolution.weight.element_size())
-        for top in range(0, height, rows):
-            strip: Tensor | None = prepare(image[:, :, top : top + rows])
-            for layer in self._layers:
-                strip = _advance(layer, strip, is_last=top + rows >= height)
-            if strip is None:
-                continue
-            fresh = slice(done, done + strip.shape[2])
-            base = functional.interpolate(prepare(image[:, :, fresh]), scale_factor=self._scale, mode="nearest")
-            done = fresh.stop
-            values = functional.pixel_shuffle(strip, self._scale).add_(base)
-            yield slice(fresh.start * self._scale, fresh.stop * self._scale), values
+            strip = _advance(layer, strip, is_last)
+        if strip is None:
+            return None
+        count = strip.shape[2]
+        base = functional.interpolate(self._waiting[:, :, :count], scale_factor=self._scale, mode="nearest")
+        self._waiting = self._waiting[:, :, count:]
+        return functional.pixel_shuffle(strip, self._scale).add_(base)
 
 
 def _advance(layer: _Layer, strip: Tensor | None, is_last: bool) -> Tensor | None:

@@ -42,7 +42,6 @@ def test_dncnn_is_still_dncnn(load_state):
 
 def test_it_computes_what_the_paper_says_with_the_level_that_is_set():
     network, image = FFDNet(1, 8, 3), torch.rand(1, 1, 8, 6)
-    network.noise_sigma = 40.0
     state = network.state_dict()
     quarters = torch.stack([image[:, 0, y::2, x::2] for y in (0, 1) for x in (0, 1)], dim=1)
     features = torch.cat((quarters, torch.full((1, 1, 4, 3), 40 / 255)), dim=1)
@@ -52,16 +51,23 @@ def test_it_computes_what_the_paper_says_with_the_level_that_is_set():
     expected = torch.zeros(1, 1, 8, 6)
     for index, (y, x) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
         expected[:, 0, y::2, x::2] = features[:, index]
-    assert torch.allclose(network(image), expected, atol=1e-6)
-    network.noise_sigma = DEFAULT_NOISE_SIGMA
+    assert torch.allclose(network(image, 40.0), expected, atol=1e-6)
     assert not torch.allclose(network(image), expected, atol=1e-6)
 
 
-def test_mending_tells_it_how_much_noise_there_is(load_state, photo):
-    from fidelity.networks.loader import Model
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_measured_noise_reaches_it_and_stays_out_of_the_shared_model(load_state, photo, channels):
+    from fidelity.networks.backends.torch import TorchNetwork
+    from fidelity.networks.loader import accept_rgb
+    from fidelity.steps.consistency import project
     from fidelity.steps.restore import restore
+    from fidelity.steps.upscale import upscale
 
-    for channels in (1, 3):
-        model = Model("ffdnet", load_state(FFDNet(channels, 8, 12).state_dict()))
-        restore(photo, model, 33.0)
-        assert model.descriptor.model.noise_sigma == 33.0
+    # As ComfyUI's loader node gives it: a grey network behind an adapter that takes RGB.
+    model = TorchNetwork("ffdnet", accept_rgb(TorchNetwork("ffdnet", load_state(FFDNet(channels, 8, 12).state_dict()))))
+    before = restore(photo, model, DEFAULT_NOISE_SIGMA)
+    told = restore(photo, model, 60.0)
+    assert not torch.equal(told, before)
+    assert torch.equal(told, project(upscale(photo, model.with_noise(60.0), channels="rgb").image, photo))
+    assert torch.equal(restore(photo, model, DEFAULT_NOISE_SIGMA), before)
+    assert torch.equal(upscale(photo, model).image, upscale(photo, model.with_noise(DEFAULT_NOISE_SIGMA)).image)

@@ -1,13 +1,12 @@
 """Graphs of TensorFlow give what OpenCV's dnn_superres makes of them."""
 
-import copy
-
 import cv2
 import numpy as np
 import pytest
 import torch
 from skimage import data
 
+from fidelity.networks.compute import Compute
 from fidelity.networks.loader import ModelRefusedError, detect_architecture, load_model
 from fidelity.steps.upscale import upscale
 
@@ -75,10 +74,8 @@ def test_a_graph_of_rgb_is_what_dnn_superres_makes_of_it(edsr_like):
     model = load_model(edsr_like)
     samples = data.astronaut()[:40, :50]
     expected = to_tensor(by_opencv(edsr_like, "edsr", samples))
-    with torch.no_grad():
-        made = model.descriptor(to_tensor(samples))
-    assert model.scale == 2
-    assert model.descriptor.input_channels == 3
+    made = model.run(to_tensor(samples))
+    assert (model.scale, model.channels_in, model.channels_out) == (2, 3, 3)
     assert (made - expected).abs().max() <= 0.51 / 255
 
 
@@ -88,9 +85,8 @@ def test_published_graphs_are_what_dnn_superres_makes_of_them(test_data, name):
     model = load_model(path)
     grey = data.camera()[100:160, 200:290]
     expected = torch.from_numpy(by_opencv(path, name.lower(), np.stack((grey,) * 3, axis=-1))[..., 1].copy()).float() / 255
-    with torch.no_grad():
-        made = model.descriptor(torch.from_numpy(grey.copy())[None, None].float() / 255)[0, 0]
-    assert (model.scale, model.descriptor.input_channels) == (2, 1)
+    made = model.run(torch.from_numpy(grey.copy())[None, None].float() / 255)[0, 0]
+    assert (model.scale, model.channels_in) == (2, 1)
     assert (made - expected).abs().max() <= 1.01 / 255
     assert (made - expected).abs().mean() <= 0.3 / 255
 
@@ -99,18 +95,34 @@ def test_published_graphs_are_what_dnn_superres_makes_of_them(test_data, name):
 def test_it_enlarges_in_tiles_like_any_network(edsr_like, photo, channels):
     model = load_model(edsr_like)
     whole = upscale(photo, model, None, channels).image
-    tiled = upscale(photo, model, None, channels, tile=40).image
+    tiled = upscale(photo, model, None, channels, Compute(tile_px=40)).image
     assert whole.shape == (1, 3, 2 * photo.shape[2], 2 * photo.shape[3])
     assert (whole - tiled).abs().max() < 1 / 1024
 
 
-def test_a_batch_and_a_copy_give_the_same(edsr_like, photo):
-    network = load_model(edsr_like).descriptor.model
+def test_a_batch_gives_what_its_images_give(edsr_like, photo):
+    network = load_model(edsr_like)
     batch = torch.cat((photo, photo.flip(3)))
-    with torch.no_grad():
-        together = network(batch)
-        assert torch.equal(together[1:], network(photo.flip(3)))
-        assert torch.equal(copy.deepcopy(network)(batch), together)
+    assert torch.equal(network.run(batch)[1:], network.run(photo.flip(3)))
+
+
+def test_threads_that_share_a_graph_get_what_each_would_alone(edsr_like, random_image):
+    from concurrent.futures import ThreadPoolExecutor
+
+    network = load_model(edsr_like)
+    images = [random_image(1, 3, 24, 20 + index, seed=index) for index in range(12)]
+    alone = [network.run(image) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(network.run, images))
+    assert all(torch.equal(first, second) for first, second in zip(alone, together, strict=True))
+
+
+def test_it_tells_what_a_runner_asks(edsr_like):
+    network = load_model(edsr_like)
+    assert (network.precisions, network.precision, network.sizes) == (("fp32",), "fp32", "any")
+    assert network.reach_px == 0
+    assert network.to(torch.device("cpu"), "fp32") is network.with_noise(5.0) is network
+    assert network.stream() is None
 
 
 def test_its_architecture_is_told_and_what_is_no_graph_is_refused(edsr_like, tmp_path):

@@ -1,0 +1,50 @@
+"""`fidelity classify`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import options
+from .terminal import refusing
+
+
+def classify_command(
+    inputs: options.Inputs,
+    ignore_metadata: Annotated[bool, typer.Option(help="Judge by the pixels alone.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, the recipe included.")] = False,
+) -> None:
+    """Tell the domain of each image, how sure that is, why, and which recipe follows."""
+    from ..decide.damage import measure_conditions
+    from ..decide.domain import classify
+    from ..decide.recipes import RECIPES, settle
+    from ..files.metadata import read_provenance
+    from ..files.paths import expand_input
+    from ..files.read import read_image
+    from ..report.report import DomainReport, settings_of, to_json
+
+    verdicts: list[dict[str, Any]] = []
+    failures = 0
+    for path in inputs:
+        files: list[Path] = []
+        with refusing() as refused:
+            files = expand_input(path)
+        failures += len(refused)
+        for source in files:
+            with refusing(source) as refused:
+                image = read_image(source).image
+                verdict = classify(image, None if ignore_metadata else read_provenance(source))
+                conditions = measure_conditions(image)
+                recipe, reasons = settle(RECIPES[verdict.recipe_domain], conditions)
+                details = {"conditions": to_json(conditions), "recipe": settings_of(recipe), "switched": list(reasons)}
+                verdicts.append({"path": str(source)} | to_json(DomainReport.of(verdict)) | details)
+                if not as_json:
+                    unsure = "" if verdict.is_sure else f"  (unsure: recipe {verdict.recipe_domain})"
+                    why = "; ".join((*verdict.evidence, *reasons))
+                    print(f"{source}  {verdict.label} {verdict.confidence:.2f}{unsure}  {why}", flush=True)
+            failures += len(refused)
+    if as_json:
+        print(json.dumps(verdicts, indent=2))
+    if failures:
+        raise typer.Exit(1)

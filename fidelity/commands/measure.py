@@ -1,0 +1,35 @@
+"""`fidelity measure`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .terminal import refusing
+
+
+def measure_command(
+    reference: Annotated[Path, typer.Argument(help="The source or ground truth.")],
+    candidate: Annotated[Path, typer.Argument(help="The image to judge.")],
+    as_json: options.Json = False,
+) -> None:
+    """Compare two images: PSNR, SSIM, CIEDE2000 and more at one size, else the drift at the smaller size."""
+    from ..files.read import read_image
+    from ..imaging.drift import Drift
+    from ..report.measure import measure_images
+    from ..report.text import describe_drift
+
+    with refusing() as refused:
+        metrics = measure_images(read_image(reference, "srgb").image, read_image(candidate, "srgb").image)
+    if refused:
+        raise typer.Exit(1)
+    if as_json:
+        print(json.dumps(metrics, indent=2))
+        return
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            print(f"{name:<17} {describe_drift(Drift(**value))}")
+        else:
+            print(f"{name:<17} {value:.4f}" if isinstance(value, float) else f"{name:<17} {value}")

@@ -1,0 +1,49 @@
+"""`fidelity plan`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .terminal import as_usage, refusing
+
+
+def plan_command(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image file.")],
+    size: options.Size = None,
+    scale: options.Scale = None,
+    long_edge: options.LongEdge = None,
+    megapixels: options.Megapixels = None,
+    print_size: options.PrintSheet = None,
+    memory: options.Memory = None,
+    domain: options.DomainOption = "auto",
+    model: options.ModelName = "auto",
+    models_dir: options.ModelsDir = None,
+    restore: options.Restore = "auto",
+    passes: options.Passes = "auto",
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = "auto",
+    as_json: options.Json = False,
+) -> None:
+    """Say how an image would be enlarged: passes, networks, memory and time, before any of it is done."""
+    from ..decide.model_choice import estimate_seconds
+    from ..decide.settings import Settings
+    from ..files.metadata import read_provenance
+    from ..files.read import read_image
+    from ..networks.loader import list_models
+    from ..report.report import PlanReport, to_json
+    from ..report.text import describe_plan
+    from ..session import Session
+
+    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size))
+    compute = as_usage(lambda: options.read_compute(device, precision, "auto", memory))
+    with refusing(source) as refused:
+        settings = Settings(target, domain, model, restore=restore, passes=passes)
+        session = Session(settings, compute, list_models([models_dir] if models_dir else []))
+        decision = session.decide(read_image(source).image, read_provenance(source))
+        plan = PlanReport.of(decision, estimate_seconds(decision.planned, compute))
+        print(json.dumps(to_json(plan), indent=2) if as_json else describe_plan(plan))
+    if refused:
+        raise typer.Exit(1)

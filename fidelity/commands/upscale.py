@@ -1,0 +1,122 @@
+"""`fidelity upscale`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..choices import ColorSpace
+from . import options
+from .terminal import as_usage, refusing, show_progress
+
+
+def upscale_command(
+    inputs: options.Inputs,
+    out: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="A file for one image, else a folder.")],
+    scale: options.Scale = None,
+    size: options.Size = None,
+    long_edge: options.LongEdge = None,
+    megapixels: options.Megapixels = None,
+    print_size: options.PrintSheet = None,
+    domain: options.DomainOption = "auto",
+    model: options.ModelName = "auto",
+    models_dir: options.ModelsDir = None,
+    channels: Annotated[
+        Literal["auto", "luma", "rgb"], typer.Option(help="Luma alone through the network, or all colors.")
+    ] = "auto",
+    consistency: Annotated[
+        Literal["auto", "off", "color", "full"],
+        typer.Option(help="Preserves the source's colors and tones, or every pixel (for pristine sources)."),
+    ] = "auto",
+    gate: Annotated[
+        Literal["auto", "blend", "reject", "report", "off"],
+        typer.Option(help="Where colors drifted all the same: blend back, refuse, or only report."),
+    ] = "auto",
+    restore: options.Restore = "auto",
+    deband: Annotated[
+        Literal["auto", "on", "off"], typer.Option(help="Smooths the stairs of gradients; auto where they are measured.")
+    ] = "auto",
+    passes: options.Passes = "auto",
+    cleanup: Annotated[
+        Literal["auto", "bilateral", "guided", "median", "antialias", "unsharp", "off"],
+        typer.Option(help="The filter that is applied to the result."),
+    ] = "auto",
+    tile: options.Tile = "auto",
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = "auto",
+    memory: options.Memory = None,
+    format: Annotated[
+        Literal["png", "jpg", "webp", "tif"] | None,
+        typer.Option(help="Of results that go into a folder.", show_default="png"),
+    ] = None,
+    bits: Annotated[
+        Literal["auto", "8", "16"], typer.Option(help="A channel, in PNG and TIFF; auto is as deep as the source.")
+    ] = "auto",
+    quality: Annotated[
+        int | None, typer.Option(metavar="1..100", help="Of JPEG, and of WebP.", show_default="JPEG 95, WebP lossless")
+    ] = None,
+    color_space: Annotated[
+        ColorSpace, typer.Option(help="Keep the source's color profile and its samples, or convert to sRGB.")
+    ] = "source",
+    strip_gps: Annotated[bool, typer.Option("--strip-gps", help="Leave out where the source was taken.")] = False,
+    size_suffix: Annotated[
+        bool, typer.Option("--size-suffix", help="Add the size to the name, as in cat_2048x1536.png.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Where to write the report.")] = None,
+) -> None:
+    """Enlarge images, preserve their colors, and report how well they were preserved."""
+    from ..decide.settings import Settings
+    from ..files.paths import check_folder, expand_input, name_outputs, write_whole
+    from ..files.write import Export, check_options
+    from ..job import FileOptions, upscale_file
+    from ..networks.loader import list_models
+    from ..report.report import to_json
+    from ..report.text import describe_report
+    from ..session import Session
+
+    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size))
+    compute = as_usage(lambda: options.read_compute(device, precision, tile, memory))
+    settings = Settings(target, domain, model, channels, consistency, gate, restore, deband, passes, cleanup)
+    depth = 16 if bits == "16" else 8
+    export = as_usage(lambda: Export(depth) if quality is None else Export(depth, quality, lossless=False))
+    files: list[Path] = []
+    failures = 0
+    for path in inputs:
+        with refusing() as refused:
+            files += expand_input(path)
+        failures += len(refused)
+    with refusing() as refused:
+        if report:
+            check_folder(report)
+        session = Session(settings, compute, list_models([models_dir] if models_dir else []))
+    if refused or not files:
+        raise typer.Exit(1)
+    is_folder = _is_folder(out, inputs, files)
+    suffix = f".{format or 'png'}" if is_folder else out.suffix.lower()
+    if not is_folder and format:
+        raise typer.BadParameter(f"{out} names the format already; wanted a folder, or no --format", param_hint="--format")
+    as_usage(lambda: check_options(suffix, 16 if bits == "16" else None, quality))
+    outputs = name_outputs(files, out, is_folder, suffix)
+    file_options = FileOptions(export, bits == "auto", color_space, not strip_gps, size_suffix)
+    reports: list[object] = []
+    with show_progress() as progress:
+        for source, output in zip(files, outputs, strict=True):
+            with refusing(source) as refused:
+                made = upscale_file(source, output, session, file_options, progress)
+                reports.append(to_json(made))
+                print(describe_report(made), flush=True)
+            failures += len(refused)
+    if report:
+        with refusing() as refused:
+            write_whole(report, lambda file: file.write((json.dumps(reports, indent=2) + "\n").encode()))
+        failures += len(refused)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _is_folder(out: Path, inputs: list[Path], files: list[Path]) -> bool:
+    is_folder = out.is_dir() or not out.suffix or len(files) > 1 or any(path.is_dir() for path in inputs)
+    if is_folder and out.suffix and not out.is_dir():
+        raise typer.BadParameter(f"{out} is one file, but there are {len(files)} images; wanted a folder", param_hint="-o")
+    return is_folder

@@ -1,0 +1,58 @@
+"""What a user asks for: every setting of an enlargement, checked when it is made."""
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, get_args, get_type_hints
+
+from ..choices import Domain
+from ..errors import RefusedError
+from .recipes import Recipe
+from .target import Target
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is wanted; everything on "auto" is decided from the image by its recipe.
+
+    Raises:
+        RefusedError: If a value is unknown; the message lists the known ones.
+    """
+
+    target: Target = field(default_factory=Target)
+    """Size of the result."""
+    domain: Domain | Literal["auto"] = "auto"
+    """Type of image; "auto" lets the file's metadata and the pixels decide."""
+    model: str = "auto"
+    """The network: a name, a file, or "auto" for the best one installed for the domain and the scale."""
+    channels: Literal["auto", "luma", "rgb"] = "auto"
+    """Whether the network enlarges luma alone or all colors."""
+    consistency: Literal["auto", "off", "color", "full"] = "auto"
+    """How the result is kept consistent with its source: colors and tones, every pixel, or not at all."""
+    gate: Literal["auto", "blend", "reject", "report", "off"] = "auto"
+    """What happens where colors drifted beyond the limits."""
+    restore: Literal["auto", "denoise", "deblock", "off"] = "auto"
+    """What is restored before the enlargement."""
+    deband: Literal["auto", "on", "off"] = "auto"
+    """Whether the stairs of gradients are smoothed first."""
+    passes: Literal["auto", "direct", "stepwise"] = "auto"
+    """As few passes as possible, or doubling with cleanup in between."""
+    cleanup: Literal["auto", "bilateral", "guided", "median", "antialias", "unsharp", "off"] = "auto"
+    """The filter that is applied to the result at the end."""
+
+    def __post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            known = [value for part in (kind, *get_args(kind)) for value in get_args(part) if isinstance(value, str)]
+            value = getattr(self, name)
+            if known and value not in known:
+                raise RefusedError(f"{name} is {value!r}; wanted {', '.join(dict.fromkeys(known))}")
+
+    def apply_to(self, recipe: Recipe) -> Recipe:
+        """The recipe with every setting that the user chose in place of its own."""
+        return replace(recipe, **{name: value for name, value in self._chosen() if hasattr(recipe, name)})
+
+    def chose(self, name: str) -> bool:
+        """Whether the user decided a setting, rather than leave it on "auto"."""
+        return any(name == chosen for chosen, _ in self._chosen())
+
+    def _chosen(self) -> list[tuple[str, Any]]:
+        values = ((one.name, getattr(self, one.name)) for one in fields(self) if one.name not in ("target", "domain", "model"))
+        return [(name, value) for name, value in values if value != "auto"]

@@ -1,0 +1,95 @@
+"""Writing a result with what belongs beside its pixels: profile, EXIF, XMP, workflow graphs."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from ..choices import ColorSpace
+from ..imaging.color import is_grey
+from .icc import from_srgb, read_profile
+from .paths import FileRefusedError
+from .read import SourceFile
+from .tags import Extras, correct_exif, describe_in_xmp
+from .write import DEEP_SUFFIXES, DEFAULT_EXPORT, Export, max_exif_bytes, write_image
+
+
+def save_result(
+    path: Path,
+    image: Tensor,
+    source: SourceFile | None,
+    facts: Mapping[str, str | float],
+    export: Export = DEFAULT_EXPORT,
+    color_space: ColorSpace = "source",
+    keep_gps: bool = True,
+    graphs: Mapping[str, str] | None = None,
+    dpi: float | None = None,
+) -> None:
+    """Writes a result with what belongs beside its pixels.
+
+    Args:
+        path: File to write; its ending chooses the format.
+        image: ``(1, C, H, W)`` in the space that the source's image is in.
+        source: The file that it was made from, if there is one.
+        facts: What was done, for the XMP packet.
+        export: How to store it.
+        color_space: "source" carries the source's embedded profile back, converting to it what was converted to sRGB.
+        keep_gps: Whether to keep where the source was taken.
+        graphs: See `make_extras`.
+        dpi: Dots to an inch that it is to be printed at.
+    """
+    if source and color_space == "source" and source.embedded_profile and not source.icc_profile:
+        image = _to_embedded(path, image, source.embedded_profile)
+        source = replace(source, icc_profile=source.embedded_profile)
+    size = (image.shape[2], image.shape[3])
+    extras = make_extras(source, size, path.suffix, facts, keep_gps, graphs)
+    write_image(path, image, replace(extras, dpi=dpi or (source.dpi if source else None)), export)
+
+
+def _to_embedded(path: Path, image: Tensor, embedded: bytes) -> Tensor:
+    """An sRGB image in the space of a source's profile; grey that was expanded is grey again."""
+    profile = read_profile(embedded)
+    if profile is None:
+        raise FileRefusedError(f"{path}: the source's colour profile is made of tables; wanted color_space srgb")
+    if len(profile.curves) == 1 and image.shape[1] > 1:
+        if image.shape[1] == 4 or not is_grey(image):
+            raise FileRefusedError(
+                f"{path}: the source's colour profile is of grey and the image is not; wanted color_space srgb"
+            )
+        image = image[:, :1]
+    return from_srgb(image.float(), profile)
+
+
+def choose_depth(export: Export, source: SourceFile | None, output: Path) -> Export:
+    """16 bits where the source has them and the format holds them."""
+    return replace(export, bits=16) if source and source.bits >= 16 and output.suffix.lower() in DEEP_SUFFIXES else export
+
+
+def make_extras(
+    source: SourceFile | None,
+    size: tuple[int, int],
+    suffix: str,
+    facts: Mapping[str, str | float],
+    keep_gps: bool = True,
+    graphs: Mapping[str, str] | None = None,
+) -> Extras:
+    """What belongs beside the pixels of a result.
+
+    Args:
+        source: The file that it was made from, if there is one.
+        size: (height, width) of the result.
+        suffix: Ending of the result's file.
+        facts: What was done, for the XMP packet.
+        keep_gps: Whether to keep where the source was taken.
+        graphs: ComfyUI's "prompt" and "workflow"; the source's own if not given.
+    """
+    texts = dict(source.texts if source else {}) if graphs is None else dict(graphs)
+    is_png = suffix.lower() == ".png"
+    named = {} if is_png else {name: text for name, text in texts.items() if name in ("prompt", "workflow")}
+    return Extras(
+        icc_profile=source.icc_profile if source else None,
+        exif=correct_exif(source.exif if source else None, size, keep_gps, named, max_exif_bytes(suffix)),
+        xmp=describe_in_xmp(facts),
+        texts=texts if is_png else {},
+    )

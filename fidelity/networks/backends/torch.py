@@ -1,0 +1,270 @@
+"""Networks of any architecture that spandrel or this package knows, run by PyTorch."""
+
+import copy
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from spandrel import ImageModelDescriptor
+from spandrel.architectures.Compact import Compact
+from torch import Tensor, nn
+
+from ...choices import Precision
+from ...imaging.color import rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
+from ...imaging.resample import resize
+from ...imaging.tensors import is_finite
+from ..architectures.ffdnet import FFDNet
+from ..network import NonFiniteOutputError, RowStream, Sizes
+from ..probe import NetworkProbe, find_reach
+from .streaming import ConvolutionStream
+
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+_COPIES = "_fidelity_copies"
+_LIVE_LAYERS = 2.0
+"""The widest layer's input and output are alive at once, and as much again for skip connections and workspaces."""
+
+
+class LumaAdapter(nn.Module):
+    """Lets a grey network be called with RGB: luma through the network, color differences resampled."""
+
+    def __init__(self, network: nn.Module, scale: int) -> None:
+        super().__init__()
+        self.network = network
+        self.scale = scale
+
+    def forward(self, image: Tensor) -> Tensor:
+        luma = self.network(rgb_to_luma(image))
+        size = (image.shape[2] * self.scale, image.shape[3] * self.scale)
+        chroma = resize(rgb_to_ycbcr(image)[:, 1:], size)
+        return ycbcr_to_rgb(torch.cat((luma.to(chroma.dtype), chroma), dim=1))
+
+
+class _Copies:
+    """Private copies of one network, and what was measured of it. Lies on the descriptor, so that all who wrap it share."""
+
+    def __init__(self) -> None:
+        self.measured: list[NetworkProbe] = []
+        """What a probe found, once there was one; bound copies share it."""
+        self.bound: WeakValueDictionary[tuple[str, Precision], TorchNetwork] = WeakValueDictionary()
+        self.kept: TorchNetwork | None = None
+        """The last copy on the CPU. Memory of a GPU is scarcer: a copy there lives as long as whoever runs it."""
+
+
+class TorchNetwork:
+    """A `Network` that PyTorch runs.
+
+    The descriptor's module is never changed: `to` works on a private copy, because moving or casting the original would
+    change it for everyone who shares it, such as the nodes of a workflow.
+    """
+
+    def __init__(self, name: str, descriptor: ImageModelDescriptor[Any]) -> None:
+        """Takes a network as it was loaded.
+
+        Args:
+            name: See `Network.name`.
+            descriptor: Spandrel's description of the network, in evaluation mode. A `LumaAdapter` is taken off: the grey
+                network inside needs no RGB around it.
+        """
+        self.name = name
+        self._copies = _copies_of(descriptor)
+        self.descriptor = _without_adapter(descriptor)
+        self.device = torch.device("cpu")
+        self.precision: Precision = "fp32"
+        self._noise_sigma: float | None = None
+        self._is_private = False
+        # GFPGAN has weights of five dimensions, and takes images in the plain format alone.
+        flat = all(parameter.ndim <= 4 for parameter in self.descriptor.model.parameters())
+        self._memory_format = torch.channels_last if flat else torch.contiguous_format
+
+    @property
+    def architecture(self) -> str:
+        return self.descriptor.architecture.name
+
+    @property
+    def scale(self) -> int:
+        return self.descriptor.scale
+
+    @property
+    def channels_in(self) -> int:
+        return self.descriptor.input_channels
+
+    @property
+    def channels_out(self) -> int:
+        return self.descriptor.output_channels
+
+    @property
+    def multiple_of(self) -> int:
+        return self.descriptor.size_requirements.multiple_of
+
+    @property
+    def minimum(self) -> int:
+        return max(1, self.descriptor.size_requirements.minimum)
+
+    @property
+    def sizes(self) -> Sizes:
+        return "bounded" if self.minimum > 1 else "any"
+
+    @property
+    def reach_px(self) -> int | None:
+        return self.probe.receptive_field_px
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        return self.probe.values_per_pixel * DTYPES[self.precision].itemsize * _LIVE_LAYERS
+
+    @property
+    def probe(self) -> NetworkProbe:
+        """Receptive field and widest layer, measured on first use."""
+        if not self._copies.measured:
+            self._copies.measured.append(probe_module(self.descriptor))
+        return self._copies.measured[0]
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.parameters * DTYPES[self.precision].itemsize
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.descriptor.model.parameters())
+
+    @property
+    def precisions(self) -> Sequence[Precision]:
+        can: tuple[tuple[Precision, bool], ...] = (
+            ("fp32", True),
+            ("fp16", self.descriptor.supports_half),
+            ("bf16", self.descriptor.supports_bfloat16),
+        )
+        return tuple(name for name, supported in can if supported)
+
+    def to(self, device: torch.device, precision: Precision) -> "TorchNetwork":
+        if self._is_private and (self.device, self.precision) == (device, precision):
+            return self
+        key = (str(device), precision)
+        bound = self._copies.bound.get(key)
+        if bound is None:
+            bound = TorchNetwork(self.name, _private_copy(self.descriptor, device, DTYPES[precision], self._memory_format))
+            bound.device, bound.precision, bound._is_private = device, precision, True
+            bound._copies.measured = self._copies.measured
+            self._copies.bound[key] = bound
+            if device.type == "cpu":
+                self._copies.kept = bound
+        return bound if self._noise_sigma is None else bound._told(self._noise_sigma)
+
+    def with_noise(self, sigma: float) -> "TorchNetwork":
+        return self._told(sigma) if isinstance(self.descriptor.model, FFDNet) else self
+
+    def _told(self, sigma: float) -> "TorchNetwork":
+        """A view of the same weights with a noise level of its own."""
+        told = copy.copy(self)
+        told._noise_sigma = sigma
+        told.descriptor = copy.copy(self.descriptor)
+        told.descriptor._call_fn = partial(_call_with_noise, sigma=sigma)
+        return told
+
+    @torch.inference_mode()
+    def run(self, batch: Tensor) -> Tensor:
+        called = copy.copy(self.descriptor)
+        finite = True
+
+        def call(network: nn.Module, image: Tensor) -> Tensor:
+            # The descriptor clamps what the network returns, and infinity would pass for white.
+            nonlocal finite
+            output = self.descriptor._call_fn(network, image)
+            finite = is_finite(output)
+            return output
+
+        called._call_fn = call
+        with _exact_convolutions(self.device):
+            result = called(batch.to(DTYPES[self.precision]).contiguous(memory_format=self._memory_format))
+        if not finite:
+            raise NonFiniteOutputError(f"{self.name}: output is not finite in {self.precision}")
+        return result
+
+    def stream(self) -> RowStream | None:
+        network = self.descriptor.model
+        return ConvolutionStream(network) if isinstance(network, Compact) and self.device.type == "cpu" else None
+
+
+@torch.inference_mode()
+def probe_module(descriptor: ImageModelDescriptor[Any]) -> NetworkProbe:
+    """Measures the receptive field and the widest layer of a network, by running it once on a strip.
+
+    Args:
+        descriptor: The network, on any device, in any precision.
+    """
+    widest = 0
+
+    def record(_module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        nonlocal widest
+        tensors = [value for value in (*inputs, output) if isinstance(value, Tensor)]
+        widest = max(widest, sum(tensor.numel() for tensor in tensors))
+
+    def run(strip: Tensor) -> Tensor:
+        parameter = next(descriptor.model.parameters())
+        return descriptor(strip.to(parameter.device, parameter.dtype))
+
+    leaves: list[nn.Module] = [module for module in descriptor.model.modules() if not list(module.children())]
+    # Windows of attention lie on a grid: tiles that start elsewhere see other windows, however short the reach.
+    attends = any(isinstance(leaf, nn.Linear) for leaf in leaves)
+    hooks = [module.register_forward_hook(record) for module in leaves]
+    try:
+        found = find_reach(run, descriptor.input_channels, descriptor.scale, descriptor.size_requirements.minimum, attends)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return NetworkProbe(found.reach_px, widest / found.pixels)
+
+
+def _copies_of(descriptor: ImageModelDescriptor[Any]) -> _Copies:
+    return vars(descriptor).setdefault(_COPIES, _Copies())
+
+
+def _call_with_noise(network: nn.Module, image: Tensor, sigma: float) -> Tensor:
+    return network(image, sigma)
+
+
+def _without_adapter(descriptor: ImageModelDescriptor[Any]) -> ImageModelDescriptor[Any]:
+    if not isinstance(descriptor.model, LumaAdapter):
+        return descriptor
+    inner = copy.copy(descriptor)
+    inner._model = descriptor.model.network  # spandrel offers no public way to swap the module
+    inner.input_channels = inner.output_channels = 1
+    return inner
+
+
+def _private_copy(
+    descriptor: ImageModelDescriptor[Any], device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format
+) -> ImageModelDescriptor[Any]:
+    copied = copy.copy(descriptor)
+    vars(copied).pop(_COPIES, None)
+    network = copy.deepcopy(descriptor.model).to(device=device, dtype=dtype)
+    if memory_format == torch.channels_last:
+        network.to(memory_format=memory_format)
+    copied._model = network.eval().requires_grad_(False)
+    return copied
+
+
+@contextmanager
+def _exact_convolutions(device: torch.device) -> Generator[None, None, None]:
+    """Lets cuDNN pick the fastest convolutions, as all tiles have one size, and keeps float32 exact (no TF32).
+
+    PyTorch has an old and a new switch for TF32 and raises when both are used in one process; what others chose is read and
+    put back through the one they did not avoid.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn: Any = torch.backends.cudnn
+    switch, name, off = (cudnn.conv, "fp32_precision", "ieee") if hasattr(cudnn, "conv") else (cudnn, "allow_tf32", False)
+    before, benchmark = getattr(switch, name), cudnn.benchmark
+    setattr(switch, name, off)
+    cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        setattr(switch, name, before)
+        cudnn.benchmark = benchmark

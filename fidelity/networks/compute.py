@@ -1,0 +1,37 @@
+"""Where and how networks run: chosen once, handed to every step."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..choices import MIN_TILE_PX, PrecisionChoice
+from ..errors import RefusedError
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Device, precision, tiles and memory."""
+
+    device: torch.device | None = None
+    """Where networks run; the image's device if None."""
+    precision: PrecisionChoice = "auto"
+    """Arithmetic of the networks; see `fidelity.networks.device.choose_precision`."""
+    tile_px: int | None = None
+    """Side of a tile in pixels of a network's input, context included; chosen by memory if None."""
+    memory_bytes: int | None = None
+    """What an enlargement may hold at once, planned for beforehand; what is free if None."""
+
+    def __post_init__(self) -> None:
+        if self.tile_px is not None and self.tile_px < MIN_TILE_PX:
+            raise RefusedError(f"tile is {self.tile_px} px; wanted at least {MIN_TILE_PX}")
+        if self.memory_bytes is not None and self.memory_bytes <= 0:
+            raise RefusedError(f"memory is {self.memory_bytes} bytes; wanted more than 0")
+
+    def device_for(self, image: Tensor) -> torch.device:
+        """The device to work on for an image."""
+        return self.device or image.device
+
+
+AUTO_COMPUTE = Compute()
+"""Everything by itself."""

@@ -1,0 +1,38 @@
+"""Reports as lines for a terminal."""
+
+from ..imaging.drift import Drift
+from .report import PlanReport, Report
+
+
+def describe_report(report: Report) -> str:
+    """An enlargement in one line."""
+    assert report.input and report.output
+    given, made, domain = report.input, report.output, report.domain
+    unsure = "" if domain.sure else f" (unsure: {domain.label} {domain.confidence:.2f})"
+    notes = "".join(f"  ({note})" for note in (*given.notes, *report.switched))
+    return (
+        f"{given.path} {given.width}x{given.height} -> {made.path} {made.width}x{made.height}  "
+        f"{report.recipe['domain']}{unsure}  {report.model.name or 'resize alone'}  "
+        f"color drift {describe_drift(report.drift.color, 2)}  sharpness {report.sharpness_ratio:.2f}  "
+        f"gate {report.gate.action} against {report.gate.reference}  {report.seconds:.1f} s{notes}"
+    )
+
+
+def describe_plan(plan: PlanReport) -> str:
+    """A plan, a line for each pass."""
+    lines = [f"{plan.source} -> {plan.target}"]
+    for number, step in enumerate(plan.passes, 1):
+        took = f", about {step.seconds:.1f} s" if step.seconds is not None else ""
+        lines.append(f"{number}. {step.network or step.kind}: to {step.result}, {_gibibytes(step.peak_memory_bytes)}{took}")
+    lines.append(f"at most {_gibibytes(plan.peak_memory_bytes)}, color consistency included")
+    lines.append(f"network: {plan.reason}" + (f"; better: {plan.better}" if plan.better else ""))
+    return "\n".join((*lines, *plan.notes))
+
+
+def describe_drift(drift: Drift, digits: int = 3) -> str:
+    """A drift in words: mean, 99th percentile and maximum."""
+    return f"{drift.mean:.{digits}f} mean, {drift.p99:.{digits}f} p99, {drift.max:.{digits}f} max"
+
+
+def _gibibytes(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB"

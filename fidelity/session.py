@@ -1,0 +1,258 @@
+"""A session: settings, networks and compute bound once, for as many images as one likes."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from .decide.decision import Decision, decide
+from .decide.model_choice import ModelChooser
+from .decide.provenance import Provenance
+from .decide.settings import Settings
+from .errors import RefusedError
+from .imaging.drift import Drift, measure_drift, overshoot_percent, sharpness
+from .networks.compute import AUTO_COMPUTE, Compute
+from .networks.loader import list_models
+from .networks.memory import free_host_bytes, run_where_room
+from .progress import Progress, part_of
+from .steps.chain import Between, Pass
+from .steps.cleanup import clean
+from .steps.consistency import project_
+from .steps.deband import deband
+from .steps.gate import GateResult, gate
+from .steps.restore import restore
+from .steps.upscale import upscale
+
+StageProgress = Callable[[str, int, int], None]
+"""Called with (stage, done, total), counted over all stages; raising in it cancels the work."""
+
+_STAGES = {
+    "restore": (0.0, 0.08),
+    "deband": (0.08, 0.1),
+    "upscale": (0.1, 0.5),
+    "consistency": (0.5, 0.9),
+    "gate": (0.9, 0.96),
+    "cleanup": (0.96, 1.0),
+}
+"""Where each stage begins and ends in one count of all, about as long as they take on a CPU."""
+
+
+@dataclass(frozen=True)
+class RawOutput:
+    """What the networks produced, before colors are made consistent."""
+
+    image: Tensor
+    """``(B, C, H, W)`` in [0, 1]."""
+    reference: Tensor
+    """The source as it was sent to them, restored where the recipe says so: what the image is to be consistent with."""
+    passes: tuple[Pass, ...]
+    """How it was made, restoration first."""
+
+
+@dataclass(frozen=True)
+class Enlargement:
+    """A finished image and what was decided, done and measured."""
+
+    image: Tensor
+    """``(B, C, H, W)`` in [0, 1], on the source's device."""
+    decision: Decision
+    """What was decided, and why."""
+    passes: tuple[Pass, ...]
+    """Every step with its time."""
+    color_drift: Drift
+    """CIEDE2000 against the source on the color band."""
+    full_drift: Drift
+    """The same with every frequency."""
+    sharpness_ratio: float
+    """Sharpness against the network's raw output."""
+    overshoot_percent: float
+    """Share of samples outside the source's local range."""
+    gate: GateResult | None
+    """The gate's decision; None if it was off."""
+    notes: tuple[str, ...]
+    """What was planned and not done, in words."""
+    seconds: float
+    """Wall time of all steps."""
+
+
+class Session:
+    """Enlarges images, one after another, with the same settings.
+
+    Networks are loaded once a process and shared; a session may be used from several threads, each with images of its own.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, compute: Compute = AUTO_COMPUTE, models: Mapping[str, Path] | None = None
+    ) -> None:
+        """Binds settings and looks up the networks.
+
+        Args:
+            settings: What is wanted; everything automatic if not given.
+            compute: Where and how networks run.
+            models: Model files by name, from `fidelity.networks.loader.list_models`; the shipped ones if not given.
+
+        Raises:
+            ModelNotFoundError: If the settings name a model that is not there.
+            ModelRefusedError: If that model is not usable.
+        """
+        self.settings = settings or Settings()
+        self.compute = compute
+        self.chooser = ModelChooser(self.settings.model, list_models([]) if models is None else models)
+
+    def decide(self, image: Tensor, provenance: Provenance | None = None) -> Decision:
+        """Decides how an image would be enlarged; see `fidelity.decide.decision.decide`."""
+        memory = self.compute.memory_bytes or free_host_bytes()
+        return decide(image, self.chooser, self.settings, memory, self.compute, provenance)
+
+    def run(self, image: Tensor, provenance: Provenance | None = None, progress: StageProgress | None = None) -> Enlargement:
+        """Decides how to enlarge an image, and does it.
+
+        Args:
+            image: ``(B, C, H, W)``, the source, in [0, 1].
+            provenance: What its file says of its origin.
+            progress: Told about every part of the work.
+
+        Raises:
+            RefusedError: If the image, the target or a network is refused.
+        """
+        return self.carry_out(image, self.decide(image, provenance), progress)
+
+    def carry_out(self, image: Tensor, decision: Decision, progress: StageProgress | None = None) -> Enlargement:
+        """Does what was decided for an image, or for one of its size; see `run`."""
+        return carry_out(image, decision, self.compute, progress)
+
+
+def run_passes(
+    image: Tensor, decision: Decision, compute: Compute = AUTO_COMPUTE, progress: StageProgress | None = None
+) -> RawOutput:
+    """Runs the planned passes: restores the source if the recipe says so, then sends it through the networks in blocks.
+
+    Memory beyond the source, the target and a restored copy of the source is that of one block, whatever the target.
+
+    Args:
+        image: ``(B, C, H, W)``, of the size that was decided on.
+        decision: From `fidelity.decide.decision.decide`.
+        compute: Where and how the networks run.
+        progress: Told about every part of the work.
+
+    Raises:
+        RefusedError: If the image is not of the size that was decided on, or the recipe is not settled.
+    """
+    size, planned, recipe = (image.shape[2], image.shape[3]), decision.planned, decision.recipe
+    if size != planned.plan.source:
+        seen, wanted = (f"{width}x{height} px" for height, width in (size, planned.plan.source))
+        raise RefusedError(f"the image is {seen}, the plan is for {wanted}; wanted one size")
+    if recipe.channels == "auto":
+        raise RefusedError("the recipe has channels on auto; wanted a recipe that was settled")
+    passes: tuple[Pass, ...] = ()
+    reference = image
+    if recipe.restore not in ("auto", "off"):
+        started, part = time.perf_counter(), _stage(progress, "restore")
+        damage = decision.conditions.damage_sigma
+        reference = restore(image, planned.restorer, damage, recipe.restore_spread, compute, part)
+        name = planned.restorer.name if planned.restorer else None
+        passes = (Pass("restore", 1.0, None, time.perf_counter() - started, name),)
+    if recipe.deband == "on":
+        started = time.perf_counter()
+        reference = deband(reference, progress=_stage(progress, "deband"))
+        passes += (Pass("deband", 1.0, None, time.perf_counter() - started),)
+    between = None
+    if recipe.passes == "stepwise":
+        between = Between(recipe.between, 0.0 if planned.restorer else decision.conditions.noise_sigma)
+    part = _stage(progress, "upscale")
+    raw = upscale(reference, planned.models, planned.plan.target, recipe.channels, compute, part, between)
+    return RawOutput(raw.image, reference, passes + raw.passes)
+
+
+def carry_out(
+    image: Tensor, decision: Decision, compute: Compute = AUTO_COMPUTE, progress: StageProgress | None = None
+) -> Enlargement:
+    """Does what was decided.
+
+    Args:
+        image: ``(B, C, H, W)``, the source.
+        decision: From `fidelity.decide.decision.decide`, for this image or one of its size.
+        compute: Where and how to work.
+        progress: Told about every part of the work.
+
+    Returns:
+        The enlargement on the image's device, with its metrics.
+    """
+    watch = _Watch()
+    recipe = decision.recipe
+    raw = run_passes(image, decision, compute, progress)
+    result, reference, passes = raw.image, raw.reference, list(raw.passes)
+    del raw  # only `result` holds the raw output now, and the projection works in place
+    watch.lap()
+    raw_sharpness = sharpness(result)
+    passes.append(Pass("measure", 1.0, None, watch.lap()))
+    if recipe.consistency != "off":
+        mode, part, device = recipe.consistency, _stage(progress, "consistency"), compute.device_for(image)
+        result = run_where_room(lambda near: project_(near, reference, mode, progress=part), result, reference, device)
+        result = result.to(image.device)
+        passes.append(Pass("consistency", 1.0, None, watch.lap()))
+    judged, drift = None, None
+    if recipe.gate != "off":
+        judged = gate(result, reference, recipe.gate, recipe.gate_limits)
+        result, drift = judged.image, judged.after
+        passes.append(Pass("gate", 1.0, None, watch.lap()))
+    _report(progress, "gate")
+    notes: list[str] = []
+    if recipe.cleanup not in ("auto", "off"):
+        cleaned = clean(result, recipe.cleanup, recipe.cleanup_strength, progress=_stage(progress, "cleanup"))
+        after = measure_drift(reference, cleaned)
+        limits = recipe.gate_limits
+        if drift and (after.mean > max(limits.mean, drift.mean) or after.max > max(limits.max, drift.max)):
+            notes.append(f"cleanup {recipe.cleanup} was undone: it moved colors by {after.max:.2f}")
+        else:
+            result, drift = cleaned, after
+            passes.append(Pass("clean", 1.0, None, watch.lap()))
+    _report(progress, "cleanup")
+    color = drift if drift and reference is image else measure_drift(image, result)
+    full, overshoot = measure_drift(image, result, "full"), overshoot_percent(image, result)
+    ratio = sharpness(result) / raw_sharpness if raw_sharpness > 0 else 1.0
+    passes.append(Pass("measure", 1.0, None, watch.lap()))
+    return Enlargement(
+        image=result,
+        decision=decision,
+        passes=tuple(passes),
+        color_drift=color,
+        full_drift=full,
+        sharpness_ratio=ratio,
+        overshoot_percent=overshoot,
+        gate=judged,
+        notes=tuple(notes),
+        seconds=watch.seconds,
+    )
+
+
+class _Watch:
+    """A stopwatch with laps."""
+
+    def __init__(self) -> None:
+        self._started = self._lap = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        now = time.perf_counter()
+        since, self._lap = now - self._lap, now
+        return since
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._started
+
+
+def _stage(progress: StageProgress | None, name: str) -> Progress | None:
+    """The progress of one stage, as its part of one count over all stages."""
+    return part_of(lambda done, total: progress(name, done, total), *_STAGES[name]) if progress else None
+
+
+def _report(progress: StageProgress | None, name: str) -> None:
+    """Says that a stage is done."""
+    part = _stage(progress, name)
+    if part:
+        part(1, 1)
