@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .choices import Domain
 from .decide.damage import measure_conditions
-from .decide.model_choice import ModelChooser
+from .decide.model_choice import ModelChooser, Restorer
 from .decide.recipes import RECIPES, SAFE_DOMAIN, settle
 from .errors import RefusedError
 from .networks.compute import AUTO_COMPUTE, Compute
@@ -91,20 +91,13 @@ def prepare(
     why = {reason.split()[0]: reason for reason in reasons}
     done: list[str] = []
     if recipe.restore not in ("auto", "off"):
-        found, notes = (model, []) if model else chooser.choose_restorer(recipe.restore)
-        where = replace(compute, device=find_room(found)) if found and find_room else compute
-        part, strength = part_of(progress, 0.0, 0.7), wanted.restore_strength
-        image = restore(
-            image,
-            found,
-            conditions.damage_sigma,
-            recipe.restore_spread,
-            where,
-            part,
-            strength=strength,
-        )
+        found = Restorer(model, False) if model else chooser.choose_restorer(recipe.restore)
+        where = replace(compute, device=find_room(found.network)) if find_room else compute
+        part, damage = part_of(progress, 0.0, 0.7), conditions.damage_sigma
+        strength = wanted.restore_strength * (conditions.restore_strength if wanted.restore == "auto" else 1.0)
+        image = restore(image, found.network, damage, not found.is_shipped, where, part, strength)
         reason = why.get("restore", f"restore {recipe.restore}: as asked")
-        done += [reason + (f", by {found.name}" if found else ""), *notes]
+        done += [f"{reason}, by {found.network.name}", *found.notes]
     if recipe.deband == "on":
         image = deband(image, progress=part_of(progress, 0.7, 0.8))
         done.append(why.get("deband", "deband on: as asked"))

@@ -148,12 +148,12 @@ def run_passes(
         raise RefusedError("the recipe has channels on auto; wanted a recipe that was settled")
     passes: tuple[Pass, ...] = ()
     reference = image
-    if recipe.restore not in ("auto", "off"):
+    if planned.restorer:
         started, part = time.perf_counter(), _stage(progress, "restore")
-        damage = decision.conditions.damage_sigma
-        reference = restore(image, planned.restorer, damage, recipe.restore_spread, compute, part)
-        name = planned.restorer.name if planned.restorer else None
-        passes = (Pass("restore", 1.0, None, time.perf_counter() - started, name),)
+        network, damage = planned.restorer.network, decision.conditions.damage_sigma
+        strength, keeps_colors = decision.restore_strength, not planned.restorer.is_shipped
+        reference = restore(image, network, damage, keeps_colors, compute, part, strength)
+        passes = (Pass("restore", 1.0, None, time.perf_counter() - started, network.name),)
     if recipe.deband == "on":
         started = time.perf_counter()
         reference = deband(reference, progress=_stage(progress, "deband"))

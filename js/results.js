@@ -1,9 +1,9 @@
-// Shows on a node what it decided: the verdict, the drift, what the gate did, and its heat map.
+// Shows on a node what it decided: the domain, the drift, what the gate did, and its heat map.
 //
-// A node of the pack that has something to tell sends `fidelity`, a text whose first line is a headline with a mark before it,
-// `fidelity_workflow`, the id of the workflow that it ran in, and perhaps `fidelity_map`, a picture that the host keeps for a
-// while. They are remembered in the node's properties, and so in the saved workflow; a result that comes while another workflow
-// is open waits for its own.
+// A node with a result sends `fidelity`, a text whose first line is a headline that starts with a mark; `fidelity_workflow`,
+// the id of the workflow it ran in; and optionally `fidelity_map`, a picture that the host keeps temporarily. They are stored
+// in the node's properties, and so in the saved workflow. A result that arrives while another workflow is open waits until its
+// own is open again.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
@@ -16,11 +16,11 @@ const TELLING = {
   FidelityLoadUpscaleModel: 80,
   FidelityMeasure: 160,
   FidelityPlanPasses: 90,
-}; // smallest height of what is shown, in pixels
+}; // minimum height of the result widget, in pixels
 const COLORS = { "✓": "#5fb865", "≈": "#d9a441", "✗": "#e0625a", "·": "#8ab4d8" };
 const RESULT = "fidelity_result";
 const MAP = "fidelity_map";
-const results = new Map(); // by workflow: results by the number of their node
+const results = new Map(); // by workflow id: results by node id
 
 function element(kind, style) {
   const made = document.createElement(kind);
@@ -32,7 +32,7 @@ function picture_url({ filename, subfolder, type }) {
   return api.apiURL("/view?" + new URLSearchParams({ filename, subfolder, type }));
 }
 
-// The workflow, also while one of its subgraphs is looked at.
+// The root graph, even while one of its subgraphs is open.
 function whole_graph() {
   return app.rootGraph ?? app.graph;
 }
@@ -54,7 +54,7 @@ function show(node) {
   }
 }
 
-// A node by the number that it runs under; one in a subgraph has the numbers of those around it before its own.
+// Finds a node by its execution id; inside a subgraph, the ids of the enclosing nodes come first.
 function find_node(number) {
   let graph = whole_graph(), node = null;
   for (const part of String(number).split(":")) {
@@ -64,7 +64,7 @@ function find_node(number) {
   return node;
 }
 
-// Puts the results of the workflow that is open onto its nodes.
+// Puts the results of the open workflow onto its nodes.
 function place_results() {
   for (const [number, { kind, text, map }] of results.get(whole_graph().id) ?? []) {
     const node = find_node(number);
@@ -76,7 +76,7 @@ function place_results() {
   }
 }
 
-// Tells the host's history that what we wrote is no step of the user's.
+// Keeps our writes out of the host's undo history.
 function leave_history() {
   const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
   if (tracker?.activeState) {
@@ -92,8 +92,8 @@ function add_result(node, height) {
   const headline = element("div", { fontWeight: "600" });
   const details = element("div", { whiteSpace: "pre-wrap", opacity: "0.85" });
   const map = element("img", { display: "none", maxWidth: "100%", maxHeight: "160px", marginTop: "4px" });
-  map.alt = "heat map of the drift";
-  map.addEventListener("error", () => { map.style.display = "none"; }); // the host keeps it no longer
+  map.alt = "heat map of the color drift";
+  map.addEventListener("error", () => { map.style.display = "none"; }); // the host no longer has the picture
   box.setAttribute("role", "status");
   box.append(headline, details, map);
   node.fidelity = { headline, details, map };
@@ -128,7 +128,7 @@ app.registerExtension({
 
   afterConfigureGraph() {
     place_results();
-    setTimeout(leave_history, 0); // after the host has finished with it
+    setTimeout(leave_history, 0); // after the host has finished configuring
   },
 
   nodeCreated(node) {

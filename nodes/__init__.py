@@ -1,4 +1,4 @@
-"""The pack's ComfyUI nodes. They turn inputs round, call the engine, and turn results back; no mathematics here."""
+"""The pack's ComfyUI nodes. They convert inputs, call the engine, and convert results back; no mathematics here."""
 
 from comfy_api.latest import ComfyExtension, io
 
@@ -42,7 +42,7 @@ NODES: list[type[io.ComfyNode]] = [
 
 
 class FidelityExtension(ComfyExtension):
-    """What the host asks for its nodes."""
+    """Registers the nodes with the host."""
 
     async def on_load(self) -> None:
         host.offer_shipped_models()

@@ -1,4 +1,4 @@
-"""What is done to an image between its file and its enlargement, and after it."""
+"""Nodes that prepare an image before upscaling, and that clean up, enhance and grade it afterwards."""
 
 from typing import Any
 
@@ -33,62 +33,78 @@ class FidelityPrepare(io.ComfyNode):
             node_id="FidelityPrepare",
             display_name="Prepare (Fidelity)",
             category=host.CATEGORY,
-            description="For photographs before they are enlarged: noise and JPEG damage mended and bands evened out where "
-            "they are measured; exposure, white balance, lens distortion, perspective only if asked for. The report tells.",
+            description="Prepares photographs for upscaling: restores noise and JPEG damage and smooths banding where it "
+            "measures them; corrects exposure, white balance, lens distortion and perspective only if you ask. The report "
+            "lists what was done.",
             search_aliases=["denoise", "deblock", "deband", "white balance", "exposure", "lens distortion", "perspective"],
             inputs=[
-                io.Image.Input("image", tooltip="Grey, RGB or RGBA. Damage is measured on the first of a batch, light on all."),
+                io.Image.Input(
+                    "image",
+                    tooltip="Grey, RGB or RGBA. For a batch, damage is measured on the first image, light on all of them.",
+                ),
                 io.Combo.Input(
                     "restore",
                     options=["auto", "off", "denoise", "deblock"],
                     default=_PREPARE.restore,
-                    tooltip="Mends by the network at x1 wired or installed, else by a filter. auto: where damage is measured.",
+                    tooltip="Restores with a wired or installed 1x model, or else a filter. auto: only if damage is measured.",
                 ),
-                _number("restore_strength", _PREPARE.restore_strength, 0, 1, 0.05, "Share of the mended image, 0 to 1."),
+                _number(
+                    *("restore_strength", _PREPARE.restore_strength, 0, 1, 0.05),
+                    "Weight of the restored image, 0 to 1. Lower it if texture looks too smooth.",
+                ),
                 io.Combo.Input(
                     "deband",
                     options=["auto", "off", "on"],
                     default=_PREPARE.deband,
-                    tooltip="Evens out the stairs of gradients. auto: where banding is measured.",
+                    tooltip="Smooths banding in gradients. auto: only if banding is measured.",
                 ),
-                io.Boolean.Input("auto_exposure", default=False, tooltip="Brings a scene to middle grey, by 1 EV at most."),
-                _number("exposure_ev", 0.0, -8, 8, 0.05, "Stops, in linear light; without auto_exposure."),
+                io.Boolean.Input("auto_exposure", default=False, tooltip="Brings the scene to middle grey, by at most 1 EV."),
+                _number("exposure_ev", 0.0, -8, 8, 0.05, "Exposure in stops, in linear light; used without auto_exposure."),
                 io.Combo.Input(
                     "white_balance",
                     options=["off", "grey_world", "percentile"],
                     default=_BALANCE.white,
-                    tooltip="grey_world: the scene's mean becomes grey. percentile: its lightest unclipped places do.",
+                    tooltip="grey_world: makes the scene's average neutral. percentile: makes its brightest unclipped areas "
+                    "neutral.",
                 ),
-                _number("white_strength", _BALANCE.strength, 0, 1, 0.05, "Share of the white balance, 0 to 1.", True),
-                _number("white_limit", _BALANCE.max_gain, 1, 4, 0.05, "Most that a channel is multiplied by.", True),
+                _number(
+                    "white_strength", _BALANCE.strength, 0, 1, 0.05, "How much of the white balance to apply, 0 to 1.", True
+                ),
+                _number("white_limit", _BALANCE.max_gain, 1, 4, 0.05, "Largest gain or cut of a channel, as a factor.", True),
                 io.Combo.Input(
                     "lens",
                     options=["by k1 and k2", *KNOWN_LENSES],
                     default="by k1 and k2",
                     advanced=True,
-                    tooltip="A phone whose raw photographs are to be straightened, or any lens by its coefficients.",
+                    tooltip="A phone whose raw photographs need distortion correction, or any lens by its coefficients.",
                 ),
-                _number("lens_k1", _LENS.k1, -0.3, 1, 0.005, "Radial distortion, r = 1 in corners; below 0 for barrels.", True),
-                _number("lens_k2", _LENS.k2, -0.3, 1, 0.005, "The same of the fourth power.", True),
+                _number(
+                    *("lens_k1", _LENS.k1, -0.3, 1, 0.005),
+                    "Radial distortion, with r = 1 in the corners; values below 0 correct barrel distortion.",
+                    True,
+                ),
+                _number("lens_k2", _LENS.k2, -0.3, 1, 0.005, "Fourth-power term of the radial distortion.", True),
                 io.String.Input(
                     "corners",
                     default=_CORNERS,
                     advanced=True,
-                    tooltip="x,y of top left, top right, bottom right and bottom left of what is to fill the picture, "
-                    "as shares of width and height.",
+                    tooltip="x,y of the top left, top right, bottom right and bottom left corners of the area that should fill "
+                    "the image, as fractions of width and height.",
                 ),
                 io.Combo.Input(
                     "domain",
                     options=list(DOMAINS),
                     default=_PREPARE.domain,
                     optional=True,
-                    tooltip="The kind of image: its recipe says from which damage on auto mends.",
+                    tooltip="Type of image; its recipe sets the amount of damage from which auto restores.",
                 ),
-                io.UpscaleModel.Input("restore_model", optional=True, tooltip="A network at x1 to mend with."),
+                io.UpscaleModel.Input("restore_model", optional=True, tooltip="A 1x model to restore with."),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The prepared image, of the same size."),
-                io.String.Output(display_name="report", tooltip="What was done and why, as lines; empty if nothing was."),
+                io.Image.Output(display_name="image", tooltip="The prepared image, at the same size."),
+                io.String.Output(
+                    display_name="report", tooltip="What was done and why, one step per line; empty if nothing was done."
+                ),
             ],
         )
 
@@ -131,35 +147,57 @@ class FidelityPrepare(io.ComfyNode):
 class FidelityCleanup(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        radius = io.Int.Input("radius", default=_CLEANUP.radius_px, min=1, max=16, tooltip="Of the window, in pixels.")
-        spread = _number("range", _CLEANUP.value_range * 255, 0.5, 255, 0.5, "Differences evened out, in steps of 8 bits.")
+        radius = io.Int.Input("radius", default=_CLEANUP.radius_px, min=1, max=16, tooltip="Radius of the window, in pixels.")
+        spread = _number(
+            *("range", _CLEANUP.value_range * 255, 0.5, 255, 0.5),
+            "How much neighbors may differ and still be averaged, in 8-bit levels.",
+        )
         unsharp = [
-            _number("sigma", _CLEANUP.unsharp_sigma_px, 0.1, 8, 0.1, "Of the blur, in pixels."),
-            _number("amount", _CLEANUP.unsharp_amount, 0, 5, 0.05, "Share of the detail that is added."),
-            _number("threshold", _CLEANUP.unsharp_threshold * 255, 0, 50, 0.5, "Detail left alone, in steps of 8 bits."),
-            _number("halo", _CLEANUP.unsharp_halo * 255, 0, 100, 0.5, "How far beyond its neighbours, in steps of 8 bits."),
+            _number("sigma", _CLEANUP.unsharp_sigma_px, 0.1, 8, 0.1, "Sigma of the blur, in pixels."),
+            _number("amount", _CLEANUP.unsharp_amount, 0, 5, 0.05, "Fraction of the detail to add."),
+            _number(
+                *("threshold", _CLEANUP.unsharp_threshold * 255, 0, 50, 0.5),
+                "Detail below this is not sharpened, in 8-bit levels. Raise it to leave grain alone.",
+            ),
+            _number(
+                *("halo", _CLEANUP.unsharp_halo * 255, 0, 100, 0.5),
+                "How far a pixel may overshoot its neighbors, in 8-bit levels.",
+            ),
         ]
         return io.Schema(
             node_id="FidelityCleanup",
             display_name="Cleanup (Fidelity)",
             category=host.CATEGORY,
-            description="Evens out ringing and swirls, takes the stairs out of lines, or steepens soft edges; on luma or on "
-            "all colours, in bands, at any size. auto acts only on what is measured.",
-            search_aliases=["bilateral", "guided filter", "median", "antialias", "jaggies", "unsharp mask", "ringing"],
+            description="Reduces ringing and swirls, smooths jagged lines, or sharpens soft edges; on luma or on all channels, "
+            "at any image size. auto filters only what it measures.",
+            search_aliases=["bilateral", "guided filter", "median", "antialias", "jaggies", "sharpen", "denoise", "ringing"],
             inputs=[
-                io.Image.Input("image", tooltip="Grey, RGB or RGBA. Of a batch, the first image is measured for auto."),
+                io.Image.Input("image", tooltip="Grey, RGB or RGBA. For a batch, auto measures the first image."),
                 io.DynamicCombo.Input(
                     "method",
-                    tooltip="auto: by the domain's recipe, where ringing, jagged lines or softness are measured; else nothing.",
+                    tooltip="auto: by the domain's recipe if ringing, jagged lines or softness are measured; else nothing.",
                     options=[
                         io.DynamicCombo.Option("auto", []),
                         io.DynamicCombo.Option(
-                            "bilateral", [radius, _number("sigma", _CLEANUP.sigma_px, 0.1, 16, 0.1, "In pixels."), spread]
+                            "bilateral",
+                            [
+                                radius,
+                                _number("sigma", _CLEANUP.sigma_px, 0.1, 16, 0.1, "Sigma of the blur, in pixels."),
+                                spread,
+                            ],
                         ),
                         io.DynamicCombo.Option("guided", [radius, spread]),
                         io.DynamicCombo.Option(
                             "median",
-                            [io.Int.Input("radius", default=_CLEANUP.median_radius_px, min=1, max=4, tooltip="1 is 3 x 3.")],
+                            [
+                                io.Int.Input(
+                                    "radius",
+                                    default=_CLEANUP.median_radius_px,
+                                    min=1,
+                                    max=4,
+                                    tooltip="Radius of the window, in pixels; 1 is 3 x 3.",
+                                )
+                            ],
                         ),
                         io.DynamicCombo.Option(
                             "antialias", [_number("along", _CLEANUP.along_px, 0.5, 8, 0.1, "Sigma along a line, in pixels.")]
@@ -168,22 +206,29 @@ class FidelityCleanup(io.ComfyNode):
                     ],
                 ),
                 io.Combo.Input(
-                    "channels", options=["luma", "rgb"], default="luma", tooltip="luma leaves colour differences as they are."
+                    "channels",
+                    options=["luma", "rgb"],
+                    default="luma",
+                    tooltip="luma: leaves chroma as it is. rgb: filters all channels.",
                 ),
-                _number("strength", 1.0, 0, 1, 0.05, "0 for nothing, 1 for the whole effect."),
+                _number("strength", 1.0, 0, 1, 0.05, "Strength of the effect, from 0 (none) to 1 (full)."),
                 io.Combo.Input(
                     "domain",
                     options=[_ANY, *DOMAINS],
                     default=_ANY,
                     optional=True,
-                    tooltip="The kind of image, whose recipe says what auto does; any: bilateral or antialias, where measured.",
+                    tooltip="Type of image; its recipe decides what auto does. any: bilateral or antialias, as measured.",
                 ),
-                io.Mask.Input("mask", optional=True, tooltip="How much of the effect each place gets; of the image's size."),
-                io.Image.Input("guide", optional=True, tooltip="Whose edges bilateral and guided keep; of the image's size."),
+                io.Mask.Input("mask", optional=True, tooltip="Strength of the effect per pixel; must match the image's size."),
+                io.Image.Input(
+                    "guide",
+                    optional=True,
+                    tooltip="bilateral and guided preserve the edges of this image; must match the image's size.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The cleaned image."),
-                io.String.Output(display_name="report", tooltip="What was done and why."),
+                io.String.Output(display_name="report", tooltip="What was done, and why."),
             ],
         )
 
@@ -216,27 +261,61 @@ class FidelityEnhance(io.ComfyNode):
             node_id="FidelityEnhance",
             display_name="Enhance (Fidelity)",
             category=host.CATEGORY,
-            description="Makes the luma of edges a little crisper, by a strength that suits the image, and only if no colour "
-            "moves visibly (CIEDE2000); else the image is returned as it was.",
+            description="Makes edges slightly crisper in luma, with a strength adapted to the image, and only if no color "
+            "visibly shifts (CIEDE2000); otherwise returns the image unchanged.",
             search_aliases=["sharpen", "luma enhancement", "adaptive sharpen", "unsharp"],
             inputs=[
                 io.Image.Input("image", tooltip="Grey, RGB or RGBA; a batch is judged as one image."),
-                _number("strength", e.strength, 0, 2, 0.01, "Share of the detail that is added, before it is adapted."),
-                _number("min_strength", e.min_strength, 0, 2, 0.01, "The least that is added.", True),
-                _number("max_strength", e.max_strength, 0, 2, 0.01, "The most that is added.", True),
-                _number("sigma", e.sigma_px, 0.1, 1.9, 0.1, "Of the blur whose difference is the detail, in pixels.", True),
-                _number("edge_threshold", e.edge_threshold, 0.001, 1, 0.005, "Sobel magnitude of an edge; 0.71 at most.", True),
-                _number("max_chroma_variance", e.max_chroma_variance, 1, 16000, 10, "Of very colourful images, 0-255.", True),
-                _number("min_edge_density", e.min_edge_density, 0.001, 1, 0.005, "Share of edges of smooth images.", True),
-                _number("min_chroma_factor", e.min_chroma_factor, 0, 1, 0.05, "Of the strength, if very colourful.", True),
-                _number("min_edge_factor", e.min_edge_factor, 0, 1, 0.05, "Of the strength, without edges.", True),
-                _number("mean_limit", e.limits.mean, 0, 20, 0.1, "Mean CIEDE2000 that passes, below this.", True),
-                _number("max_limit", e.limits.max, 0, 50, 0.1, "CIEDE2000 of any pixel that passes, below this.", True),
+                _number("strength", e.strength, 0, 2, 0.01, "Fraction of the detail to add, before adapting it to the image."),
+                _number("min_strength", e.min_strength, 0, 2, 0.01, "Smallest fraction of the detail to add.", True),
+                _number("max_strength", e.max_strength, 0, 2, 0.01, "Largest fraction of the detail to add.", True),
+                _number(
+                    "sigma",
+                    e.sigma_px,
+                    0.1,
+                    1.9,
+                    0.1,
+                    "Sigma of the blur in pixels; the detail is the image minus its blur.",
+                    True,
+                ),
+                _number(
+                    "edge_threshold",
+                    e.edge_threshold,
+                    0.001,
+                    1,
+                    0.005,
+                    "Sobel magnitude above which a pixel is an edge; at most 0.71.",
+                    True,
+                ),
+                _number(
+                    "max_chroma_variance",
+                    e.max_chroma_variance,
+                    1,
+                    16000,
+                    10,
+                    "Chroma variance of a very colorful image, on the 0-255 scale.",
+                    True,
+                ),
+                _number(
+                    "min_edge_density",
+                    e.min_edge_density,
+                    0.001,
+                    1,
+                    0.005,
+                    "Fraction of edge pixels below which an image is smooth.",
+                    True,
+                ),
+                _number(
+                    "min_chroma_factor", e.min_chroma_factor, 0, 1, 0.05, "Factor on strength for very colorful images.", True
+                ),
+                _number("min_edge_factor", e.min_edge_factor, 0, 1, 0.05, "Factor on strength for images without edges.", True),
+                _number("mean_limit", e.limits.mean, 0, 20, 0.1, "Mean CIEDE2000 must stay below this.", True),
+                _number("max_limit", e.limits.max, 0, 50, 0.1, "CIEDE2000 of every pixel must stay below this.", True),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The enhanced image, or the image as it was."),
-                io.Boolean.Output(display_name="applied", tooltip="Whether it was enhanced."),
-                io.String.Output(display_name="report", tooltip="Why or why not, with what was measured."),
+                io.Image.Output(display_name="image", tooltip="The enhanced image, or the image unchanged."),
+                io.Boolean.Output(display_name="applied", tooltip="Whether the image was enhanced."),
+                io.String.Output(display_name="report", tooltip="Why or why not, with the measurements."),
             ],
         )
 
@@ -273,15 +352,22 @@ class FidelityGrade(io.ComfyNode):
             node_id="FidelityGrade",
             display_name="Grade (Fidelity)",
             category=host.CATEGORY,
-            description="Levels, contrast and saturation. As it stands it changes nothing, to the bit.",
-            search_aliases=["levels", "contrast", "saturation", "color grading", "gamma"],
+            description="Adjusts levels, contrast and saturation. The default settings change nothing, bit for bit.",
+            search_aliases=["levels", "contrast", "saturation", "brightness", "color grading", "color correction", "gamma"],
             inputs=[
                 io.Image.Input("image", tooltip="Grey, RGB or RGBA."),
                 _number("black", _GRADE.black, 0, 0.99, 0.005, "Encoded value that becomes black."),
                 _number("white", _GRADE.white, 0.01, 1, 0.005, "Encoded value that becomes white."),
-                _number("gamma", _GRADE.gamma, 0.1, 10, 0.05, "Above 1 lightens the middle tones."),
-                _number("contrast", _GRADE.contrast, 0.1, 4, 0.05, "Slope at middle grey; black and white stay."),
-                _number("saturation", _GRADE.saturation, 0, 4, 0.05, "In linear light; 0 is grey of the same luminance."),
+                _number("gamma", _GRADE.gamma, 0.1, 10, 0.05, "Values above 1 lighten the midtones."),
+                _number("contrast", _GRADE.contrast, 0.1, 4, 0.05, "Slope at middle grey; black and white stay fixed."),
+                _number(
+                    "saturation",
+                    _GRADE.saturation,
+                    0,
+                    4,
+                    0.05,
+                    "Saturation in linear light; 0 gives grey of the same luminance.",
+                ),
             ],
             outputs=[io.Image.Output(tooltip="The graded image.")],
         )
@@ -308,7 +394,7 @@ def _read_method(
     choice: dict[str, Any] | None, image: Any, domain: Domain | None
 ) -> tuple[CleanupMethod | None, CleanupSettings, str]:
     if choice is None:
-        raise ValueError("method is not one of this node's options; choose it anew")
+        raise ValueError("method is not one of this node's options; choose it again")
     kind: Any = choice["method"]
     if kind == "auto":
         found, reason = choose_cleanup(measure_conditions(image[:1]), domain)

@@ -1,4 +1,4 @@
-"""Deciding everything from the image: the plan, the passes, and the whole pipeline in one node."""
+"""Nodes that decide everything from the image: planning, running the plan, and the whole pipeline in one."""
 
 import json
 from typing import Any, get_args
@@ -25,41 +25,41 @@ _GIB = 2**30
 
 def _deciding_inputs() -> list[io.Input]:
     return [
-        io.Image.Input("image", tooltip="Grey, RGB or RGBA. Of a batch, the first image decides for all."),
+        io.Image.Input("image", tooltip="Grey, RGB or RGBA. For a batch, the first image decides for all."),
         target_input(),
         io.Combo.Input(
             "domain",
             options=["auto", *DOMAINS],
             default="auto",
-            tooltip="The kind of image, which decides everything else; auto lets the pixels tell.",
+            tooltip="Type of image, which decides everything else. auto: detected from the file and the pixels.",
         ),
         io.Combo.Input(
             "model_name",
             options=["auto", *host.list_upscale_models()],
             default="auto",
-            tooltip="The network; auto takes the best one installed for the kind of image and the scale.",
+            tooltip="The upscale model. auto: the best one installed for the domain and scale.",
         ),
         io.Combo.Input(
             "restore",
             options=["auto", "off", "denoise", "deblock"],
             default="auto",
             advanced=True,
-            tooltip="Mends the source first, by a x1 network if one is installed, else by a filter. "
-            "auto: only where noise or JPEG damage is measured.",
+            tooltip="Restores the source first, with a 1x model if one is installed, or else with a filter. "
+            "auto: only if noise or JPEG damage is measured.",
         ),
         io.Combo.Input(
             "deband",
             options=["auto", "off", "on"],
             default="auto",
             advanced=True,
-            tooltip="Evens out the stairs of gradients. auto: only where banding is measured.",
+            tooltip="Smooths banding in gradients. auto: only if banding is measured.",
         ),
         io.Combo.Input(
             "passes",
             options=["auto", "direct", "stepwise"],
             default="auto",
             advanced=True,
-            tooltip="direct: as few passes as reach the size. stepwise: doubles and cleans in between; for bad sources.",
+            tooltip="direct: as few passes as possible. stepwise: doubles the size and cleans up in between; for poor sources.",
         ),
         io.Float.Input(
             "memory_gb",
@@ -68,7 +68,7 @@ def _deciding_inputs() -> list[io.Input]:
             max=4096.0,
             step=0.5,
             advanced=True,
-            tooltip="Memory that images and tiles may take, in GiB; 0 for what is free. What does not fit is refused.",
+            tooltip="Memory limit for images and tiles, in GiB; 0 uses what is free. A target that does not fit is refused.",
         ),
         source_input(),
     ]
@@ -86,17 +86,19 @@ class FidelityPlanPasses(host.ChoosingNode):
             node_id="FidelityPlanPasses",
             display_name="Plan Passes (Fidelity)",
             category=host.CATEGORY,
-            description="Decides how an image gets to a size before any of it is done: its kind, networks, passes, memory, "
-            "and what damage was measured. Refuses what does not fit into memory. Run it with Run Passes (Fidelity).",
-            search_aliases=["multi pass", "upscale plan", "scheduler", "print size", "dpi", "target size"],
+            description="Plans how an image reaches its target size before any work starts: domain, measured damage, models, "
+            "passes and memory. Refuses a target that does not fit in memory. Run the plan with Run Passes (Fidelity).",
+            search_aliases=["multi pass", "upscale plan", "scheduler", "print size", "dpi", "target size", "4k", "8k"],
             hidden=host.TELLING,
             inputs=_deciding_inputs(),
             outputs=[
                 _Plan.Output(display_name="plan", tooltip="For Run Passes (Fidelity)."),
-                io.Combo.Output("domain", options=list(DOMAINS), tooltip="The kind of image whose recipe is followed."),
+                io.Combo.Output("domain", options=list(DOMAINS), tooltip="The domain whose recipe is followed."),
                 io.Int.Output("width", tooltip="Width of the result in pixels."),
                 io.Int.Output("height", tooltip="Height of the result in pixels."),
-                io.String.Output("report", tooltip="Verdict, measurements, recipe and passes with their memory, as JSON."),
+                io.String.Output(
+                    "report", tooltip="Detected domain, measurements, recipe and passes with their memory, as JSON."
+                ),
             ],
         )
 
@@ -128,17 +130,17 @@ class FidelityRunPasses(io.ComfyNode):
             node_id="FidelityRunPasses",
             display_name="Run Passes (Fidelity)",
             category=host.CATEGORY,
-            description="Runs a plan block by block: beside the image and the result, memory does not grow with the size. "
-            "Hold the result's colours to the reference with Hold Colors (Fidelity).",
-            search_aliases=["multi pass", "upscale", "scheduler", "large upscale", "streaming"],
+            description="Runs a plan block by block: apart from the image and the result, memory use does not grow with the "
+            "size. Then match the result's colors to the reference with Hold Colors (Fidelity).",
+            search_aliases=["multi pass", "upscale", "scheduler", "large upscale", "tile", "streaming"],
             inputs=[
                 _Plan.Input("plan", tooltip="From Plan Passes (Fidelity), for an image of this size."),
                 io.Image.Input("image", tooltip="The image that was planned for."),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The enlarged image, as the networks drew it."),
+                io.Image.Output(display_name="image", tooltip="The upscaled image, as the models produced it."),
                 io.Image.Output(
-                    display_name="reference", tooltip="The source as it was sent to them, mended if the plan says so."
+                    display_name="reference", tooltip="The source as the models received it, restored if the plan calls for it."
                 ),
             ],
         )
@@ -146,7 +148,7 @@ class FidelityRunPasses(io.ComfyNode):
     @classmethod
     def execute(cls, plan: Decision, image: io.Image.Type) -> io.NodeOutput:
         source = host.to_engine(image)
-        compute = Compute(host.make_room((plan.planned.restorer, *plan.planned.models), source))
+        compute = Compute(host.make_room(plan.planned.networks, source))
         raw = run_passes(source, plan, compute, host.track_stages())
         return io.NodeOutput(host.to_host(raw.image), host.to_host(raw.reference))
 
@@ -160,21 +162,21 @@ class FidelityAutoUpscale(host.ChoosingNode):
             options=["auto", "off", *get_args(CleanupMethod)],
             default=recipe.cleanup,
             advanced=True,
-            tooltip="What is done to the result at the end. auto: only where ringing, jagged lines or softness are measured.",
+            tooltip="Filter applied to the result at the end. auto: only if ringing, jagged lines or softness are measured.",
         )
         return io.Schema(
             node_id="FidelityAutoUpscale",
             display_name="Auto Upscale (Fidelity)",
             category=host.CATEGORY,
-            description="The whole way in one node: tells what kind of image it is, measures its damage, plans the passes, "
-            "enlarges, holds the colours to the source, checks them by CIEDE2000 and reports every decision.",
-            search_aliases=["upscale", "enlarge", "super resolution", "hires", "one click", "auto"],
+            description="Does the whole job in one node: detects the image's domain, measures damage, plans the passes, "
+            "restores, upscales, matches the colors to the source, checks them with CIEDE2000 and reports every decision.",
+            search_aliases=["upscale", "enlarge", "super resolution", "hires", "4k", "one click", "auto", "denoise", "deblock"],
             hidden=host.TELLING,
             inputs=[*_deciding_inputs(), cleanup],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The finished image."),
-                io.Combo.Output("domain", options=list(DOMAINS), tooltip="The kind of image whose recipe was followed."),
-                io.String.Output("report", tooltip="Every decision and figure, as JSON; the same as the command writes."),
+                io.Combo.Output("domain", options=list(DOMAINS), tooltip="The domain whose recipe was followed."),
+                io.String.Output("report", tooltip="Every decision and measurement, as JSON; the command writes the same."),
             ],
         )
 
@@ -196,7 +198,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
         session = _open_session(Settings(read_target(target), domain, model_name, **steps), memory_gb)
         pixels = host.to_engine(image)
         decision = session.decide(pixels, provenance_of(source))
-        host.make_room((decision.planned.restorer, *decision.planned.models), pixels)
+        host.make_room(decision.planned.networks, pixels)
         made = session.carry_out(pixels, decision, host.track_stages())
         report = json.dumps(to_json(Report.of(made, session.settings, session.compute)), indent=1)
         shown = host.show_result(cls, summarize_enlargement(made))

@@ -1,11 +1,11 @@
-"""Luma and colour differences as images of their own."""
+"""Nodes that split an image into luma and chroma, and merge them again."""
 
 from comfy_api.latest import io
 
 from ..fidelity.imaging.planes import merge_planes, split_planes
 from . import host
 
-_MATRIX_TOOLTIP = "bt601: JPEG and nearly all still images. bt709: frames of HD video. Use the same to split and to merge."
+_MATRIX_TOOLTIP = "bt601: JPEG and nearly all still images. bt709: HD video frames. Use the same one to split and to merge."
 
 
 def _matrix_input() -> io.Combo.Input:
@@ -19,14 +19,14 @@ class FidelitySplitYCbCr(io.ComfyNode):
             node_id="FidelitySplitYCbCr",
             display_name="Split YCbCr (Fidelity)",
             category=host.CATEGORY,
-            description="Splits an image into luma and two colour differences, full range, as grey images. Enlarge the luma "
-            "with anything and merge again: colours stay true.",
+            description="Splits an image into luma and two chroma channels, full range, as grey images. Upscale the luma with "
+            "any node and merge again: colors stay true.",
             search_aliases=["ycbcr", "luma", "chroma", "split channels", "yuv"],
             inputs=[io.Image.Input("image", tooltip="Grey, RGB or RGBA."), _matrix_input()],
             outputs=[
                 io.Image.Output(display_name="y", tooltip="Luma, as a grey RGB image."),
-                io.Image.Output(display_name="cb", tooltip="Blue difference as a grey RGB image; mid-grey is neutral."),
-                io.Image.Output(display_name="cr", tooltip="Red difference as a grey RGB image; mid-grey is neutral."),
+                io.Image.Output(display_name="cb", tooltip="Blue-difference chroma as a grey RGB image; mid-grey is neutral."),
+                io.Image.Output(display_name="cr", tooltip="Red-difference chroma as a grey RGB image; mid-grey is neutral."),
             ],
         )
 
@@ -43,13 +43,13 @@ class FidelityMergeYCbCr(io.ComfyNode):
             node_id="FidelityMergeYCbCr",
             display_name="Merge YCbCr (Fidelity)",
             category=host.CATEGORY,
-            description="Joins luma and colour differences again. Differences of another size are resampled to the luma's, "
-            "so only the luma needs to be enlarged.",
+            description="Merges luma and chroma into an RGB image. Chroma of another size is resampled to the luma's size, so "
+            "only the luma needs upscaling.",
             search_aliases=["ycbcr", "luma", "chroma", "merge channels", "yuv"],
             inputs=[
-                io.Image.Input("y", tooltip="Luma; of a coloured image, its luma is taken. Its size is the result's."),
-                io.Image.Input("cb", tooltip="Blue difference from Split YCbCr."),
-                io.Image.Input("cr", tooltip="Red difference from Split YCbCr."),
+                io.Image.Input("y", tooltip="Luma; for a color image, its luma is used. Sets the result's size."),
+                io.Image.Input("cb", tooltip="Blue-difference chroma from Split YCbCr."),
+                io.Image.Input("cr", tooltip="Red-difference chroma from Split YCbCr."),
                 _matrix_input(),
             ],
             outputs=[io.Image.Output(tooltip="The RGB image.")],

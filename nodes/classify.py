@@ -1,4 +1,4 @@
-"""Telling what kind of image this is."""
+"""The node that detects an image's domain."""
 
 import json
 
@@ -10,7 +10,7 @@ from ..fidelity.report.summary import summarize_verdict
 from . import host
 from .source import SourceInfo, provenance_of, source_input
 
-_DOMAIN_TIP = "The kind of image; a verdict that is unsure gives photo, the safe one."
+_DOMAIN_TIP = "The detected domain; an unsure result gives photo, the safe choice."
 
 
 class FidelityClassifyDomain(io.ComfyNode):
@@ -20,25 +20,25 @@ class FidelityClassifyDomain(io.ComfyNode):
             node_id="FidelityClassifyDomain",
             display_name="Classify Domain (Fidelity)",
             category=host.CATEGORY,
-            description="Tells what kind of image this is by what its file says and by its pixels: photo, anime made with "
-            "FLUX, anime made with Stable Diffusion, line art drawn by people, or painting. Wire the domain into Load Upscale "
-            "Model (Fidelity) on auto.",
-            search_aliases=["classify", "detect style", "photo or anime", "image type"],
+            description="Detects an image's domain from its file and its pixels: photo, anime made with FLUX, anime made with "
+            "Stable Diffusion, line art drawn by hand, or painting. Wire the domain into Load Upscale Model (Fidelity), set "
+            "to auto.",
+            search_aliases=["classify", "detect style", "photo or anime", "image type", "content type"],
             hidden=host.TELLING,
             inputs=[
-                io.Image.Input("image", tooltip="The source. Of a batch, the first image is judged."),
+                io.Image.Input("image", tooltip="The source. For a batch, only the first image is classified."),
                 io.Combo.Input(
                     "override",
                     options=["none", *DOMAINS],
                     default="none",
-                    tooltip="Names the domain yourself; none lets file and pixels decide.",
+                    tooltip="Sets the domain yourself. none: detects it from the file and the pixels.",
                 ),
                 source_input(),
             ],
             outputs=[
                 io.Combo.Output("domain", options=list(DOMAINS), tooltip=_DOMAIN_TIP),
-                io.Float.Output("confidence", tooltip="How sure that is, from 0.2 (no idea) to 1."),
-                io.String.Output("report", tooltip="Verdict, scores of all five and what was measured, as JSON."),
+                io.Float.Output("confidence", tooltip="Confidence, from 0.2 (no idea) to 1."),
+                io.String.Output("report", tooltip="The result, the scores of all five domains and the measurements, as JSON."),
             ],
         )
 

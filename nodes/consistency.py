@@ -1,4 +1,4 @@
-"""Holding an enlargement to its source, and judging how well it was held."""
+"""Nodes that match an upscaled image's colors to its source, and that measure how well they match."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ from ..fidelity.steps.gate import GateLimits, gate, paint_heat_map
 from . import host
 
 _RECIPE = RECIPES[SAFE_DOMAIN]
-_SOURCE_TOOLTIP = "The image before it was enlarged, showing the same frame; one image, or one for each of the batch."
+_SOURCE_TOOLTIP = "The image before upscaling, with the same framing; one for the whole batch, or one per image."
 
 
 class FidelityConsistency(io.ComfyNode):
@@ -23,21 +23,24 @@ class FidelityConsistency(io.ComfyNode):
             node_id="FidelityConsistency",
             display_name="Hold Colors (Fidelity)",
             category=host.CATEGORY,
-            description="Puts back the source's colours and tones after any upscaler, at any ratio: a GAN, SUPIR, SeedVR2, "
-            "a diffusion pass. Shrunk back, the result shows the source's colours; its edges stay as sharp as they were drawn.",
-            search_aliases=["color fix", "colour correction", "color match", "back projection", "color drift", "wavelet"],
+            description="Restores the source's colors and tones after any upscaler, at any scale: a GAN, SUPIR, SeedVR2, a "
+            "diffusion pass. Downscaled, the result shows the source's colors; edges stay as sharp as the upscaler made them.",
+            search_aliases=[
+                *("color fix", "color match", "color correction", "colour correction", "color transfer"),
+                *("color drift", "back projection", "wavelet"),
+            ],
             inputs=[
-                io.Image.Input("image", tooltip="The enlarged image, from whatever made it."),
+                io.Image.Input("image", tooltip="The upscaled image, from any upscaler."),
                 io.Image.Input("reference", tooltip=_SOURCE_TOOLTIP),
                 io.Combo.Input(
                     "mode",
                     options=["color", "full"],
                     default=_RECIPE.consistency,
-                    tooltip="color: holds colours and tones, leaves edges to the upscaler; for everything. "
-                    "full: holds every pixel; only for sources without noise or compression, else lines ring.",
+                    tooltip="color: preserves colors and tones and leaves edges to the upscaler; use it for everything. "
+                    "full: preserves every pixel; only for sources without noise or compression, or lines will ring.",
                 ),
             ],
-            outputs=[io.Image.Output(tooltip="The image with the source's colours.")],
+            outputs=[io.Image.Output(tooltip="The image with the source's colors.")],
         )
 
     @classmethod
@@ -55,38 +58,38 @@ class FidelityDeltaEGate(io.ComfyNode):
             node_id="FidelityDeltaEGate",
             display_name="Delta-E Gate (Fidelity)",
             category=host.CATEGORY,
-            description="Measures how far colours drifted from the source (CIEDE2000 at the source's size) and acts where it "
-            "is too much: blends those regions back toward a safe enlargement, rejects the image, or reports.",
-            search_aliases=["delta e", "ciede2000", "color check", "quality gate", "color difference", "heat map"],
+            description="Measures how far colors drifted from the source (CIEDE2000 at the source's size) and acts if that "
+            "exceeds the limits: blends those regions toward a safe upscale, rejects the image, or only reports.",
+            search_aliases=["delta e", "ciede2000", "color check", "color match", "color difference", "heat map"],
             hidden=host.TELLING,
             inputs=[
-                io.Image.Input("image", tooltip="The enlarged image, from whatever made it."),
+                io.Image.Input("image", tooltip="The upscaled image, from any upscaler."),
                 io.Image.Input("reference", tooltip=_SOURCE_TOOLTIP),
                 io.Combo.Input(
                     "action",
                     options=["blend", "reject", "report"],
                     default=_RECIPE.gate,
-                    tooltip="When the limits are exceeded. blend: mix the failing regions with the fallback until they pass. "
-                    "reject: return the fallback. report: only say so.",
+                    tooltip="What to do if a limit is exceeded. blend: mix the fallback into the failing regions until they "
+                    "pass. reject: return the fallback. report: change nothing and only report.",
                 ),
                 io.Float.Input(
                     "mean_limit",
                     default=GateLimits.mean,
-                    tooltip="Largest mean CIEDE2000 of an image; about 1 is just noticeable.",
+                    tooltip="Largest mean CIEDE2000 allowed for an image; about 1 is just noticeable.",
                     **limit,
                 ),
-                io.Float.Input("max_limit", default=GateLimits.max, tooltip="Largest CIEDE2000 of any pixel.", **limit),
+                io.Float.Input("max_limit", default=GateLimits.max, tooltip="Largest CIEDE2000 allowed at any pixel.", **limit),
                 io.Image.Input(
                     "fallback",
                     optional=True,
-                    tooltip="A safe enlargement of the same size as the image; the source enlarged bicubically if not given.",
+                    tooltip="A safe upscale of the same size as the image; if not wired, the source upscaled bicubically.",
                 ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The image, the blend, or the fallback."),
-                io.Image.Output(display_name="heat_map", tooltip="Drift at the source's size: black none, red the limit."),
-                io.String.Output(display_name="report", tooltip="The figures and the decision, as JSON."),
-                io.Boolean.Output(display_name="passed", tooltip="Whether the incoming image was within the limits."),
+                io.Image.Output(display_name="heat_map", tooltip="Drift at the source's size: black is none, red the limit."),
+                io.String.Output(display_name="report", tooltip="The measurements and the decision, as JSON."),
+                io.Boolean.Output(display_name="passed", tooltip="Whether the input image was within the limits."),
             ],
         )
 
@@ -105,6 +108,6 @@ class FidelityDeltaEGate(io.ComfyNode):
         source = host.to_engine(reference)
         decision = host.run_near_compute(lambda near: gate(near, source, action, limits, safe), image, source)  # type: ignore[arg-type]
         heat_map = host.to_host(paint_heat_map(decision.difference, max_limit))
-        report = json.dumps({"kind": "gate", "gate": to_json(GateReport.of(decision, limits))}, indent=1)
+        report = json.dumps({"kind": "gate"} | to_json(GateReport.of(decision, limits)), indent=1)
         shown = host.show_result(cls, summarize_gate(decision, limits), heat_map)
         return io.NodeOutput(host.to_host(decision.image), heat_map, report, decision.passed, ui=shown)

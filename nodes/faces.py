@@ -1,4 +1,4 @@
-"""Redrawing faces, and nothing else."""
+"""The node that restores faces and leaves the rest of the image alone."""
 
 from typing import Any
 
@@ -15,22 +15,29 @@ class FidelityRestoreFaces(io.ComfyNode):
             node_id="FidelityRestoreFaces",
             display_name="Restore Faces (Fidelity)",
             category=host.CATEGORY,
-            description="Redraws given faces by a network made for that (GFPGAN, RestoreFormer, CodeFormer), with the colours "
-            "they have; nothing else changes. What such a network draws is invented: a likeness may be lost.",
-            search_aliases=["gfpgan", "codeformer", "restoreformer", "face restore", "face fix"],
+            description="Restores the faces you mark with a face model (GFPGAN, RestoreFormer, CodeFormer), preserving their "
+            "colors; nothing else changes. Face models invent detail: the likeness may suffer.",
+            search_aliases=["gfpgan", "codeformer", "restoreformer", "face restore", "face fix", "face detailer"],
             inputs=[
-                io.Image.Input("image", tooltip="After enlarging. The same faces count for all of a batch."),
+                io.Image.Input("image", tooltip="The image, after upscaling. All images of a batch use the same boxes."),
                 io.UpscaleModel.Input(
-                    "face_model", tooltip="GFPGAN, RestoreFormer, CodeFormer; from any upscale model loader."
+                    "face_model", tooltip="GFPGAN, RestoreFormer or CodeFormer, from any upscale model loader."
                 ),
                 io.String.Input(
                     "boxes",
                     default="",
                     multiline=True,
-                    tooltip="Left, top, width, height of each face in pixels of the image, chin to forehead, one face a line. "
-                    "Empty: every separate area of the mask is a face.",
+                    tooltip="Left, top, width and height of each face in image pixels, chin to forehead, one face per line. "
+                    "If empty, every separate area of the mask is a face.",
                 ),
-                io.Float.Input("strength", default=1.0, min=0, max=1, step=0.05, tooltip="Share of what was drawn, 0 to 1."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0,
+                    max=1,
+                    step=0.05,
+                    tooltip="How much of the restored faces to blend in, 0 to 1. Lower it if the likeness suffers.",
+                ),
                 io.Float.Input(
                     "margin",
                     default=FACE_MARGIN,
@@ -38,11 +45,13 @@ class FidelityRestoreFaces(io.ComfyNode):
                     max=2,
                     step=0.05,
                     advanced=True,
-                    tooltip="Added around each box on every side, as a share of its longer side.",
+                    tooltip="Padding added on each side of a box, as a fraction of its longer side.",
                 ),
-                io.Mask.Input("mask", optional=True, tooltip="Where what was drawn is taken, and how much of it."),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="Weight of the restored face at each pixel; must match the image's size."
+                ),
             ],
-            outputs=[io.Image.Output(display_name="image", tooltip="The image with its faces redrawn.")],
+            outputs=[io.Image.Output(display_name="image", tooltip="The image with its faces restored.")],
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Image files in and out, with all their bits, their colours, and what stands beside the pixels."""
+"""Nodes that load and save image files with their full depth, color profile and metadata."""
 
 import json
 from typing import Any
@@ -25,42 +25,42 @@ class FidelityLoadImage(io.ComfyNode):
             node_id="FidelityLoadImage",
             display_name="Load Image (Fidelity)",
             category=host.CATEGORY,
-            description="Loads an image with all its bits (16 in PNG and TIFF), turned upright, its colour profile converted "
-            "to sRGB, and remembers what its file says: camera, generator, profile. Wire the source into Auto Upscale, "
+            description="Loads an image at full depth (16 bits from PNG and TIFF), rotated upright, its color profile "
+            "converted to sRGB, and keeps what its file says: camera, generator, profile. Wire the source into Auto Upscale, "
             "Classify Domain and Save Image (Fidelity).",
-            search_aliases=["load image", "16 bit", "tiff", "icc", "exif"],
+            search_aliases=["load image", "open image", "16 bit", "tiff", "icc", "color profile", "exif"],
             inputs=[
                 io.Combo.Input(
                     "image",
                     options=host.list_input_images(),
                     upload=io.UploadType.image,
                     image_folder=io.FolderType.input,
-                    tooltip="PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF; of an animation the first frame.",
+                    tooltip="PNG, JPEG, WebP, TIFF, AVIF, BMP or GIF; for an animation, the first frame.",
                 ),
                 io.Combo.Input(
                     "transparency",
                     options=["in image", "in mask"],
                     default="in image",
-                    tooltip="in image: a transparent file gives RGBA, which the pack's nodes enlarge too. in mask: always RGB.",
+                    tooltip="in image: RGBA for a transparent file; this pack's nodes upscale it too. in mask: always RGB.",
                 ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="RGB or RGBA in sRGB."),
                 io.Mask.Output(display_name="mask", tooltip="1 where the image is transparent."),
-                Source.Output(display_name="source", tooltip="What the file says and how it was stored."),
-                io.String.Output(display_name="notes", tooltip="Conversions made, as lines."),
+                Source.Output(display_name="source", tooltip="What the file says, and how it was stored."),
+                io.String.Output(display_name="notes", tooltip="The conversions made, one per line."),
             ],
         )
 
     @classmethod
     def fingerprint_inputs(cls, image: str, **_others: object) -> str:
-        """The file's time and size, so that the host loads it again when it changes."""
+        """The file's modification time and size, so that the host reloads a changed file."""
         status = host.input_path(image).stat()
         return f"{status.st_mtime_ns} {status.st_size}"
 
     @classmethod
     def validate_inputs(cls, image: str) -> bool | str:
-        """Whether there is such a file."""
+        """True if the file exists, else the error."""
         return host.input_path(image).is_file() or f"{image}: no such file"
 
     @classmethod
@@ -79,31 +79,33 @@ def _depth(default: str = "auto") -> io.Combo.Input:
         "bits",
         options=["auto", "8", "16"],
         default=default,
-        tooltip="Bits a channel; auto is as deep as the source, and 8 where none is wired.",
+        tooltip="Bits per channel. auto: the depth of the wired source, or 8 if none is wired.",
     )
 
 
 class FidelitySaveImage(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        quality = io.Int.Input("quality", default=DEFAULT_EXPORT.quality, min=1, max=100, tooltip="1 to 100.")
+        quality = io.Int.Input(
+            "quality", default=DEFAULT_EXPORT.quality, min=1, max=100, tooltip="Quality from 1 (smallest file) to 100 (best)."
+        )
         return io.Schema(
             node_id="FidelitySaveImage",
             display_name="Save Image (Fidelity)",
             category=host.CATEGORY,
-            description="Saves images rounded, not cut off, with the source's EXIF made true, its colour profile if wanted, "
-            "the workflow, and what was done with how much the colours drifted. A file appears whole or not at all.",
-            search_aliases=["save image", "export", "16 bit", "tiff", "jpeg", "webp", "icc", "exif"],
+            description="Saves images with values rounded, not truncated, together with the source's corrected EXIF, its color "
+            "profile if wanted, the workflow, the processing and the color drift. A file appears complete or not at all.",
+            search_aliases=["save image", "export", "16 bit", "png", "tiff", "jpeg", "webp", "icc", "color profile", "exif"],
             is_output_node=True,
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[
                 io.Image.Input("images", tooltip="Grey, RGB or RGBA."),
                 io.String.Input(
-                    "filename_prefix", default="fidelity/image", tooltip="Folder and name, below the output folder."
+                    "filename_prefix", default="fidelity/image", tooltip="Folder and name inside the output folder."
                 ),
                 io.DynamicCombo.Input(
                     "format",
-                    tooltip="How the files are stored.",
+                    tooltip="File format.",
                     options=[
                         io.DynamicCombo.Option("png", [_depth()]),
                         io.DynamicCombo.Option(
@@ -114,7 +116,7 @@ class FidelitySaveImage(io.ComfyNode):
                                     "compression",
                                     options=["deflate", "lzw", "raw"],
                                     default=DEFAULT_EXPORT.compression,
-                                    tooltip="All three keep every bit.",
+                                    tooltip="All three are lossless.",
                                 ),
                             ],
                         ),
@@ -126,7 +128,7 @@ class FidelitySaveImage(io.ComfyNode):
                                     "subsampling",
                                     options=["4:4:4", "4:2:2", "4:2:0"],
                                     default=DEFAULT_EXPORT.subsampling,
-                                    tooltip="Of colours; anything but 4:4:4 blurs them.",
+                                    tooltip="Chroma subsampling; anything but 4:4:4 blurs colors.",
                                 ),
                             ],
                         ),
@@ -138,22 +140,29 @@ class FidelitySaveImage(io.ComfyNode):
                     "color_space",
                     options=["srgb", "source"],
                     default="srgb",
-                    tooltip="source converts back to the colour profile of the source's file and embeds it.",
+                    tooltip="source: converts back to the color profile of the source file and embeds it.",
                 ),
                 io.Boolean.Input(
                     "size_suffix", default=True, tooltip="Adds the size to the name, as in image_00001_2048x1536.png."
                 ),
-                io.Boolean.Input("keep_gps", default=True, tooltip="Keeps where the source was taken.", advanced=True),
-                io.Boolean.Input("embed_workflow", default=True, tooltip="As core's Save Image does.", advanced=True),
+                io.Boolean.Input(
+                    "keep_gps", default=True, tooltip="Keeps the location where the source was taken.", advanced=True
+                ),
+                io.Boolean.Input(
+                    "embed_workflow",
+                    default=True,
+                    tooltip="Embeds the workflow in the file, as core's Save Image does.",
+                    advanced=True,
+                ),
                 source_input(),
                 io.String.Input(
                     "report",
                     optional=True,
                     force_input=True,
-                    tooltip="Of Auto Upscale, Delta-E Gate or Diffusion Pass: its figures are written into the file.",
+                    tooltip="From Auto Upscale, Delta-E Gate or Diffusion Pass; its metrics are written into the file.",
                 ),
             ],
-            outputs=[io.String.Output(display_name="paths", tooltip="The files, one a line.")],
+            outputs=[io.String.Output(display_name="paths", tooltip="The saved files, one per line.")],
         )
 
     @classmethod
@@ -186,7 +195,7 @@ class FidelitySaveImage(io.ComfyNode):
 
 def _read_format(choice: dict[str, Any] | None) -> tuple[str, Export]:
     if choice is None:
-        raise ValueError("format is not one of this node's options; choose it anew")
+        raise ValueError("format is not one of this node's options; choose it again")
     kind = choice["format"].split()[0]
     export = Export(
         bits=16 if choice.get("bits") == "16" else 8,
@@ -203,5 +212,5 @@ def _read_report(report: str | None) -> Facts:
         return read_facts(json.loads(report)) if report else {}
     except ValueError as error:
         raise RefusedError(
-            "report is none of Auto Upscale, Delta-E Gate or Diffusion Pass (Fidelity); wire one of theirs, or nothing"
+            "report is not from Auto Upscale, Delta-E Gate or Diffusion Pass (Fidelity); wire one of theirs, or nothing"
         ) from error

@@ -1,4 +1,4 @@
-"""The only home of `comfy.*`: images turned round, models loaded by the host, progress, and cancelling."""
+"""The only module that imports `comfy.*`: image layout, models loaded by the host, progress, and cancelling."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -32,20 +32,20 @@ from ..fidelity.networks.runner import estimate_memory
 from ..fidelity.session import StageProgress
 
 CATEGORY = "Fidelity"
-"""Where the host's menu shows the pack's nodes."""
+"""The menu under which the host lists the pack's nodes."""
 
 _SHOWN_PX = 320
 UPSCALE_MODELS = "upscale_models"
-"""The host's folder of super-resolution networks."""
+"""Name of the host's folder of super-resolution models."""
 
 
 def to_engine(image: Tensor) -> Tensor:
-    """The host's ``(B, H, W, C)`` as the engine's ``(B, C, H, W)``; a view, nothing is copied."""
+    """The host's ``(B, H, W, C)`` as the engine's ``(B, C, H, W)``; a view, not a copy."""
     return image.movedim(-1, 1)
 
 
 def to_host(image: Tensor) -> Tensor:
-    """The engine's ``(B, C, H, W)`` as the host's ``(B, H, W, C)``, where and as the host keeps images."""
+    """The engine's ``(B, C, H, W)`` as the host's ``(B, H, W, C)``, on the device and in the dtype where it keeps images."""
     device = comfy.model_management.intermediate_device()
     return image.movedim(1, -1).to(device=device, dtype=comfy.model_management.intermediate_dtype())
 
@@ -56,38 +56,38 @@ def mask_to_engine(mask: Tensor | None) -> Tensor | None:
 
 
 def run_near_compute(step: Callable[[Tensor], Result], image: Tensor, source: Tensor) -> Result:
-    """Runs a step on the host's compute device if there is room for it, else where the image is.
+    """Runs a step on the host's compute device if it fits there, else where the image is.
 
     Args:
         step: What to do with the image, ``(B, C, H, W)``.
-        image: The enlargement, as the host has it.
+        image: The upscaled image, in the host's layout.
         source: Its source, ``(B, C, h, w)``.
     """
     return run_where_room(step, to_engine(image), source, comfy.model_management.get_torch_device())
 
 
 def list_input_images() -> list[str]:
-    """Names of the files in the host's input folder that are images by their ending."""
+    """Names of the files in the host's input folder whose suffix is that of an image."""
     folder = Path(folder_paths.get_input_directory())
     return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in READ_SUFFIXES) if folder.is_dir() else []
 
 
 def input_path(name: str) -> Path:
-    """Where an image of the input folder is; a name may say of which folder it is, as in "a.png [output]"."""
+    """The path of an input image; a name may state another folder, as in "a.png [output]"."""
     return Path(folder_paths.get_annotated_filepath(name))
 
 
 def next_output(prefix: str, width: int, height: int, suffix: str) -> Callable[[int, str], Path]:
-    """Names results as core does: by the next free number below the output folder.
+    """Names results as core does: by the next free number in the output folder.
 
     Args:
-        prefix: Folder and name; may hold %width%, %height% and dates.
-        width: Of the results.
-        height: Of the results.
-        suffix: Comes after the number.
+        prefix: Folder and name; may contain %width%, %height% and dates.
+        width: Width of the results in pixels.
+        height: Height of the results in pixels.
+        suffix: Text after the number.
 
     Returns:
-        Gives the path of the result of that index, with that ending.
+        A function from a result's index and file suffix to its path.
     """
     output = folder_paths.get_output_directory()
     folder, name, first, _, _ = folder_paths.get_save_image_path(prefix, output, width, height)
@@ -95,7 +95,7 @@ def next_output(prefix: str, width: int, height: int, suffix: str) -> Callable[[
 
 
 def show_outputs(paths: list[Path]) -> ui.SavedImages:
-    """Lets the browser show files of the output folder."""
+    """Shows files of the output folder in the browser."""
     output = Path(folder_paths.get_output_directory())
     folders = [path.parent.relative_to(output).as_posix() for path in paths]
     names = zip(paths, folders, strict=True)
@@ -105,22 +105,22 @@ def show_outputs(paths: list[Path]) -> ui.SavedImages:
 
 
 def preview(images: Tensor) -> ui.PreviewImage:
-    """Lets the browser show images that it has no file for that it can open."""
+    """Shows images in the browser whose saved files it cannot open."""
     shown = images.float()
     return ui.PreviewImage(shown if shown.shape[-1] > 1 else shown.expand(-1, -1, -1, 3))
 
 
 TELLING = [io.Hidden.extra_pnginfo]
-"""What a node asks the host for that shows its result: the workflow that it runs in."""
+"""What a node that shows its result asks the host for: the workflow it runs in."""
 
 
 def show_result(node: type[io.ComfyNode], summary: str, heat_map: Tensor | None = None) -> dict[str, Any]:
-    """Lets the pack's own part of the browser show on a node what it decided.
+    """Shows on a node what it decided; js/results.js displays it.
 
     Args:
         node: The node.
         summary: From `fidelity.report.summary`.
-        heat_map: A picture beside it, ``(B, H, W, 3)``, made small; of a batch, the brightest.
+        heat_map: An optional picture, ``(B, H, W, 3)``, shown at reduced size; for a batch, the brightest.
     """
     shown: dict[str, Any] = {"fidelity": [summary]}
     workflow = (node.hidden.extra_pnginfo or {}).get("workflow") if node.hidden else None
@@ -136,7 +136,7 @@ def show_result(node: type[io.ComfyNode], summary: str, heat_map: Tensor | None 
 
 
 def collect_graphs(node: type[io.ComfyNode]) -> dict[str, str]:
-    """The graph as it ran and as it was drawn, as texts by name; none where the host was told to write no metadata."""
+    """The prompt and the workflow as JSON, by name; empty if the host was told to write no metadata."""
     if comfy.cli_args.args.disable_metadata:
         return {}
     graphs = {"prompt": node.hidden.prompt} | (node.hidden.extra_pnginfo or {})
@@ -144,12 +144,12 @@ def collect_graphs(node: type[io.ComfyNode]) -> dict[str, str]:
 
 
 def offer_shipped_models() -> None:
-    """Lets the host's own loader find the shipped networks, after those in its own folders."""
+    """Lets the host's own loader find the shipped models, after those in its own folders."""
     folder_paths.add_model_folder_path(UPSCALE_MODELS, str(SHIPPED_WEIGHTS))
 
 
 def list_upscale_models() -> dict[str, Path]:
-    """Files of networks by name: the shipped ones first, then those in the host's folders."""
+    """Model files by name: the shipped ones first, then those in the host's folders."""
     models = list_models([])
     for name in folder_paths.get_filename_list(UPSCALE_MODELS):
         path = folder_paths.get_full_path(UPSCALE_MODELS, name)
@@ -159,7 +159,7 @@ def list_upscale_models() -> dict[str, Path]:
 
 
 def choose_models(name: str) -> ModelChooser:
-    """Chooses among the networks that are installed.
+    """Makes a chooser among the installed models.
 
     Args:
         name: One of `list_upscale_models`, or "auto".
@@ -168,35 +168,36 @@ def choose_models(name: str) -> ModelChooser:
 
 
 class ChoosingNode(io.ComfyNode):
-    """A node with an input model_name, which may be "auto"."""
+    """A node with the input model_name, which may be "auto"."""
 
     @classmethod
     def fingerprint_inputs(cls, model_name: str, **_others: object) -> str:
-        """What auto chooses may change when networks are installed or removed."""
+        """Changes when models are installed or removed, since auto may then choose another one."""
         return "|".join(list_upscale_models()) if model_name == "auto" else model_name
 
 
 def load_upscale_model(name: str, domain: Domain, scale: float) -> tuple[Any, ModelChoice]:
-    """Loads a network as the host's UPSCALE_MODEL, under the host's memory management.
+    """Loads a model as the host's UPSCALE_MODEL, under the host's memory management.
 
     Args:
         name: One of `list_upscale_models`, or "auto".
-        domain: The kind of image that "auto" chooses for.
-        scale: The enlargement that "auto" chooses for.
+        domain: The domain that "auto" chooses for.
+        scale: The upscaling factor that "auto" chooses for.
     """
     model, choice = choose_models(name).choose(RECIPES[domain], scale)
     descriptor: Any = accept_rgb(model)
-    descriptor.patcher = comfy.model_patcher.CoreModelPatcher(
-        descriptor.model,
-        load_device=comfy.model_management.get_torch_device(),
-        offload_device=comfy.model_management.unet_offload_device(),
-    )
+    if getattr(descriptor, "patcher", None) is None:  # the host keeps account of one patcher a model
+        descriptor.patcher = comfy.model_patcher.CoreModelPatcher(
+            descriptor.model,
+            load_device=comfy.model_management.get_torch_device(),
+            offload_device=comfy.model_management.unet_offload_device(),
+        )
     descriptor.fidelity_name = model.name
     return descriptor, choice
 
 
 def prepare_model(upscale_model: Any, image: Tensor) -> tuple[Network, torch.device]:
-    """Has the host bring an UPSCALE_MODEL, ours or core's, to the compute device, with room to work there.
+    """Has the host load an UPSCALE_MODEL, ours or core's, onto the compute device, with memory left to run it.
 
     Args:
         upscale_model: A spandrel image model with a patcher.
@@ -212,16 +213,16 @@ def prepare_model(upscale_model: Any, image: Tensor) -> tuple[Network, torch.dev
 
 
 def compute_device() -> torch.device:
-    """Where the host computes."""
+    """The host's compute device."""
     return comfy.model_management.get_torch_device()
 
 
 def make_room(models: Iterable[Network | None], image: Tensor) -> torch.device:
-    """Has the host free memory on the compute device for networks that bring themselves there.
+    """Has the host free memory on the compute device for networks that move there by themselves.
 
     Args:
-        models: The networks.
-        image: What they will run on, ``(B, C, H, W)``.
+        models: The networks; None and repeats are ignored.
+        image: The image they will run on, ``(B, C, H, W)``.
     """
     device = comfy.model_management.get_torch_device()
     size, needed = (image.shape[2], image.shape[3]), 0
@@ -232,13 +233,13 @@ def make_room(models: Iterable[Network | None], image: Tensor) -> torch.device:
 
 
 def track_stages() -> StageProgress:
-    """`track_progress` over all stages of the pipeline."""
+    """`track_progress` for a pipeline of several stages."""
     report = track_progress()
     return lambda _stage, done, total: report(done, total)
 
 
 def track_progress() -> Callable[[int, int], None]:
-    """A progress bar on the node; calling it raises once the user has cancelled."""
+    """A callback for the node's progress bar; it raises once the user has cancelled."""
     bar = comfy.utils.ProgressBar(1)
 
     def report(done: int, total: int) -> None:
@@ -249,33 +250,33 @@ def track_progress() -> Callable[[int, int], None]:
 
 
 CALC_COND_BATCH = comfy.patcher_extension.WrappersMP.CALC_COND_BATCH
-"""Around what the host computes for a step's latent."""
+"""Wraps the host's model evaluation in a sampling step."""
 PREPARE_SAMPLING = comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING
-"""Around the loading of models for a run of steps."""
+"""Wraps the loading of models for a sampling run."""
 ON_CLEANUP = comfy.patcher_extension.CallbacksMP.ON_CLEANUP
-"""After a run of steps, however it ended."""
+"""Called after a sampling run, however it ended."""
 
 SAMPLERS: list[str] = comfy.samplers.KSampler.SAMPLERS
 """The host's samplers by name."""
 SCHEDULERS: list[str] = comfy.samplers.KSampler.SCHEDULERS
 """The host's schedulers by name."""
 
-_MEMORY_ROOM = 1.5  # as the host itself leaves
+_MEMORY_ROOM = 1.5  # the host's own safety factor
 
 
 def resize_hint(hint: Tensor, width: int, height: int, method: str) -> Tensor:
-    """A hint as the host resizes it for a control."""
+    """Resizes a hint as the host does for a ControlNet."""
     return comfy.utils.common_upscale(hint, width, height, method, "center")
 
 
 def count_tiles(model: Any, shape: tuple[int, ...], device: torch.device, most: int) -> int:
-    """How many tiles of that shape fit the device's free memory at once; one on a CPU, which gains nothing from more.
+    """How many tiles of that shape fit in the device's free memory at once; one on a CPU, which gains nothing from more.
 
     Args:
         model: The host's model.
-        shape: Of the latents that one tile makes, positive and negative together.
-        device: Where it runs.
-        most: How many there are.
+        shape: Shape of the latents of one tile, positive and negative together.
+        device: Device that runs the model.
+        most: Upper bound of the result.
     """
     if device.type == "cpu":
         return 1
@@ -284,20 +285,20 @@ def count_tiles(model: Any, shape: tuple[int, ...], device: torch.device, most: 
 
 
 def refuse_caches(model_options: dict[str, Any]) -> None:
-    """Raises if what the model made for one tile would be used for another: EasyCache keeps it by prompt, not by place."""
+    """Raises if a cache would reuse one tile's output for another: EasyCache caches by prompt, not by tile."""
     cache = model_options.get("transformer_options", {}).get("easycache")
     if type(cache).__name__ == "EasyCacheHolder":
-        raise ValueError("EasyCache keeps what it saw of one tile and uses it for the next; leave it out, or take LazyCache")
+        raise ValueError("EasyCache reuses the output of one tile for the next; remove it, or use LazyCache")
 
 
 def fit_size_conditioning(model: Any, conds: Any, whole: tuple[int, int], size: tuple[int, int]) -> Any:
-    """Conditioning of SDXL that tells the size of a tile in place of that of the whole image, unless a node set one.
+    """SDXL conditioning with the size of a tile instead of the whole image, unless a node has set a size.
 
-    A tile is drawn as a whole picture of its size, which is what the model knows.
+    The model then generates each tile as a whole image of its size, as it was trained to.
 
     Args:
         model: The host's model.
-        conds: As a step has them, in whatever order the guider has positive, negative and others.
+        conds: Conditioning of a step, in the guider's order of positive, negative and others.
         whole: (height, width) of the latent.
         size: (height, width) of the tile in latent samples.
     """
@@ -317,7 +318,7 @@ def _fit_size(model: Any, cond: dict[str, Any], whole: tuple[int, int], size: tu
         settings = {"prompt_type": kind, **cond, "device": known.cond.device, "height": size[0], "width": size[1]}
         return model.encode_adm(**settings).to(known.cond)
 
-    # A step does not say which of its conds is the negative one, and the refiner's differ: it is the one that tells the same.
+    # A step does not say which of its conds is negative, and the refiner's differ: pick the type that reproduces the vector.
     kind = next((kind for kind in ("positive", "negative") if torch.allclose(tell(kind, whole), known.cond)), None)
     if kind is None:
         return cond
@@ -325,14 +326,14 @@ def _fit_size(model: Any, cond: dict[str, Any], whole: tuple[int, int], size: tu
 
 
 def pixels_per_latent(model: Any) -> int:
-    """Pixels of the image that one latent sample of the host's model stands for, along each side."""
+    """Image pixels per latent sample of the host's model, along each side."""
     if isinstance(model, comfy.model_base.SD_X4Upscaler):
-        return 4  # its latent format says 8, as that of the model it was made from
+        return 4  # its latent format says 8, inherited from its base model
     return int(model.latent_format.spacial_downscale_ratio)
 
 
 def latents_per_patch(model: Any) -> int:
-    """Latent samples along each side that a diffusion transformer takes as one token; 1 for other models."""
+    """Latent samples per token of a diffusion transformer, along each side; 1 for other models."""
     patch = getattr(model.diffusion_model, "patch_size", 1)
     return int(patch[-1] if isinstance(patch, (tuple, list)) else patch)
 
@@ -343,7 +344,7 @@ def check_cancelled() -> None:
 
 
 def raise_unless_out_of_memory(error: Exception) -> None:
-    """Raises an error again unless it says that memory ran out."""
+    """Re-raises an error unless it is an out-of-memory error."""
     comfy.model_management.raise_non_oom(error)
 
 
@@ -353,15 +354,15 @@ def release_memory() -> None:
 
 
 def device_memory(device: torch.device) -> int:
-    """Bytes that a device has in all."""
+    """Total memory of a device in bytes."""
     return int(comfy.model_management.get_total_memory(device))
 
 
 def track_passes(model: Any, passes: int, steps: int) -> Callable[[int], Any]:
-    """One progress bar over passes of so many steps, with previews as the host's samplers show them.
+    """One progress bar over all passes, with the previews of the host's samplers.
 
     Returns:
-        Gives the sampler's callback for a pass of that index.
+        A function from a pass's index to the sampler callback for it.
     """
     bar = comfy.utils.ProgressBar(passes * steps)
     previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
@@ -383,10 +384,10 @@ def sample_latent(
 
     Args:
         model: MODEL.
-        latent: As the VAE gave it.
-        conds: Positive and negative.
-        denoise: Share of the noise schedule, 0 to 1.
-        seed: Of the noise.
+        latent: The encoded image, as the VAE returned it.
+        conds: Positive and negative conditioning.
+        denoise: Fraction of the noise schedule to run, 0 to 1.
+        seed: Seed of the noise.
         settings: steps, cfg, sampler and scheduler.
         callback: From `track_passes`.
     """

@@ -1,4 +1,4 @@
-"""Figures and sheets: how an image compares with its reference, and networks with each other."""
+"""Nodes that compare an image with its reference, and models with each other."""
 
 import json
 from typing import Any
@@ -27,21 +27,25 @@ class FidelityMeasure(io.ComfyNode):
             node_id="FidelityMeasure",
             display_name="Measure (Fidelity)",
             category=host.CATEGORY,
-            description="Compares an image with a reference: PSNR, SSIM and CIEDE2000 where both are of one size, the drift of "
-            "colours at the smaller size where they are not, with a heat map.",
-            search_aliases=["psnr", "ssim", "ciede2000", "delta e", "metrics", "image difference"],
+            description="Compares an image with a reference: PSNR, SSIM and CIEDE2000 if both have the same size, color drift "
+            "at the smaller size if not, with a heat map.",
+            search_aliases=["psnr", "ssim", "ciede2000", "delta e", "metrics", "image difference", "image quality"],
             hidden=host.TELLING,
             inputs=[
-                io.Image.Input("image", tooltip="What is judged. Of a batch, the first image."),
-                io.Image.Input("reference", tooltip="What it is judged by: the source of an enlargement, or the true image."),
+                io.Image.Input("image", tooltip="The image to measure. For a batch, the first image."),
+                io.Image.Input(
+                    "reference", tooltip="The image to compare it with: the source of the upscale, or the ground truth."
+                ),
             ],
             outputs=[
-                io.Float.Output(display_name="drift_mean", tooltip="Mean CIEDE2000 of the colour band; 1 is just visible."),
-                io.Float.Output(display_name="drift_max", tooltip="The largest of any pixel."),
-                io.Float.Output(display_name="psnr_y", tooltip="Of luma, in dB; 0 where sizes differ, 999 where nothing does."),
-                io.Float.Output(display_name="ssim", tooltip="1 for equal images; 0 where sizes differ."),
-                io.Image.Output(display_name="heat_map", tooltip="Drift by place: black none, red 3 CIEDE2000 and more."),
-                io.String.Output(display_name="report", tooltip="All figures, as JSON."),
+                io.Float.Output(display_name="drift_mean", tooltip="Mean CIEDE2000 of the color band; 1 is just visible."),
+                io.Float.Output(display_name="drift_max", tooltip="Largest CIEDE2000 of any pixel."),
+                io.Float.Output(
+                    display_name="psnr_y", tooltip="PSNR of luma in dB; 0 if the sizes differ, 999 for identical images."
+                ),
+                io.Float.Output(display_name="ssim", tooltip="1 for identical images; 0 if the sizes differ."),
+                io.Image.Output(display_name="heat_map", tooltip="Drift map: black is none, red is CIEDE2000 of 3 or more."),
+                io.String.Output(display_name="report", tooltip="All metrics, as JSON."),
             ],
         )
 
@@ -66,7 +70,7 @@ class FidelityCompareModels(io.ComfyNode):
                 f"model_{index}",
                 options=[_NONE, *names],
                 default=names[min(index - 1, len(names) - 1)] if index <= 2 else _NONE,
-                tooltip="A network; none leaves the place out. One that fails is told on the sheet.",
+                tooltip="A model; none leaves the slot empty. If a model fails, the sheet says so.",
             )
             for index in range(1, _CELLS + 1)
         ]
@@ -74,19 +78,23 @@ class FidelityCompareModels(io.ComfyNode):
             node_id="FidelityCompareModels",
             display_name="Compare Models (Fidelity)",
             category=host.CATEGORY,
-            description="One image through several networks as they are, side by side at equal zoom, with heat maps of how far "
-            "each moved its colours, differences from the true image if there is one, and figures.",
-            search_aliases=["compare upscalers", "model comparison", "contact sheet", "benchmark"],
+            description="Runs one image through several models and shows the raw results side by side at equal zoom, with heat "
+            "maps of their color shift, differences from the ground truth if you have it, and metrics.",
+            search_aliases=["compare upscalers", "compare upscale models", "model comparison", "contact sheet", "benchmark"],
             inputs=[
-                io.Image.Input("image", tooltip="Of a batch, the first image. Crop it first: every network runs on all of it."),
+                io.Image.Input(
+                    "image", tooltip="For a batch, the first image. Crop it first: every model runs on the whole image."
+                ),
                 target_input(),
                 *cells,
-                io.Image.Input("reference", optional=True, tooltip="The true image, to compare with; of the target's size."),
+                io.Image.Input(
+                    "reference", optional=True, tooltip="The ground-truth image to compare with, at the target's size."
+                ),
             ],
             outputs=[
-                io.Image.Output(display_name="sheet", tooltip="The middle of each at its own pixels, and its maps."),
-                io.String.Output(display_name="report", tooltip="A line for each."),
-                io.String.Output(display_name="json", tooltip="All figures."),
+                io.Image.Output(display_name="sheet", tooltip="The center of each result at 1:1, with its maps."),
+                io.String.Output(display_name="report", tooltip="One line per model."),
+                io.String.Output(display_name="json", tooltip="All metrics."),
             ],
         )
 

@@ -1,4 +1,4 @@
-"""What a loaded file says of itself, on its way through the graph."""
+"""What a loaded file says about itself, as a wire between nodes."""
 
 from dataclasses import dataclass
 
@@ -12,23 +12,23 @@ Source = io.Custom("FIDELITY_SOURCE")
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """What goes along the wire."""
+    """What the wire carries."""
 
     file: SourceFile
-    """How it was stored; its image is the one that was loaded."""
+    """How the file was stored; its image is the one that was loaded."""
     provenance: Provenance
-    """What it says of where it comes from."""
+    """What the file says about its origin."""
 
 
 def source_input() -> io.Input:
-    """The input of a node that listens to it."""
+    """The optional input of a node that uses it."""
     return Source.Input(
         "source",
         optional=True,
-        tooltip="From Load Image (Fidelity): what the file says of camera, generator, depth and colours.",
+        tooltip="From Load Image (Fidelity): what the file says about its camera, generator, depth and colors.",
     )
 
 
 def provenance_of(source: SourceInfo | None) -> Provenance | None:
-    """What a wired source says; None if none is wired."""
+    """The origin that a wired source states; None if none is wired."""
     return source.provenance if source else None

@@ -1,4 +1,4 @@
-"""The input that says how large a result is to be."""
+"""The input that sets the size of the result."""
 
 from typing import Any
 
@@ -10,32 +10,41 @@ from ..fidelity.steps.upscale import MAX_SIDE_PX
 
 
 def target_input() -> io.DynamicCombo.Input:
-    """The input."""
+    """Makes the input, with one option per way to give a size."""
     side = {"min": 1, "max": MAX_SIDE_PX, "step": 1}
     sheet = {"min": 0.1, "max": 1000.0, "step": 0.1}
-    scale = io.Float.Input("scale", default=float(AUTO_SCALE), min=0.01, max=64.0, step=0.01, tooltip="Factor on both sides.")
+    scale = io.Float.Input(
+        "scale", default=float(AUTO_SCALE), min=0.01, max=64.0, step=0.01, tooltip="Factor on both width and height."
+    )
     size = [
         io.Int.Input("width", default=3840, tooltip="Width of the result in pixels.", **side),
         io.Int.Input("height", default=2160, tooltip="Height of the result in pixels.", **side),
     ]
-    long_edge = io.Int.Input("long_edge", default=4096, tooltip="Longer side in pixels; the aspect is kept.", **side)
+    long_edge = io.Int.Input("long_edge", default=4096, tooltip="Longer side in pixels; the aspect ratio is kept.", **side)
     megapixels = io.Float.Input(
-        "megapixels", default=16.0, min=0.01, max=1000.0, step=0.01, tooltip="Millions of pixels; the aspect is kept."
+        "megapixels",
+        default=16.0,
+        min=0.01,
+        max=1000.0,
+        step=0.01,
+        tooltip="Size of the result in millions of pixels; the aspect ratio is kept.",
     )
     print_size = [
-        io.Float.Input("width_cm", default=30.0, tooltip="One side of the sheet in centimetres.", **sheet),
+        io.Float.Input("width_cm", default=30.0, tooltip="One side of the sheet in centimeters.", **sheet),
         io.Float.Input(
             "height_cm",
             default=20.0,
-            tooltip="The other side; the sheet is turned as the image is, nothing is cropped.",
+            tooltip="The other side in centimeters; the sheet takes the image's orientation, and nothing is cropped.",
             **sheet,
         ),
-        io.Float.Input("dpi", default=PrintSize.dpi, min=10.0, max=2400.0, step=1.0, tooltip="Dots to an inch."),
+        io.Float.Input(
+            "dpi", default=PrintSize.dpi, min=10.0, max=2400.0, step=1.0, tooltip="Print resolution in dots per inch."
+        ),
     ]
     return io.DynamicCombo.Input(
         "target",
-        tooltip="How large the result is to be. The size is met exactly, to the pixel. "
-        f"model scale: one pass of the network; {AUTO_SCALE} times where the network is chosen by auto.",
+        tooltip="Size of the result, met to the pixel. "
+        f"model scale: one pass of the model; {AUTO_SCALE} times if auto chooses the model.",
         options=[
             io.DynamicCombo.Option("model scale", []),
             io.DynamicCombo.Option("scale by", [scale]),
@@ -48,13 +57,13 @@ def target_input() -> io.DynamicCombo.Input:
 
 
 def read_target(choice: dict[str, Any] | None) -> Target:
-    """The target that the input was set to.
+    """Reads the target from the input.
 
     Raises:
-        ValueError: If the host knew no such option and left it out, as it does with prompts written for another version.
+        ValueError: If the host did not know the option and dropped it, as it does with prompts from another version.
     """
     if choice is None:
-        raise ValueError("target is not one of this node's options; choose it anew")
+        raise ValueError("target is not one of this node's options; choose it again")
     size = (choice["height"], choice["width"]) if choice["target"] == "size" else None
     sheet = PrintSize(choice["height_cm"], choice["width_cm"], choice["dpi"]) if choice["target"] == "print size" else None
     return Target(choice.get("scale"), size, choice.get("long_edge"), choice.get("megapixels"), sheet)

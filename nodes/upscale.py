@@ -1,4 +1,4 @@
-"""Loading a super-resolution network and enlarging with it."""
+"""Nodes that load a super-resolution model and upscale with it."""
 
 from typing import Any
 
@@ -21,17 +21,17 @@ class FidelityLoadUpscaleModel(host.ChoosingNode):
             node_id="FidelityLoadUpscaleModel",
             display_name="Load Upscale Model (Fidelity)",
             category=host.CATEGORY,
-            description="Loads a super-resolution network: the best one there is for a kind of image, one that ships with the "
-            "pack, or one from models/upscale_models. Works with core's Upscale Image (using Model) too.",
-            search_aliases=["upscale model loader", "esrgan", "super resolution model"],
+            description="Loads a super-resolution model: the best one available for a domain, one that ships with the pack, or "
+            "one from models/upscale_models. Also works with core's Upscale Image (using Model).",
+            search_aliases=["upscale model loader", "load upscaler", "esrgan", "realesrgan", "super resolution model"],
             hidden=host.TELLING,
             inputs=[
                 io.Combo.Input(
                     "model_name",
                     options=["auto", *host.list_upscale_models()],
                     default="auto",
-                    tooltip="The network. auto takes the best one installed for the domain and scale below, else one that "
-                    "ships with the pack: natural for photos and paintings, drawn for anime and line art. "
+                    tooltip="The model. auto: the best one installed for the domain and scale below, or else one that ships "
+                    "with the pack: natural for photos and paintings, drawn for anime and line art. "
                     "Put others in models/upscale_models.",
                 ),
                 io.Combo.Input(
@@ -39,7 +39,7 @@ class FidelityLoadUpscaleModel(host.ChoosingNode):
                     options=list(RECIPES),
                     default=SAFE_DOMAIN,
                     optional=True,
-                    tooltip="The kind of image that auto chooses for; without meaning for a network chosen by name.",
+                    tooltip="Type of image that auto chooses for; ignored if you choose a model by name.",
                 ),
                 io.Float.Input(
                     "scale",
@@ -48,12 +48,12 @@ class FidelityLoadUpscaleModel(host.ChoosingNode):
                     max=64.0,
                     step=0.01,
                     optional=True,
-                    tooltip="The enlargement that auto chooses for, as a factor on both sides; up to 2 takes a x2 network.",
+                    tooltip="Upscaling factor that auto chooses for; up to 2 takes a 2x model, above 2 a 4x model.",
                 ),
             ],
             outputs=[
                 io.UpscaleModel.Output(tooltip="For Upscale (Fidelity) or core's Upscale Image (using Model)."),
-                io.String.Output("choice", tooltip="Which network was taken, why, and which better one could be installed."),
+                io.String.Output("choice", tooltip="Which model was chosen, why, and which better one you could install."),
             ],
         )
 
@@ -72,19 +72,19 @@ class FidelityUpscale(io.ComfyNode):
             node_id="FidelityUpscale",
             display_name="Upscale (Fidelity)",
             category=host.CATEGORY,
-            description="Enlarges images with a network to exactly the size you ask for. Grey stays grey, transparency is "
-            "kept without fringes, and running out of memory makes tiles smaller instead of failing.",
-            search_aliases=["upscale", "enlarge", "super resolution", "upscale image using model", "hires"],
+            description="Upscales images with a model to exactly the size you ask for. Grey stays grey, transparency is kept "
+            "without fringes, and if memory runs out the tiles get smaller instead of the node failing.",
+            search_aliases=["upscale", "enlarge", "super resolution", "upscale image using model", "hires", "tile", "4k"],
             inputs=[
                 io.UpscaleModel.Input("upscale_model", tooltip="From Load Upscale Model (Fidelity) or core's loader."),
-                io.Image.Input("image", tooltip="Grey, RGB or RGBA; a batch is enlarged image by image."),
+                io.Image.Input("image", tooltip="Grey, RGB or RGBA; a batch is upscaled image by image."),
                 target_input(),
                 io.Combo.Input(
                     "channels",
                     options=["luma", "rgb"],
                     default=DEFAULT_VALUES["channels"],
-                    tooltip="luma: the network redraws light and dark only, colours are resampled and stay true. "
-                    "rgb: it redraws colours too, which also mends colours damaged by JPEG.",
+                    tooltip="luma: the model changes only brightness; colors are resampled and stay true. "
+                    "rgb: it changes colors too, which restores colors damaged by JPEG.",
                 ),
                 io.Int.Input(
                     "tile",
@@ -93,10 +93,10 @@ class FidelityUpscale(io.ComfyNode):
                     max=8192,
                     step=16,
                     advanced=True,
-                    tooltip=f"Side of a tile in pixels of the source, at least {MIN_TILE_PX}; 0 chooses by memory.",
+                    tooltip=f"Side of a tile in source pixels, at least {MIN_TILE_PX}; 0 chooses by memory.",
                 ),
             ],
-            outputs=[io.Image.Output(tooltip="The enlarged images.")],
+            outputs=[io.Image.Output(tooltip="The upscaled images.")],
         )
 
     @classmethod

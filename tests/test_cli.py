@@ -74,7 +74,7 @@ def test_one_bad_file_never_stops_the_rest(image_file, tmp_path):
     result = run(app, ["upscale", str(folder), "-o", str(tmp_path / "out")])
     assert result.exit_code == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
-    assert result.stderr.strip() == f"{folder / 'b.png'}: not an image, or of no known format"
+    assert result.stderr.strip() == f"{folder / 'b.png'}: not an image, or an unknown format"
 
 
 def test_an_empty_folder_does_not_stop_the_others(image_file, tmp_path):
@@ -141,7 +141,7 @@ def test_the_source_is_never_overwritten(image_file):
 def test_a_format_that_cannot_hold_the_result_is_refused_before_the_work(image_file, tmp_path):
     result = run(app, ["upscale", str(image_file("a.png", "RGBA")), "-o", str(tmp_path / "o.jpg")])
     assert result.exit_code == 1
-    assert "JPEG holds no transparency" in result.stderr
+    assert "JPEG does not support transparency" in result.stderr
 
 
 def test_images_of_one_size_are_measured_in_full(image_file):

@@ -120,20 +120,28 @@ def test_noise_asks_for_a_denoiser_and_says_which_measurement_did(installed, pho
     ]
 
 
-def test_without_a_denoiser_a_filter_does_it_and_a_better_way_is_named(installed, photo):
+def test_without_an_installed_denoiser_the_shipped_network_restores(installed, photo):
     image = noisy(photo)
     decision = decide(image, installed(), Settings(Target(scale=2), "photo"), 8 * GIB)
-    assert decision.planned.restorer is None
-    assert any("by a bilateral filter" in reason and "better: SCUNet, https://" in reason for reason in decision.reasons)
+    assert decision.planned.restorer.network.name == "restore-x1.safetensors"
     truth = resize(photo, (200, 240)).clamp(0, 1)
     reference = run_passes(image, decision).reference
     assert psnr(truth, reference) > psnr(truth, image) + 4
 
 
+@pytest.mark.parametrize(("sigma", "least", "most"), [(1, 0.0, 0.0), (4, 0.1, 0.7), (30, 1.0, 1.0)])
+def test_slight_damage_is_restored_slightly_and_what_the_user_asks_for_in_full(installed, photo, sigma, least, most):
+    image = noisy(photo, sigma)
+    decision = decide(image, installed(), Settings(Target(scale=2), "photo"), 8 * GIB)
+    assert least <= decision.restore_strength <= most
+    assert (decision.planned.restorer is None) == (sigma == 1)
+    assert any("restore strength" in reason for reason in decision.reasons) == (sigma == 4)
+    asked = decide(image, installed(), Settings(Target(scale=2), "photo", restore="denoise"), 8 * GIB)
+    assert asked.restore_strength == 1
+
+
 def test_a_restored_source_needs_no_cleaning_between_passes(installed, photo):
-    wanted = Settings(Target(scale=4), "photo")
-    assert decide(noisy(photo), installed(), wanted, 8 * GIB).recipe.passes == "stepwise"
-    decision = decide(noisy(photo), installed(scunet_color_real_psnr=1), wanted, 8 * GIB)
+    decision = decide(noisy(photo), installed(scunet_color_real_psnr=1), Settings(Target(scale=4), "photo"), 8 * GIB)
     assert decision.recipe.passes == "direct"
     assert [step.kind for step in decision.planned.plan.passes] == ["restore", "network"]
     assert any("direct after all" in reason for reason in decision.reasons)
@@ -210,9 +218,11 @@ def test_the_stairs_of_a_gradient_are_evened_out_before_it_is_enlarged():
     stairs = (ramp * 64).round() / 64
     results = {}
     for deband in ("auto", "off"):
-        decision = decide(stairs, ModelChooser("auto", {}), Settings(Target(scale=2), "photo", deband=deband), 2**33)
+        decision = decide(
+            stairs, ModelChooser("auto", {}), Settings(Target(scale=2), "photo", deband=deband, restore="off"), 2**33
+        )
         results[deband] = carry_out(stairs, decision)
-        assert [step.kind for step in decision.planned.plan.passes][:1] == ["restore" if deband == "auto" else "network"]
+        assert [step.kind for step in decision.planned.plan.passes][:1] == ["deband" if deband == "auto" else "network"]
     assert results["auto"].passes[0].kind == "deband"
     truth = torch.linspace(0.3, 0.45, 512).expand(1, 3, 256, 512)
     errors = {name: (made.image - truth)[..., 40:-40].abs().mean() for name, made in results.items()}

@@ -1,1 +1,1 @@
-"""The client of ComfyUI's HTTP API, and the workflow graphs it sends."""
+"""A client for ComfyUI's HTTP API, and the workflow graphs it sends."""

@@ -1,4 +1,4 @@
-"""A ComfyUI server over its HTTP API: pictures up, a graph queued and watched, results down."""
+"""A client for ComfyUI's HTTP API: uploads pictures, queues and follows a graph, downloads results."""
 
 import json
 import time
@@ -19,7 +19,7 @@ from ..files.paths import write_whole
 from .graphs import Prompt, describe_refusal
 
 Watch = Callable[[str, int, int], None]
-"""Called with (what runs, done, total)."""
+"""Called with (name of the running node, done, total)."""
 
 _ANSWER_SECONDS = 60
 _LISTEN_SECONDS = 2
@@ -28,58 +28,58 @@ _RESULT_KINDS = ("images", "gifs", "video", "audio", "text_files")
 
 
 class ServerError(RefusedError):
-    """A server that does not answer, refuses, or fails, with the reason in one line."""
+    """A server that does not answer, refuses a request or fails; the message gives the reason in one line."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A file that a graph made."""
+    """A file that a graph produced."""
 
     filename: str
-    """Its name there."""
+    """File name on the server."""
     subfolder: str
-    """Below the folder."""
+    """Subfolder below the folder."""
     kind: str
-    """The folder: "output", or "temp" for what is only shown."""
+    """Folder on the server: "output", or "temp" for previews."""
 
 
 class ComfyClient:
-    """One server. Several clients may use it at once: each hears of its own graphs only."""
+    """A client of one server. Several clients may use a server at once: each receives events of its own graphs only."""
 
     def __init__(self, url: str) -> None:
-        """Looks at nothing yet.
+        """Checks the address; connects to nothing yet.
 
         Args:
-            url: As in http://127.0.0.1:8188.
+            url: Address of the server, such as http://127.0.0.1:8188.
 
         Raises:
-            ServerError: If it is no such address.
+            ServerError: If the address is not valid.
         """
         parts = urllib.parse.urlsplit(url if "//" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ServerError(f"{url!r} is no address of a server; wanted one like http://127.0.0.1:8188")
+            raise ServerError(f"{url!r} is not a server address; wanted one like http://127.0.0.1:8188")
         self._url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._id = uuid.uuid4().hex
 
     def known_nodes(self) -> dict[str, Any]:
-        """All nodes that the server has, with their inputs."""
+        """All node types that the server has, with their inputs."""
         return self._get("/object_info")
 
     def upload(self, path: Path) -> str:
-        """Puts a picture into the server's input folder.
+        """Uploads a picture to the server's input folder.
 
         Returns:
-            The name that it has there.
+            Its name on the server.
 
         Raises:
-            ServerError: If there is no such file, or the server refuses it.
+            ServerError: If the file cannot be read or the server refuses it.
         """
         try:
             content = path.read_bytes()
         except OSError as error:
             raise ServerError(f"{path}: cannot be read ({error.strerror})") from error
         boundary = uuid.uuid4().hex
-        name = f"{uuid.uuid4().hex[:8]}-{path.name}".replace('"', "_")  # two of one name from two folders are two
+        name = f"{uuid.uuid4().hex[:8]}-{path.name}".replace('"', "_")  # keeps files of the same name apart
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'
         body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
         answer = self._post("/upload/image", body, f"multipart/form-data; boundary={boundary}")
@@ -90,27 +90,27 @@ class ComfyClient:
         """Queues a graph.
 
         Returns:
-            Its id.
+            Its prompt id.
 
         Raises:
-            ServerError: If the server will not run it.
+            ServerError: If the server refuses it.
         """
         body = json.dumps({"prompt": prompt, "client_id": self._id}).encode()
         return str(self._post("/prompt", body, "application/json")["prompt_id"])
 
     def wait(self, queued: str, prompt: Prompt, watch: Watch | None = None) -> list[Result]:
-        """Waits until a graph has ended, through a connection that may break and come back.
+        """Waits until a graph has finished; reconnects if the connection is lost.
 
         Args:
-            queued: Its id.
+            queued: Its prompt id.
             prompt: The graph, for the names of its nodes.
-            watch: Told about the progress.
+            watch: Called with progress.
 
         Returns:
-            What it made, in the order of its nodes.
+            The results, in the order of the graph's nodes.
 
         Raises:
-            ServerError: If it fails or is cancelled there, or the server stays away.
+            ServerError: If the graph fails or is canceled on the server, or the connection stays lost.
         """
         lost_since: float | None = None
         while True:
@@ -125,11 +125,11 @@ class ComfyClient:
             except (ServerError, WebSocketException, OSError) as error:
                 lost_since = lost_since or time.monotonic()
                 if time.monotonic() - lost_since > _LOST_SECONDS:
-                    raise ServerError(f"{self._url}: lost for {_LOST_SECONDS} s while {queued} ran") from error
+                    raise ServerError(f"{self._url}: connection lost for {_LOST_SECONDS} s while running {queued}") from error
                 time.sleep(1)
 
     def cancel(self, queued: str) -> None:
-        """Takes a graph out of the queue, or stops it if it runs."""
+        """Removes a graph from the queue, or stops it if it is running."""
         body = json.dumps({"delete": [queued]}).encode()
         self._post("/queue", body, "application/json")
         running = self._get("/queue").get("queue_running") or []
@@ -137,10 +137,10 @@ class ComfyClient:
             self._post("/interrupt", json.dumps({"prompt_id": queued}).encode(), "application/json")
 
     def download(self, result: Result, folder: Path) -> Path:
-        """Fetches a result; the file appears whole or not at all.
+        """Downloads a result; the file is written atomically.
 
         Returns:
-            Where it is.
+            Path of the file.
         """
         query = urllib.parse.urlencode({"filename": result.filename, "subfolder": result.subfolder, "type": result.kind})
         content = self._fetch(urllib.request.Request(f"{self._url}/view?{query}"))
@@ -163,11 +163,11 @@ class ComfyClient:
             raise ServerError(f"{self._url}: {_read_refusal(error)}") from error
         except (urllib.error.URLError, OSError) as error:
             reason = getattr(error, "reason", error)
-            raise ServerError(f"{self._url}: no ComfyUI answers there ({reason})") from error
+            raise ServerError(f"{self._url}: no answer from ComfyUI ({reason})") from error
 
 
 class _FailedThereError(ServerError):
-    """The graph itself failed: waiting longer changes nothing."""
+    """The graph itself failed, so there is nothing to wait for."""
 
 
 def _read_refusal(error: urllib.error.HTTPError) -> str:
@@ -179,7 +179,7 @@ def _read_refusal(error: urllib.error.HTTPError) -> str:
 
 
 def _hear(listening: ClientConnection, queued: str, prompt: Prompt, watch: Watch | None) -> None:
-    """Passes on what comes for a while; returns when there is reason to look whether all is done."""
+    """Forwards progress for a while; returns when it is time to check whether the graph has finished."""
     until = time.monotonic() + _LISTEN_SECONDS
     while time.monotonic() < until:
         try:
@@ -193,7 +193,7 @@ def _hear(listening: ClientConnection, queued: str, prompt: Prompt, watch: Watch
         if data.get("prompt_id") != queued:
             continue
         if event["type"] in ("execution_success", "execution_error", "execution_interrupted"):
-            time.sleep(0.05)  # the history is written after the news
+            time.sleep(0.05)  # the server writes the history after this event
             return
         if watch and event["type"] == "progress":
             watch(_name(prompt, data.get("node")), int(data["value"]), int(data["max"]))
@@ -214,7 +214,7 @@ def _read_results(entry: Mapping[str, Any], prompt: Prompt) -> list[Result]:
         said = " ".join(str(told.get("exception_message")).split())
         raise _FailedThereError(f"node {told.get('node_id')} ({_name(prompt, told.get('node_id'))}): {said}")
     if "execution_interrupted" in messages or status.get("status_str") == "error":
-        raise _FailedThereError("was cancelled on the server")
+        raise _FailedThereError("canceled on the server")
     results: list[Result] = []
     for outputs in (entry.get("outputs") or {}).values():
         for kind in _RESULT_KINDS:

@@ -1,4 +1,4 @@
-"""ComfyUI workflows as files: the editor's form turned into the API's, settings changed, pictures put in."""
+"""ComfyUI workflow files: converts the editor's format to the API's, changes settings and inserts pictures."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,38 +7,38 @@ from typing import Any
 from ..errors import RefusedError
 
 Prompt = dict[str, dict[str, Any]]
-"""The API's form: nodes by number, each with class_type and inputs."""
+"""The API's format: nodes by number, each with class_type and inputs."""
 
 _WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 _SEEDS = ("seed", "noise_seed")
 BROWSER_ONLY = ("Note", "MarkdownNote", "ImageCompare")
-"""Nodes that the editor's browser alone can run, and that give nothing to others."""
+"""Nodes that run only in the browser and have no outputs for other nodes."""
 _AFTER_GENERATE = ("fixed", "increment", "decrement", "randomize")
 _MUTED, _BYPASSED = 2, 4
 _PICTURE_LOADERS = ("LoadImage", "FidelityLoadImage")
 
 
 class GraphRefusedError(RefusedError):
-    """A file that is no workflow, or one that cannot be run as it is."""
+    """A file that is not a workflow, or a workflow that cannot run as it is."""
 
 
 def to_prompt(workflow: Any, known: Mapping[str, Any]) -> Prompt:
-    """A workflow of either form in the API's.
+    """Converts a workflow of either format to the API's.
 
     Args:
-        workflow: What the file holds.
-        known: The server's ``/object_info``: the editor's form keeps settings without their names.
+        workflow: The parsed file.
+        known: The server's ``/object_info``: the editor's format stores settings without their names.
 
     Raises:
-        GraphRefusedError: If it is no workflow, has subgraphs, or nodes that the server does not have.
+        GraphRefusedError: If it is not a workflow, has subgraphs, or has nodes that are missing on the server.
     """
     if isinstance(workflow, dict) and isinstance(workflow.get("nodes"), list):
         return _convert(workflow, known)
     if not isinstance(workflow, dict) or not workflow:
-        raise GraphRefusedError("is no ComfyUI workflow; wanted one saved or exported by its editor")
+        raise GraphRefusedError("is not a ComfyUI workflow; wanted one saved or exported by the editor")
     nodes = {str(key): node for key, node in workflow.items()}
     if not all(isinstance(node, dict) and isinstance(node.get("class_type"), str) for node in nodes.values()):
-        raise GraphRefusedError("is no ComfyUI workflow; wanted one saved or exported by its editor")
+        raise GraphRefusedError("is not a ComfyUI workflow; wanted one saved or exported by the editor")
     _check_kinds({key: node["class_type"] for key, node in nodes.items()}, known)
     return nodes
 
@@ -48,15 +48,15 @@ def set_input(prompt: Prompt, change: str) -> None:
 
     Args:
         prompt: The graph.
-        change: ``NODE.INPUT=VALUE``: the node by number, title or kind; the value as JSON, or as it stands.
+        change: ``NODE.INPUT=VALUE``: the node by number, title or type; the value as JSON, otherwise as text.
 
     Raises:
-        GraphRefusedError: If there is no such node or input, or several.
+        GraphRefusedError: If no node or several match, or the input does not exist.
     """
     place, equals, text = change.partition("=")
     name, dot, setting = place.partition(".")
     if not equals or not dot or not name or not setting:
-        raise GraphRefusedError(f"{change!r} sets nothing; wanted NODE.INPUT=VALUE, as in KSampler.steps=20")
+        raise GraphRefusedError(f"{change!r} is not a setting; wanted NODE.INPUT=VALUE, as in KSampler.steps=20")
     node = _find(prompt, name)
     if setting not in node["inputs"]:
         have = ", ".join(key for key, value in node["inputs"].items() if not isinstance(value, list)) or "no settings"
@@ -68,10 +68,10 @@ def set_input(prompt: Prompt, change: str) -> None:
 
 
 def set_pictures(prompt: Prompt, names: list[str]) -> None:
-    """Puts uploaded pictures into the nodes that load some, in order of their numbers.
+    """Assigns uploaded pictures to the nodes that load images, in order of node number.
 
     Raises:
-        GraphRefusedError: If there are more pictures than such nodes.
+        GraphRefusedError: If there are more pictures than nodes that load images.
     """
     loaders = [
         node for _, node in sorted(prompt.items(), key=lambda item: _order(item[0])) if node["class_type"] in _PICTURE_LOADERS
@@ -83,7 +83,7 @@ def set_pictures(prompt: Prompt, names: list[str]) -> None:
 
 
 def describe_refusal(answer: Mapping[str, Any]) -> str:
-    """What a server says of a graph that it will not run, in one line."""
+    """A server's reasons for refusing a graph, in one line."""
     lines: list[str] = []
     for key, found in answer.get("node_errors", {}).items():
         for error in found.get("errors", ()):
@@ -101,7 +101,7 @@ def _find(prompt: Prompt, name: str) -> dict[str, Any]:
     found = [node for node in prompt.values() if name in (node.get("_meta", {}).get("title"), node["class_type"])]
     if len(found) != 1:
         kinds = ", ".join(f"{key} ({node['class_type']})" for key, node in prompt.items())
-        raise GraphRefusedError(f"{len(found) or 'no'} nodes are called {name!r}; there are {kinds}")
+        raise GraphRefusedError(f"{len(found) or 'no'} nodes are called {name!r}; the workflow has {kinds}")
     return found[0]
 
 
@@ -113,7 +113,7 @@ def _check_kinds(kinds: Mapping[str, str], known: Mapping[str, Any]) -> None:
     missing = sorted({kind for kind in kinds.values() if kind not in known})
     if missing:
         raise GraphRefusedError(
-            f"wants nodes that the server does not have: {', '.join(missing)}; install the packs they are from"
+            f"needs nodes that the server does not have: {', '.join(missing)}; install the packs that contain them"
         )
 
 
@@ -121,7 +121,7 @@ def _convert(workflow: Mapping[str, Any], known: Mapping[str, Any]) -> Prompt:
     subgraphs = {entry.get("id") for entry in (workflow.get("definitions") or {}).get("subgraphs") or ()}
     nodes = {str(node["id"]): node for node in workflow["nodes"] if node.get("type") not in BROWSER_ONLY}
     if any(node["type"] in subgraphs for node in nodes.values()):
-        raise GraphRefusedError("has subgraphs; wanted the form that the editor exports for the API")
+        raise GraphRefusedError("has subgraphs; wanted the workflow exported in API format")
     links = {link[0]: (str(link[1]), link[2]) for link in workflow.get("links") or ()}
     running = {
         key: node for key, node in nodes.items() if node.get("mode", 0) not in (_MUTED, _BYPASSED) and node["type"] != "Reroute"
@@ -139,7 +139,7 @@ def _convert(workflow: Mapping[str, Any], known: Mapping[str, Any]) -> Prompt:
 
 
 def _read_widgets(node: Mapping[str, Any], declared: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The settings of a node by name: the editor keeps their values in order, and those of buttons and the like among them."""
+    """The settings of a node by name: the editor stores values in order, mixed with those of buttons and other widgets."""
     values = node.get("widgets_values") or []
     if isinstance(values, Mapping):
         yield from values.items()
@@ -159,7 +159,7 @@ def _read_widgets(node: Mapping[str, Any], declared: Mapping[str, Any]) -> Itera
 
 
 def _names_in_order(inputs: list[tuple[str, Any]]) -> Iterator[str]:
-    """What an older editor kept values of, without saying so."""
+    """The names of the stored values in the format of older editors, which does not list them."""
     for name, (kind, *rest) in inputs:
         options = rest[0] if rest and isinstance(rest[0], Mapping) else {}
         if (isinstance(kind, list) or kind in _WIDGETS) and not options.get("forceInput"):
@@ -169,7 +169,7 @@ def _names_in_order(inputs: list[tuple[str, Any]]) -> Iterator[str]:
 
 
 def _follow(link: Any, links: Mapping[Any, tuple[str, int]], nodes: Mapping[str, Any]) -> list[Any] | None:
-    """Where a link comes from, through reroutes and nodes that are bypassed; None if from nothing that runs."""
+    """The origin of a link, through reroutes and bypassed nodes; None if no running node is behind it."""
     for _ in range(len(nodes) + 1):
         if link is None or link not in links:
             return None

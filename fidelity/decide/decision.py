@@ -29,6 +29,8 @@ class Decision:
     """Which measurement switched which setting, and what was asked for and could not be had, in words."""
     planned: ModelPlan
     """The passes and their networks."""
+    restore_strength: float = 1.0
+    """Share of the restored source that is enlarged, in [0, 1]; the rest is the source as it was."""
 
 
 def decide(
@@ -70,7 +72,10 @@ def decide(
     if recipe.channels == "rgb" and enlarges_luma_alone(planned):
         recipe = replace(recipe, channels="luma")
         reasons += ("channels luma after all: the network enlarges luma alone",)
-    return Decision(verdict, conditions, recipe, reasons + planned.notes, planned)
+    strength = 1.0 if settings.chose("restore") else conditions.restore_strength
+    if planned.restorer and strength < 1:
+        reasons += (f"restore strength {strength:.2f}: the damage is slight",)
+    return Decision(verdict, conditions, recipe, reasons + planned.notes, planned, strength)
 
 
 def enlarges_luma_alone(planned: ModelPlan) -> bool:

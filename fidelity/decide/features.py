@@ -33,14 +33,15 @@ def measure_features(image: Tensor) -> Features:
     """Measures what tells kinds of image apart.
 
     Args:
-        image: ``(1, 1, 3 or 4, H, W)`` in [0, 1]; transparency is laid over white.
+        image: ``(1, 1, 3 or 4, H, W)`` in [0, 1], on any device; transparency is laid over white.
 
     Returns:
         Figures by name; always the same names in the same order, all finite.
     """
     check_image(image)
     patches, whole = (
-        flatten_alpha(view.float(), 1.0).expand(-1, 3, -1, -1) for view in (take_patches(image), _shrink(image, _WHOLE_PX))
+        flatten_alpha(view.cpu().float(), 1.0).expand(-1, 3, -1, -1)  # what is measured is small, and the model is on the CPU
+        for view in (take_patches(image), _shrink(image, _WHOLE_PX))
     )
     patches, whole = _at_least(patches, 32), _at_least(whole, 32)
     features = {f"full {name}": value for name, value in _measure_texture(patches).items()}

@@ -10,12 +10,12 @@ import torch
 from ..choices import AUTO_SCALE
 from ..networks.cache import NETWORKS
 from ..networks.compute import AUTO_COMPUTE, Compute
-from ..networks.loader import SHIPPED_WEIGHTS, ModelRefusedError, detect_architecture, find_model
+from ..networks.loader import SHIPPED_RESTORER, SHIPPED_WEIGHTS, ModelRefusedError, detect_architecture, find_model
 from ..networks.network import Network
 from ..networks.runner import estimate_memory
 from ..networks.speed import measure_seconds_per_pixel
 from ..steps.upscale import RESIZE_SHARE
-from .catalogue import KNOWN_MODELS, RESTORERS, matches
+from .catalogue import KNOWN_MODELS, RESTORERS, Restoration, matches
 from .planning import NetworkCost, Plan, plan_passes
 from .recipes import DRAWN_DOMAINS, Recipe
 
@@ -43,6 +43,17 @@ class ModelChoice:
 
 
 @dataclass(frozen=True)
+class Restorer:
+    """A network at x1 that restores the source before it is enlarged."""
+
+    network: Network
+    is_shipped: bool
+    """Whether it ships with the pack: trained to restore the colors of the scene, and told nothing about the damage."""
+    notes: tuple[str, ...] = ()
+    """Installed networks that could not be used, in words."""
+
+
+@dataclass(frozen=True)
 class ModelPlan:
     """The passes to a target, the networks that make them, and why those."""
 
@@ -52,10 +63,15 @@ class ModelPlan:
     """One for each network pass that enlarges, in order; empty if a resize is all there is."""
     choice: ModelChoice
     """Why the network that does most of the work was taken."""
-    restorer: Network | None = None
+    restorer: "Restorer | None" = None
     """The network at x1 that the plan begins with, which is not among `models`."""
     notes: tuple[str, ...] = ()
     """What the recipe asked for and could not be planned, in words."""
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """All networks in order, the restorer first."""
+        return (*((self.restorer.network,) if self.restorer else ()), *self.models)
 
 
 class ModelChooser:
@@ -95,7 +111,7 @@ class ModelChooser:
             except ModelRefusedError as error:
                 refused.append(str(error))
                 continue
-            note = f" (passed over: {'; '.join(refused)})" if refused else ""
+            note = f" (skipped: {'; '.join(refused)})" if refused else ""
             return model, replace(choice, reason=choice.reason + note)
         raise ModelRefusedError(f"no network can be used: {'; '.join(refused)}")
 
@@ -132,37 +148,33 @@ class ModelChooser:
             others = (self.choose(recipe, 2), self.choose(recipe, AUTO_SCALE))
             chosen += [other for other in others if other[0] is not chosen[0][0]]
         known = {model.name: (model, choice) for model, choice in chosen}
-        restorer, notes = self.choose_restorer(recipe.restore)
+        restorer = self.choose_restorer(recipe.restore) if recipe.restore in RESTORERS else None
+        notes = list(restorer.notes) if restorer else []
         networks = [_cost_of(model, source, compute) for model, _ in known.values()]
-        first = _cost_of(restorer, source, compute) if restorer else None
-        restores = recipe.restore in RESTORERS or recipe.deband == "on"
-        plan = plan_passes(source, target, networks, memory_bytes, (batch, channels), first, stepwise, restores)
+        first = _cost_of(restorer.network, source, compute) if restorer else None
+        debands = recipe.deband == "on"
+        plan = plan_passes(source, target, networks, memory_bytes, (batch, channels), first, stepwise, debands)
         names = [step.network for step in plan.passes if step.kind == "network" and step.network]
         if stepwise and len(names) > 0 and not any(step.kind == "clean" for step in plan.passes):
             notes.append("passes stepwise: one pass, since there is no network of scale 2 or the target is near")
         choice = known[names[-1]][1] if names else chosen[0][1]
         return ModelPlan(plan, tuple(known[name][0] for name in names), choice, restorer, tuple(notes))
 
-    def choose_restorer(self, restoration: str) -> tuple[Network | None, list[str]]:
-        """The best installed network at x1 for "denoise" or "deblock", or what to say of there being none."""
-        if restoration not in RESTORERS:
-            return None, []
-        known = RESTORERS[restoration]
+    def choose_restorer(self, restoration: Restoration) -> Restorer:
+        """The best installed network at x1 for "denoise" or "deblock", else the one that ships, which does both."""
         refused: list[str] = []
-        for one in known.values():
+        for one in RESTORERS[restoration].values():
             for name in sorted(name for name in self._models if matches(Path(name).stem, one)):
                 try:
-                    model = NETWORKS.load(self._models[name])
+                    network = NETWORKS.load(self._models[name])
                 except ModelRefusedError as error:
                     refused.append(str(error))
                     continue
-                if model.scale == 1:
-                    return model, []
+                if network.scale == 1:
+                    return Restorer(network, False)
                 refused.append(f"{name} enlarges")
-        title, best = next(iter(known.items()))
-        passed = f" (passed over: {'; '.join(refused)})" if refused else ""
-        missing = f"by a bilateral filter, since no network for it is installed{passed}"
-        return None, [f"restore {restoration}: {missing}; better: {title}, {best.page}"]
+        notes = (f"restore {restoration}: by the shipped network (skipped: {'; '.join(refused)})",) if refused else ()
+        return Restorer(NETWORKS.load(SHIPPED_RESTORER), True, notes)
 
 
 def estimate_seconds(planned: ModelPlan, compute: Compute = AUTO_COMPUTE) -> list[float]:
@@ -175,8 +187,7 @@ def estimate_seconds(planned: ModelPlan, compute: Compute = AUTO_COMPUTE) -> lis
     device = compute.device or torch.device("cpu")
     steps = [step for step in planned.plan.passes if step.network]
     pixels = [step.source[0] * step.source[1] for step in steps]
-    networks = [*([planned.restorer] if planned.restorer else []), *planned.models]
-    speeds = [measure_seconds_per_pixel(model, device, compute.precision) for model in networks]
+    speeds = [measure_seconds_per_pixel(network, device, compute.precision) for network in planned.networks]
     return [speed * count for speed, count in zip(speeds, pixels, strict=True)]
 
 

@@ -29,8 +29,8 @@ class NetworkCost:
 class PlannedPass:
     """One step of a plan."""
 
-    kind: Literal["restore", "network", "clean", "resize"]
-    """What does it; "restore" mends the source first, by a network or filters."""
+    kind: Literal["restore", "deband", "network", "clean", "resize"]
+    """What is done; "restore" and "deband" work on the source first, at its own size."""
     network: str | None
     """Which network; None if none does."""
     source: tuple[int, int]
@@ -70,7 +70,7 @@ def plan_passes(
     images: tuple[int, int] = (1, 3),
     restorer: NetworkCost | None = None,
     stepwise: bool = False,
-    restores: bool = False,
+    debands: bool = False,
 ) -> Plan:
     """Plans the cheapest chain of passes.
 
@@ -85,7 +85,7 @@ def plan_passes(
         images: (batch, channels) of the source.
         restorer: A network of scale 1 to begin with.
         stepwise: Whether to enlarge by 2 at a time and clean in between, as far as there is a network of scale 2.
-        restores: Whether to begin with a filter, where there is no restorer.
+        debands: Whether the source is debanded before that.
 
     Raises:
         RefusedError: If the target cannot be made in that memory, or no network is given.
@@ -96,9 +96,9 @@ def plan_passes(
     doubling = [network for network in networks if network.scale == 2] if stepwise else []
     ratio = max(target[0] / source[0], target[1] / source[1])
     steps = [_plan_chain(source, target, chain, images, bool(doubling)) for chain in _chains(ratio, doubling or networks)]
-    if restorer or restores:
-        mended = _plan_restoring(source, target, restorer, images)
-        steps = [[mended, *chain] for chain in steps]
+    if restorer or debands:
+        first = _plan_restoring(source, target, restorer, images)
+        steps = [[first, *chain] for chain in steps]
     steps.sort(key=lambda chain: (len(_networks(chain)), _grows_last(chain), sum(step.work for step in chain)))
     finish = work_memory_bytes((*images, *target), (*images, *source))
     plans = [Plan(source, target, tuple(chain), max(finish, *(step.peak_bytes for step in chain))) for chain in steps]
@@ -158,7 +158,7 @@ def _plan_restoring(
 ) -> PlannedPass:
     held = 2 * _image_bytes(source, images) + _image_bytes(target, images)
     if restorer is None:
-        return PlannedPass("restore", None, source, source, 0.0, held)
+        return PlannedPass("deband", None, source, source, 0.0, held)
     work = restorer.work * source[0] * source[1]
     return PlannedPass("restore", restorer.name, source, source, work, held + restorer.tile_bytes)
 

@@ -8,9 +8,8 @@ from ..steps.cleanup import CleanupMethod
 from ..steps.consistency import ConsistencyMode
 from ..steps.diffusion import DENOISE_STEPS
 from ..steps.gate import GateAction, GateLimits
-from ..steps.restore import RESTORE_SPREAD
 from ..steps.upscale import Channels
-from .damage import Conditions
+from .damage import SLIGHT_JPEG, SLIGHT_NOISE, Conditions
 
 DRAWN_DOMAINS: tuple[Domain, ...] = ("anime_flux", "anime_sd", "line_art")
 """Kinds of image that are made of lines and flat areas."""
@@ -56,19 +55,14 @@ class Switch:
         return None
 
 
-_DEBLOCK = Switch("restore", "deblock", "jpeg_quality", below=80)
-"""So that the quality of 75, which many programs write by themselves, is mended: there the filter still gained."""
-_DEBLOCK_DRAWN = Switch("restore", "deblock", "jpeg_quality", below=92)
-"""Flats show what JPEG left, and networks for drawings make lines of it."""
+_DEBLOCK = Switch("restore", "deblock", "jpeg_quality", below=SLIGHT_JPEG)
+_DENOISE = Switch("restore", "denoise", "noise_sigma", above=SLIGHT_NOISE)
 _DENOISE_WORST = Switch("restore", "denoise", "noise_sigma", above=10)
+"""Of paintings and line art: what measures as noise there is brushwork or paper more often than not."""
 _DEBAND = Switch("deband", "on", "banding", above=0.05)
 _SMOOTH_RINGS = Switch("cleanup", "bilateral", "ringing", above=1.5)
 _SMOOTH_STAIRS = Switch("cleanup", "antialias", "jaggedness", above=0.6)
 _STEPWISE = Switch("passes", "stepwise", "noise_sigma", above=12)
-
-_DRAWN_SPREAD = 6.0
-"""Lines stand out far enough to be mended more firmly, and a network for drawings makes lines of whatever is left: at 2.5
-two compressed drawings got cracks in their flats, at 6 none, at 10 no fewer."""
 
 _DRAWN_DENOISE = 0.3
 """Lines wander beyond it."""
@@ -88,9 +82,7 @@ class Recipe:
     shipped: Literal["natural", "drawn"] = "natural"
     """Which of the shipped networks is taken where none of those is installed."""
     restore: Literal["auto", "off", "denoise", "deblock"] = "auto"
-    """Whether the source is mended first, by a network at x1 if one is installed, else by a filter: noise, or what JPEG did."""
-    restore_spread: float = RESTORE_SPREAD
-    """How firmly the filter mends: see `fidelity.steps.restore.restore`."""
+    """Whether noise or JPEG damage of the source is restored first, by a network at x1, as strongly as damage is measured."""
     deband: Literal["auto", "off", "on"] = "auto"
     """Whether the stairs of gradients are evened out before the enlargement."""
     channels: Channels | Literal["auto"] = "auto"
@@ -123,7 +115,7 @@ RECIPES: dict[Domain, Recipe] = {
         _PHOTO_MODELS,
         diffusion=("photo-supir", "photo-sdxl-tile"),
         switches=(
-            Switch("restore", "denoise", "noise_sigma", above=4),
+            _DENOISE,
             _DEBLOCK,
             _DEBAND,
             Switch("channels", "rgb", "jpeg_quality", below=85),
@@ -135,21 +127,19 @@ RECIPES: dict[Domain, Recipe] = {
         "anime_flux",
         _DRAWN_MODELS,
         "drawn",
-        restore_spread=_DRAWN_SPREAD,
         diffusion=("anime-sdxl-tile",),
         diffusion_denoise=_DRAWN_DENOISE,
-        switches=(_DEBLOCK_DRAWN, _DEBAND, _SMOOTH_STAIRS, _STEPWISE),
+        switches=(_DEBLOCK, _DEBAND, _SMOOTH_STAIRS, _STEPWISE),
     ),
     "anime_sd": Recipe(
         "anime_sd",
         _DRAWN_MODELS,
         "drawn",
-        restore_spread=_DRAWN_SPREAD,
         diffusion=("anime-sdxl-tile", "anime-sd-latent"),
         diffusion_denoise=_DRAWN_DENOISE,
         switches=(
-            Switch("restore", "denoise", "noise_sigma", above=2),
-            _DEBLOCK_DRAWN,
+            _DENOISE,
+            _DEBLOCK,
             _DEBAND,
             Switch("cleanup", "bilateral", "ringing", above=1.0),
             _STEPWISE,
@@ -159,9 +149,8 @@ RECIPES: dict[Domain, Recipe] = {
         "line_art",
         _DRAWN_MODELS,
         "drawn",
-        restore_spread=_DRAWN_SPREAD,
         cleanup="off",
-        switches=(_DENOISE_WORST, _DEBLOCK_DRAWN, _STEPWISE),
+        switches=(_DENOISE_WORST, _DEBLOCK, _STEPWISE),
     ),
     "painting": Recipe(
         "painting",

@@ -1,1 +1,1 @@
-"""Image files: reading, writing, color profiles, metadata, and files that appear whole or not at all."""
+"""Image files: reading, atomic writing, color profiles and metadata."""

@@ -1,7 +1,7 @@
-"""Embedded colour profiles: from what they describe to sRGB and back, in float, where one is made of curves and a matrix.
+"""Embedded color profiles of curves and a matrix: conversion to sRGB and back, in float.
 
-Nearly all profiles of cameras, phones and screens are of that kind (sRGB, Display P3, Adobe RGB, ProPhoto). Those of RGB made
-of tables (scanners, printers) are read by `icc_tables`; CMYK and Lab, which Pillow holds in 8 bits, are left to littleCMS.
+Nearly all profiles of cameras, phones and screens are of this type (sRGB, Display P3, Adobe RGB, ProPhoto). `icc_tables`
+reads table-based RGB profiles (scanners, printers); littleCMS converts CMYK and Lab, which Pillow stores in 8 bits.
 
 Source: International Color Consortium, "Specification ICC.1:2022", sections 8.3, 10.6 and 10.18.
 """
@@ -32,15 +32,15 @@ _PARAMETERS = (1, 3, 4, 5, 7)
 
 @dataclass(frozen=True)
 class ColorProfile:
-    """A profile of curves and a matrix: of RGB, or of grey (one curve, and no matrix)."""
+    """A profile of curves and a matrix for RGB, or of one curve and no matrix for grey."""
 
     curves: tuple[Curve, ...]
-    """From what is stored to light, of each channel."""
+    """Curves from stored values to linear light, one per channel."""
     matrix: NDArray[np.float64] | None
-    """(3, 3), from light to XYZ as seen under D50; None for grey."""
+    """(3, 3) matrix from linear light to XYZ under D50; None for grey."""
 
     def is_srgb(self) -> bool:
-        """Whether it says no more than a file without a profile does, to a hundredth of a step of 8 bits."""
+        """Whether it equals sRGB, to within a few hundredths of an 8-bit step."""
         standard = srgb_profile()
         if self.matrix is None or standard.matrix is None:
             return len(self.curves) == 1 and bool(np.abs(self.curves[0] - standard.curves[0]).max() < 1e-4)
@@ -55,7 +55,7 @@ def read_profile(profile: bytes) -> ColorProfile | None:
         profile: An ICC profile.
 
     Returns:
-        The profile; None if it is of another kind, or damaged.
+        The profile; None if it is of another type or damaged.
     """
     try:
         tags = read_tags(profile)
@@ -73,18 +73,18 @@ def read_profile(profile: bytes) -> ColorProfile | None:
 
 @cache
 def srgb_profile() -> ColorProfile:
-    """SRGB as littleCMS writes it."""
+    """The sRGB profile as littleCMS defines it."""
     found = read_profile(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     assert found is not None
     return found
 
 
 def to_srgb(image: Tensor, profile: ColorProfile) -> Tensor:
-    """Colours of a profile as sRGB, relative colorimetric; what sRGB cannot show is cut off.
+    """Converts an image from a profile to sRGB, relative colorimetric; colors outside the sRGB gamut are clipped.
 
     Args:
-        image: ``(B, C, H, W)`` in [0, 1]; C is 1 for a grey profile, 3 or 4 for one of RGB. Alpha stays as it is.
-        profile: What the samples are in.
+        image: ``(B, C, H, W)`` in [0, 1]; C is 1 for a grey profile, 3 or 4 for an RGB one. Alpha is unchanged.
+        profile: The profile of the samples.
     """
     return _convert(image, profile, srgb_profile())
 
@@ -94,13 +94,13 @@ def from_srgb(image: Tensor, profile: ColorProfile) -> Tensor:
 
     Args:
         image: ``(B, C, H, W)`` sRGB in [0, 1].
-        profile: What the samples shall be in.
+        profile: The profile to convert to.
     """
     return _convert(image, srgb_profile(), profile)
 
 
 def convert_by_tables(picture: Image.Image, profile: bytes) -> Image.Image | None:
-    """A picture as 8-bit sRGB by littleCMS; None if the profile does not fit or is damaged."""
+    """Converts a picture to 8-bit sRGB with littleCMS; None if the profile does not match or is damaged."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
@@ -128,7 +128,7 @@ def _convert(image: Tensor, source: ColorProfile, target: ColorProfile) -> Tenso
 
 
 def look_up(curve: Tensor, values: Tensor) -> Tensor:
-    """What a sampled curve makes of values in [0, 1]."""
+    """Evaluates a sampled curve at values in [0, 1]."""
     curve = curve.to(values.device)
     place = values.clamp(0, 1) * (len(curve) - 1)
     below = place.long().clamp_(max=len(curve) - 2)
@@ -136,7 +136,7 @@ def look_up(curve: Tensor, values: Tensor) -> Tensor:
 
 
 def look_back(curve: Tensor, values: Tensor) -> Tensor:
-    """Where a rising curve takes those values."""
+    """Evaluates the inverse of a rising sampled curve."""
     curve = curve.to(values.device)
     above = torch.searchsorted(curve, values.contiguous()).clamp_(1, len(curve) - 1)
     low, high = curve[above - 1], curve[above]
@@ -155,16 +155,16 @@ def read_tags(profile: bytes) -> dict[bytes, bytes]:
     for index in range(min(count, 100)):
         name, offset, size = struct.unpack_from(">4sII", profile, _HEADER_BYTES + 4 + 12 * index)
         if offset + size > len(profile):
-            raise RefusedError("a tag lies outside the profile")
+            raise RefusedError("a tag points outside the profile")
         tags[name] = profile[offset : offset + size]
     return tags
 
 
 def _read_curve(tag: bytes) -> Curve:
-    """A curve that rises, as samples.
+    """A rising curve, as samples.
 
     Raises:
-        RefusedError: If it does not rise, or is not a curve.
+        RefusedError: If it does not rise or is not a curve.
     """
     curve, _ = sample_curve(tag)
     if (np.diff(curve) < 0).any() or curve[-1] - curve[0] < 0.5:
@@ -173,10 +173,10 @@ def _read_curve(tag: bytes) -> Curve:
 
 
 def sample_curve(tag: bytes) -> tuple[Curve, int]:
-    """A curve or parametric curve as samples, and the bytes that it takes.
+    """The samples of a curve or parametric curve, and its size in bytes.
 
     Raises:
-        ValueError, struct.error: If it is of another kind, or damaged.
+        ValueError, struct.error: If it is of another type or damaged.
     """
     inputs = np.linspace(0, 1, _SAMPLES)
     if tag[:4] == b"curv":
@@ -194,9 +194,9 @@ def sample_curve(tag: bytes) -> tuple[Curve, int]:
         size = 12 + 4 * _PARAMETERS[kind]
         curve = _parametric(inputs, kind, tag)
     else:
-        raise RefusedError("a curve of unknown kind")
+        raise RefusedError("a curve of unknown type")
     if not np.isfinite(curve).all():
-        raise RefusedError("a curve that is not of numbers")
+        raise RefusedError("a curve with values that are not finite")
     return np.clip(curve, 0, 1), size
 
 

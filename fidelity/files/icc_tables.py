@@ -1,7 +1,7 @@
-"""Colour profiles of RGB that are made of tables, as scanners and printers have them: to sRGB in float.
+"""Table-based RGB color profiles, as used by scanners and printers: conversion to sRGB in float.
 
 Sources: International Color Consortium, "Specification ICC.1:2022", sections 6.3.4 and 10.10 to 10.12; black point
-compensation as in ISO 18619:2015, which littleCMS applies to a perceptual conversion into a profile of version 4.
+compensation as in ISO 18619:2015, which littleCMS applies to perceptual conversions into version 4 profiles.
 """
 
 import struct
@@ -20,35 +20,35 @@ from .icc import Curve, look_back, look_up, read_tags, sample_curve, srgb_profil
 _WHITE = (0.9642, 1.0, 0.8249)
 """D50, the white of the connection space."""
 _PERCEPTUAL_BLACK = (0.00336, 0.0034731, 0.00287)
-"""The black of a perceptual table of version 4."""
+"""The black of version 4 perceptual tables."""
 _XYZ_RANGE = 1 + 32767 / 32768
 _TABLE_BYTES = 48
-"""Where the numbers of the older kinds of table begin, after a matrix that has no meaning for RGB."""
+"""Offset of the data in the older table types, after a matrix that does not apply to RGB."""
 
 _Stage = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class TableProfile:
-    """A profile of RGB whose colours are looked up in a table."""
+    """An RGB profile that looks colors up in a table."""
 
     stages: tuple[_Stage, ...]
-    """What leads from stored samples, ``(B, 3, H, W)`` in [0, 1], to the connection space as it is encoded."""
+    """Stages from stored samples, ``(B, 3, H, W)`` in [0, 1], to the encoded connection space."""
     is_lab: bool
-    """Whether the connection space is Lab; else it is XYZ."""
+    """Whether the connection space is Lab; otherwise it is XYZ."""
     lab_scale: float
-    """What the encoded numbers of Lab are multiplied by, to be of [0, 1] for 0 to 100 and -128 to 127."""
+    """Factor that brings encoded Lab values to [0, 1] for 0 to 100 and -128 to 127."""
     version: int
     """Major version of the profile."""
 
     def to_xyz(self, samples: Tensor) -> Tensor:
-        """Stored samples as XYZ under D50, ``(B, 3, H, W)``."""
+        """Converts stored samples to XYZ under D50, ``(B, 3, H, W)``."""
         for stage in self.stages:
             samples = stage(samples)
         return _lab_to_xyz(samples * self.lab_scale) if self.is_lab else samples * _XYZ_RANGE
 
     def black(self) -> Tensor:
-        """XYZ of the darkest colour, as a neutral, ``(3,)``."""
+        """XYZ of the darkest color, as a neutral color, ``(3,)``."""
         if self.version >= 4:
             return torch.tensor(_PERCEPTUAL_BLACK)
         light = float(self.to_xyz(torch.zeros(1, 3, 1, 1))[0, 1, 0, 0])
@@ -56,13 +56,13 @@ class TableProfile:
 
 
 def read_table_profile(profile: bytes) -> TableProfile | None:
-    """Reads a profile of RGB made of tables.
+    """Reads a table-based RGB profile.
 
     Args:
         profile: An ICC profile.
 
     Returns:
-        The profile, for the perceptual intent; None if it is of another kind, or damaged.
+        The profile for the perceptual intent; None if it is of another type or damaged.
     """
     try:
         tag = read_tags(profile)[b"A2B0"]
@@ -77,11 +77,11 @@ def read_table_profile(profile: bytes) -> TableProfile | None:
 
 
 def tables_to_srgb(image: Tensor, profile: TableProfile) -> Tensor:
-    """Colours of a profile as sRGB, perceptual, with black kept black; what sRGB cannot show is cut off.
+    """Converts an image from a profile to sRGB, perceptual with black point compensation; clips to the sRGB gamut.
 
     Args:
-        image: ``(B, C, H, W)`` in [0, 1]; C is 3 or 4. Alpha stays as it is.
-        profile: What the samples are in.
+        image: ``(B, C, H, W)`` in [0, 1]; C is 3 or 4. Alpha is unchanged.
+        profile: The profile of the samples.
     """
     standard = srgb_profile()
     assert standard.matrix is not None
@@ -99,13 +99,13 @@ def tables_to_srgb(image: Tensor, profile: TableProfile) -> Tensor:
 
 
 def _read_old_stages(tag: bytes, deep: bool) -> tuple[_Stage, ...]:
-    """Curves, table, curves, all of 16 bits or all of 8 (``mft2``, ``mft1``).
+    """Stages of an older tag: curves, table, curves, all in 16 bits or all in 8 (``mft2``, ``mft1``).
 
     Raises:
-        ValueError, struct.error: If it is neither, or damaged.
+        ValueError, struct.error: If it is of another type or damaged.
     """
     if not deep and tag[:4] != b"mft1":
-        raise RefusedError("a table of unknown kind")
+        raise RefusedError("a table of unknown type")
     grid = tag[10]
     before, after = struct.unpack_from(">2H", tag, _TABLE_BYTES) if deep else (256, 256)
     kind, white = (">u2", 65535) if deep else (">u1", 255)
@@ -120,7 +120,7 @@ def _read_old_stages(tag: bytes, deep: bool) -> tuple[_Stage, ...]:
 
 
 def _read_stages(tag: bytes) -> tuple[_Stage, ...]:
-    """Curves, table, curves, matrix and curves, each but the last as it is there (``mAB``).
+    """Stages of an ``mAB`` tag: curves, table, curves, matrix and curves, all optional but the last.
 
     Raises:
         ValueError, struct.error: If it is damaged.
@@ -152,17 +152,17 @@ def _read_curves(tag: bytes, offset: int) -> list[Curve]:
 
 def _curves_stage(curves: list[Curve]) -> _Stage:
     if min(len(curve) for curve in curves) < 2:
-        raise RefusedError("a curve of fewer than two points")
+        raise RefusedError("a curve with fewer than two points")
     tensors = [torch.from_numpy(np.ascontiguousarray(curve)).float() for curve in curves]
     return lambda values: torch.stack([look_up(curve, values[:, index]) for index, curve in enumerate(tensors)], dim=1)
 
 
 def _table_stage(numbers: NDArray[np.float64], grids: tuple[int, int, int]) -> _Stage:
-    """Colours between the points of a table from the four corners of the tetrahedron around them, as is usual for colour."""
+    """Tetrahedral interpolation in a color table, the usual method for color."""
     if min(grids) < 2:
-        raise RefusedError("a table of fewer than two points a side")
+        raise RefusedError("a table with fewer than two points per side")
     table = torch.from_numpy(numbers.reshape(-1, 3)).float()
-    strides = torch.tensor((grids[1] * grids[2], grids[2], 1))  # the last channel runs fastest
+    strides = torch.tensor((grids[1] * grids[2], grids[2], 1))  # the last channel varies fastest
     last = torch.tensor(grids) - 1
 
     def look_up_colors(values: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ def _matrix_stage(numbers: NDArray[np.float64]) -> _Stage:
 
 
 def _lab_to_xyz(encoded: Tensor) -> Tensor:
-    """Lab, as fractions of its range, as XYZ under D50."""
+    """Converts Lab, as fractions of its range, to XYZ under D50."""
     lightness = (encoded[:, 0] * 100 + 16) / 116
     roots = torch.stack(
         (lightness + (encoded[:, 1] * 255 - 128) / 500, lightness, lightness - (encoded[:, 2] * 255 - 128) / 200), 1

@@ -1,4 +1,4 @@
-"""Reading what a file says beside its pixels."""
+"""Reads metadata that says where an image comes from."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ _WINDOW_BYTES = 256 * 1024
 
 
 def read_provenance(path: Path) -> Provenance:
-    """Reads what a file says of its picture; a file that says nothing, or cannot be read, gives an empty answer.
+    """Reads what a file's metadata says about its picture; empty if there is none or the file cannot be read.
 
     Args:
-        path: An image file of any format Pillow opens.
+        path: An image file in any format that Pillow opens.
     """
     try:
         with Image.open(path) as opened:
@@ -30,7 +30,7 @@ def read_provenance(path: Path) -> Provenance:
 
 
 def _has_credentials(path: Path) -> bool:
-    """Whether a manifest of content credentials lies in the file's head or tail."""
+    """Whether the start or end of the file contains a manifest of content credentials."""
     with path.open("rb") as file:
         head = file.read(_WINDOW_BYTES)
         size = path.stat().st_size

@@ -1,4 +1,4 @@
-"""Files and folders: what is found in them, what results are called, and files that appear whole or not at all."""
+"""Files and folders: finding inputs, naming results, and atomic writes."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from typing import IO
 from ..errors import RefusedError
 
 READ_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
-"""Endings that are looked for in folders; a file named on its own is read whatever it is called."""
+"""File name endings looked for in folders; a file given by name is read whatever its ending."""
 
 
 class FileRefusedError(RefusedError):
@@ -19,19 +19,19 @@ class FileRefusedError(RefusedError):
 
 
 def check_folder(path: Path) -> None:
-    """Refuses early a file whose folder can be neither written to nor made."""
+    """Refuses a path early if its folder can be neither written to nor created."""
     if path.is_dir():
         raise FileRefusedError(f"{path}: is a folder; wanted a file")
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise FileRefusedError(f"{path}: {folder} is not a folder that can be written to")
+        raise FileRefusedError(f"{path}: {folder} is not a writable folder")
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Writes a file under a temporary name beside its place, then renames it.
+    """Writes a file atomically: under a temporary name in the same folder, then renamed.
 
     Raises:
-        FileRefusedError: If the folder or the disk refuses; nothing is left behind.
+        FileRefusedError: If the file cannot be written; nothing is left behind.
     """
     temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
@@ -50,10 +50,10 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def expand_input(path: Path) -> list[Path]:
-    """A file as it is, a folder as the images directly in it, in order of name; hidden ones are left out.
+    """The file itself, or the images directly in a folder, sorted by name, without hidden ones.
 
     Raises:
-        FileRefusedError: If a folder holds no image.
+        FileRefusedError: If the folder contains no image.
     """
     if not path.is_dir():
         return [path]
@@ -65,19 +65,19 @@ def expand_input(path: Path) -> list[Path]:
 
 
 def name_outputs(inputs: list[Path], out: Path, is_folder: bool, suffix: str = ".png") -> list[Path]:
-    """One result file for each input, with that ending; inputs that share a name keep apart by their ending."""
+    """One result file for each input, with that ending; inputs that differ only in their ending keep it in the name."""
     if not is_folder:
         return [out]
     stems = [path.stem for path in inputs]
     names = [stem if stems.count(stem) == 1 else path.name.replace(".", "_") for stem, path in zip(stems, inputs, strict=True)]
     seen: dict[str, int] = {}
     outputs: list[Path] = []
-    for name in names:  # inputs of one name from several folders are numbered
+    for name in names:  # inputs with the same name from several folders are numbered
         seen[name] = seen.get(name, 0) + 1
         outputs.append(out / (f"{name}{suffix}" if seen[name] == 1 else f"{name}_{seen[name]}{suffix}"))
     return outputs
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception says, as far as its first line break; its name if it says nothing."""
+    """The first line of an exception's message; the name of its class if it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]

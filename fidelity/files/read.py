@@ -1,4 +1,4 @@
-"""Reading image files with Pillow, and with FFmpeg where a file holds 16 bits: every mode as what it shows."""
+"""Reads image files of every mode with Pillow, and 16-bit files with FFmpeg."""
 
 import io
 import struct
@@ -24,17 +24,17 @@ from .tags import collect_exif, collect_graphs
 from .write import quantise
 
 KEPT_TEXTS = ("prompt", "workflow", "parameters")
-"""Text chunks of a PNG that say how it was generated."""
+"""PNG text chunks that say how an image was generated."""
 
 _DECODING_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, MemoryError, RuntimeError),
     *(KeyError, TypeError, IndexError, AttributeError, OverflowError, struct.error),
 )
-"""All that Pillow's decoders raise on damaged files."""
+"""All exceptions that Pillow's decoders raise on damaged files."""
 _MEMORY_SHARE = 0.6
-_BYTES_PER_SAMPLE = 12  # the float32 source, a copy to work on, and Pillow's own
+_BYTES_PER_SAMPLE = 12  # the float32 source, a working copy, and Pillow's own
 _DEEP_FORMATS: dict[str | None, DeepFormat] = {"PNG": "png", "TIFF": "tiff"}
-_PNG_DEPTH_AT = 24  # after the signature, and length, name, width and height of the first chunk
+_PNG_DEPTH_AT = 24  # after the signature and the length, name, width and height of the first chunk
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ASSOCIATED_ALPHA = 1
 _BLACK_IS_ONE = 0
@@ -45,37 +45,37 @@ class SourceFile:
     """A decoded image file."""
 
     path: Path
-    """Where it came from."""
+    """Path of the file."""
     image: Tensor
-    """``(1, C, H, W)`` float32 in [0, 1]; C is 1, 3 or 4. Samples are in the space of `icc_profile`."""
+    """``(1, C, H, W)`` float32 in [0, 1]; C is 1, 3 or 4. Samples are in the color space of `icc_profile`."""
     icc_profile: bytes | None
-    """Colour profile that the samples are in, to be carried to the result; None means sRGB."""
+    """Color profile of the samples, to be carried over to the result; None means sRGB."""
     embedded_profile: bytes | None
-    """Colour profile that the file holds, if it is one of RGB or grey as the image is; None means sRGB."""
+    """Color profile in the file, if it matches the image (RGB or grey); None means sRGB."""
     bits: int
-    """Bits a channel that the file holds: 8, 16 or, in a grey TIFF of floats, 32."""
+    """Bits per channel in the file: 8, 16 or, in a grey float TIFF, 32."""
     dpi: float | None
-    """Dots to an inch that it says to be printed at, beside its EXIF; None if it says nothing."""
+    """Print resolution in dots per inch, stored outside EXIF; None if unknown."""
     exif: bytes | None
-    """What its EXIF says of the picture, orientation included; None if it says nothing."""
+    """EXIF tags that describe the picture, orientation included; None if there are none."""
     texts: dict[str, str]
-    """What says how it was generated, by keyword: text chunks of a PNG, graphs in the EXIF of other formats."""
+    """Texts that say how it was generated, by keyword: PNG text chunks, or graphs in the EXIF of other formats."""
     notes: tuple[str, ...]
-    """What a user should know: a frame chosen, a conversion made."""
+    """Notes for the user, such as the frame chosen or a conversion made."""
 
 
 def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
     """Reads an image file.
 
-    EXIF orientation is applied. Palettes become RGB, CMYK and Lab are converted to sRGB, the first frame of an animation
-    is taken, 16 bits a channel are kept.
+    EXIF orientation is applied. Palettes become RGB, and CMYK and Lab are converted to sRGB. Animations give their first
+    frame. 16 bits per channel are preserved.
 
     Args:
         path: Any file that Pillow opens.
         color_space: See `ColorSpace`.
 
     Raises:
-        FileRefusedError: If there is no such file, or it is not an image, damaged, or too large for the memory.
+        FileRefusedError: If the file does not exist, is not an image, is damaged, or is too large for the memory.
     """
     try:
         content = path.read_bytes()
@@ -92,26 +92,26 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
             if width * height > limit:
                 raise Image.DecompressionBombError
             notes = _frame_notes(opened)
-            orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)  # loading a TIFF turns it and forgets this
+            orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)  # loading a TIFF rotates it and drops this tag
             opened.load()
             source = _read_opened(path, opened, content, notes, orientation)
     except Image.DecompressionBombError as error:
         raise FileRefusedError(
-            f"{path}: more than {limit / 1e6:.0f} megapixels, too large for the memory of this machine"
+            f"{path}: too large for this machine's memory; wanted at most {limit / 1e6:.0f} megapixels"
         ) from error
     except _RangeError as error:
         raise FileRefusedError(f"{path}: {error}") from error
     except UnidentifiedImageError as error:
         if content[:4] in _TIFF_SIGNATURES:
-            raise FileRefusedError(f"{path}: a TIFF of a kind that is not read; wanted 8 or 16 whole bits a channel") from error
-        raise FileRefusedError(f"{path}: not an image, or of no known format") from error
+            raise FileRefusedError(f"{path}: unsupported type of TIFF; wanted 8 or 16 integer bits per channel") from error
+        raise FileRefusedError(f"{path}: not an image, or an unknown format") from error
     except _DECODING_ERRORS as error:
         raise FileRefusedError(f"{path}: damaged or truncated ({one_line(error)})") from error
     return _to_srgb(source) if color_space == "srgb" else source
 
 
 def max_source_pixels() -> int:
-    """Pixels of a source that the memory of this machine can hold, with room to work."""
+    """The most pixels of a source that fit this machine's memory, with room to work."""
     return int(psutil.virtual_memory().total * _MEMORY_SHARE / (3 * _BYTES_PER_SAMPLE))
 
 
@@ -129,13 +129,13 @@ def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[st
     tensor = torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, 0).unsqueeze(0).contiguous()
     if tensor.shape[1] == 4 and profile and profile[16:20] == b"GRAY":
         found = read_profile(profile)
-        if found:  # no profile describes grey that is kept as RGB with alpha
+        if found:  # no profile describes grey stored as RGB with alpha
             tensor = torch.cat((to_srgb(tensor[:, :1], found).expand(-1, 3, -1, -1), tensor[:, 3:]), dim=1)
-            notes.append("grey with transparency converted to sRGB by its colour profile")
+            notes.append("grey with transparency: converted to sRGB by its color profile")
             profile = None
     fitting = _fitting(profile, b"GRAY" if tensor.shape[1] == 1 else b"RGB ")
     if profile and not fitting:
-        notes.append("its colour profile does not fit the image and was left out")
+        notes.append("color profile does not match the image: ignored")
     texts = collect_graphs(opened) | {name: info[name] for name in KEPT_TEXTS if isinstance(info.get(name), str)}
     return SourceFile(path, tensor, fitting, fitting, bits, _read_dpi(info), exif, texts, tuple(notes))
 
@@ -154,16 +154,16 @@ def _to_srgb(source: SourceFile) -> SourceFile:
     picture = Image.fromarray(colors[..., 0] if colors.shape[2] == 1 else colors)
     converted = convert_by_tables(picture, source.icc_profile)
     if converted is None:
-        return replace(source, icc_profile=None, notes=(*source.notes, "its colour profile is damaged and was left out"))
+        return replace(source, icc_profile=None, notes=(*source.notes, "color profile is damaged: ignored"))
     shown = torch.from_numpy(np.asarray(converted).astype(np.float32) / 255).movedim(-1, 0)[None]
     image = torch.cat((shown, source.image[:, 3:]), dim=1)
     return replace(
-        source, image=image, icc_profile=None, notes=(*source.notes, "converted to sRGB in 8 bits by its colour tables")
+        source, image=image, icc_profile=None, notes=(*source.notes, "converted to sRGB by its color tables, in 8 bits")
     )
 
 
 def _read_dpi(info: dict[str, Any]) -> float | None:
-    """Dots to an inch; numbers that mean nothing are left out."""
+    """Dots per inch; None if missing or implausible."""
     dots = info.get("dpi")
     if not isinstance(dots, tuple) or len(cast("tuple[Any, ...]", dots)) != 2:
         return None
@@ -172,7 +172,7 @@ def _read_dpi(info: dict[str, Any]) -> float | None:
 
 
 def _holds_16_bits(opened: Image.Image, content: bytes) -> bool:
-    """Whether a file holds 16 bits a channel in a way that FFmpeg reads."""
+    """Whether a file has 16 bits per channel in a form that FFmpeg reads."""
     if opened.format == "PNG":
         return content[_PNG_DEPTH_AT] == 16
     if not isinstance(opened, TiffImagePlugin.TiffImageFile) or content[:4] not in _TIFF_SIGNATURES[:2]:
@@ -186,7 +186,7 @@ def _as_tuple(value: Any) -> tuple[int, ...]:
 
 
 def _read_deep(opened: Image.Image, content: bytes, notes: list[str]) -> np.ndarray | None:
-    """Samples of 16 bits as (H, W, C) in [0, 1]; None where Pillow must do."""
+    """16-bit samples as (H, W, C) in [0, 1]; None if Pillow has to read the file."""
     kind = _DEEP_FORMATS[opened.format]
     if opened.mode in ("CMYK", "LAB"):
         return None
@@ -196,7 +196,7 @@ def _read_deep(opened: Image.Image, content: bytes, notes: list[str]) -> np.ndar
         samples = decode_deep(content, kind)
     except DeepFormatError:
         if not opened.mode.startswith("I"):
-            notes.append("16 bits a channel, stored in a way that is read at 8")
+            notes.append("16 bits per channel, stored in a form that can only be read at 8")
         return None
     array = samples.astype(np.float32) / 65535
     extra = opened.tag_v2.get(TiffImagePlugin.EXTRASAMPLES, 0) if isinstance(opened, TiffImagePlugin.TiffImageFile) else 0
@@ -206,7 +206,7 @@ def _read_deep(opened: Image.Image, content: bytes, notes: list[str]) -> np.ndar
 
 
 def _turn(array: np.ndarray, orientation: object) -> np.ndarray:
-    """(H, W, C) upright, by EXIF's orientation."""
+    """Turns (H, W, C) upright, by the EXIF orientation."""
     turns = {
         2: lambda: array[:, ::-1],
         3: lambda: array[::-1, ::-1],
@@ -221,9 +221,9 @@ def _turn(array: np.ndarray, orientation: object) -> np.ndarray:
 
 @contextmanager
 def _undisturbed() -> Generator[None, None, None]:
-    """Lifts Pillow's own pixel limit, which is the same on every machine, for the time of a read that has its own.
+    """Lifts Pillow's fixed pixel limit during a read, which has a limit of its own that depends on the machine.
 
-    Its warnings of damaged metadata are not shown either: they tell of nothing that is lost.
+    Also hides Pillow's warnings about damaged metadata, which affect nothing that is kept.
     """
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
@@ -239,13 +239,11 @@ def _frame_notes(opened: Image.Image) -> list[str]:
     frames = getattr(opened, "n_frames", 1)
     if frames < 2:
         return []
-    return [
-        f"{frames} pages: the first is taken" if opened.format == "TIFF" else f"animated: the first of {frames} frames is taken"
-    ]
+    return [f"{frames} pages: using the first" if opened.format == "TIFF" else f"animated: using the first of {frames} frames"]
 
 
 def _to_array(picture: Image.Image, profile: bytes | None, notes: list[str]) -> tuple[np.ndarray, bytes | None]:
-    """Samples as (H, W, C) in [0, 1] and the profile that they are in."""
+    """Samples as (H, W, C) in [0, 1], and their color profile."""
     mode = picture.mode
     if mode in ("I;16", "I;16B", "I;16L", "I"):
         return _read_grey(picture), profile
@@ -261,7 +259,7 @@ def _to_array(picture: Image.Image, profile: bytes | None, notes: list[str]) -> 
 
 
 def _read_grey(picture: Image.Image) -> np.ndarray:
-    """Deep grey as Pillow keeps it: as stored, also where a TIFF has 12 bits or white at 0."""
+    """Grey of more than 8 bits, which Pillow returns as stored, even if a TIFF has 12 bits or 0 for white."""
     white, inverted = 65535, False
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         if _as_tuple(picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 16)) == (12,):
@@ -272,36 +270,36 @@ def _read_grey(picture: Image.Image) -> np.ndarray:
 
 
 def _scaled(samples: np.ndarray, white: int) -> np.ndarray:
-    """Grey samples of a deep format as (H, W, 1) in [0, 1].
+    """Grey samples of more than 8 bits as (H, W, 1) in [0, 1].
 
     Raises:
-        _RangeError: If some are not finite or outside [0, white]: what they mean cannot be known.
+        _RangeError: If some are not finite or outside [0, white], so that their meaning is unknown.
     """
     if not np.isfinite(samples).all():
-        raise _RangeError("holds samples that are not finite (NaN or infinite); wanted numbers")
+        raise _RangeError("has samples that are NaN or infinite; wanted finite numbers")
     lowest, highest = samples.min(), samples.max()
     if lowest < 0 or highest > white:
-        raise _RangeError(f"holds samples from {lowest:g} to {highest:g}; wanted 0 to {white} for this format")
+        raise _RangeError(f"has samples from {lowest:g} to {highest:g}; wanted 0 to {white} for this format")
     return (samples.astype(np.float32) / white)[..., None]
 
 
 class _RangeError(Exception):
-    """Samples whose meaning cannot be known."""
+    """Samples outside the range that their format defines."""
 
 
 def _foreign_to_srgb(picture: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
     converted = convert_by_tables(picture, profile) if profile else None
     if converted is not None:
-        notes.append(f"{picture.mode} converted to sRGB by its embedded profile")
+        notes.append(f"{picture.mode}: converted to sRGB by its embedded profile")
         return converted
     if picture.mode == "LAB":
         lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-        notes.append("Lab converted to sRGB")
+        notes.append("Lab: converted to sRGB")
         return convert_by_tables(picture, lab) or picture.convert("L")
-    notes.append("CMYK without a usable profile converted to RGB by formula: colours are approximate")
+    notes.append("CMYK without a usable profile: converted to RGB by formula, colors are approximate")
     return picture.convert("RGB")
 
 
 def _fitting(profile: bytes | None, space: bytes) -> bytes | None:
-    """The profile if it describes samples of that colour space (bytes 16 to 19 of its header), else None."""
+    """The profile if it is for that color space (bytes 16 to 19 of its header), else None."""
     return profile if profile and profile[16:20] == space else None

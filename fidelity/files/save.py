@@ -1,4 +1,4 @@
-"""Writing a result with what belongs beside its pixels: profile, EXIF, XMP, workflow graphs."""
+"""Writes a result with its metadata: color profile, EXIF, XMP, workflow graphs."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,18 +26,18 @@ def save_result(
     graphs: Mapping[str, str] | None = None,
     dpi: float | None = None,
 ) -> None:
-    """Writes a result with what belongs beside its pixels.
+    """Writes a result with its metadata.
 
     Args:
-        path: File to write; its ending chooses the format.
-        image: ``(1, C, H, W)`` in the space that the source's image is in.
-        source: The file that it was made from, if there is one.
+        path: File to write; its ending selects the format.
+        image: ``(1, C, H, W)`` in the color space of the source's image.
+        source: The source file, if there is one.
         facts: What was done, for the XMP packet.
-        export: How to store it.
-        color_space: "source" carries the source's embedded profile back, converting to it what was converted to sRGB.
-        keep_gps: Whether to keep where the source was taken.
+        export: How to store the samples.
+        color_space: "source" embeds the source's profile; an image that was converted to sRGB is converted back.
+        keep_gps: Whether to keep the GPS position.
         graphs: See `make_extras`.
-        dpi: Dots to an inch that it is to be printed at.
+        dpi: Print resolution in dots per inch; the source's if not given.
     """
     if source and color_space == "source" and source.embedded_profile and not source.icc_profile:
         image = _to_embedded(path, image, source.embedded_profile)
@@ -48,21 +48,21 @@ def save_result(
 
 
 def _to_embedded(path: Path, image: Tensor, embedded: bytes) -> Tensor:
-    """An sRGB image in the space of a source's profile; grey that was expanded is grey again."""
+    """Converts an sRGB image to the source's profile; grey that was expanded to RGB becomes one channel again."""
     profile = read_profile(embedded)
     if profile is None:
-        raise FileRefusedError(f"{path}: the source's colour profile is made of tables; wanted color_space srgb")
+        raise FileRefusedError(
+            f"{path}: cannot convert back to the source's table-based color profile; wanted color_space srgb"
+        )
     if len(profile.curves) == 1 and image.shape[1] > 1:
         if image.shape[1] == 4 or not is_grey(image):
-            raise FileRefusedError(
-                f"{path}: the source's colour profile is of grey and the image is not; wanted color_space srgb"
-            )
+            raise FileRefusedError(f"{path}: the source's color profile is grey but the image is not; wanted color_space srgb")
         image = image[:, :1]
     return from_srgb(image.float(), profile)
 
 
 def choose_depth(export: Export, source: SourceFile | None, output: Path) -> Export:
-    """16 bits where the source has them and the format holds them."""
+    """Selects 16 bits if the source has them and the format supports them."""
     return replace(export, bits=16) if source and source.bits >= 16 and output.suffix.lower() in DEEP_SUFFIXES else export
 
 
@@ -74,14 +74,14 @@ def make_extras(
     keep_gps: bool = True,
     graphs: Mapping[str, str] | None = None,
 ) -> Extras:
-    """What belongs beside the pixels of a result.
+    """Builds the metadata of a result.
 
     Args:
-        source: The file that it was made from, if there is one.
+        source: The source file, if there is one.
         size: (height, width) of the result.
-        suffix: Ending of the result's file.
+        suffix: Ending of the result file.
         facts: What was done, for the XMP packet.
-        keep_gps: Whether to keep where the source was taken.
+        keep_gps: Whether to keep the GPS position.
         graphs: ComfyUI's "prompt" and "workflow"; the source's own if not given.
     """
     texts = dict(source.texts if source else {}) if graphs is None else dict(graphs)

@@ -1,4 +1,4 @@
-"""Sixteen bits a channel: PNG and TIFF through FFmpeg's codecs, which keep every bit where Pillow keeps eight."""
+"""PNG and TIFF with 16 bits per channel through FFmpeg's codecs, where Pillow preserves only 8."""
 
 from fractions import Fraction
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import RefusedError
 
 DeepFormat = Literal["png", "tiff"]
-"""Formats that hold 16 bits a channel, as FFmpeg calls their codecs."""
+"""Formats with 16 bits per channel, by the names of FFmpeg's codecs."""
 
 TiffCompression = Literal["deflate", "lzw", "raw"]
 
@@ -31,18 +31,18 @@ _PIXEL_FORMATS: dict[tuple[DeepFormat, int, int], str] = {
 
 
 class DeepFormatError(RefusedError):
-    """A file that these codecs do not read at its full depth."""
+    """A file that these codecs cannot read at full depth."""
 
 
 def decode_deep(content: bytes, kind: DeepFormat) -> NDArray[np.uint16]:
-    """Decodes a file of 16 bits a channel.
+    """Decodes a file with 16 bits per channel.
 
     Args:
         content: The whole file.
         kind: Its format.
 
     Returns:
-        ``(H, W, C)``, C being 1, 2, 3 or 4, alpha last.
+        ``(H, W, C)``; C is 1, 2, 3 or 4, alpha last.
 
     Raises:
         DeepFormatError: If the codec cannot read it, or finds fewer bits.
@@ -52,7 +52,7 @@ def decode_deep(content: bytes, kind: DeepFormat) -> NDArray[np.uint16]:
         codec = av.CodecContext.create(kind, "r")
         frames = [*codec.decode(av.Packet(content)), *codec.decode(None)]
         if not frames:
-            raise DeepFormatError("no picture in it")
+            raise DeepFormatError("contains no picture")
         frame = frames[0]
         if frame.format.name.startswith("ya16"):
             order = ">u2" if frame.format.name.endswith("be") else "<u2"
@@ -63,20 +63,20 @@ def decode_deep(content: bytes, kind: DeepFormat) -> NDArray[np.uint16]:
     except (FFmpegError, ValueError, OSError) as error:
         raise DeepFormatError(str(error)) from error
     if array.dtype != np.uint16:
-        raise DeepFormatError(f"read as {array.dtype}")
+        raise DeepFormatError(f"decoded as {array.dtype}; wanted uint16")
     return array[..., None] if array.ndim == 2 else array
 
 
 def encode_deep(samples: Samples, kind: DeepFormat, compression: TiffCompression = "deflate") -> bytes:
-    """Encodes a picture of 16 bits a channel, or of 8 in a TIFF.
+    """Encodes a picture with 16 bits per channel, or 8 in a TIFF.
 
     Args:
         samples: ``(H, W, C)`` of 16 or 8 bits; C is 1, 3 or 4, alpha last.
         kind: The format.
-        compression: Of a TIFF; a PNG is always deflated.
+        compression: Compression of a TIFF; PNG always uses deflate.
 
     Returns:
-        A whole file without metadata.
+        The whole file, without metadata.
     """
     height, width, channels = samples.shape
     pixel_format = _PIXEL_FORMATS[kind, samples.itemsize * 8, channels]

@@ -1,4 +1,4 @@
-"""What is written beside the pixels: the source's EXIF made true again, and what was done, as XMP."""
+"""Metadata of a result: the source's EXIF, corrected for the enlargement, and an XMP record of what was done."""
 
 import struct
 from collections.abc import Mapping
@@ -34,10 +34,10 @@ _KEPT = {
     ExifTags.Base.XPKeywords,
     ExifTags.Base.XPSubject,
 }
-"""Of the main directory, what speaks of the picture and not of how that file stored it."""
+"""Tags of the main directory that describe the picture rather than how the file stores it."""
 
 DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-"""Tags that stand for directories of their own."""
+"""Tags that point to directories of their own."""
 _GRAPHS = ("prompt:", "workflow:")
 _FRONTEND_TAGS = (
     ExifTags.Base.Model,
@@ -47,28 +47,28 @@ _FRONTEND_TAGS = (
     ExifTags.Base.HostComputer,
     ExifTags.Base.ImageDescription,
 )
-"""Where graphs may go: ComfyUI's frontend looks for them in any text of the main directory, and its own nodes take the
-first two of these, which a camera's name may hold."""
+"""Tags that may store graphs: ComfyUI's frontend reads them from any text in the main directory. Its own nodes use the
+first two, which may already contain a camera's name."""
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What is written beside the pixels."""
+    """Metadata to write with the pixels."""
 
     icc_profile: bytes | None = None
-    """Colour profile that the samples are in; None means sRGB."""
+    """Color profile of the samples; None means sRGB."""
     exif: bytes | None = None
-    """As `correct_exif` makes it."""
+    """From `correct_exif`."""
     xmp: bytes | None = None
-    """As `describe_in_xmp` makes it."""
+    """From `describe_in_xmp`."""
     dpi: float | None = None
-    """Dots to an inch that it is to be printed at; None says nothing of it."""
+    """Print resolution in dots per inch; None writes none."""
     texts: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Text chunks of a PNG by keyword; other formats have none."""
+    """PNG text chunks by keyword; other formats have none."""
 
 
 def collect_exif(opened: Image.Image) -> bytes | None:
-    """What an opened file's EXIF says of its picture; None if nothing, or if it is damaged."""
+    """The EXIF tags of an opened file that describe its picture; None if there are none or they are damaged."""
     try:
         found = list_tags(opened.getexif())
         kept = Image.Exif()
@@ -81,7 +81,7 @@ def collect_exif(opened: Image.Image) -> bytes | None:
 
 
 def collect_graphs(opened: Image.Image) -> dict[str, str]:
-    """The graphs that ComfyUI wrote into EXIF, by name; none if there are none, or the EXIF is damaged."""
+    """The graphs that ComfyUI wrote into EXIF, by name; empty if there are none or the EXIF is damaged."""
     try:
         texts = [value for value in opened.getexif().values() if isinstance(value, str)]
     except (ValueError, TypeError, KeyError, OSError, SyntaxError, struct.error):
@@ -97,17 +97,17 @@ def correct_exif(
     graphs: Mapping[str, str] | None = None,
     max_bytes: int | None = None,
 ) -> bytes:
-    """EXIF of a source as it is true of its enlargement.
+    """Corrects the EXIF of a source so that it describes the enlargement.
 
     Args:
-        exif: As `collect_exif` gave it; None if there was none.
+        exif: From `collect_exif`; None if there is none.
         size: (height, width) of the enlargement.
-        keep_gps: Whether to keep where it was taken.
-        graphs: Texts to put into it by name, as ComfyUI does with "prompt" and "workflow" where a format has no text chunks.
-        max_bytes: The most that the format holds; graphs are left out until it fits, the largest first, then the maker's note.
+        keep_gps: Whether to keep the GPS position.
+        graphs: Texts to add by name, as ComfyUI does with "prompt" and "workflow" in formats without text chunks.
+        max_bytes: Size limit of the format; to fit, graphs are dropped, largest first, then the maker note.
 
     Returns:
-        EXIF without orientation and with the new dimensions and program.
+        EXIF with upright orientation and the new dimensions and software.
     """
     named = {name: f"{name}:{text}" for name, text in (graphs or {}).items()}
     made = _build_exif(exif, size, keep_gps, named)
@@ -142,14 +142,14 @@ def _build_exif(
 
 
 def load_tags(exif: bytes) -> dict[int, Any]:
-    """`list_tags` of EXIF as it is stored."""
+    """`list_tags` of encoded EXIF."""
     loaded = Image.Exif()
     loaded.load(exif)
     return list_tags(loaded)
 
 
 def list_tags(exif: Image.Exif) -> dict[int, Any]:
-    """All tags with their values as they are to be written again; `DIRECTORIES` that hold something as dictionaries."""
+    """All tags with values that can be written back; non-empty `DIRECTORIES` as dictionaries."""
     tags = {tag: _verbatim(value) for tag, value in exif.items() if tag not in DIRECTORIES}
     for directory in DIRECTORIES:
         entries = exif.get_ifd(directory) if directory in exif else None
@@ -163,20 +163,20 @@ def _starts_graph(value: Any) -> bool:
 
 
 def _verbatim(value: Any) -> Any:
-    """Text as the bytes that the file had: Pillow reads them as Latin-1 and would write what is not ASCII as question marks."""
+    """Text as the file's original bytes: Pillow reads them as Latin-1 and would write non-ASCII as question marks."""
     return value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
 
 
 def _from_latin(text: str) -> str:
-    """Text of UTF-8 that Pillow took for Latin-1."""
+    """Decodes UTF-8 text that Pillow read as Latin-1."""
     return text.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def describe_in_xmp(facts: Mapping[str, str | float]) -> bytes:
-    """An XMP packet that says what was done.
+    """Builds an XMP packet that records what was done.
 
     Args:
-        facts: By name; numbers are written with four digits.
+        facts: Facts by name; numbers are written with four significant digits.
     """
     written = {name: value if isinstance(value, str) else f"{value:.4g}" for name, value in facts.items()}
     attributes = "".join(f"\n    fidelity:{name}={quoteattr(value)}" for name, value in written.items())

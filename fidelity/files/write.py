@@ -1,4 +1,4 @@
-"""Writing image files: every format at the depth asked for, whole or not at all, with what belongs beside the pixels."""
+"""Writes image files atomically, at the requested bit depth, with their metadata."""
 
 import io
 import struct
@@ -20,19 +20,19 @@ from .sixteen_bit import Samples, encode_deep
 from .tags import Extras, load_tags
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
-"""Formats that results are written in, by ending."""
+"""Output formats, by file name ending."""
 
 DEEP_SUFFIXES = (".png", ".tif", ".tiff")
-"""Endings of formats that hold 16 bits a channel."""
+"""Endings of formats that support 16 bits per channel."""
 
 _LONGEST_SIDE_PX = {"JPEG": 65_500, "WEBP": 16_383}
 _LARGEST_EXIF_BYTES = {"JPEG": 65_533 - 6}
 _MAX_TIFF_BYTES = 2**32 - 2**20
 _METERS_PER_INCH = 0.0254
 _BASELINE_DPI = 72.0
-"""What TIFF asks for where nothing is known."""
+"""Default of TIFF, which requires a resolution."""
 _PNG_HEAD_BYTES = 33  # the signature and the first chunk
-_OLD_DEFLATE, _DEFLATE = 32_946, 8  # the same data under the number that more programs know
+_OLD_DEFLATE, _DEFLATE = 32_946, 8  # the same compression, under the code that more programs recognize
 _XMP_TAG = 700
 _INCHES = 2
 _STRAIGHT_ALPHA = 2
@@ -52,18 +52,18 @@ _STRUCTURE = (
 
 @dataclass(frozen=True)
 class Export:
-    """How samples are stored; what a format has no choice in is ignored."""
+    """How samples are stored; settings that do not apply to a format are ignored."""
 
     bits: Literal[8, 16] = 8
-    """Bits a channel, in PNG and TIFF."""
+    """Bits per channel in PNG and TIFF."""
     quality: int = 95
-    """Of JPEG, and of WebP if it is not lossless; 1 to 100."""
+    """Quality of JPEG and lossy WebP; 1 to 100."""
     subsampling: Literal["4:4:4", "4:2:2", "4:2:0"] = "4:4:4"
-    """Of JPEG's colour differences; anything but 4:4:4 blurs colours."""
+    """Chroma subsampling of JPEG; anything but 4:4:4 blurs colors."""
     lossless: bool = True
-    """Whether a WebP keeps every sample."""
+    """Whether WebP is lossless."""
     compression: Literal["deflate", "lzw", "raw"] = "deflate"
-    """Of TIFF; all three are lossless."""
+    """Compression of TIFF; all three are lossless."""
 
     def __post_init__(self) -> None:
         if self.bits not in (8, 16):
@@ -76,22 +76,22 @@ DEFAULT_EXPORT = Export()
 
 
 def write_image(path: Path, image: Tensor, extras: Extras | None = None, export: Export = DEFAULT_EXPORT) -> None:
-    """Writes an image, rounded to nearest; the file appears whole or not at all.
+    """Writes an image atomically, with samples rounded to nearest.
 
     Args:
-        path: Where to; the ending chooses the format.
+        path: File to write; its ending selects the format.
         image: ``(1, C, H, W)`` in [0, 1].
-        extras: What to write beside the pixels.
-        export: How to store them.
+        extras: Metadata to write.
+        export: How to store the samples.
 
     Raises:
-        FileRefusedError: If the format cannot hold the image, or the disk cannot hold the file.
+        FileRefusedError: If the format does not support the image or the file cannot be written.
     """
     check_writable(path, (image.shape[2], image.shape[3]), image.shape[1], export)
     extras = extras or Extras()
     kind = FORMATS[path.suffix.lower()]
     if kind == "WEBP" and image.shape[1] == 1 and extras.icc_profile:
-        profile = read_profile(extras.icc_profile)  # WebP makes RGB of grey, which a profile of grey does not describe
+        profile = read_profile(extras.icc_profile)  # WebP stores grey as RGB, which a grey profile does not match
         image, extras = to_srgb(image, profile) if profile else image, replace(extras, icc_profile=None)
     samples = quantise(image[0], export.bits if path.suffix.lower() in DEEP_SUFFIXES else 8)
     if kind == "TIFF":
@@ -108,60 +108,60 @@ def write_image(path: Path, image: Tensor, extras: Extras | None = None, export:
 
 
 def check_writable(path: Path, size: tuple[int, int], channels: int, export: Export = DEFAULT_EXPORT) -> None:
-    """Refuses early, before any work is done, what `write_image` could not write.
+    """Refuses what `write_image` could not write, before any work is done.
 
     Args:
-        path: Where to.
-        size: (height, width).
-        channels: 1, 3 or 4.
-        export: How it is to be stored.
+        path: File to write.
+        size: (height, width) of the image.
+        channels: Number of channels: 1, 3 or 4.
+        export: How to store the samples.
 
     Raises:
-        FileRefusedError: If the format cannot hold such an image, or the folder cannot be written to.
+        FileRefusedError: If the format does not support the image or the folder is not writable.
     """
     check_folder(path)
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise FileRefusedError(f"{path}: cannot write {path.suffix or 'a file without ending'}; wanted {', '.join(FORMATS)}")
     if kind == "JPEG" and channels == 4:
-        raise FileRefusedError(f"{path}: JPEG holds no transparency; wanted .png, .webp or .tif")
+        raise FileRefusedError(f"{path}: JPEG does not support transparency; wanted .png, .webp or .tif")
     longest = _LONGEST_SIDE_PX.get(kind)
     if longest and max(size) > longest:
         raise FileRefusedError(
-            f"{path}: {kind} holds at most {longest} px a side, not {size[1]}x{size[0]}; wanted .png or .tif"
+            f"{path}: {kind} allows at most {longest} px per side, not {size[1]}x{size[0]}; wanted .png or .tif"
         )
     if kind == "TIFF" and size[0] * size[1] * channels * export.bits // 8 > _MAX_TIFF_BYTES:
-        raise FileRefusedError(f"{path}: TIFF holds at most 4 GiB, not {size[1]}x{size[0]} of {export.bits} bits; wanted .png")
+        raise FileRefusedError(f"{path}: {size[1]}x{size[0]} px of {export.bits} bits exceed TIFF's 4 GiB; wanted .png")
 
 
 def check_options(suffix: str, bits: int | None, quality: int | None) -> None:
-    """Refuses options that a format has no use for, rather than ignore them.
+    """Refuses options that do not apply to a format, instead of ignoring them.
 
     Args:
         suffix: Ending of the files.
-        bits: A channel, if that was asked for.
-        quality: If that was asked for.
+        bits: Bits per channel, if requested.
+        quality: Quality, if requested.
 
     Raises:
-        FileRefusedError: If the format stores no 16 bits, or has no quality.
+        FileRefusedError: If the format does not support 16 bits or has no quality setting.
     """
     if bits == 16 and suffix in FORMATS and suffix not in DEEP_SUFFIXES:
-        raise FileRefusedError(f"{FORMATS[suffix]} stores 8 bits a channel; wanted {', '.join(DEEP_SUFFIXES)} for 16")
+        raise FileRefusedError(f"{FORMATS[suffix]} stores 8 bits per channel; wanted {', '.join(DEEP_SUFFIXES)} for 16")
     if quality is not None and FORMATS.get(suffix) in ("PNG", "TIFF"):
-        raise FileRefusedError(f"{FORMATS[suffix]} is lossless and has no quality; wanted .jpg or .webp")
+        raise FileRefusedError(f"{FORMATS[suffix]} is lossless and has no quality setting; wanted .jpg or .webp")
 
 
 def max_exif_bytes(suffix: str) -> int | None:
-    """The most EXIF that files of an ending hold; None for no limit worth speaking of."""
+    """Largest EXIF for files of that ending; None for no practical limit."""
     return _LARGEST_EXIF_BYTES.get(FORMATS.get(suffix.lower(), ""))
 
 
 def quantise(image: Tensor, bits: Literal[8, 16]) -> Samples:
-    """``(C, H, W)`` in [0, 1] as ``(H, W, C)`` whole numbers, rounded; in bands, because every step of it is a copy.
+    """Converts ``(C, H, W)`` in [0, 1] to ``(H, W, C)`` integers, rounded; in bands, because every step makes a copy.
 
     Args:
         image: The image.
-        bits: 8 for bytes, 16 for two of them.
+        bits: 8 for uint8, 16 for uint16.
     """
     channels, height, width = image.shape
     white = 2**bits - 1
@@ -204,7 +204,7 @@ def _png_texts(extras: Extras) -> PngImagePlugin.PngInfo:
 
 
 def _png_chunks(extras: Extras) -> Iterator[bytes]:
-    """The chunks that stand between a PNG's header and its pixels."""
+    """The chunks between a PNG's header and its pixels."""
     chunks: list[tuple[bytes, bytes]] = []
     if extras.icc_profile:
         chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(extras.icc_profile)))
@@ -219,7 +219,7 @@ def _png_chunks(extras: Extras) -> Iterator[bytes]:
 
 
 def _encode_tiff(samples: Samples, extras: Extras, export: Export) -> list[bytes]:
-    """A TIFF whose strips FFmpeg made and whose directory Pillow writes, so that it can hold profile, EXIF and XMP."""
+    """Encodes a TIFF with FFmpeg's strips and Pillow's directory, which adds profile, EXIF and XMP."""
     content = encode_deep(samples, "tiff", export.compression)
     with Image.open(io.BytesIO(content)) as opened:
         assert isinstance(opened, TiffImagePlugin.TiffImageFile)

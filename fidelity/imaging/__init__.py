@@ -1,4 +1,4 @@
-"""Pure tensor mathematics on images, and the one place where the image contract is written.
+"""Pure tensor mathematics on images, and the only definition of the image contract.
 
 An **image** is a float tensor of shape ``(B, C, H, W)``, sRGB-encoded, in ``[0, 1]``:
 
@@ -7,7 +7,7 @@ An **image** is a float tensor of shape ``(B, C, H, W)``, sRGB-encoded, in ``[0,
 - dtype is float16, bfloat16, float32 or float64, on any device, in any memory format.
 
 Functions return new tensors of the input's dtype, device and memory format and never change their input,
-unless a name ends in ``_`` as PyTorch's own in-place functions do. The arithmetic is done in float32
+unless their name ends in ``_``, like PyTorch's in-place functions. The arithmetic is done in float32
 (float64 for a float64 input) over bands of rows, so that a large half-precision image never needs a
 second full-size float32 copy.
 """

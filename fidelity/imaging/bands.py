@@ -1,4 +1,4 @@
-"""Work over bands of rows, so that the memory in use does not grow with the image."""
+"""Processes images in bands of rows, so that memory use does not grow with the image."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,11 +9,11 @@ from ..errors import RefusedError
 from .tensors import memory_format_of, working_dtype
 
 BAND_BYTES = 16 * 2**20
-"""Float32 bytes of one image in one band; large enough to keep a GPU busy, small enough to stay in reach of a cache."""
+"""Float32 bytes of one image in one band; large enough to keep a GPU busy, small enough to fit a cache."""
 
 
 def iterate_bands(height: int, bytes_per_row: int, band_bytes: int = BAND_BYTES) -> Iterator[slice]:
-    """Row slices that cover `height` once, each of about `band_bytes` and of at least one row."""
+    """Yields row slices that cover `height` once, each of about `band_bytes` but at least one row."""
     rows = max(1, band_bytes // max(1, bytes_per_row))
     for top in range(0, height, rows):
         yield slice(top, min(top + rows, height))
@@ -22,18 +22,18 @@ def iterate_bands(height: int, bytes_per_row: int, band_bytes: int = BAND_BYTES)
 def iterate_bands_around(
     height: int, bytes_per_row: int, reach_px: int, band_bytes: int = BAND_BYTES
 ) -> Iterator[tuple[slice, slice, slice]]:
-    """The same for a filter that looks `reach_px` rows up and down: (rows, rows with those around, rows within these)."""
+    """Yields bands with `reach_px` rows of context above and below: (rows, rows with context, rows within that context)."""
     for rows in iterate_bands(height, bytes_per_row, band_bytes):
         first = max(0, rows.start - reach_px)
         yield rows, slice(first, min(height, rows.stop + reach_px)), slice(rows.start - first, rows.stop - first)
 
 
 def map_bands(function: Callable[..., Tensor], *images: Tensor) -> Tensor:
-    """Applies a pointwise function to images of one size, in float32 bands.
+    """Applies a pointwise function to images of the same size, in float32 bands.
 
     Args:
-        function: Takes one ``(B, C, rows, W)`` float32 band of each image and returns a band of as many rows,
-            with any number of channels. It must not look at neighbouring rows.
+        function: Takes one ``(B, C, rows, W)`` float32 band of each image and returns a band with the same number of
+            rows and any number of channels. It must not read neighboring rows.
         *images: Images of equal height and width; the first sets dtype, device and memory format.
 
     Returns:

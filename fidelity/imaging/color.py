@@ -1,4 +1,4 @@
-"""Colour spaces and colour difference: sRGB, linear light, YCbCr, CIE Lab (D65) and CIEDE2000."""
+"""Color spaces and color difference: sRGB, linear light, YCbCr, CIE Lab (D65) and CIEDE2000."""
 
 import math
 from functools import partial
@@ -17,7 +17,7 @@ LUMA_WEIGHTS: dict[YCbCrMatrix, tuple[float, float, float]] = {
     "bt601": (0.299, 0.587, 0.114),
     "bt709": (0.2126, 0.7152, 0.0722),
 }
-"""Shares of R, G and B in luma (ITU-R BT.601-7 and BT.709-6)."""
+"""Weights of R, G and B in luma (ITU-R BT.601-7 and BT.709-6)."""
 
 # IEC 61966-2-1:1999, linear sRGB to CIE XYZ with white point D65, and that white point (CIE 1931 2° observer).
 _RGB_TO_XYZ = (
@@ -33,7 +33,7 @@ def srgb_to_linear(image: Tensor) -> Tensor:
     """Decodes sRGB values to linear light.
 
     Args:
-        image: ``(B, C, H, W)``, sRGB-encoded, in [0, 1]; every channel is decoded, so pass alpha apart.
+        image: ``(B, C, H, W)``, sRGB-encoded, in [0, 1]; every channel is decoded, so pass alpha separately.
 
     Returns:
         The same shape, linear light in [0, 1].
@@ -49,7 +49,7 @@ def linear_to_srgb(image: Tensor) -> Tensor:
 
 
 def rgb_to_ycbcr(image: Tensor, matrix: YCbCrMatrix = "bt601") -> Tensor:
-    """Splits RGB into luma and two colour differences, full range as in JPEG.
+    """Converts RGB to luma and chroma, full range as in JPEG.
 
     Args:
         image: ``(B, 3, H, W)``, sRGB-encoded, in [0, 1].
@@ -65,13 +65,13 @@ def rgb_to_ycbcr(image: Tensor, matrix: YCbCrMatrix = "bt601") -> Tensor:
 
 
 def ycbcr_to_rgb(image: Tensor, matrix: YCbCrMatrix = "bt601") -> Tensor:
-    """The exact inverse of `rgb_to_ycbcr`; the result is not clipped."""
+    """The exact inverse of `rgb_to_ycbcr`; the result is not clamped."""
     check_image(image, channels=(3,))
     return map_bands(partial(_ycbcr_to_rgb, matrix=matrix), image)
 
 
 def rgb_to_luma(image: Tensor, matrix: YCbCrMatrix = "bt601") -> Tensor:
-    """The Y channel of `rgb_to_ycbcr` alone, ``(B, 1, H, W)``; a grey image is returned as it is, copied."""
+    """Returns only the Y channel of `rgb_to_ycbcr`, ``(B, 1, H, W)``; a grey image is copied unchanged."""
     check_image(image, channels=(1, 3))
     if image.shape[1] == 1:
         return image.clone()
@@ -85,7 +85,7 @@ def rgb_to_lab(image: Tensor) -> Tensor:
         image: ``(B, 3, H, W)``, sRGB-encoded, in [0, 1].
 
     Returns:
-        ``(B, 3, H, W)``: L* in [0, 100], a* and b* about [-128, 127].
+        ``(B, 3, H, W)``: L* in [0, 100], a* and b* roughly in [-128, 127].
 
     Source: CIE 15:2004.
     """
@@ -94,10 +94,10 @@ def rgb_to_lab(image: Tensor) -> Tensor:
 
 
 def ciede2000(lab_a: Tensor, lab_b: Tensor) -> Tensor:
-    """The CIEDE2000 colour difference of two Lab images, per pixel.
+    """Computes the CIEDE2000 color difference of two Lab images, per pixel.
 
     Args:
-        lab_a: ``(B, 3, H, W)`` Lab values as `rgb_to_lab` gives them.
+        lab_a: ``(B, 3, H, W)`` Lab values, as `rgb_to_lab` returns them.
         lab_b: The same shape.
 
     Returns:
@@ -112,18 +112,18 @@ def ciede2000(lab_a: Tensor, lab_b: Tensor) -> Tensor:
 
 
 def delta_e(image_a: Tensor, image_b: Tensor) -> Tensor:
-    """CIEDE2000 between two sRGB images of one size, per pixel, ``(B, 1, H, W)``; grey counts as R = G = B."""
+    """Computes CIEDE2000 between two sRGB images of the same size, per pixel, ``(B, 1, H, W)``; grey counts as R = G = B."""
     check_image(image_a, "image_a", channels=(1, 3))
     check_image(image_b, "image_b", channels=(1, 3))
     if image_a.shape[2:] != image_b.shape[2:]:
         raise RefusedError(
-            f"images are {tuple(image_a.shape[2:])} and {tuple(image_b.shape[2:])} high and wide; wanted one size"
+            f"images are {tuple(image_a.shape[2:])} and {tuple(image_b.shape[2:])} (height, width); wanted the same size"
         )
     return map_bands(_delta_e, image_a, image_b)
 
 
 def is_grey(image: Tensor) -> bool:
-    """Whether an image has one channel, or three that are equal to the last bit."""
+    """Whether an image has one channel, or three that are exactly equal."""
     if image.shape[1] == 1:
         return True
     return bool(torch.equal(image[:, 0], image[:, 1]) and torch.equal(image[:, 0], image[:, 2]))
@@ -164,7 +164,7 @@ def _rgb_to_lab(band: Tensor) -> Tensor:
     matrix = torch.tensor(_RGB_TO_XYZ, dtype=band.dtype, device=band.device)
     white = torch.tensor(_WHITE_D65, dtype=band.dtype, device=band.device).reshape(1, 3, 1, 1)
     xyz = torch.einsum("ij,bjhw->bihw", matrix, linear) / white
-    # CIE 15:2004: the cube root gives way to a line below (6/29)^3.
+    # CIE 15:2004: a line replaces the cube root below (6/29)^3.
     cube = torch.where(xyz > 0.008856, xyz.clamp(min=0.008856) ** (1 / 3), 7.787 * xyz + 16 / 116)
     x, y, z = cube.unbind(1)
     return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), dim=1)
@@ -185,7 +185,7 @@ def _ciede2000(lab_a: Tensor, lab_b: Tensor) -> Tensor:
     hue_a = torch.atan2(b_a, a_a) % (2 * math.pi)
     hue_b = torch.atan2(b_b, a_b) % (2 * math.pi)
 
-    # Hue has no meaning where either chroma is zero: no difference, and the mean is the other one's hue.
+    # Hue is undefined where either chroma is zero: the difference is 0, and the mean is the other color's hue.
     achromatic = chroma_a * chroma_b == 0
     hue_step = hue_b - hue_a
     wraps = hue_step.abs() > math.pi

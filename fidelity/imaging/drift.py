@@ -1,4 +1,4 @@
-"""What an enlargement did to its source: colour drift, sharpness, overshoot and flat texture."""
+"""Measures what upscaling changed: color drift, sharpness, overshoot and texture in flat areas."""
 
 import math
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ from .tensors import check_image, working_dtype
 DriftBand = Literal["color", "full"]
 
 COLOR_BAND_SIGMA_PX = 1.5
-"""Low-pass of the *color* band in source pixels: enough that legitimate sharpening does not count as drift."""
+"""Low-pass of the *color* band, in source pixels: large enough that legitimate sharpening does not count as drift."""
 
 OVERSHOOT_TOLERANCE = 3 / 255
 """How far outside the source's local range a sample must lie to count as overshoot."""
 
 SOURCE_RANGE_PX = 5
-"""Side of the source neighbourhood that a sample's range is taken from."""
+"""Side of the source neighborhood that a sample's range is taken from."""
 
 _FLAT_DEVIATION = 1.5 / 255
 _FLAT_WINDOW_PX = 9
@@ -36,7 +36,7 @@ class Drift:
     """A summary of a CIEDE2000 map."""
 
     mean: float
-    """Mean difference; 0 is none, about 1 just noticeable."""
+    """Mean difference; 0 means none, about 1 is just noticeable."""
     p99: float
     """99th percentile."""
     max: float
@@ -44,21 +44,21 @@ class Drift:
 
 
 def common_size(reference: Tensor, candidate: Tensor) -> tuple[int, int]:
-    """The (height, width) at which two images of one scene are compared: the smaller of each side."""
+    """Returns the (height, width) at which two images of the same scene are compared: the shorter of each side."""
     return min(reference.shape[2], candidate.shape[2]), min(reference.shape[3], candidate.shape[3])
 
 
 def drift_map(reference: Tensor, candidate: Tensor, band: DriftBand = "color") -> Tensor:
-    """CIEDE2000 between a source and its enlargement, at the size of the smaller one.
+    """Computes CIEDE2000 between a source and its upscaled image, at the smaller size of the two.
 
     Args:
         reference: The source, ``(B or 1, C, H, W)``.
-        candidate: The enlargement, ``(B, C, H', W')``, of any size.
-        band: "color" low-passes both sides first with a Gaussian of `COLOR_BAND_SIGMA_PX`; "full" does not.
+        candidate: The upscaled image, ``(B, C, H', W')``, of any size.
+        band: "color" first low-passes both images with a Gaussian of `COLOR_BAND_SIGMA_PX`; "full" does not.
 
     Returns:
-        ``(B, 1, h, w)`` in float32. With alpha, both are laid over mid-grey, so that hidden colours do not count;
-        if only one has alpha, the other is laid over with the same.
+        ``(B, 1, h, w)`` in float32. Images with alpha are composited over mid-grey, so that hidden colors do not
+        count; if only one has alpha, both use it.
     """
     size = common_size(reference, candidate)
     check_image(reference, "reference")
@@ -71,20 +71,20 @@ def drift_map(reference: Tensor, candidate: Tensor, band: DriftBand = "color") -
 
 
 def summarize_drift(difference: Tensor) -> Drift:
-    """Mean, 99th percentile and maximum of a CIEDE2000 map."""
-    values = difference.flatten().float().cpu()  # a map is small, and not every device can select ranks
+    """Returns the mean, 99th percentile and maximum of a CIEDE2000 map."""
+    values = difference.flatten().float().cpu()  # a map is small, and not every device supports rank selection
     rank = max(1, round(0.99 * values.numel()))  # torch.quantile refuses more than 16 million values
-    p99 = np.partition(values.numpy(), rank - 1)[rank - 1]  # torch's selection keeps an index of 8 bytes for each
+    p99 = np.partition(values.numpy(), rank - 1)[rank - 1]  # torch's selection also stores 8 bytes of index per value
     return Drift(values.mean().item(), float(p99), values.max().item())
 
 
 def measure_drift(reference: Tensor, candidate: Tensor, band: DriftBand = "color") -> Drift:
-    """`summarize_drift` of `drift_map`."""
+    """Returns `summarize_drift` of `drift_map`."""
     return summarize_drift(drift_map(reference, candidate, band))
 
 
 def sharpness(image: Tensor) -> float:
-    """Standard deviation of a 3x3 Laplacian of the channel mean; alpha does not count."""
+    """Returns the standard deviation of a 3x3 Laplacian of the channel mean; alpha is ignored."""
     total = squares = 0.0
     for grey in _grey_bands(image, halo=1):
         kernel = grey.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
@@ -96,16 +96,16 @@ def sharpness(image: Tensor) -> float:
 
 
 def sharpness_ratio(raw: Tensor, result: Tensor) -> float:
-    """`sharpness` of the result over that of the network's raw output; 1 means equally sharp."""
+    """Returns the result's `sharpness` divided by that of the raw output; 1 means equally sharp."""
     before = sharpness(raw)
     return sharpness(result) / before if before > 0 else 1.0
 
 
 def overshoot_percent(source: Tensor, result: Tensor) -> float:
-    """The share of result samples that lie outside the source's range around them, in percent.
+    """Returns the percentage of result samples that lie outside the source's local range.
 
-    The range is that of the 5x5 source pixels around a sample, and counts from `OVERSHOOT_TOLERANCE` on.
-    Alpha is laid over mid-grey, as for the drift, so that hidden colours do not count.
+    The range is that of the 5x5 source pixels around a sample, widened by `OVERSHOOT_TOLERANCE`.
+    Images with alpha are composited over mid-grey, as for drift, so that hidden colors do not count.
     """
     source = flatten_alpha(source)
     channels = max(min(3, result.shape[1]), source.shape[1])
@@ -118,13 +118,13 @@ def overshoot_percent(source: Tensor, result: Tensor) -> float:
 
 
 class SourceRange:
-    """The source's local range under the samples of a larger image."""
+    """The source's local range at each sample of a larger image."""
 
     def __init__(self, source: Tensor, size: tuple[int, int]) -> None:
-        """Takes the range over `SOURCE_RANGE_PX` around every pixel.
+        """Computes the range over `SOURCE_RANGE_PX` around every pixel.
 
         Args:
-            source: ``(B, C, h, w)``; alpha does not count.
+            source: ``(B, C, h, w)``; alpha is ignored.
             size: (height, width) of the larger image.
         """
         height, width = size
@@ -133,7 +133,7 @@ class SourceRange:
         self._bounds = local_range(source[:, :3].float(), SOURCE_RANGE_PX)
 
     def bands(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yields (rows, lowest, highest) from the top of the larger image."""
+        """Yields (rows, lowest, highest), starting at the top of the larger image."""
         row_bytes = self._bounds[0].shape[0] * 3 * len(self._columns) * 4
         for rows in iterate_bands(len(self._rows), row_bytes):
             index = self._rows[rows]
@@ -145,10 +145,10 @@ class SourceRange:
 
 
 def flat_texture(raw: Tensor, result: Tensor) -> tuple[float, float]:
-    """Mean 9x9 standard deviation where the raw output is flat, in 1/255: (of the raw output, of the result).
+    """Returns the mean 9x9 standard deviation where the raw output is flat, in 1/255: (of the raw output, of the result).
 
-    Flat is where the raw output's own deviation is below 1.5/255. What the second figure has over the
-    first is texture that was added where the model drew nothing. Both are 0 where nothing is flat.
+    An area is flat if the raw output's own deviation is below 1.5/255. If the second value exceeds the
+    first, texture was added where the model produced none. Both are 0 if nothing is flat.
     """
     before, after = (_local_deviation(image) for image in (raw, result))
     flat = before < _FLAT_DEVIATION
@@ -158,7 +158,7 @@ def flat_texture(raw: Tensor, result: Tensor) -> tuple[float, float]:
 
 
 def flatten_alpha(image: Tensor, backdrop: float = 0.5) -> Tensor:
-    """Lays an image with straight alpha over a grey backdrop; an image without alpha is returned as it is."""
+    """Composites an image with straight alpha over a grey backdrop; an image without alpha is returned unchanged."""
     if image.shape[1] != 4:
         return image
     alpha = image[:, 3:4]
@@ -180,7 +180,7 @@ def _nearest(outputs: int, inputs: int, device: torch.device) -> Tensor:
 
 
 def _grey_bands(image: Tensor, halo: int) -> Iterator[Tensor]:
-    """Bands of the channel mean with `halo` more rows above and below, repeated at the border."""
+    """Yields bands of the channel mean with `halo` more rows above and below; border rows are repeated."""
     height, width = image.shape[2:]
     for rows in iterate_bands(height, image.shape[0] * 3 * width * 4):
         top, bottom = max(0, rows.start - halo), min(height, rows.stop + halo)

@@ -28,14 +28,14 @@ def gaussian_blur(image: Tensor, sigma_px: float) -> Tensor:
 
 
 def box_mean(image: Tensor, size_px: int) -> Tensor:
-    """The mean over a square of odd side `size_px`, the border pixel repeated outside; same shape."""
+    """Returns the mean over a square of odd side `size_px`, with border pixels repeated; same shape."""
     radius = size_px // 2
     padded = functional.pad(image, (radius, radius, radius, radius), mode="replicate")
     return functional.avg_pool2d(padded, size_px, stride=1)
 
 
 def local_range(image: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
-    """The minimum and the maximum over a square of odd side `size_px` around every sample; same shapes."""
+    """Returns the minimum and the maximum over a square of odd side `size_px` around every sample; same shapes."""
     return -_local_maximum(-image, size_px), _local_maximum(image, size_px)
 
 

@@ -1,4 +1,4 @@
-"""Quality: PSNR, SSIM and MS-SSIM as the super-resolution literature reports them, and the energy of tile seams."""
+"""Quality metrics: PSNR, SSIM and MS-SSIM as the super-resolution literature reports them, and tile seam energy."""
 
 import math
 from collections.abc import Sequence
@@ -10,22 +10,22 @@ from torch.nn import functional
 from ..errors import RefusedError
 from .tensors import check_image
 
-# ITU-R BT.601 studio range, what MATLAB's rgb2ycbcr gives; every published PSNR-Y of super-resolution uses it.
+# ITU-R BT.601 studio range, as in MATLAB's rgb2ycbcr; every published super-resolution PSNR-Y uses it.
 _STUDIO_LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 _STUDIO_BLACK = 16 / 255
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Of the five scales, finest first, as the paper found them."""
+"""Weights of the five scales, finest first, from the paper."""
 
 WINDOW_PX = 11
-"""Side of the window of SSIM: no image may be smaller."""
+"""Side of the SSIM window, and the smallest side of an image."""
 MS_SSIM_PX = WINDOW_PX * 2 ** (len(_SCALE_WEIGHTS) - 1)
-"""The smallest side for MS-SSIM, which halves four times."""
+"""The smallest side for MS-SSIM, which halves the image four times."""
 SEAM_REACH_PX = 8
-"""How far beside a tile border lines are still like it."""
+"""How far from a tile border lines are compared with it."""
 
 
 def studio_luma(image: Tensor) -> Tensor:
-    """Luma in BT.601 studio range, [16/255, 235/255], from ``(B, 3, H, W)`` or grey ``(B, 1, H, W)``."""
+    """Returns luma in BT.601 studio range, [16/255, 235/255], from ``(B, 3, H, W)`` or grey ``(B, 1, H, W)``."""
     check_image(image, channels=(1, 3))
     weights = torch.tensor(_STUDIO_LUMA, dtype=image.dtype, device=image.device).reshape(1, 3, 1, 1)
     return (image.expand(-1, 3, -1, -1) * weights).sum(dim=1, keepdim=True) + _STUDIO_BLACK
@@ -37,11 +37,11 @@ def psnr(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px: i
     Args:
         reference: ``(B, 1 or 3, H, W)`` in [0, 1].
         candidate: The same shape.
-        luma: Compare BT.601 studio-range luma alone (PSNR-Y).
-        crop_px: Border to leave out on each side, by custom the scale factor.
+        luma: Compare only BT.601 studio-range luma (PSNR-Y).
+        crop_px: Border to leave out on each side, conventionally the scale factor.
 
     Returns:
-        Decibels; infinity where the two are equal.
+        Decibels; infinity if the images are equal.
 
     Raises:
         RefusedError: If the shapes differ or the crop leaves nothing.
@@ -51,50 +51,52 @@ def psnr(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px: i
 
 
 def ssim(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px: int = 0) -> float:
-    """Structural similarity, Gaussian 11x11 window of sigma 1.5, mean over channels and batch.
+    """Structural similarity with a Gaussian 11x11 window of sigma 1.5, averaged over channels and batch.
 
     Args:
         reference: ``(B, 1 or 3, H, W)`` in [0, 1].
         candidate: The same shape.
-        luma: Compare BT.601 studio-range luma alone.
+        luma: Compare only BT.601 studio-range luma.
         crop_px: Border to leave out on each side.
 
     Returns:
         At most 1, which means equal.
 
     Raises:
-        RefusedError: If the shapes differ or less than `WINDOW_PX` squared pixels remain.
+        RefusedError: If the shapes differ or a remaining side is shorter than `WINDOW_PX`.
 
     Source: Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to
     structural similarity", 2004.
     """
     reference, candidate = _comparable(reference, candidate, luma, crop_px)
     if min(reference.shape[2:]) < WINDOW_PX:
-        raise RefusedError(f"compared area is {tuple(reference.shape[2:])}; SSIM wants at least 11x11 pixels")
+        raise RefusedError(f"compared area is {tuple(reference.shape[2:])}; wanted at least 11x11 pixels for SSIM")
     similarity, _ = _compare_windows(_exact(reference), _exact(candidate))
     return similarity.mean().item()
 
 
 def ms_ssim(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px: int = 0) -> float:
-    """Multi-scale structural similarity over five scales, mean over the batch.
+    """Multi-scale structural similarity over five scales, averaged over the batch.
 
     Args:
         reference: ``(B, 1 or 3, H, W)`` in [0, 1].
         candidate: The same shape.
-        luma: Compare BT.601 studio-range luma alone.
+        luma: Compare only BT.601 studio-range luma.
         crop_px: Border to leave out on each side.
 
     Returns:
-        At most 1, which means equal; scales that differ in everything count as 0.
+        At most 1, which means equal; a scale with a negative mean counts as 0.
 
     Raises:
-        RefusedError: If the shapes differ or less than `MS_SSIM_PX` squared pixels remain.
+        RefusedError: If the shapes differ or a remaining side is shorter than `MS_SSIM_PX`.
 
     Source: Wang, Simoncelli and Bovik, "Multiscale structural similarity for image quality assessment", 2003.
     """
     reference, candidate = _comparable(reference, candidate, luma, crop_px)
     if min(reference.shape[2:]) < MS_SSIM_PX:
-        raise RefusedError(f"compared area is {tuple(reference.shape[2:])}; MS-SSIM wants at least {MS_SSIM_PX} pixels a side")
+        raise RefusedError(
+            f"compared area is {tuple(reference.shape[2:])}; wanted at least {MS_SSIM_PX} pixels a side for MS-SSIM"
+        )
     reference, candidate = _exact(reference), _exact(candidate)
     total = torch.ones(reference.shape[0], dtype=torch.double, device=reference.device)
     for scale, weight in enumerate(_SCALE_WEIGHTS):
@@ -107,7 +109,7 @@ def ms_ssim(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px
 
 
 def mse(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px: int = 0) -> float:
-    """Mean square error of samples in [0, 1], over the whole batch; arguments as for `psnr`.
+    """Mean squared error of samples in [0, 1], over the whole batch; arguments as for `psnr`.
 
     Raises:
         RefusedError: If the shapes differ or the crop leaves nothing.
@@ -117,17 +119,17 @@ def mse(reference: Tensor, candidate: Tensor, *, luma: bool = False, crop_px: in
 
 
 def seam_energy(image: Tensor, rows: Sequence[int] = (), columns: Sequence[int] = ()) -> float:
-    """How much larger steps are across tile borders than beside them; 1 where the borders cannot be told.
+    """Returns how much larger steps are across tile borders than beside them; 1 if the borders are invisible.
 
     Args:
-        image: ``(B, 1, 3 or 4, H, W)``, of any range; best the difference from an untiled result or from the enlarged
-            source, so that what the picture shows at a border does not count.
-        rows: Borders between rows: the first row below each.
-        columns: Borders between columns: the first column right of each.
+        image: ``(B, 1, 3 or 4, H, W)``, in any range. The difference from an untiled result or from the upscaled
+            source works best, because image content at a border then does not count.
+        rows: Borders between rows: the index of the first row below each.
+        columns: Borders between columns: the index of the first column to the right of each.
 
     Returns:
-        Mean square step across the borders over the mean square step of the lines up to `SEAM_REACH_PX` beside them;
-        infinity if those are flat and the borders are not.
+        Mean squared step across the borders divided by that of the lines up to `SEAM_REACH_PX` beside them; infinity if those
+        are flat and the borders are not.
 
     Raises:
         RefusedError: If there are no borders, or one lies outside the image.
@@ -136,7 +138,7 @@ def seam_energy(image: Tensor, rows: Sequence[int] = (), columns: Sequence[int] 
     for dim, borders in ((2, rows), (3, columns)):
         for border in borders:
             if not 0 < border < image.shape[dim]:
-                raise RefusedError(f"a border at {border} of {image.shape[dim]} pixels; wanted one within")
+                raise RefusedError(f"a border at {border} of {image.shape[dim]} pixels; wanted one inside the image")
         steps, near = _line_steps(image, dim)
         across += [steps[border - 1] for border in borders]
         beside += [near[border - 1] for border in borders]
@@ -146,7 +148,7 @@ def seam_energy(image: Tensor, rows: Sequence[int] = (), columns: Sequence[int] 
 
 
 def worst_seam(image: Tensor) -> float:
-    """`seam_energy` of the one line, of all rows and columns, that shows most: for results whose tiles are not known.
+    """Returns the highest `seam_energy` of any single line between rows or columns, for results whose tiles are unknown.
 
     Args:
         image: As for `seam_energy`, at least 2 pixels a side.
@@ -155,12 +157,12 @@ def worst_seam(image: Tensor) -> float:
 
 
 def _exact(image: Tensor) -> Tensor:
-    """In float64, on the CPU if the device has none (Apple's GPUs)."""
+    """Converts to float64, on the CPU if the device lacks it (Apple's GPUs)."""
     return (image.cpu() if image.device.type == "mps" else image).double()
 
 
 def _line_steps(image: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Mean square step from each line to the next, and its mean over the lines beside, but for the nearest."""
+    """Returns the mean squared step from each line to the next, and its mean over nearby lines except the nearest."""
     check_image(image)
     steps = _exact(image).diff(dim=dim).square().movedim(dim, 0).flatten(1).mean(dim=1)
     kernel = steps.new_ones(2 * SEAM_REACH_PX + 1)
@@ -173,7 +175,7 @@ def _line_steps(image: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 
 def _ratio(across: Tensor, beside: Tensor) -> Tensor:
-    """1 where neither shows anything."""
+    """Returns across / beside; 1 where both are 0."""
     return torch.where((across == 0) & (beside == 0), 1.0, across / beside)
 
 
@@ -181,10 +183,10 @@ def _comparable(reference: Tensor, candidate: Tensor, luma: bool, crop_px: int) 
     check_image(reference, "reference", channels=(1, 3))
     check_image(candidate, "candidate", channels=(1, 3))
     if reference.shape != candidate.shape:
-        raise RefusedError(f"reference is {tuple(reference.shape)}, candidate {tuple(candidate.shape)}; wanted one shape")
+        raise RefusedError(f"reference is {tuple(reference.shape)}, candidate {tuple(candidate.shape)}; wanted the same shape")
     height, width = reference.shape[2:]
     if min(height, width) <= 2 * crop_px:
-        raise RefusedError(f"a crop of {crop_px} px leaves nothing of {height}x{width} pixels")
+        raise RefusedError(f"a crop of {crop_px} px leaves nothing of {height}x{width} pixels; wanted a smaller crop")
     if luma:
         reference, candidate = studio_luma(reference.float()), studio_luma(candidate.float())
     inner = (..., slice(crop_px, height - crop_px), slice(crop_px, width - crop_px))
@@ -192,7 +194,7 @@ def _comparable(reference: Tensor, candidate: Tensor, luma: bool, crop_px: int) 
 
 
 def _compare_windows(reference: Tensor, candidate: Tensor) -> tuple[Tensor, Tensor]:
-    """SSIM of every window, and its part of contrast and structure alone."""
+    """Returns the SSIM of every window, and its contrast-structure term alone."""
     mean_a, mean_b = _window_mean(reference), _window_mean(candidate)
     variance_a = _window_mean(reference.square()) - mean_a.square()
     variance_b = _window_mean(candidate.square()) - mean_b.square()

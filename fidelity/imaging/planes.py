@@ -1,4 +1,4 @@
-"""Luma and colour differences as planes that can be enlarged apart."""
+"""Luma and chroma planes that can be upscaled separately."""
 
 import torch
 from torch import Tensor
@@ -22,22 +22,24 @@ def split_planes(image: Tensor, matrix: YCbCrMatrix = "bt601") -> tuple[Tensor, 
 
 
 def merge_planes(luma: Tensor, blue: Tensor, red: Tensor, matrix: YCbCrMatrix = "bt601") -> Tensor:
-    """Joins Y, Cb and Cr to RGB; the colour differences are resized to the luma where they differ.
+    """Merges Y, Cb and Cr into RGB; chroma is resized to the luma's size if they differ.
 
     Args:
-        luma: ``(B, C, H, W)``; of a coloured image, the luma is taken.
-        blue: Cb, ``(B, C, h, w)``; the first channel is taken.
+        luma: ``(B, C, H, W)``; for a color image, its luma is used.
+        blue: Cb, ``(B, C, h, w)``; the first channel is used.
         red: Cr, likewise.
-        matrix: The one that the planes were split with.
+        matrix: The matrix that the planes were split with.
 
     Returns:
         ``(B, 3, H, W)`` in [0, 1].
 
     Raises:
-        RefusedError: If the batches differ.
+        RefusedError: If the batch sizes differ.
     """
     if not luma.shape[0] == blue.shape[0] == red.shape[0]:
-        raise RefusedError(f"batches of {luma.shape[0]}, {blue.shape[0]} and {red.shape[0]} images; wanted one size")
+        raise RefusedError(
+            f"planes have batches of {luma.shape[0]}, {blue.shape[0]} and {red.shape[0]} images; wanted the same size"
+        )
     size = (luma.shape[2], luma.shape[3])
     planes = [rgb_to_luma(luma[:, :3], matrix)]
     planes += [resize(plane[:, :1].to(luma), size) for plane in (blue, red)]

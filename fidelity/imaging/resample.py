@@ -1,7 +1,7 @@
-"""Resizing to any size, and the banded separable operators that resizing and blurring are made of.
+"""Resizes to any size, with the banded separable operators that resizing and blurring are built on.
 
 A separable linear operator is one small matrix per axis. Each row of such a matrix has only a few
-entries, side by side, so the matrix is cut into dense blocks along its diagonal and applied block by
+adjacent entries, so the matrix is cut into dense blocks along its diagonal and applied block by
 block with ordinary matrix products: exact for any ratio, fast on every device, and naturally in bands.
 """
 
@@ -25,7 +25,7 @@ class AxisWeights:
     """One axis of a separable operator: output i is the sum over k of weights[i, k] · input[first[i] + k]."""
 
     input_length: int
-    """Samples along the axis before."""
+    """Input samples along the axis."""
     first: Tensor
     """``(outputs,)`` int64: index of each output's first input sample, in [0, input_length - taps]."""
     weights: Tensor
@@ -33,11 +33,11 @@ class AxisWeights:
 
     @property
     def output_length(self) -> int:
-        """Samples along the axis after."""
+        """Output samples along the axis."""
         return self.weights.shape[0]
 
     def to_matrix(self) -> Tensor:
-        """The whole operator as a dense ``(outputs, inputs)`` float64 matrix."""
+        """Returns the whole operator as a dense ``(outputs, inputs)`` float64 matrix."""
         matrix = torch.zeros(self.output_length, self.input_length, dtype=torch.float64)
         return matrix.scatter_add_(1, self.first[:, None] + torch.arange(self.weights.shape[1]), self.weights)
 
@@ -54,18 +54,18 @@ def resize(image: Tensor, size: tuple[int, int], kernel: Kernel = "bicubic") -> 
     """Resizes an image to exactly `size`, antialiased when it shrinks, as Pillow does.
 
     Args:
-        image: ``(B, C, H, W)``. Straight alpha must be handled by the caller: hidden colours would bleed.
+        image: ``(B, C, H, W)``. The caller must handle straight alpha: hidden colors would bleed.
         size: Target (height, width) in pixels, both at least 1.
         kernel: "bicubic" (Keys, a = -0.5) or "lanczos" (3 lobes).
 
     Returns:
-        ``(B, C, *size)``, not clipped: both kernels overshoot at edges.
+        ``(B, C, *size)``, not clamped: both kernels overshoot at edges.
 
     Raises:
         RefusedError: If the size is not positive.
 
     Source: Keys, "Cubic convolution interpolation for digital image processing", 1981; Lanczos-windowed
-    sinc after Duchon, 1979; widened by the ratio when shrinking, weights renormalised at the borders.
+    sinc after Duchon, 1979; widened by the ratio when shrinking, weights renormalized at the borders.
     """
     check_image(image, channels=tuple(range(1, 65)))
     height, width = size
@@ -79,9 +79,9 @@ def resize(image: Tensor, size: tuple[int, int], kernel: Kernel = "bicubic") -> 
 
 
 @lru_cache(maxsize=64)
-@torch.inference_mode(mode=False)  # kept for later calls, which may want gradients
+@torch.inference_mode(mode=False)  # cached for later calls, which may need gradients
 def resize_weights(input_length: int, output_length: int, kernel: Kernel = "bicubic") -> AxisWeights:
-    """The weights of `resize` along one axis."""
+    """Returns the weights of `resize` along one axis."""
     function, support = _KERNELS[kernel]
     ratio = input_length / output_length
     stretch = max(ratio, 1.0)
@@ -97,9 +97,9 @@ def resize_weights(input_length: int, output_length: int, kernel: Kernel = "bicu
 @lru_cache(maxsize=64)
 @torch.inference_mode(mode=False)
 def gaussian_weights(length: int, sigma: float) -> AxisWeights:
-    """The weights of a Gaussian along one axis, cut at 4 sigma; the image is mirrored at its border.
+    """Returns the weights of a Gaussian along one axis, truncated at 4 sigma; the image is mirrored at its border.
 
-    The border sample is repeated by the mirror, which makes the operator its own transpose.
+    The mirror repeats the border sample, which makes the operator its own transpose.
     """
     radius = max(1, math.ceil(4 * sigma))
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
@@ -115,13 +115,15 @@ def gaussian_weights(length: int, sigma: float) -> AxisWeights:
 
 
 def compose_weights(outer: AxisWeights, inner: AxisWeights) -> AxisWeights:
-    """One operator that does `inner` first and `outer` on its result, along one axis.
+    """Combines two operators along one axis into one that applies `inner` first, then `outer`.
 
     Raises:
-        RefusedError: If `outer` does not take as many samples as `inner` gives.
+        RefusedError: If `outer` does not take as many samples as `inner` returns.
     """
     if outer.input_length != inner.output_length:
-        raise RefusedError(f"outer takes {outer.input_length} samples, inner gives {inner.output_length}")
+        raise RefusedError(
+            f"outer takes {outer.input_length} samples, inner returns {inner.output_length}; wanted the same number"
+        )
     taps_inner = inner.weights.shape[1]
     taps_outer = outer.weights.shape[1]
     member = outer.first[:, None] + torch.arange(taps_outer)
@@ -144,7 +146,7 @@ def apply_separable(image: Tensor, rows: AxisWeights, columns: AxisWeights, dtyp
         image: ``(B, C, H, W)``, with any number of channels.
         rows: Operator along the height.
         columns: Operator along the width.
-        dtype: Of the result; the image's own if not given.
+        dtype: Dtype of the result; the image's own if None.
 
     Returns:
         ``(B, C, rows.output_length, columns.output_length)``.
@@ -163,7 +165,7 @@ def iterate_separable(image: Tensor, rows: AxisWeights, columns: AxisWeights) ->
     shrinks = rows.output_length < rows.input_length
     for block in row_blocks:
         band = image[:, :, block.inputs].to(dtype)
-        if shrinks:  # fewer rows first: the second product is then the smaller one
+        if shrinks:  # reduces rows first, so that the second product is smaller
             yield block.outputs, _apply_columns(block.matrix @ band, columns, column_blocks)
         else:
             yield block.outputs, block.matrix @ _apply_columns(band, columns, column_blocks)
@@ -177,7 +179,7 @@ def _apply_columns(band: Tensor, columns: AxisWeights, blocks: list[_Block]) -> 
 
 
 def _blocks(axis: AxisWeights, dtype: torch.dtype, device: torch.device) -> list[_Block]:
-    # A block of n outputs reads about n · ratio + taps inputs, so n trades wasted products against calls.
+    # A block of n outputs reads about n · ratio + taps inputs, so n trades wasted multiplications against calls.
     outputs = 64 if device.type == "cpu" else 256
     if axis.output_length < axis.input_length:
         outputs = max(8, outputs // 4)

@@ -1,8 +1,8 @@
-"""Edge-preserving filters and sharpening, each as its paper has it; borders are mirrored unless said otherwise.
+"""Edge-preserving filters and sharpening, each as in its paper; borders are mirrored unless stated otherwise.
 
-ComfyUI has kornia, whose filters unfold every window into memory (a 5 x 5 bilateral filter of an 8K image asks for tens of
-gigabytes). These keep a few planes (a large median one for each place of its window) and are as exact;
-`tools.benchmarks.filters` prints both.
+ComfyUI includes kornia, but its filters unfold every window into memory: a 5 x 5 bilateral filter of an 8K image needs tens
+of gigabytes. These filters keep a few planes (a large median keeps one per window position) and are just as exact;
+`tools.benchmarks.filters` compares both.
 """
 
 import math
@@ -15,17 +15,17 @@ from .filters import box_mean, gaussian_blur, local_range
 
 
 def bilateral_filter(plane: Tensor, radius_px: int, sigma_px: float, value_range: float, guide: Tensor | None = None) -> Tensor:
-    """The mean of the neighbourhood, weighed by distance and by likeness in the plane itself or in a guide.
+    """Averages the neighborhood, weighted by distance and by similarity in the plane itself or in a guide.
 
     Sources: Tomasi and Manduchi, "Bilateral filtering for gray and color images", 1998; with a guide, Petschnigg et al.,
     "Digital photography with flash and no-flash image pairs", 2004.
 
     Args:
         plane: ``(B, C, H, W)``.
-        radius_px: Of the square window.
-        sigma_px: Of the Gaussian over distance.
-        value_range: Sigma of the Gaussian over differences (the root mean square of all channels), in the guide's own unit.
-        guide: ``(B, G, H, W)`` whose likeness counts; the plane itself if not given.
+        radius_px: Radius of the square window.
+        sigma_px: Sigma of the Gaussian over distance.
+        value_range: Sigma of the Gaussian over differences (root mean square over all channels), in the guide's unit.
+        guide: ``(B, G, H, W)`` that similarity is measured in; the plane itself if None.
     """
     height, width = plane.shape[2:]
     guide = plane if guide is None else guide
@@ -47,15 +47,15 @@ def bilateral_filter(plane: Tensor, radius_px: int, sigma_px: float, value_range
 
 
 def guided_filter(plane: Tensor, radius_px: int, epsilon: float, guide: Tensor | None = None) -> Tensor:
-    """In every window the guide, scaled and shifted to fit the plane; smooth where the guide is.
+    """Scales and shifts the guide to fit the plane in every window; the result is smooth where the guide is.
 
-    Source: He, Sun and Tang, "Guided image filtering", 2010, with a guide of one channel. The border is repeated.
+    Source: He, Sun and Tang, "Guided image filtering", 2010, with a guide of one channel. Border pixels are repeated.
 
     Args:
         plane: ``(B, C, H, W)``.
-        radius_px: Of the square windows; the filter looks twice as far.
-        epsilon: Variance of the guide above which it is followed, in its own unit squared.
-        guide: ``(B, 1, H, W)`` or of as many channels as the plane; the plane itself if not given.
+        radius_px: Radius of the square windows; the whole filter has twice this radius.
+        epsilon: Guide variance above which edges are preserved, in the guide's unit squared.
+        guide: ``(B, 1, H, W)`` or with as many channels as the plane; the plane itself if None.
     """
     guide = plane if guide is None else guide
     size = 2 * radius_px + 1
@@ -68,9 +68,9 @@ def guided_filter(plane: Tensor, radius_px: int, epsilon: float, guide: Tensor |
 
 
 def median_filter(plane: Tensor, radius_px: int = 1) -> Tensor:
-    """The median of a square window, exact.
+    """Returns the exact median of a square window.
 
-    Source of the exchanges for 3 x 3: Smith, "Implementing median filters in XC4000E FPGAs", 1996.
+    Source of the comparison order for 3 x 3: Smith, "Implementing median filters in XC4000E FPGAs", 1996.
 
     Args:
         plane: ``(B, C, H, W)``.
@@ -91,14 +91,14 @@ def median_filter(plane: Tensor, radius_px: int = 1) -> Tensor:
 
 
 def unsharp_mask(plane: Tensor, sigma_px: float, amount: float, threshold: float, halo: float = 0.0) -> Tensor:
-    """Adds back what a blur takes away, within the range that the neighbourhood has and a limit beyond it.
+    """Adds back the detail that a blur removes, up to the local range widened by `halo`.
 
     Args:
         plane: ``(B, C, H, W)``.
-        sigma_px: Of the blur.
-        amount: Share of the detail that is added.
-        threshold: Detail below it is left alone, in the plane's own unit.
-        halo: How far beyond the lightest and darkest of 3 x 3 neighbours the result may go; 0 draws no halo at all.
+        sigma_px: Sigma of the blur.
+        amount: Share of the detail to add.
+        threshold: Detail below this is left alone, in the plane's unit.
+        halo: How far the result may exceed the range of its 3 x 3 neighborhood; 0 prevents halos entirely.
     """
     detail = plane - gaussian_blur(plane, sigma_px)
     detail = detail.sign() * (detail.abs() - threshold).clamp_(min=0)
@@ -107,14 +107,14 @@ def unsharp_mask(plane: Tensor, sigma_px: float, amount: float, threshold: float
 
 
 def smooth_along_edges(plane: Tensor, sigma_px: float) -> Tensor:
-    """Averages along the direction in which an edge runs, never across it: stairs become slopes, and edges stay steep.
+    """Averages along edges, never across them: jagged edges become smooth and stay sharp.
 
-    The direction is that of the least change in the structure tensor. Source of the idea: Cabral and Leedom, "Imaging vector
+    The direction is that of least change in the structure tensor. Source of the idea: Cabral and Leedom, "Imaging vector
     fields using line integral convolution", 1993.
 
     Args:
         plane: ``(B, 1, H, W)``.
-        sigma_px: Of the Gaussian along the edge.
+        sigma_px: Sigma of the Gaussian along the edge.
     """
     height, width = plane.shape[2:]
     padded = mirror(plane, 1)
@@ -124,7 +124,7 @@ def smooth_along_edges(plane: Tensor, sigma_px: float) -> Tensor:
     first, second, mixed = tensor.split(1, dim=1)
     spread = ((first - second).square() + 4 * mixed.square()).sqrt()
     coherence = spread / (first + second).clamp(min=1e-8)
-    # The angle of the strongest change; the edge runs at right angles to it.
+    # The angle of the strongest change; the edge is perpendicular to it.
     angle = 0.5 * torch.atan2(2 * mixed, second - first)
     step_x, step_y = -angle.sin()[:, 0], angle.cos()[:, 0]
     y, x = torch.meshgrid(
@@ -146,13 +146,13 @@ def smooth_along_edges(plane: Tensor, sigma_px: float) -> Tensor:
 
 
 TENSOR_SIGMA_PX = 1.5
-"""Over which directions of change are averaged."""
+"""Sigma that the structure tensor is averaged with."""
 EDGE_SLOPE = 0.05
-"""Change of a sample to the next from which on a place counts as an edge in full."""
+"""Change per pixel from which a position counts fully as an edge."""
 
 
 def mirror(plane: Tensor, radius_px: int) -> Tensor:
-    """Mirrored without repeating the border where the plane is large enough for that, else the border repeated."""
+    """Pads by mirroring without the border pixel; repeats the border pixel if the plane is too small for that."""
     mode = "reflect" if min(plane.shape[2:]) > radius_px else "replicate"
     return functional.pad(plane, (radius_px,) * 4, mode=mode)
 

@@ -1,4 +1,4 @@
-"""Checks of the tensor contract that `fidelity.imaging` states, and tensors made like others."""
+"""Checks of the image contract in `fidelity.imaging`, and tensors created like others."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ def check_image(image: Tensor, name: str = "image", channels: tuple[int, ...] = 
     Args:
         image: The tensor to check; its values are not read.
         name: What to call it in the message.
-        channels: The channel counts that are accepted.
+        channels: Accepted channel counts.
 
     Raises:
         RefusedError: If the shape, the channel count or the dtype is not that of an image.
@@ -31,39 +31,41 @@ def check_image(image: Tensor, name: str = "image", channels: tuple[int, ...] = 
 
 
 def check_pair(image: Tensor, reference: Tensor) -> None:
-    """Raises a RefusedError unless an enlargement and its source are finite images and one source serves each of the batch."""
+    """Raises a RefusedError unless an upscaled image and its source are finite images whose batches match."""
     for name, tensor in (("image", image), ("reference", reference)):
         check_image(tensor, name)
         check_finite(tensor, name)
     if reference.shape[0] not in (1, image.shape[0]):
-        raise RefusedError(f"reference has {reference.shape[0]} images, image {image.shape[0]}; wanted 1 or as many")
+        raise RefusedError(
+            f"reference has {reference.shape[0]} images, image has {image.shape[0]}; wanted one, or one per image"
+        )
 
 
 def is_finite(values: Tensor) -> bool:
-    """Whether no number is NaN or infinite, without a mask as large as the tensor."""
+    """Whether no value is NaN or infinite, without a mask as large as the tensor."""
     return bool(torch.isfinite(values.sum(dtype=working_dtype(values.dtype))))
 
 
 def check_finite(image: Tensor, name: str = "image") -> None:
-    """Raises a RefusedError that counts them if any samples are NaN or infinite."""
+    """Raises a RefusedError with their count if any samples are NaN or infinite."""
     if not is_finite(image):
         count = int((~torch.isfinite(image)).sum())
         raise RefusedError(f"{name} has {count} samples that are not finite (NaN or infinite); wanted numbers in [0, 1]")
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype that arithmetic is done in: float64 for float64, float32 for everything else."""
+    """Returns the dtype for arithmetic: float64 for float64, float32 for everything else."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def memory_format_of(image: Tensor) -> torch.memory_format:
-    """channels_last if the tensor lies that way (as the host's images do), else contiguous."""
+    """Returns channels_last if the tensor is stored that way (as the host's images are), else contiguous."""
     if image.is_contiguous(memory_format=torch.channels_last) and not image.is_contiguous():
         return torch.channels_last
     return torch.contiguous_format
 
 
 def empty_image(like: Tensor, channels: int, height: int, width: int, dtype: torch.dtype | None = None) -> Tensor:
-    """An uninitialised image of another size with the batch, device, memory format and by default dtype of `like`."""
+    """Returns an uninitialized image of another size with the batch, device, memory format and by default dtype of `like`."""
     shape = (like.shape[0], channels, height, width)
     return torch.empty(shape, dtype=dtype or like.dtype, device=like.device, memory_format=memory_format_of(like))

@@ -1,8 +1,8 @@
-"""Cutting an image into equal tiles: integer planning only, no pixels but the fade weights.
+"""Splits an image into equal tiles. This is integer planning; only the fade weights are tensors.
 
-A plan in two dimensions is two plans in one. Along an axis every window has the same length, the
-windows overlap by the context both neighbours need, and each sample is kept from one window, or
-faded between two, so that the weights of all tiles sum to one everywhere.
+A plan in two dimensions combines two plans in one. Along an axis, all windows have the same length
+and overlap by the context that both neighbors need. Each sample is kept from one window or faded
+between two, so that the weights of all tiles sum to one everywhere.
 """
 
 import math
@@ -20,9 +20,9 @@ class Span:
     """One tile along one axis, in source pixels; every pair is (start, stop)."""
 
     window: tuple[int, int]
-    """What the network is shown."""
+    """The part that the network gets as input."""
     core: tuple[int, int]
-    """The part of its answer that is kept, fades included; lies inside the window."""
+    """The part of its output that is kept, fades included; lies inside the window."""
     fade_in: int
     """Length at the start of the core over which its weight rises from 0 to 1; 0 for a hard cut."""
     fade_out: int
@@ -36,14 +36,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Tile:
-    """One rectangle of work."""
+    """One rectangle of the image to process."""
 
     rows: Span
     columns: Span
 
     @property
     def window_size(self) -> tuple[int, int]:
-        """(height, width) of what the network is shown."""
+        """(height, width) of the network's input."""
         return self.rows.length, self.columns.length
 
 
@@ -52,13 +52,13 @@ def plan_spans(length: int, window: int, context: int, fade: int = 0, multiple: 
 
     Args:
         length: Samples along the axis.
-        window: The longest window allowed; what is used may be shorter, never longer.
-        context: Samples that the network must see beyond what is kept, on each side that is not a border.
-        fade: Samples over which two neighbours are blended; 0 for a hard cut.
+        window: The longest window allowed; the windows used may be shorter.
+        context: Samples that the network needs around the kept part, on each side that is not a border.
+        fade: Samples over which two neighbors are blended; 0 for a hard cut.
         multiple: Grid that a network works on (window attention, pixel unshuffle): windows start on it.
 
     Returns:
-        At least one span, from the start of the axis to its end; all windows have one length.
+        At least one span, from the start of the axis to its end; all windows have the same length.
 
     Raises:
         RefusedError: If the window is too short to keep anything between its contexts.
@@ -67,7 +67,10 @@ def plan_spans(length: int, window: int, context: int, fade: int = 0, multiple: 
         return [Span((0, length), (0, length), 0, 0)]
     shared = 2 * context + fade + multiple - 1
     if window <= shared + fade + multiple - 1:
-        raise RefusedError(f"a window of {window} px keeps nothing between contexts of {context} px and a fade of {fade} px")
+        raise RefusedError(
+            f"a window of {window} px keeps nothing between contexts of {context} px and a fade of {fade} px; "
+            "wanted a larger window"
+        )
     longest = window - (multiple - 1)
     count = 1 + math.ceil((length - longest) / (longest - shared))
     window = math.ceil((length + (count - 1) * shared) / count)
@@ -85,23 +88,23 @@ def plan_spans(length: int, window: int, context: int, fade: int = 0, multiple: 
 def choose_window(
     size: tuple[int, int], max_pixels: int, context_px: int, fade_px: int = 0, multiple: int = 1
 ) -> tuple[int, int]:
-    """The (height, width) of window that covers an image with the least computation.
+    """Chooses the window (height, width) that covers an image with the least computation.
 
     Args:
         size: (height, width) of the image.
-        max_pixels: The largest window allowed, in pixels; exceeded where even the smallest sensible one is larger.
+        max_pixels: The largest window allowed, in pixels; exceeded if even the smallest sensible one is larger.
         context_px: As in `plan_spans`.
         fade_px: As in `plan_spans`.
         multiple: As in `plan_spans`.
 
     Returns:
-        The window whose tiles add up to the fewest pixels, contexts included; the squarest of equals.
+        The window whose tiles add up to the fewest pixels, contexts included; the squarest one if several tie.
     """
     shared = 2 * context_px + fade_px + multiple - 1
     shortest = shared + fade_px + multiple - 1 + SHORTEST_CORE_PX
     best: tuple[int, int, tuple[int, int]] | None = None
     for rows, height in _divisions(size[0], shared, shortest):
-        # The fewest columns that keep within the budget compute least: every further one adds context.
+        # The fewest columns within the budget compute the least: every further one adds context.
         longest = max_pixels // height
         columns = 1 if longest >= size[1] else math.ceil((size[1] - shared) / max(1, longest - shared))
         width = math.ceil((size[1] + (columns - 1) * shared) / columns)
@@ -116,10 +119,10 @@ def choose_window(
 
 
 def fade_at_ends(length: int, reach: int, start: bool = True, stop: bool = True) -> Tensor:
-    """1 in the middle of an axis, falling smoothly to nearly 0 over `reach` samples at the ends that are asked for.
+    """Returns weights of 1 that fall smoothly to nearly 0 over `reach` samples at the requested ends of an axis.
 
     Returns:
-        ``(length,)`` in float32, larger than 0.
+        ``(length,)`` in float32, all above 0.
     """
     steps = (torch.arange(length) + 0.5) / reach
     ramp = torch.ones(length)
@@ -141,18 +144,18 @@ def plan_tiles(
 
 
 def split_tile(tile: Tile, size: tuple[int, int], context_px: int, fade_px: int = 0, multiple: int = 1) -> list[Tile]:
-    """Cuts one tile in half along each axis; the parts keep and fade together exactly what it did.
+    """Splits one tile in half along each axis; together the parts keep and fade exactly what it did.
 
     Args:
-        tile: The tile to cut.
+        tile: The tile to split.
         size: (height, width) of the image.
         context_px: As in `plan_spans`.
         fade_px: Blending between the new halves.
         multiple: As in `plan_spans`.
 
     Returns:
-        Four tiles of one window size, or two where an axis cannot be cut into smaller windows, or none
-        where neither can.
+        Four tiles of the same window size, two if one axis cannot be split into smaller windows, or none
+        if neither can.
     """
     rows = _split_span(tile.rows, size[0], context_px, fade_px, multiple)
     columns = _split_span(tile.columns, size[1], context_px, fade_px, multiple)
@@ -162,7 +165,7 @@ def split_tile(tile: Tile, size: tuple[int, int], context_px: int, fade_px: int 
 
 
 def fade_weights(span: Span, scale: int) -> Tensor | None:
-    """The weight of each output sample of a span's core, ``(core length · scale,)`` float32; None where all are 1."""
+    """Returns the weight of each output sample of a span's core, ``(core length · scale,)`` float32; None if all are 1."""
     if not span.fade_in and not span.fade_out:
         return None
     weights = torch.ones((span.core[1] - span.core[0]) * scale)
@@ -174,11 +177,11 @@ def fade_weights(span: Span, scale: int) -> Tensor | None:
 
 
 SHORTEST_CORE_PX = 8
-"""Tiles are not cut below this: the context around them would cost far more than they do."""
+"""Tiles are not split below this: their context would cost far more than they do."""
 
 
 def _divisions(length: int, shared: int, shortest: int) -> list[tuple[int, int]]:
-    """The (count, window length) of every way to cover an axis with equal windows not shorter than `shortest`."""
+    """Lists (count, window length) for every way to cover an axis with equal windows not shorter than `shortest`."""
     divisions = [(1, length)]
     for count in range(2, length + 1):
         window = math.ceil((length + (count - 1) * shared) / count)

@@ -1,1 +1,1 @@
-"""Loading super-resolution networks and running them tile by tile."""
+"""Loads super-resolution networks and runs them tile by tile."""

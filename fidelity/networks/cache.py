@@ -1,4 +1,4 @@
-"""One bounded cache of loaded networks a process, by path, size and time of change."""
+"""A bounded, process-wide cache of loaded networks, keyed by path, size and modification time."""
 
 import threading
 from collections import OrderedDict
@@ -9,18 +9,18 @@ from .network import Network
 
 MAX_NETWORKS = 8
 MAX_BYTES = 2 * 2**30
-"""Of weights. The network used longest ago is dropped first; the one used last always stays."""
+"""Limit on weights. The least recently used network is dropped first; the most recent one always stays."""
 
 
 class NetworkCache:
     """Loads each model file once until it changes. Safe to use from several threads."""
 
     def __init__(self, max_networks: int = MAX_NETWORKS, max_bytes: int = MAX_BYTES) -> None:
-        """Starts empty.
+        """Creates an empty cache.
 
         Args:
-            max_networks: Networks to keep at most.
-            max_bytes: Bytes of weights to keep at most.
+            max_networks: Maximum number of networks to keep.
+            max_bytes: Maximum bytes of weights to keep.
         """
         self._max_networks = max_networks
         self._max_bytes = max_bytes
@@ -28,7 +28,7 @@ class NetworkCache:
         self._lock = threading.Lock()
 
     def load(self, path: Path) -> Network:
-        """The network of a file; loaded now if it is new here, or if the file has changed.
+        """Returns the network of a file, and loads it if it is new or the file has changed.
 
         Raises:
             FileNotFoundError, ModelRefusedError: See `fidelity.networks.loader.load_model`.
@@ -37,7 +37,7 @@ class NetworkCache:
             status = path.stat()
             key = (path.resolve(), status.st_mtime_ns, status.st_size)
         except OSError:
-            return load_model(path)  # says what is wrong with it
+            return load_model(path)  # raises an error that says what is wrong
         with self._lock:
             if key not in self._networks:
                 self._networks[key] = load_model(path)
@@ -47,7 +47,7 @@ class NetworkCache:
             return self._networks[key]
 
     def clear(self) -> None:
-        """Forgets all networks; those in use live on until they are let go."""
+        """Drops all networks. A network in use lives on until its last reference goes."""
         with self._lock:
             self._networks.clear()
 
@@ -57,4 +57,4 @@ class NetworkCache:
 
 
 NETWORKS = NetworkCache()
-"""The process's own."""
+"""The process-wide cache."""

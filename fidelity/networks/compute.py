@@ -1,4 +1,4 @@
-"""Where and how networks run: chosen once, handed to every step."""
+"""Where and how networks run: chosen once and passed to every step."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ class Compute:
     device: torch.device | None = None
     """Where networks run; the image's device if None."""
     precision: PrecisionChoice = "auto"
-    """Arithmetic of the networks; see `fidelity.networks.device.choose_precision`."""
+    """Precision of the networks; see `fidelity.networks.device.choose_precision`."""
     tile_px: int | None = None
-    """Side of a tile in pixels of a network's input, context included; chosen by memory if None."""
+    """Tile side in network input pixels, context included; chosen to fit memory if None."""
     memory_bytes: int | None = None
-    """What an enlargement may hold at once, planned for beforehand; what is free if None."""
+    """Memory limit that upscaling is planned for; the free memory if None."""
 
     def __post_init__(self) -> None:
         if self.tile_px is not None and self.tile_px < MIN_TILE_PX:
@@ -29,9 +29,9 @@ class Compute:
             raise RefusedError(f"memory is {self.memory_bytes} bytes; wanted more than 0")
 
     def device_for(self, image: Tensor) -> torch.device:
-        """The device to work on for an image."""
+        """Returns the device to process an image on."""
         return self.device or image.device
 
 
 AUTO_COMPUTE = Compute()
-"""Everything by itself."""
+"""Chooses everything automatically."""

@@ -1,4 +1,4 @@
-"""Choosing a device and a precision."""
+"""Chooses a device and a precision."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,21 @@ from ..errors import RefusedError
 
 
 def choose_device(name: DeviceName = "auto") -> torch.device:
-    """The device of that name, or for "auto" the best there is.
+    """Returns the named device, or the best one available for "auto".
 
     Raises:
-        RefusedError: If the device is not present.
+        RefusedError: If the device is not available.
     """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(kind for kind in ("cuda", "mps", "cpu") if present[kind])
     if not present[name]:
-        raise RefusedError(f"device {name} is not present; there is {', '.join(k for k, here in present.items() if here)}")
+        raise RefusedError(f"device {name} is not available; wanted {' or '.join(k for k, here in present.items() if here)}")
     return torch.device(name)
 
 
 def list_precisions(device: torch.device) -> tuple[Precision, ...]:
-    """Precisions that a device computes in by itself; bfloat16 that a GPU only emulates does not count."""
+    """Lists the precisions that a device supports natively; emulated bfloat16 does not count."""
     names: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
     return tuple(name for name in names if name != "bf16" or _has_bf16(device))
 
@@ -31,7 +31,7 @@ def list_precisions(device: torch.device) -> tuple[Precision, ...]:
 def _has_bf16(device: torch.device) -> bool:
     if device.type != "cuda":
         return True
-    with torch.cuda.device(device):  # the question is about the current one
+    with torch.cuda.device(device):  # is_bf16_supported asks about the current device
         try:
             return torch.cuda.is_bf16_supported(including_emulation=False)
         except TypeError:  # before PyTorch 2.4
@@ -39,13 +39,13 @@ def _has_bf16(device: torch.device) -> bool:
 
 
 def choose_precision(supported: Sequence[Precision], device: torch.device, wanted: PrecisionChoice = "auto") -> Precision:
-    """The precision to run a network in.
+    """Chooses the precision to run a network in.
 
     Args:
-        supported: What the network supports.
+        supported: Precisions that the network supports.
         device: Where it runs.
-        wanted: "auto" is half precision on a GPU where the network supports it, float32 on a CPU. A half precision that the
-            network or the device does not support gives float32; the report says what was used.
+        wanted: "auto" means half precision on a GPU if the network supports it, and float32 on a CPU. A half precision that
+            the network or the device does not support falls back to float32; the report says which was used.
     """
     can = [name for name in supported if name != "bf16" or _has_bf16(device)]
     automatic: tuple[Precision, ...] = ("fp32",) if device.type == "cpu" else ("fp16", "bf16", "fp32")

@@ -1,4 +1,4 @@
-"""Finding and loading networks. Only tensors are ever read from a file: nothing in one is executed."""
+"""Finds and loads networks. Only tensors are read from a file; no code in it is ever executed."""
 
 import pickle
 import re
@@ -27,32 +27,35 @@ from .backends.torch import LumaAdapter, TorchNetwork
 from .network import Network
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
-"""Where the networks that come with the pack lie."""
+"""Folder of the networks shipped with the pack."""
+
+SHIPPED_RESTORER = SHIPPED_WEIGHTS / "restore-x1.safetensors"
+"""The shipped network that restores a source at x1."""
 
 
 _GRAPH_SUFFIX = ".pb"
 
 
 class ModelNotFoundError(RefusedError, FileNotFoundError):
-    """No model file of that path or name."""
+    """No model file has that path or name."""
 
 
 class ModelRefusedError(RefusedError):
-    """A file that is not a usable image network, or one that would have to be executed to be read."""
+    """The file is not a usable image network, or reading it would execute code."""
 
 
 def load_model(path: Path | str) -> Network:
-    """Loads a network of any architecture that spandrel or `fidelity.networks.architectures` knows.
+    """Loads a network of any architecture that spandrel or `fidelity.networks.architectures` supports.
 
     Args:
-        path: A `.safetensors` file, a `.pth`, `.pt` or `.ckpt` file that holds nothing but tensors, or a `.pb` graph.
+        path: A `.safetensors` file, a `.pth`, `.pt` or `.ckpt` file that contains only tensors, or a `.pb` graph.
 
     Returns:
         The network on the CPU, in float32.
 
     Raises:
-        ModelNotFoundError: If there is no such file.
-        ModelRefusedError: If the file is not a network, of no known architecture, or holds code.
+        ModelNotFoundError: If the file does not exist.
+        ModelRefusedError: If the file is not a network, has an unknown architecture, or contains code.
     """
     path = Path(path)
     if not path.is_file():
@@ -65,10 +68,10 @@ def load_model(path: Path | str) -> Network:
 
 
 def accept_rgb(network: Network) -> ImageModelDescriptor[Any]:
-    """A network as ComfyUI's own nodes call it: spandrel's descriptor of a network that takes and returns RGB.
+    """Returns a network in the form that ComfyUI's own nodes expect: a spandrel descriptor that takes and returns RGB.
 
     Raises:
-        ModelRefusedError: If the network takes neither grey nor RGB images, or PyTorch does not run it.
+        ModelRefusedError: If the network takes neither grey nor RGB images, or does not run in PyTorch.
     """
     if not isinstance(network, TorchNetwork):
         raise ModelRefusedError(
@@ -79,7 +82,9 @@ def accept_rgb(network: Network) -> ImageModelDescriptor[Any]:
     if channels == (3, 3):
         return descriptor
     if channels != (1, 1):
-        raise ModelRefusedError(f"{network.name}: takes {channels[0]} channels and returns {channels[1]}; wanted 1 or 3")
+        raise ModelRefusedError(
+            f"{network.name}: takes {channels[0]} channels and returns {channels[1]}; wanted 1 to 1 or 3 to 3"
+        )
     adapter = LumaAdapter(descriptor.model, descriptor.scale)
     adapted: ImageModelDescriptor[Any] = ImageModelDescriptor(
         adapter,
@@ -99,7 +104,7 @@ def accept_rgb(network: Network) -> ImageModelDescriptor[Any]:
 
 
 def list_models(folders: Iterable[Path | str]) -> dict[str, Path]:
-    """Model files by name, the shipped ones first, then those in `folders` and below; the first of a name wins."""
+    """Lists model files by name: shipped ones first, then those in `folders` and their subfolders. The first of a name wins."""
     found: dict[str, Path] = {}
     for folder in map(Path, (SHIPPED_WEIGHTS, *folders)):
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
@@ -109,27 +114,27 @@ def list_models(folders: Iterable[Path | str]) -> dict[str, Path]:
 
 
 def find_model(name: str, models: Mapping[str, Path]) -> Path:
-    """The file of a model given by path, by file name, or by file name without its ending.
+    """Finds a model file by path, by file name, or by file name without its suffix.
 
     Args:
-        name: What to look for.
+        name: Path or name to look for.
         models: Files by name, from `list_models`.
 
     Raises:
-        ModelNotFoundError: If nothing matches; the message lists what there is.
+        ModelNotFoundError: If nothing matches; the message lists the known models.
     """
     if Path(name).is_file():
         return Path(name)
     for known, path in models.items():
         if name in (known, Path(known).name, Path(known).stem):
             return path
-    raise ModelNotFoundError(f"{name}: no such model; there are {', '.join(models) or 'none'}")
+    raise ModelNotFoundError(f"{name}: no such model; known models: {', '.join(models) or 'none'}")
 
 
 def detect_architecture(path: Path) -> str | None:
-    """The architecture of a model file, without building the network; None if it is of none, or cannot be read.
+    """Detects the architecture of a model file without building the network; None if unknown or unreadable.
 
-    Reading many files takes long, so each is read once, until it changes.
+    Reading many files is slow, so each file is read once and then again only after it changes.
     """
     try:
         status = path.stat()
@@ -150,7 +155,7 @@ def _detect_architecture(path: Path, _changed_ns: int, _size: int) -> str | None
     try:
         found = (support for support in MAIN_REGISTRY.architectures("detection") if support.detect(state_dict))
         return next((support.architecture.name for support in found), None)
-    except Exception:  # a look-alike of one architecture fails in whatever way its shapes lead to, and is none then
+    except Exception:  # a file that only resembles an architecture can fail in any way; treat it as unknown
         return None
 
 
@@ -167,12 +172,12 @@ def _load_descriptor(path: Path) -> ImageModelDescriptor[Any]:
     try:
         descriptor = ModelLoader(device="cpu").load_from_state_dict(state_dict)
     except UnsupportedModelError as error:
-        raise ModelRefusedError(f"{path.name}: weights of no architecture that is known here") from error
+        raise ModelRefusedError(f"{path.name}: unknown architecture; wanted one that spandrel or this pack supports") from error
     except (RuntimeError, KeyError, TypeError, AttributeError, IndexError, ValueError, AssertionError) as error:
-        # Spandrel detects architectures by key names; a look-alike fails in whatever way its shapes lead to.
-        raise ModelRefusedError(f"{path.name}: looks like a network but is none ({_first_line(error)})") from error
+        # Spandrel detects architectures by key names; a file that only resembles one can fail in any way.
+        raise ModelRefusedError(f"{path.name}: looks like a network but does not load ({_first_line(error)})") from error
     if not isinstance(descriptor, ImageModelDescriptor):
-        raise ModelRefusedError(f"{path.name}: wants a mask beside the image; wanted a single-image network")
+        raise ModelRefusedError(f"{path.name}: needs a mask besides the image; wanted a network that takes one image")
     return descriptor
 
 
@@ -186,18 +191,18 @@ def _read_state_dict(path: Path) -> StateDict:
         named = re.search(r"GLOBAL (\S+)", str(error))
         if named:
             raise ModelRefusedError(
-                f"{path.name}: holds code ({named[1]}), not only weights, and was not opened; "
+                f"{path.name}: contains code ({named[1]}), not only weights, and was not loaded; "
                 "wanted a state dict or .safetensors"
             ) from error
         raise ModelRefusedError(f"{path.name}: damaged or not a model file") from error
     except (SafetensorError, EOFError, RuntimeError, ValueError, KeyError, UnicodeDecodeError) as error:
         raise ModelRefusedError(f"{path.name}: damaged or not a model file ({_first_line(error)})") from error
     if not isinstance(content, dict):
-        raise ModelRefusedError(f"{path.name}: holds {type(content).__name__}; wanted a state dict")
+        raise ModelRefusedError(f"{path.name}: contains {type(content).__name__}; wanted a state dict")
     try:
         return canonicalize_state_dict(content)
     except (AttributeError, TypeError, KeyError) as error:
-        raise ModelRefusedError(f"{path.name}: holds something other than named tensors; wanted a state dict") from error
+        raise ModelRefusedError(f"{path.name}: contains something other than named tensors; wanted a state dict") from error
 
 
 def _first_line(error: Exception) -> str:

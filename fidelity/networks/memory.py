@@ -1,4 +1,4 @@
-"""How much memory there is on a device, and telling an out-of-memory error from any other."""
+"""Measures free memory on a device and recognizes out-of-memory errors."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,14 +10,14 @@ from torch import Tensor
 Result = TypeVar("Result")
 
 
-_RESULT_BYTES = 16  # a step works on float32 bands of a result, beside its input and its output
+_RESULT_BYTES = 16  # a step uses float32 bands of a result, besides its input and output
 
 
-_SOURCE_BYTES = 128  # the projection's solver keeps about 30 float32 copies at the source's size
+_SOURCE_BYTES = 128  # the projection's solver keeps about 30 float32 copies at source size
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on whatever device."""
+    """Whether an exception means that memory ran out, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     message = str(error).lower()
@@ -27,7 +27,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_memory_bytes(device: torch.device) -> int | None:
-    """Memory that a run may take on a GPU; None where there is no figure to go by."""
+    """Returns the memory available to a run on a GPU; None if the device does not report it."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -37,25 +37,25 @@ def free_memory_bytes(device: torch.device) -> int | None:
 
 
 def free_host_bytes() -> int:
-    """Memory of this machine that is free for an image and its result."""
+    """Returns the free system memory."""
     return psutil.virtual_memory().available
 
 
 def work_memory_bytes(result: tuple[int, ...], source: tuple[int, ...]) -> int:
-    """What the steps after the network need at most, for shapes ``(B, C, H, W)`` of a result and its source."""
+    """Returns the most memory that the steps after the network need, for ``(B, C, H, W)`` shapes of a result and its source."""
     channels = max(result[1], source[1])
     small = min(result[2], source[2]) * min(result[3], source[3])
     return result[0] * channels * (result[2] * result[3] * _RESULT_BYTES + small * _SOURCE_BYTES)
 
 
 def run_where_room(step: Callable[[Tensor], Result], image: Tensor, source: Tensor, device: torch.device) -> Result:
-    """Runs a step on `device` if there is room for it, else, or if memory runs out there, where the image is.
+    """Runs a step on `device`, or on the image's own device if memory is short there.
 
     Args:
-        step: What to do with the image.
-        image: The enlargement, ``(B, C, H, W)``.
-        source: Its source.
-        device: Where to work if possible.
+        step: The step to run on the image.
+        image: The upscaled image, ``(B, C, H, W)``.
+        source: The source image.
+        device: The preferred device.
     """
     free = free_memory_bytes(device)
     if free is not None and free > work_memory_bytes(tuple(image.shape), tuple(source.shape)):
@@ -68,7 +68,7 @@ def run_where_room(step: Callable[[Tensor], Result], image: Tensor, source: Tens
 
 
 def release_memory(device: torch.device) -> None:
-    """Gives memory that PyTorch has freed and kept back to the device."""
+    """Returns PyTorch's cached, unused memory to the device."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

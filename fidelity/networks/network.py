@@ -1,4 +1,4 @@
-"""What a network is to the rest of the engine: a few facts and two calls, whatever library runs it."""
+"""The interface between a network and the rest of the engine: a few properties and methods, whatever backend runs it."""
 
 from collections.abc import Sequence
 from typing import Literal, Protocol
@@ -9,7 +9,7 @@ from torch import Tensor
 from ..choices import Precision
 
 Sizes = Literal["any", "fixed", "bounded"]
-"""Which image sizes a network accepts: any, exactly one (`minimum` squared), or none below its `minimum`."""
+"""Image sizes that a network accepts: "any", "fixed" (exactly `minimum` squared) or "bounded" (none below `minimum`)."""
 
 
 class NonFiniteOutputError(RuntimeError):
@@ -20,11 +20,11 @@ class RowStream(Protocol):
     """Runs a network on one image from top to bottom, keeping the rows of each layer that the next strip needs."""
 
     def strip_rows(self, width: int) -> int:
-        """Input rows to feed at once for an image `width` pixels wide."""
+        """Returns how many input rows to feed at once for an image `width` pixels wide."""
         ...
 
     def feed(self, rows: Tensor, *, is_last: bool) -> Tensor | None:
-        """Takes the next rows of the input, returns the output rows that are now complete.
+        """Takes the next rows of the input and returns the output rows that are now complete.
 
         Args:
             rows: ``(1, channels_in, rows, W)``, on the network's device, in [0, 1].
@@ -39,7 +39,7 @@ class RowStream(Protocol):
 class Network(Protocol):
     """An image-to-image network, bound to one device and one precision.
 
-    A network as it was loaded is bound to the CPU in float32. `to` returns it bound elsewhere and leaves this one as it is.
+    A newly loaded network is bound to the CPU in float32. `to` returns it bound elsewhere and leaves this one unchanged.
     """
 
     @property
@@ -49,57 +49,57 @@ class Network(Protocol):
 
     @property
     def architecture(self) -> str:
-        """Name of the architecture, or of the file format where that is unknown."""
+        """Name of the architecture, or of the file format if the architecture is unknown."""
         ...
 
     @property
     def scale(self) -> int:
-        """Enlargement of one pass along each side; 1 for restoration."""
+        """Scale factor of one pass along each side; 1 for restoration."""
         ...
 
     @property
     def channels_in(self) -> int:
-        """Channels it takes: 1 for luma, 3 for RGB."""
+        """Input channels: 1 for luma, 3 for RGB."""
         ...
 
     @property
     def channels_out(self) -> int:
-        """Channels it returns."""
+        """Output channels."""
         ...
 
     @property
     def multiple_of(self) -> int:
-        """Grid it works on, in input pixels: tiles start on it. At least 1. `run` pads sides to it by itself."""
+        """Grid it works on, in input pixels, at least 1. Tiles start on it; `run` pads sides to it."""
         ...
 
     @property
     def minimum(self) -> int:
-        """Shortest side it accepts, in input pixels. At least 1. `run` pads to it by itself unless `sizes` is "fixed"."""
+        """Shortest side it accepts, in input pixels, at least 1. `run` pads to it unless `sizes` is "fixed"."""
         ...
 
     @property
     def sizes(self) -> Sizes:
-        """Which sizes it accepts."""
+        """Image sizes it accepts."""
         ...
 
     @property
     def reach_px(self) -> int | None:
-        """Radius of its receptive field in input pixels; None if that is unbounded, or differs from place to place."""
+        """Radius of its receptive field in input pixels; None if it is unbounded or varies across the image."""
         ...
 
     @property
     def bytes_per_pixel(self) -> float:
-        """Working memory in its precision for each input pixel of a tile."""
+        """Working memory per input pixel of a tile, in its precision."""
         ...
 
     @property
     def weight_bytes(self) -> int:
-        """Memory of its weights in its precision."""
+        """Memory of its weights, in its precision."""
         ...
 
     @property
     def parameters(self) -> int:
-        """Number of weights; 0 where the backend does not tell."""
+        """Number of weights; 0 if the backend does not report it."""
         ...
 
     @property
@@ -109,23 +109,23 @@ class Network(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """Device it runs on."""
         ...
 
     @property
     def precision(self) -> Precision:
-        """What it computes in."""
+        """Precision it computes in."""
         ...
 
     def to(self, device: torch.device, precision: Precision) -> "Network":
-        """The same network bound to a device and a precision. Bound copies are reused while something holds them."""
+        """Returns the same network bound to a device and a precision. Bound copies are reused while they are referenced."""
         ...
 
     def with_noise(self, sigma: float) -> "Network":
-        """The same network told how much noise to remove; itself if it takes no such input.
+        """Returns the same network set to remove a given amount of noise; itself if it takes no noise level.
 
         Args:
-            sigma: Standard deviation of the noise, in steps of 8 bits.
+            sigma: Standard deviation of the noise, on the 0-255 scale.
         """
         ...
 
@@ -144,5 +144,5 @@ class Network(Protocol):
         ...
 
     def stream(self) -> RowStream | None:
-        """A stream over a new image, where rows can be run without tiles; None where they cannot."""
+        """Returns a stream for a new image; None if the network cannot run row by row."""
         ...

@@ -1,4 +1,4 @@
-"""Running a network over an image of any size: tiles, batches, precision, and what to do when memory runs out."""
+"""Runs a network on images of any size: tiles, batches, precision, and recovery when memory runs out."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -18,31 +18,30 @@ from .memory import free_memory_bytes, is_out_of_memory, release_memory
 from .network import Network, NonFiniteOutputError
 
 BLEND_CONTEXT_PX = 16
-"""Context of a tile whose network reaches further than is paid for."""
+"""Context of a tile when the network's receptive field is too large to cover."""
 BLEND_FADE_PX = 16
 """Width of the blend between such tiles."""
 CPU_TENSOR_BYTES = 30 * 2**20
-"""Largest tensor between two layers on a CPU. Past 32 MiB the C library maps fresh pages for every one and
-time goes into clearing them: a network took 1.5 times as long (tools/benchmarks/speed.py)."""
+"""Largest tensor between two layers on a CPU. Above 32 MiB the C library maps fresh pages for each tensor and
+spends time clearing them: a network took 1.5 times as long (tools/benchmarks/speed.py)."""
 CPU_TWICE_SHARE = 1.2
-"""What may be computed on a CPU for each pixel of the image, context included: where small tiles cost more than that, because
-a network sees far, larger ones are taken (tools/benchmarks/architectures.py: small tiles took
-2.6 times as long with ESRGAN)."""
+"""Most pixels to compute on a CPU per image pixel, context included. If small tiles exceed this because the receptive field is
+large, larger tiles are used (tools/benchmarks/architectures.py: small tiles took 2.6 times as long with ESRGAN)."""
 MAX_TILE_PIXELS = 1024 * 1024
-"""On a GPU what memory allows beyond this goes into a batch of tiles."""
+"""Largest tile on a GPU; memory beyond it goes into a batch of tiles."""
 ROOM_TILE_PX = 512
-"""Tile that room is asked for beforehand; with less, tiles get smaller, with more, larger."""
+"""Tile side that memory is planned for; tiles shrink if there is less memory and grow if there is more."""
 
 _GPU_SHARE = 0.6
 _LAYERS_ALIVE = 4.0  # one tensor between two layers is about a quarter of the working memory
 
 
 class ModelOutputError(RefusedError, RuntimeError):
-    """A network gave numbers that are not finite, in full precision too."""
+    """The network's output is not finite, even in float32."""
 
 
 class OutOfMemoryError(RefusedError, RuntimeError):
-    """Memory ran out with the smallest tile as well."""
+    """Memory ran out even with the smallest tile."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class RunReport:
     """How a network was run."""
 
     precision: Precision
-    """What the last tile was computed in."""
+    """Precision of the last tile."""
     tile_px: tuple[int, int]
     """(height, width) of the smallest tiles, context included."""
     tiles: int
@@ -60,10 +59,10 @@ class RunReport:
 
 
 def estimate_memory(network: Network, size: tuple[int, int], device: torch.device, precision: PrecisionChoice = "auto") -> int:
-    """Bytes that a network should find free: enough for a tile of `ROOM_TILE_PX`, or the image if that is smaller.
+    """Estimates the free bytes that a network needs: for a tile of `ROOM_TILE_PX`, or the image if that is smaller.
 
     Args:
-        network: The network, as it was loaded.
+        network: The network as loaded.
         size: (height, width) of the image.
         device: Where it will run.
         precision: See `choose_precision`.
@@ -73,7 +72,7 @@ def estimate_memory(network: Network, size: tuple[int, int], device: torch.devic
 
 
 class Runner:
-    """Runs one network over images of any size: tiles, batches, precision, and what to do when memory runs out."""
+    """Runs one network on images of any size: tiles, batches, precision, and recovery when memory runs out."""
 
     def __init__(
         self,
@@ -85,10 +84,10 @@ class Runner:
         """Binds the network to a device.
 
         Args:
-            network: The network; with output "luma" an RGB network is fed grey and its luma is taken.
+            network: The network; with output "luma", an RGB network gets a grey image and the luma of its output is used.
             device: Where to run it.
             precision: See `choose_precision`.
-            output: "image" takes and gives RGB; "luma" takes and gives one channel.
+            output: "image" takes and returns RGB; "luma" takes and returns one channel.
         """
         self.network = network
         self.device = device
@@ -98,7 +97,7 @@ class Runner:
 
     @property
     def scale(self) -> int:
-        """Enlargement factor."""
+        """Scale factor."""
         return self.network.scale
 
     @property
@@ -108,15 +107,15 @@ class Runner:
 
     @property
     def precision(self) -> Precision:
-        """What the network computes in now."""
+        """Precision the network computes in now."""
         return self._bound.precision
 
     def tile_bytes(self, height: int, width: int) -> int:
-        """Memory that one tile of this size takes while it is computed."""
+        """Returns the memory that one tile of this size needs while it is computed."""
         return int(height * width * self._bound.bytes_per_pixel)
 
     def recommend(self, size: tuple[int, int]) -> tuple[tuple[int, int] | None, int]:
-        """How an image would be run: (height, width) of tiles, None where rows are streamed instead, and how many at once.
+        """Returns how an image would be run: the tiles' (height, width), or None if rows are streamed, and the batch size.
 
         Args:
             size: (height, width) of the image.
@@ -130,20 +129,20 @@ class Runner:
     def run(
         self, image: Tensor, out: Tensor | None = None, tile: int | None = None, progress: Progress | None = None
     ) -> tuple[Tensor, RunReport]:
-        """Runs the network over a whole image.
+        """Runs the network on a whole image.
 
         Args:
             image: ``(B, C, H, W)`` in [0, 1], on any device; C is 1 with output "luma", else 3.
-            out: Where to put the result, ``(B, C, scale·H, scale·W)``; allocated like `image` if not given.
-            tile: Side of a tile in pixels of the source, context included; by memory if not given.
+            out: Tensor for the result, ``(B, C, scale·H, scale·W)``; allocated like `image` if None.
+            tile: Tile side in source pixels, context included; chosen to fit memory if None.
             progress: Called after every batch of tiles.
 
         Returns:
-            The result, on the device of `image`, and how it came about.
+            The result, on the device of `image`, and a report of how it was computed.
 
         Raises:
-            ModelOutputError: If the network's output is not finite in float32 either.
-            OutOfMemoryError: If memory runs out with the smallest tiles.
+            ModelOutputError: If the network's output is not finite, even in float32.
+            OutOfMemoryError: If memory runs out even with the smallest tiles.
             RefusedError: If the tile is too small.
         """
         size = (image.shape[2], image.shape[3])
@@ -184,7 +183,7 @@ class Runner:
         total, strips, rows = batch * height * self.scale, 0, 0
         for index in range(batch):
             stream, done = self._bound.stream(), 0
-            assert stream is not None  # the caller asked
+            assert stream is not None  # the caller checked
             rows = stream.strip_rows(width)
             for top in range(0, height, rows):
                 strip = self._expand(image[index : index + 1, :, top : top + rows])
@@ -205,7 +204,7 @@ class Runner:
         reach = self.reach_px
         if reach is None:
             return BLEND_CONTEXT_PX, BLEND_FADE_PX
-        return reach + self.multiple - 1, 0  # on a grid, reach depends on where on it a pixel lies
+        return reach + self.multiple - 1, 0  # on a grid, the receptive field depends on the pixel's position
 
     def _window(self, size: tuple[int, int], tile: int | None, context: int, fade: int) -> tuple[int, int]:
         if tile is not None:
@@ -237,8 +236,8 @@ class Runner:
         if not split_tile(failed, size, context, fade, self.multiple):
             height, width = failed.window_size
             raise OutOfMemoryError(
-                f"{self.network.name}: out of memory on {self.device} with a tile of {width}x{height} px already; "
-                f"it needs about {self.tile_bytes(height, width) / 2**20:.0f} MiB"
+                f"{self.network.name}: out of memory on {self.device} even with a tile of {width}x{height} px; "
+                f"wanted about {self.tile_bytes(height, width) / 2**20:.0f} MiB of free memory"
             )
         return deque(
             (index, piece)
@@ -247,7 +246,7 @@ class Runner:
         )
 
     def _compute(self, image: Tensor, jobs: list[tuple[int, Tile]]) -> Tensor | None:
-        """The tiles' results, in float32 if the network cannot do with less; None if memory ran out."""
+        """Returns the tiles' results, in float32 if a lower precision fails; None if memory ran out."""
         try:
             windows = [
                 image[index, :, slice(*part.rows.window), slice(*part.columns.window)].to(self.device) for index, part in jobs
@@ -255,8 +254,8 @@ class Runner:
             return self._to_output(self._bound.run(self._expand(torch.stack(windows))))
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
-                return None  # retried by the caller, when the failed tensors are free again
-            # SwinIR, for one, adds float32 masks to what it computes, whatever it is said to support.
+                return None  # the caller retries once the failed tensors are freed
+            # SwinIR, for example, adds float32 masks to its features, whatever precisions it declares.
             if self.precision == "fp32" and not isinstance(error, NonFiniteOutputError):
                 raise
         self._fall_back()
@@ -269,9 +268,9 @@ class Runner:
         return rgb_to_luma(result.float()) if self.output == "luma" and result.shape[1] == 3 else result
 
     def _fall_back(self) -> None:
-        """Switches to float32 where the network cannot do with less; raises if its numbers came from float32."""
+        """Switches to float32 if a lower precision failed; raises if the precision is float32 already."""
         if self.precision == "fp32":
-            raise ModelOutputError(f"{self.network.name}: output is not finite, in fp32 too; the file may be damaged")
+            raise ModelOutputError(f"{self.network.name}: output is not finite, even in fp32; the file may be damaged")
         self._bound = self.network.to(self.device, "fp32")
 
     def _place(self, target: Tensor, part: Tile, values: Tensor) -> None:

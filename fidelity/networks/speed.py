@@ -1,4 +1,4 @@
-"""How fast a network is on this machine, measured once by a small run and remembered."""
+"""Measures a network's speed on this machine once and caches it."""
 
 import json
 import os
@@ -17,14 +17,14 @@ _PROBE_PX = 128
 
 
 def measure_seconds_per_pixel(network: Network, device: torch.device, precision: PrecisionChoice = "auto") -> float:
-    """Seconds that a network takes for each pixel of its input, by the faster of two small runs after a first one.
+    """Measures the seconds that a network takes per input pixel: the faster of two small runs after a warm-up.
 
-    The answer is kept in the user's cache folder, for this network, device, precision, number of threads and release of
-    PyTorch; where that folder cannot be written it is measured anew each time.
+    The result is stored in the user's cache folder by network, device, precision, thread count and PyTorch version. If that
+    folder cannot be written, the speed is measured each time.
 
     Args:
         network: The network.
-        device: Where it is to run.
+        device: Where it will run.
         precision: See `fidelity.networks.device.choose_precision`.
     """
     key = _describe(network, device, precision)
@@ -44,7 +44,7 @@ def measure_seconds_per_pixel(network: Network, device: torch.device, precision:
 
 
 def cache_file() -> Path:
-    """Where the measurements are kept."""
+    """Returns the file that the measurements are stored in."""
     root = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
     return Path(root) / "fidelity-upscale" / "speed.json"
 

@@ -1,1 +1,1 @@
-"""What was decided, done and measured: the typed report, its JSON, tables and pages."""
+"""Reports what was decided, done and measured: the typed report, its JSON, tables and HTML pages."""

@@ -1,4 +1,4 @@
-"""One image through several networks, side by side: figures, and a sheet at equal zoom."""
+"""Compares several networks on one image: metrics, and a sheet of crops at equal zoom."""
 
 import gc
 import time
@@ -28,19 +28,19 @@ from .memory import MemoryWatch
 _GAP_PX, _FONT_PX, _LINE_PX = 4, 14, 18
 _CELL_PX = 384
 _DIFFERENCE_GAIN = 4
-_REFERENCE_TITLE = f"reference; in the third row the absolute difference from it, mean of channels, x{_DIFFERENCE_GAIN}"
+_REFERENCE_TITLE = f"reference; third row: absolute difference from it, channel mean, x{_DIFFERENCE_GAIN}"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A figure as tables show it."""
+    """A metric as tables show it."""
 
     key: str
     """Its name in JSON."""
     title: str
-    """Its name for people, with its unit."""
+    """Its display name, with its unit."""
     digits: int
-    """Behind the point."""
+    """Decimal places."""
 
 
 COLUMNS = (
@@ -63,33 +63,33 @@ COLUMNS = (
     Column("seconds", "seconds", 2),
     Column("peak_memory_mib", "peak MiB", 0),
 )
-"""All that a table shows, in order; those that no result has are left out."""
+"""Columns of a table, in order; those without a value in any result are left out."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """What one network made of the image."""
+    """The result of one network."""
 
     name: str
     """The network, or "bicubic"."""
     image: Tensor | None
-    """``(1, C, H, W)``, of the size that all are compared at; None if it failed."""
+    """``(1, C, H, W)``, at the size all results share; None if the network failed."""
     difference: Tensor | None = None
-    """``(1, 1, h, w)``, where its colours drifted, at the source's size."""
+    """``(1, 1, h, w)`` CIEDE2000 map of the color drift, at the source's size."""
     drift: Drift | None = None
-    """CIEDE2000 of the colour band, of its own output, at the source's size."""
+    """CIEDE2000 of the color band of the raw output, at the source's size."""
     sharpness: float | None = None
-    """Standard deviation of a Laplacian; comparable among the results of one image."""
+    """Standard deviation of a Laplacian; comparable among the results for one image."""
     overshoot_percent: float | None = None
-    """Share of samples beyond the source's local range."""
+    """Share of samples outside the source's local range."""
     quality: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
-    """Against the reference, if there is one: see `fidelity.report.measure.measure_quality`; and CIEDE2000 of all detail."""
+    """Metrics against the reference, if there is one: `fidelity.report.measure.measure_quality` and full-band CIEDE2000."""
     seconds: float | None = None
-    """Wall time of the network, without loading it."""
+    """Wall time of the network, without loading."""
     peak_memory_bytes: int | None = None
-    """The most that it took beyond what was held before, its weights and the result included."""
+    """Peak memory added by the network, its weights and the result included."""
     failed: str | None = None
-    """Why there is no result."""
+    """Why there is no result; None if it succeeded."""
 
 
 def compare_models(
@@ -101,13 +101,13 @@ def compare_models(
     compute: Compute = AUTO_COMPUTE,
     progress: Progress | None = None,
 ) -> list[Compared]:
-    """Sends an image through networks one after another; one that fails is told and does not stop the rest.
+    """Runs an image through several networks; one that fails is reported and does not stop the rest.
 
     Args:
         image: ``(1, 1, 3 or 4, H, W)`` in [0, 1].
         models: Files by name.
-        size: (height, width) that all results get.
-        reference: The true image of that size, if there is one.
+        size: (height, width) of all results.
+        reference: The ground truth at that size, if there is one.
         channels: See `fidelity.steps.upscale.upscale`.
         compute: Where and how to run the networks.
         progress: Called with (networks done, networks in all).
@@ -116,22 +116,22 @@ def compare_models(
         A bicubic enlargement first, then one entry for each network, in order.
 
     Raises:
-        RefusedError: If the reference is not of that size.
+        RefusedError: If the reference has another size.
     """
     check_reference(reference, size)
     made = [_judge(Compared("bicubic", resize(image, size).clamp(0, 1)), image, reference)]
     for index, (name, path) in enumerate(models.items()):
         try:
             made.append(_judge(_run(name, path, image, size, channels, compute), image, reference))
-        except Exception as error:  # a network may fail in any way, and the others are still worth seeing
+        except Exception as error:  # a network may fail in any way, and the other results are still useful
             made.append(Compared(name, None, failed=one_line(error)))
-        if progress:  # outside the try: what it raises cancels the work
+        if progress:  # outside the try: an exception from it cancels the work
             progress(index + 1, len(models))
     return made
 
 
 def check_reference(reference: Tensor | None, size: tuple[int, int]) -> None:
-    """Raises a RefusedError unless a reference, if there is one, is of the size that results get."""
+    """Raises a RefusedError if there is a reference and its size is not that of the results."""
     if reference is not None and tuple(reference.shape[2:]) != tuple(size):
         seen = f"{reference.shape[3]}x{reference.shape[2]}"
         raise RefusedError(f"reference is {seen} px; wanted {size[1]}x{size[0]}, the size of the results")
@@ -139,7 +139,7 @@ def check_reference(reference: Tensor | None, size: tuple[int, int]) -> None:
 
 def _run(name: str, path: Path, image: Tensor, size: tuple[int, int], channels: Channels, compute: Compute) -> Compared:
     device = compute.device_for(image)
-    gc.collect()  # what the network before left behind would make this one's look small
+    gc.collect()  # memory freed by the previous network would make this one's peak look small
     _warm_up(device)
     with MemoryWatch(device) as watch:
         model = load_model(path)
@@ -151,14 +151,14 @@ def _run(name: str, path: Path, image: Tensor, size: tuple[int, int], channels: 
 
 
 def _warm_up(device: torch.device) -> None:
-    """Has a device do a little work, so that setting it up counts as no network's time or memory."""
+    """Runs a small convolution, so that device setup does not count toward a network's time or memory."""
     ones = torch.ones(1, 1, 8, 8, device=device)
     torch.conv2d(ones, ones[..., :3, :3])
     _synchronize(device)
 
 
 def _synchronize(device: torch.device) -> None:
-    """Waits for what a GPU still has to do."""
+    """Waits for the GPU to finish its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -191,7 +191,7 @@ def _judge(one: Compared, source: Tensor, reference: Tensor | None) -> Compared:
 
 
 def figures_of(one: Compared) -> dict[str, float | None]:
-    """All figures of a result by name, without nesting, so that any program can sort by them."""
+    """All metrics of a result by name, without nesting, so that any program can sort by them."""
     if one.drift is None:
         return {}
     return {
@@ -207,7 +207,7 @@ def figures_of(one: Compared) -> dict[str, float | None]:
 
 
 def report_compared(results: Sequence[Compared]) -> list[dict[str, Any]]:
-    """Results as JSON shows them: all with the same keys, None where one has no such figure."""
+    """Results as JSON values: all have the same keys, None where a metric is missing."""
     figures = [figures_of(one) for one in results]
     keys = dict.fromkeys(key for row in figures for key in row)
     return [
@@ -217,7 +217,7 @@ def report_compared(results: Sequence[Compared]) -> list[dict[str, Any]]:
 
 
 def describe_compared(one: Compared) -> str:
-    """One result as a line for a terminal or the title of a picture."""
+    """One result as a line for a terminal or a picture title."""
     if one.failed or one.drift is None:
         return f"{one.name}: {one.failed}"
     words = [f"drift {one.drift.mean:.2f} mean {one.drift.max:.2f} max", f"sharpness {one.sharpness:.4f}"]
@@ -232,25 +232,25 @@ def describe_compared(one: Compared) -> str:
 
 
 def crop_middle(image: Tensor, longest_px: int) -> Tensor:
-    """The middle of an image, at most so many pixels a side."""
+    """The center of an image, at most `longest_px` per side."""
     height, width = (min(side, longest_px) for side in image.shape[2:])
     top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
     return image[:, :, top : top + height, left : left + width]
 
 
 def draw_heat(one: Compared) -> Tensor | None:
-    """The heat map of a result's drift, as large as the result; None if there is none."""
+    """The drift heat map of a result, at the result's size; None if there is none."""
     if one.image is None or one.difference is None:
         return None
     return resize(paint_heat_map(one.difference), (one.image.shape[2], one.image.shape[3])).clamp(0, 1)
 
 
 def draw_difference(image: Tensor, reference: Tensor) -> Tensor:
-    """The absolute difference of two images of one size, mean of channels, `_DIFFERENCE_GAIN` times as bright.
+    """The absolute difference of two images of equal size, averaged over channels and amplified by `_DIFFERENCE_GAIN`.
 
     Args:
-        image: ``(1, C, H, W)`` in [0, 1]; with alpha it is laid over mid-grey.
-        reference: The same, C may differ.
+        image: ``(1, C, H, W)`` in [0, 1]; an image with alpha is composited over mid-grey.
+        reference: The same; C may differ.
 
     Returns:
         ``(1, 1, H, W)`` in [0, 1].
@@ -260,18 +260,18 @@ def draw_difference(image: Tensor, reference: Tensor) -> Tensor:
 
 
 def draw_sheet(results: list[Compared], reference: Tensor | None = None) -> Tensor:
-    """A labelled sheet: the middle of every result at its own pixels, and below it a heat map of where colours drifted.
+    """A labeled sheet: the center crop of every result at 1:1, and below it the drift heat map.
 
     Args:
         results: From `compare_models`.
-        reference: The true image of the same size, if there is one: it comes first, and a third row shows how far from it
-            each result is (`draw_difference`).
+        reference: The ground truth at the same size, if there is one: it comes first, and a third row shows each result's
+            difference from it (`draw_difference`).
 
     Returns:
         ``(1, 3, H, W)`` in [0, 1].
 
     Raises:
-        RefusedError: If the reference is not of the results' size.
+        RefusedError: If the reference has another size than the results.
     """
     shown = next(one.image for one in results if one.image is not None)
     size = (shown.shape[2], shown.shape[3])
@@ -289,7 +289,7 @@ def draw_sheet(results: list[Compared], reference: Tensor | None = None) -> Tens
 
 
 def _paste_cells(cells: list[tuple[str, list[Tensor | None]]], side: int) -> Tensor:
-    """Columns of a title and square pictures below each other, on white; titles are as high as the longest needs."""
+    """Columns of a title above square pictures, on white; the title row fits the longest title."""
     font = ImageFont.load_default(_FONT_PX)
     titles = [_wrap(title, font, side) for title, _ in cells]
     top = max(map(len, titles)) * _LINE_PX + _GAP_PX
@@ -308,7 +308,7 @@ def _paste_cells(cells: list[tuple[str, list[Tensor | None]]], side: int) -> Ten
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    """Breaks a text between words, and within those that are wider than a line."""
+    """Wraps a text at spaces, and within words that are wider than a line."""
     lines, line = list[str](), ""
     for word in text.split():
         longer = f"{line} {word}".strip()

@@ -1,9 +1,9 @@
-"""What is installed, and what this machine can do with it."""
+"""Lists the installed models and examines this machine."""
 
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,13 +14,13 @@ import torch
 
 from .. import __version__
 from ..choices import Domain
-from ..decide.catalogue import KNOWN_MODELS, RESTORERS, matches
+from ..decide.catalogue import KNOWN_MODELS, RESTORERS, KnownModel, matches
 from ..decide.domain import DOMAINS
 from ..decide.model_choice import shipped_model
 from ..decide.recipes import RECIPES
 from ..files.paths import one_line
 from ..networks.device import choose_device, list_precisions
-from ..networks.loader import SHIPPED_WEIGHTS, load_model
+from ..networks.loader import SHIPPED_RESTORER, SHIPPED_WEIGHTS, load_model
 from ..networks.memory import free_memory_bytes
 from ..networks.runner import Runner
 
@@ -30,46 +30,46 @@ _LIBRARIES = ("torch", "torchvision", "spandrel", "pillow", "av", "numpy", "safe
 
 @dataclass(frozen=True)
 class InstalledModel:
-    """A model file, and what it is good for."""
+    """A model file and what it is used for."""
 
     name: str
-    """By which it is chosen."""
+    """The name users select it by."""
     path: str
-    """Where it lies."""
+    """Location of the file."""
     architecture: str | None = None
-    """None if it is refused."""
+    """None if the file cannot be used."""
     scale: int | None = None
-    """Enlargement of one pass; 1 mends."""
+    """Enlargement of one pass; 1 for models that restore."""
     parameters: int | None = None
-    """Numbers in it."""
+    """Number of parameters."""
     channels: int | None = None
-    """It takes: 1 for luma, 3 for RGB."""
+    """Input channels: 1 for luma, 3 for RGB."""
     receptive_field_px: int | None = None
-    """How far it sees, in pixels of its input; None for further than tiles can follow."""
+    """Radius of the receptive field, in input pixels; None if it is too large to cover with tile context."""
     multiple_of: int | None = None
-    """Sides of images are padded to multiples of this."""
+    """Image sides are padded to a multiple of this."""
     half: tuple[str, ...] = ()
-    """Half precisions that it can do, by its description: "fp16", "bf16"."""
+    """Half precisions that the model declares: "fp16", "bf16"."""
     domains: tuple[Domain, ...] = ()
-    """Kinds of image whose recipe takes it by itself."""
+    """Domains whose recipe selects it automatically."""
     mends: tuple[str, ...] = ()
-    """What recipes take it to mend: "denoise", "deblock"."""
+    """Types of restoration that recipes use it for: "denoise", "deblock"."""
     licence: str | None = None
-    """None if it is not known."""
+    """None if unknown."""
     refused: str | None = None
-    """Why it cannot be used."""
+    """Why it cannot be used; None if it can."""
 
 
 def describe_models(models: Mapping[str, Path]) -> Iterator[InstalledModel]:
-    """Loads every model file in turn and says what it is; one that cannot be loaded, for whatever reason, says why.
+    """Loads every model file in turn and describes it; a file that fails to load is described by the reason.
 
     Args:
-        models: Files by name, as `fidelity.networks.loader.list_models` finds them.
+        models: Files by name, from `fidelity.networks.loader.list_models`.
     """
     for name, path in models.items():
         try:
             found = _describe_file(name, path)
-        except Exception as error:  # files are anyone's, and one of them must not hide the rest
+        except Exception as error:  # files come from anywhere, and one bad file must not hide the rest
             found = InstalledModel(name, str(path), refused=one_line(error))
         yield found
 
@@ -90,9 +90,13 @@ def _describe_file(name: str, path: Path) -> InstalledModel:
         model.multiple_of,
         tuple(precision for precision in model.precisions if precision != "fp32"),
         domains=tuple(domain for domain in DOMAINS if _fits(path, domain, known, is_shipped)),
-        mends=tuple(what for what, ones in RESTORERS.items() if any(matches(path.stem, one) for one in ones.values())),
+        mends=tuple(what for what, ones in RESTORERS.items() if _restores(path, ones.values())),
         licence="MIT" if is_shipped else next((KNOWN_MODELS[title].licence for title in known), None),
     )
+
+
+def _restores(path: Path, known: Iterable[KnownModel]) -> bool:
+    return path == SHIPPED_RESTORER or any(matches(path.stem, one) for one in known)
 
 
 def _fits(path: Path, domain: Domain, known: list[str], is_shipped: bool) -> bool:
@@ -101,7 +105,7 @@ def _fits(path: Path, domain: Domain, known: list[str], is_shipped: bool) -> boo
 
 
 def examine_machine() -> dict[str, Any]:
-    """What this machine has, what is used of it, and why; in plain numbers and words."""
+    """What this machine has, what is used of it and why, as JSON values."""
     memory = psutil.virtual_memory()
     return {
         "version": __version__,
@@ -121,7 +125,7 @@ def examine_machine() -> dict[str, Any]:
 
 
 def describe_machine(report: Mapping[str, Any]) -> str:
-    """The same as lines for a terminal."""
+    """The result of `examine_machine` as lines for a terminal."""
     cpu = report["cpu"]
     lines = [
         f"fidelity {report['version']}, Python {report['python']}, {report['platform']}",
@@ -134,14 +138,16 @@ def describe_machine(report: Mapping[str, Any]) -> str:
         words += [f"compute capability {device['compute_capability']}"] if device["compute_capability"] else []
         words += [_describe_memory(device["free_bytes"], device["memory_bytes"])] if device["free_bytes"] is not None else []
         can = "/".join(device["precisions"])
-        lines.append(f"{star} {device['device']}: {', '.join(words)}, can {can}; takes {device['precision']}: {device['why']}")
+        lines.append(
+            f"{star} {device['device']}: {', '.join(words)}, supports {can}; uses {device['precision']}: {device['why']}"
+        )
     return "\n".join(lines)
 
 
 def describe_model(model: InstalledModel) -> str:
     """One model as a line for a terminal."""
     if model.refused:
-        return f"{model.name}: refused ({model.refused})"
+        return f"{model.name}: cannot be used ({model.refused})"
     use = ", ".join((*model.domains, *model.mends)) or "by name only"
     parameters = (model.parameters or 0) / 1e6
     licence = f", {model.licence}" if model.licence else ""
@@ -149,7 +155,7 @@ def describe_model(model: InstalledModel) -> str:
 
 
 def report_models(models: Iterator[InstalledModel]) -> list[dict[str, Any]]:
-    """Models in plain numbers and words."""
+    """Models as JSON values."""
     return [asdict(model) for model in models]
 
 
@@ -159,7 +165,7 @@ def _devices() -> list[torch.device]:
 
 
 def _name_device(device: torch.device) -> str:
-    """By its number, of several alike; without one it is the current one."""
+    """The device with its index: "cuda" alone means the current one."""
     return f"cuda:{torch.cuda.current_device()}" if str(device) == "cuda" else str(device)
 
 
@@ -173,7 +179,11 @@ def _examine_device(device: torch.device) -> dict[str, Any]:
     runner = Runner(model, device)
     window, batch = runner.recommend(_PROBE_SIZE)
     precision = runner.precision
-    tiles = f"tiles of {window[1]}x{window[0]} px, {batch} at once" if window else "plain networks row by row, others in tiles"
+    tiles = (
+        f"tiles of {window[1]}x{window[0]} px, {batch} at once"
+        if window
+        else "plain chains of convolutions row by row, others in tiles"
+    )
     free_bytes = free_memory_bytes(device)
     entry: dict[str, Any] = {
         "device": _name_device(device),
@@ -200,12 +210,12 @@ def _examine_device(device: torch.device) -> dict[str, Any]:
         entry |= {"name": "Apple GPU", "memory_bytes": torch.mps.recommended_max_memory()}
     if free_bytes is not None:
         return entry | {"why": f"{kind}, {_describe_memory(free_bytes, None)}: {tiles}"}
-    bf16 = "is fast here, with --precision bf16" if _has_fast_bf16() else "is not known to be fast here"
+    bf16 = "is fast here (--precision bf16)" if _has_fast_bf16() else "is not known to be fast here"
     return entry | {"why": f"{kind} is exact, bf16 {bf16}: {tiles}"}
 
 
 def _has_fast_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 by itself."""
+    """Whether the processor has bfloat16 instructions."""
     known = Path("/proc/cpuinfo")
     if sys.platform != "linux" or not known.exists():
         return False

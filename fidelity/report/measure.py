@@ -1,4 +1,4 @@
-"""Every figure that tells how an image compares with what it should be, or was made from."""
+"""All metrics that compare an image with its reference or its source."""
 
 import math
 from dataclasses import asdict
@@ -13,10 +13,10 @@ from .perceptual import perceptual_distances
 
 
 def measure_images(reference: Tensor, candidate: Tensor) -> dict[str, Any]:
-    """Full-reference figures of two images of one size; of two sizes, the drift at the smaller one.
+    """Full-reference metrics of two images of equal size; for different sizes, the drift at the smaller one.
 
     Args:
-        reference: ``(1, C, H, W)`` in [0, 1]; with alpha it is laid over mid-grey, as the candidate is.
+        reference: ``(1, C, H, W)`` in [0, 1]; images with alpha are composited over mid-grey.
         candidate: ``(1, C, H', W')``.
     """
     first, second = (flatten_alpha(image.float()) for image in (reference, candidate))
@@ -38,16 +38,16 @@ def measure_images(reference: Tensor, candidate: Tensor) -> dict[str, Any]:
 
 
 def measure_quality(reference: Tensor, candidate: Tensor) -> dict[str, float | None]:
-    """Figures of an image against the true one; None where there is no number (equal images have no PSNR in JSON).
+    """Metrics of an image against the ground truth; None where JSON has no number for it (the PSNR of equal images).
 
     Args:
         reference: ``(1, 1 or 3, H, W)`` in [0, 1].
         candidate: The same shape.
 
     Returns:
-        PSNR of all channels and of luma in dB, SSIM, MS-SSIM, mean square error, sharpness over the reference's, the
-        energy of the line that shows most in the difference (`fidelity.imaging.metrics.worst_seam`), and LPIPS and DISTS
-        where they are installed.
+        PSNR of all channels and of luma in dB, SSIM, MS-SSIM, mean squared error, sharpness relative to the reference,
+        the energy of the most visible seam in the difference (`fidelity.imaging.metrics.worst_seam`), and LPIPS and DISTS
+        if they are installed.
     """
     smallest = min(reference.shape[2:])
     return {

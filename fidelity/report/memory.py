@@ -1,4 +1,4 @@
-"""The memory that a piece of work takes at its peak."""
+"""Measures peak memory."""
 
 import ctypes
 import sys
@@ -12,17 +12,17 @@ _INTERVAL_SECONDS = 0.005
 
 
 class MemoryWatch:
-    """Watches a block of work: ``with MemoryWatch(device) as watch: …``, then `peak_bytes`.
+    """Measures the peak memory of a block: ``with MemoryWatch(device) as watch: …``, then `peak_bytes`.
 
-    On a CUDA device its allocator is asked; elsewhere the process is looked at every few milliseconds, so that what lives
-    shorter may be missed. Where the C library can (Linux), memory that was freed before is given back first; elsewhere what
-    is used again does not count.
+    On a CUDA device the allocator keeps the statistics. Elsewhere the process is sampled every few milliseconds, so
+    shorter peaks may be missed. On Linux, memory freed earlier is first returned to the system; elsewhere, reusing it
+    does not count.
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Prepares to watch work on a device."""
+        """Prepares to measure work on a device."""
         self.peak_bytes = 0
-        """The most that was held beyond what was held before."""
+        """Peak memory beyond what was in use at the start."""
         self._device = device
         self._process = psutil.Process()
         self._done = threading.Event()
@@ -31,7 +31,7 @@ class MemoryWatch:
 
     def __enter__(self) -> "MemoryWatch":
         if self._device.type == "cuda":
-            torch.cuda.init()  # before that there are no statistics to reset, and asking for it raises
+            torch.cuda.init()  # before this there are no statistics, and resetting them raises
             torch.cuda.reset_peak_memory_stats(self._device)
             self._before = torch.cuda.memory_allocated(self._device)
         else:
@@ -63,7 +63,7 @@ def _give_back_freed() -> None:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory this process has held at once since it began, plus the most on a CUDA device."""
+    """Peak memory of this process since it started, plus the peak on a CUDA device."""
     on_device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset + on_device

@@ -1,4 +1,4 @@
-"""Compared networks as one HTML file that needs nothing else: a slider between any two, and a table that sorts."""
+"""A comparison as one self-contained HTML file: a slider between any two results, and a sortable table."""
 
 import base64
 import io
@@ -15,19 +15,19 @@ from .comparison import COLUMNS, Compared, crop_middle, draw_heat, figures_of
 _TEMPLATE = Path(__file__).with_name("comparison.html")
 _PLACE = "@DATA@"
 _LONGEST_PX = 2048
-"""Larger results are shown by their middle: a browser is no place for 8K bitmaps by the dozen."""
+"""Larger results are cropped to their center: a browser cannot show dozens of 8K bitmaps."""
 
 
 def build_page(results: list[Compared], title: str, reference: Tensor | None = None) -> str:
-    """A page with every result at its own pixels.
+    """Builds a page with every result at 1:1.
 
     Args:
         results: From `compare_models`.
-        title: What the page is called.
-        reference: The true image of the same size, which then can be slid against too.
+        title: Title of the page.
+        reference: The ground truth at the same size, if there is one; the slider offers it too.
 
     Returns:
-        HTML, with all pictures and figures in it.
+        HTML that contains all pictures and metrics.
     """
     size = next((one.image.shape[2], one.image.shape[3]) for one in results if one.image is not None)
     entries: list[dict[str, Any]] = []
@@ -40,17 +40,17 @@ def build_page(results: list[Compared], title: str, reference: Tensor | None = N
                 entry[name] = _as_url(crop_middle(picture, _LONGEST_PX))
         entries.append(entry)
     height, width = (min(side, _LONGEST_PX) for side in size)
-    part = "" if max(size) <= _LONGEST_PX else f" The middle {width}x{height} px of {size[1]}x{size[0]} are shown."
+    part = "" if max(size) <= _LONGEST_PX else f" Shown: the center {width}x{height} px of {size[1]}x{size[0]}."
     data = {
         "title": title,
-        "note": "Drift is CIEDE2000 of the colour band at the source's size; about 1 is just visible. Heat maps go from black, "
-        f"none, to red, 3 and more. Click a column to sort.{part}",
+        "note": "Drift is CIEDE2000 of the color band at the source's size; about 1 is just visible. Heat maps run from black "
+        f"(no drift) to red (3 or more). Click a column header to sort.{part}",
         "width": width,
         "height": height,
         "columns": [[column.key, column.title, column.digits] for column in COLUMNS if _is_known(column.key, results)],
         "results": entries,
     }
-    text = json.dumps(data).replace("<", "\\u003c")  # nothing in a name may end the script
+    text = json.dumps(data).replace("<", "\\u003c")  # a name must not close the script element
     return _TEMPLATE.read_text(encoding="utf-8").replace(_PLACE, text)
 
 

@@ -1,6 +1,6 @@
-"""LPIPS and DISTS by torchmetrics, where that is installed and the networks they compare in are too.
+"""LPIPS and DISTS from torchmetrics, if it and their backbone networks are installed.
 
-Nothing is downloaded: the networks are those that torchvision keeps in torch's own folder of checkpoints.
+Nothing is downloaded: the backbones are torchvision's checkpoints in torch's cache folder.
 """
 
 from pathlib import Path
@@ -10,29 +10,29 @@ import torch
 from torch import Tensor
 
 Backbone = Literal["alex", "vgg", "squeeze"]
-"""A network that LPIPS compares in, by torchmetrics' name."""
+"""A backbone network of LPIPS, by torchmetrics' name."""
 
 BACKBONES: dict[Backbone, str] = {
     "alex": "alexnet-owt-7be5be79.pth",
     "vgg": "vgg16-397923af.pth",
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
 }
-"""Files of torchvision; the first that is there is used, AlexNet being what is reported most."""
+"""Checkpoint files of torchvision; the first one present is used. AlexNet comes first because papers report it most."""
 _DISTS_BACKBONE = BACKBONES["vgg"]
 _SMALLEST_PX = 64
 _MOST_PIXELS = 4_200_000
 
 
 def perceptual_distances(reference: Tensor, candidate: Tensor) -> dict[str, float]:
-    """Distances that follow what people see, 0 for equal images: ``lpips_alex`` (or vgg, squeeze) and ``dists``.
+    """Perceptual distances, 0 for equal images: ``lpips_alex`` (or vgg, squeeze) and ``dists``.
 
     Args:
         reference: ``(1, 1 or 3, H, W)`` in [0, 1].
         candidate: The same shape.
 
     Returns:
-        Those whose networks are installed; none for images of less than 64 pixels a side, where the networks see too little,
-        nor for more than 4 megapixels, where their layers would take all memory.
+        The distances whose backbones are installed. Empty for images under 64 pixels per side, which are too small for the
+        backbones, and above 4 megapixels, where their layers would exhaust memory.
 
     Sources: Zhang, Isola, Efros, Shechtman and Wang, "The unreasonable effectiveness of deep features as a perceptual metric",
     2018; Ding, Ma, Wang and Simoncelli, "Image quality assessment: unifying structure and texture similarity", 2020.

@@ -1,4 +1,4 @@
-"""The report of an enlargement: frozen dataclasses all the way, JSON only at the edge."""
+"""The report of an enlargement: frozen dataclasses throughout, JSON only at the edge."""
 
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -20,22 +20,22 @@ from .memory import peak_memory_bytes
 
 @dataclass(frozen=True)
 class DomainReport:
-    """The domain of an image and how it was told."""
+    """The domain of an image and how it was determined."""
 
     label: str
-    """The likeliest domain."""
+    """The most likely domain."""
     confidence: float
     """Its probability, in [0, 1]."""
     sure: bool
-    """Whether that is enough for its recipe to be followed."""
+    """Whether that is enough to use its recipe."""
     scores: dict[str, float]
     """Probability of each domain."""
     evidence: tuple[str, ...]
-    """Reasons, in words."""
+    """Reasons, as text."""
 
     @staticmethod
     def of(verdict: Verdict) -> "DomainReport":
-        """A verdict, rounded for people."""
+        """The report of a verdict, rounded for readers."""
         scores = {domain: round(score, 4) for domain, score in verdict.scores.items()}
         return DomainReport(verdict.label, round(verdict.confidence, 4), verdict.is_sure, scores, verdict.evidence)
 
@@ -50,7 +50,7 @@ class InputReport:
     height: int
     """In pixels."""
     notes: tuple[str, ...] = ()
-    """Conversions made when it was read."""
+    """Conversions made on reading."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ class OutputReport:
     height: int
     """In pixels."""
     bits: int
-    """A channel."""
+    """Bits per channel."""
 
 
 @dataclass(frozen=True)
 class ModelReport:
-    """The network that made the last pass; all None if a resize was all there was."""
+    """The network of the last pass; its fields are None if the image was only resized."""
 
     name: str | None
     architecture: str | None
@@ -79,7 +79,7 @@ class ModelReport:
     reason: str
     """Why it was chosen."""
     better: str | None
-    """A network worth installing, with its page."""
+    """A better network to install, with its page."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ class DriftReport:
     """CIEDE2000 between the source and the result, at the source's size."""
 
     color: Drift
-    """Of the color band, so that sharpening does not count."""
+    """Drift in the color band, where sharpening does not count."""
     full: Drift
-    """Of every frequency."""
+    """Drift over all frequencies."""
 
 
 @dataclass(frozen=True)
@@ -97,25 +97,25 @@ class GateReport:
     """What the Delta-E gate decided."""
 
     action: Literal["pass", "blend", "reject", "report", "off"]
-    """What was done."""
+    """What it did."""
     passed: bool | None
-    """Whether the image that came in was within the limits; None if the gate was off."""
+    """Whether the input was within the limits; None if the gate was off."""
     mean_limit: float
     """Largest mean CIEDE2000 that passes."""
     max_limit: float
-    """Largest CIEDE2000 of any pixel that passes."""
+    """Largest single-pixel CIEDE2000 that passes."""
     before: Drift | None = None
-    """Drift of the image that came in."""
+    """Drift of the input."""
     after: Drift | None = None
-    """Drift of the image that is returned."""
+    """Drift of the output."""
     blended_share: float | None = None
     """Share of the area that was blended back, in [0, 1]."""
     reference: str | None = None
-    """What the image was compared with, in words."""
+    """What the image was compared with, as text."""
 
     @staticmethod
     def of(result: GateResult | None, limits: GateLimits, reference: str | None = None) -> "GateReport":
-        """A decision of the gate; None for a gate that was off."""
+        """The report of a gate's result; None means the gate was off."""
         if result is None:
             return GateReport("off", None, limits.mean, limits.max, reference=reference)
         drifts = (result.before, result.after)
@@ -124,42 +124,42 @@ class GateReport:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything there is to say of one enlargement."""
+    """The full report of one enlargement."""
 
     domain: DomainReport
     conditions: Conditions
-    """What was measured of the source."""
+    """Measurements of the source."""
     recipe: dict[str, Any]
     """Every setting that was used."""
     switched: tuple[str, ...]
-    """Which measurement switched which setting, and what was not done, in words."""
+    """Which measurement switched which setting, and what was skipped, as text."""
     model: ModelReport
     passes: tuple[Pass, ...]
-    """Every step with its time."""
+    """All steps with their times."""
     drift: DriftReport
     sharpness_ratio: float
-    """Against the network's raw output; 1 means equally sharp."""
+    """Sharpness relative to the network's raw output; 1 means equally sharp."""
     overshoot_percent: float
     """Share of samples outside the source's local range."""
     gate: GateReport
     seconds: float
-    """Wall time of everything but reading and writing the file."""
+    """Wall time, without reading and writing files."""
     peak_memory_bytes: int
-    """The most this process has held so far, device memory included."""
+    """Peak memory of this process so far, device memory included."""
     input: InputReport | None = None
-    """None if the source was no file."""
+    """None if the source was not a file."""
     output: OutputReport | None = None
-    """None if the result is no file."""
+    """None if the result was not written to a file."""
     kind: Literal["enlargement"] = field(default="enlargement", init=False)
-    """Tells this report from others in JSON."""
+    """Distinguishes this report from others in JSON."""
 
     @staticmethod
     def of(enlargement: Enlargement, settings: Settings, compute: Compute) -> "Report":
         """The report of an enlargement.
 
         Args:
-            enlargement: What was done.
-            settings: What was asked for.
+            enlargement: The result.
+            settings: What was requested.
             compute: Where and how it ran.
         """
         decision, judged = enlargement.decision, enlargement.gate
@@ -193,7 +193,7 @@ class Report:
 
 @dataclass(frozen=True)
 class DecisionReport:
-    """What was decided, before any of it is done."""
+    """What was decided, before any work is done."""
 
     domain: DomainReport
     conditions: Conditions
@@ -203,7 +203,7 @@ class DecisionReport:
 
     @staticmethod
     def of(decision: Decision) -> "DecisionReport":
-        """The report of a decision."""
+        """Builds the report of a decision."""
         recipe, plan = settings_of(decision.recipe), PlanReport.of(decision)
         return DecisionReport(DomainReport.of(decision.verdict), decision.conditions, recipe, decision.reasons, plan)
 
@@ -229,43 +229,43 @@ class PassReport:
     """One planned step."""
 
     kind: str
-    """What will be done."""
+    """What the step does."""
     network: str | None
-    """By which network; None if by none."""
+    """The network that runs; None if the step needs none."""
     source: SizeReport
-    """What goes in."""
+    """Input size."""
     result: SizeReport
-    """What comes out."""
+    """Output size."""
     peak_memory_bytes: int
     seconds: float | None
-    """Estimated; None if no network does it, or nothing was estimated."""
+    """Estimated time; None if no network runs or no time was estimated."""
 
 
 @dataclass(frozen=True)
 class PlanReport:
-    """The passes to a target."""
+    """The passes that lead to a target size."""
 
     source: SizeReport
     target: SizeReport
     passes: tuple[PassReport, ...]
     peak_memory_bytes: int
-    """The most that any step needs, color consistency at the end included."""
+    """Peak memory of any step, including color consistency at the end."""
     network_seconds: float | None
-    """Estimated time of all networks."""
+    """Estimated time of all network passes."""
     reason: str
     """Why the network was chosen."""
     better: str | None
-    """A network worth installing, with its page."""
+    """A better network to install, with its page."""
     notes: tuple[str, ...]
-    """What was asked for and could not be planned."""
+    """Requests that could not be planned."""
 
     @staticmethod
     def of(decision: Decision, seconds: list[float] | None = None) -> "PlanReport":
-        """The report of a plan.
+        """Builds the report of a plan.
 
         Args:
             decision: What was decided.
-            seconds: Of each network pass, if they were estimated.
+            seconds: Estimated time of each network pass, if known.
         """
         planned, times = decision.planned, iter(seconds or ())
         steps = tuple(
@@ -285,12 +285,12 @@ class PlanReport:
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
-    """Every setting of a recipe, without what would switch them: in a report those are settled."""
+    """Every setting of a recipe but its switches, which have already been applied."""
     return {one.name: _plain(getattr(recipe, one.name)) for one in fields(recipe) if one.name != "switches"}
 
 
 def to_json(report: object) -> Any:
-    """A report as JSON has it: dictionaries, lists, numbers and text; an input or output that is no file is left out."""
+    """A report as JSON values; an input or output that is not a file is left out."""
     plain = _plain(report)
     if isinstance(report, Report):
         return {name: value for name, value in plain.items() if value is not None or name not in ("input", "output")}
@@ -308,23 +308,23 @@ def _plain(value: Any) -> Any:
 
 
 Facts = dict[str, str | float]
-"""Metrics that a result carries in its own metadata."""
+"""Facts that a result file carries in its metadata."""
 
 
 def facts_of(report: Report) -> Facts:
-    """What a result carries of its report."""
+    """The facts that a result file carries from its report."""
     recipe = str(report.recipe["domain"])
     return {"model": report.model.name or "none", "recipe": recipe} | _drift_facts(report.drift.color, report.gate.action)
 
 
 def read_facts(report: Any) -> Facts:
-    """The same from a report as JSON, of an enlargement, of the gate, or of anything that holds the gate's.
+    """The same facts from JSON: a report of an enlargement, the gate or a diffusion pass.
 
     Args:
-        report: From `to_json`, with a "kind" that says what it is.
+        report: From `to_json`; its "kind" says which report it is.
 
     Raises:
-        RefusedError: If it is none of them.
+        RefusedError: If it is not such a report.
     """
     kind = report.get("kind") if isinstance(report, dict) else None
     try:
@@ -332,11 +332,11 @@ def read_facts(report: Any) -> Facts:
             facts = {"model": report["model"]["name"] or "none", "recipe": report["recipe"]["domain"]}
             return facts | _drift_facts(Drift(**report["drift"]["color"]), report["gate"]["action"])
         if kind in ("gate", "diffusion"):
-            judged = report["gate"]
+            judged = report if kind == "gate" else report["gate"]
             return _drift_facts(Drift(**judged["after"]), judged["action"])
     except (KeyError, TypeError) as error:
-        raise RefusedError(f"a report of kind {kind} without {error}; wanted one as it was written") from error
-    raise RefusedError("no report of an enlargement, a gate or a diffusion pass")
+        raise RefusedError(f"report of kind {kind} is incomplete ({error}); wanted an unchanged report") from error
+    raise RefusedError("not a report; wanted one of an enlargement, a gate or a diffusion pass")
 
 
 def _drift_facts(color: Drift, action: str) -> Facts:
@@ -344,10 +344,10 @@ def _drift_facts(color: Drift, action: str) -> Facts:
 
 
 def report_input(path: Path, size: tuple[int, int], notes: tuple[str, ...]) -> InputReport:
-    """The source file, of (height, width)."""
+    """The report of a source file; `size` is (height, width)."""
     return InputReport(str(path), size[1], size[0], notes)
 
 
 def report_output(path: Path, size: tuple[int, int], bits: int) -> OutputReport:
-    """The result's file, of (height, width)."""
+    """The report of a result file; `size` is (height, width)."""
     return OutputReport(str(path), size[1], size[0], bits)

@@ -1,6 +1,6 @@
-"""What was decided, in a few lines for the face of a node: a headline with a mark before it, and what there is to add.
+"""Short summaries for the face of a node: a headline with a mark, then the details.
 
-The marks: ✓ as it should be, ≈ mended or unsure, ✗ refused, · neither.
+The marks: ✓ good, ≈ corrected or unsure, ✗ outside the limits, · neutral.
 """
 
 from typing import Any
@@ -16,30 +16,30 @@ from .text import describe_drift
 _MARKS = {"pass": "✓", "blend": "≈", "report": "✗", "reject": "✗"}
 _DONE = {
     "pass": "passed",
-    "blend": "blended back on {share:.1f} % of the area",
-    "report": "above the limits, left as it is",
-    "reject": "rejected, the fallback is returned",
+    "blend": "blended back over {share:.1f} % of the area",
+    "report": "above the limits, left unchanged",
+    "reject": "rejected, fallback returned",
 }
 
 
 def summarize_verdict(verdict: Verdict) -> str:
-    """The kind of image, how sure that is, the others that are likely, and the first reason."""
+    """The domain, its confidence, the other likely domains and the first reason."""
     others = sorted(verdict.scores.items(), key=lambda pair: -pair[1])[1:3]
     lines = [f"{'✓' if verdict.is_sure else '≈'} {verdict.label} {_percent(verdict.confidence)}"]
     if not verdict.is_sure:
-        lines.append(f"unsure: the recipe of {verdict.recipe_domain} is followed")
+        lines.append(f"unsure: using the {verdict.recipe_domain} recipe")
     likely = [f"{kind} {_percent(score)}" for kind, score in others if score >= 0.005]
     return "\n".join([*lines, *([", ".join(likely)] if likely else []), *verdict.evidence[:1]])
 
 
 def summarize_choice(name: str, choice: ModelChoice) -> str:
-    """The network that was taken, why, and which would be better."""
+    """The chosen network, why it was chosen, and a better one if there is one."""
     better = [f"better: {choice.better}"] if choice.better else []
     return "\n".join([f"{'≈' if better else '✓'} {name}", choice.reason, *better])
 
 
 def summarize_gate(result: GateResult, limits: GateLimits) -> str:
-    """What the gate did, and the drift before and after."""
+    """What the gate did, with the drift before and after."""
     done = _DONE[result.action].format(share=100 * result.blended_share)
     lines = [f"{_MARKS[result.action]} {done}", f"drift {describe_drift(result.before, 2)}"]
     if result.action in ("blend", "reject"):
@@ -48,16 +48,16 @@ def summarize_gate(result: GateResult, limits: GateLimits) -> str:
 
 
 def summarize_plan(decision: Decision) -> str:
-    """The kind of image, the passes, and what was switched on by measurement."""
+    """The domain, the passes, and what the measurements switched on."""
     plan = decision.planned.plan
     height, width = plan.target
     steps = " → ".join(step.network or step.kind for step in plan.passes)
-    memory = f"at most {plan.peak_bytes / 2**30:.2f} GiB"
+    memory = f"peak memory at most {plan.peak_bytes / 2**30:.2f} GiB"
     return "\n".join([f"· {decision.recipe.domain}, {width}x{height}", steps, memory, *decision.reasons])
 
 
 def summarize_enlargement(made: Enlargement) -> str:
-    """The kind of image, how it was made, the drift, and what the gate did."""
+    """The domain, the passes, the drift, and what the gate did."""
     decision, judged = made.decision, made.gate
     verdict = decision.verdict
     mark = _MARKS[judged.action] if judged else "·"
@@ -76,7 +76,7 @@ def summarize_enlargement(made: Enlargement) -> str:
 
 
 def summarize_figures(figures: dict[str, Any]) -> str:
-    """Drift and, where sizes are equal, quality.
+    """The drift and, for images of one size, the quality metrics.
 
     Args:
         figures: From `fidelity.report.measure.measure_images`.

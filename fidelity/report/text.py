@@ -12,7 +12,7 @@ def describe_report(report: Report) -> str:
     notes = "".join(f"  ({note})" for note in (*given.notes, *report.switched))
     return (
         f"{given.path} {given.width}x{given.height} -> {made.path} {made.width}x{made.height}  "
-        f"{report.recipe['domain']}{unsure}  {report.model.name or 'resize alone'}  "
+        f"{report.recipe['domain']}{unsure}  {report.model.name or 'resize only'}  "
         f"color drift {describe_drift(report.drift.color, 2)}  sharpness {report.sharpness_ratio:.2f}  "
         f"gate {report.gate.action} against {report.gate.reference}  {report.seconds:.1f} s{notes}"
     )
@@ -24,13 +24,13 @@ def describe_plan(plan: PlanReport) -> str:
     for number, step in enumerate(plan.passes, 1):
         took = f", about {step.seconds:.1f} s" if step.seconds is not None else ""
         lines.append(f"{number}. {step.network or step.kind}: to {step.result}, {_gibibytes(step.peak_memory_bytes)}{took}")
-    lines.append(f"at most {_gibibytes(plan.peak_memory_bytes)}, color consistency included")
+    lines.append(f"peak memory at most {_gibibytes(plan.peak_memory_bytes)}, including color consistency")
     lines.append(f"network: {plan.reason}" + (f"; better: {plan.better}" if plan.better else ""))
     return "\n".join((*lines, *plan.notes))
 
 
 def describe_drift(drift: Drift, digits: int = 3) -> str:
-    """A drift in words: mean, 99th percentile and maximum."""
+    """A drift as text: mean, 99th percentile and maximum."""
     return f"{drift.mean:.{digits}f} mean, {drift.p99:.{digits}f} p99, {drift.max:.{digits}f} max"
 
 

@@ -1,4 +1,4 @@
-"""Straight alpha: what colour there is where nothing shows, and enlarging coverage without fringes."""
+"""Straight alpha: fills in the colors under transparent pixels, so that enlarging leaves no fringes."""
 
 import torch
 from torch import Tensor
@@ -8,16 +8,16 @@ from ..imaging.tensors import check_image
 
 
 def bleed_colors(image: Tensor) -> Tensor:
-    """Spreads the visible colours into the transparent area around them.
+    """Spreads the visible colors into the transparent area around them.
 
-    Files keep any colour, mostly black, where alpha is 0. An enlargement mixes it into the visible rim, which
-    shows as a dark fringe. This replaces it by the nearest visible colours, coarser the further away.
+    Files may store any color, usually black, where alpha is 0. Enlarging mixes it into the visible edge, where it
+    shows as a dark fringe. This replaces it with the nearest visible colors, coarser with distance.
 
     Args:
         image: ``(B, 4, H, W)``, straight alpha last.
 
     Returns:
-        ``(B, 3, H, W)`` colours, unchanged wherever alpha is 1.
+        ``(B, 3, H, W)`` colors, unchanged wherever alpha is 1.
     """
     check_image(image, channels=(4,))
     colors, alpha = image[:, :3].float(), image[:, 3:4].float()
@@ -31,7 +31,7 @@ def _fill(weighted: Tensor, weight: Tensor, colors: Tensor | None) -> Tensor:
         return torch.where(weight > 0, known, torch.full_like(known, 0.5))
     coarse = _fill(_halve(weighted), _halve(weight), None)
     guess = functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
-    if colors is not None:  # visible pixels keep their own colour to the bit
+    if colors is not None:  # visible pixels keep their exact color
         return torch.where(weight > 0, colors, guess)
     trust = (4 * weight).clamp(max=1)
     return known * trust + guess * (1 - trust)

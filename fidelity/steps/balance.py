@@ -1,4 +1,4 @@
-"""Exposure and white balance in linear light, and grading: levels, contrast, saturation. All bounded, all off by default."""
+"""Exposure and white balance in linear light, and grading: levels, contrast, saturation. All bounded and off by default."""
 
 import math
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from ..imaging.color import linear_to_srgb, srgb_to_linear
 from ..imaging.tensors import check_finite, check_image
 
 WhiteBalance = Literal["off", "grey_world", "percentile"]
-"""grey_world: the mean of the scene becomes grey; percentile: its lightest unclipped places do."""
+"""grey_world: makes the mean of the scene grey; percentile: makes its brightest unclipped areas grey."""
 
 MIDDLE_GREY = 0.18
-"""Linear light that a scene's typical lightness is brought to by automatic exposure (an 18 % grey card)."""
+"""Linear light to which automatic exposure brings a scene's typical luminance (an 18 % grey card)."""
 
 _SAMPLES = 2**18
 _LUMINANCE = (0.2126, 0.7152, 0.0722)  # IEC 61966-2-1
@@ -24,20 +24,20 @@ _LUMINANCE = (0.2126, 0.7152, 0.0722)  # IEC 61966-2-1
 
 @dataclass(frozen=True)
 class Balance:
-    """How light is changed."""
+    """Settings of exposure and white balance."""
 
     exposure_ev: float | Literal["auto"] = 0.0
-    """Stops; auto brings the scene's log-average luminance to middle grey, without blowing its highlights out."""
+    """In stops; auto brings the scene's log-average luminance to middle grey without clipping highlights."""
     white: WhiteBalance = "off"
     """See `WhiteBalance`."""
     strength: float = 1.0
-    """Share of the white balance that is applied, from 0 to 1."""
+    """Share of the white balance to apply, from 0 to 1."""
     max_ev: float = 1.0
-    """Most stops that automatic exposure may take either way."""
+    """Largest change by automatic exposure, in stops, in either direction."""
     max_gain: float = 1.5
-    """Most that white balance may multiply or divide a channel by."""
+    """Largest factor by which white balance may multiply or divide a channel."""
     highlight: float = 0.98
-    """Linear light that the lightest thousandth may reach by automatic exposure."""
+    """Linear light that automatic exposure may raise the brightest 0.1 % of pixels to."""
 
     def __post_init__(self) -> None:
         if self.white not in get_args(WhiteBalance):
@@ -55,15 +55,15 @@ class Grade:
     """A simple grade; the defaults change nothing."""
 
     black: float = 0.0
-    """Encoded value that becomes black."""
+    """Encoded value mapped to black."""
     white: float = 1.0
-    """Encoded value that becomes white."""
+    """Encoded value mapped to white."""
     gamma: float = 1.0
-    """Above 1 lightens the middle tones, on encoded values."""
+    """Gamma of encoded values; above 1 brightens midtones."""
     contrast: float = 1.0
-    """Slope at middle grey, along an S that keeps black and white; 1 changes nothing, above 1 is more."""
+    """Slope of an S-curve at middle grey; black and white stay fixed. Above 1 adds contrast."""
     saturation: float = 1.0
-    """Distance from grey of the same luminance, in linear light; 0 is grey, above 1 is more."""
+    """Factor of the distance from grey of equal luminance, in linear light; 0 is grey, above 1 more saturated."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.black < self.white <= 1:
@@ -79,12 +79,12 @@ def balance(image: Tensor, wanted: Balance) -> tuple[Tensor, tuple[float, ...]]:
     """Changes exposure and white balance.
 
     Args:
-        image: ``(B, 1, 3 or 4, H, W)`` in [0, 1]; a batch is measured as one scene. Grey has no white balance.
-        wanted: What to change.
+        image: ``(B, 1, 3 or 4, H, W)`` in [0, 1]; a batch is measured as one scene. White balance does not apply to grey.
+        wanted: The settings.
 
     Returns:
-        The image in [0, 1], and what each channel's linear light was multiplied by. An image for which nothing is to be done
-        is returned as it is.
+        The image in [0, 1], and the gain of each channel in linear light. An image that needs no change is returned
+        unchanged.
 
     Raises:
         RefusedError: If the image is not finite.
@@ -115,7 +115,7 @@ def grade(image: Tensor, wanted: Grade) -> Tensor:
 
     Args:
         image: ``(B, 1, 3 or 4, H, W)`` in [0, 1].
-        wanted: What to change; what is neutral is left out, so that neutral settings return the image to the bit.
+        wanted: The settings; neutral ones are skipped, so neutral settings return the image bit for bit.
 
     Raises:
         RefusedError: If the image is not finite.
@@ -129,7 +129,7 @@ def grade(image: Tensor, wanted: Grade) -> Tensor:
         if (wanted.black, wanted.white, wanted.gamma) != (0.0, 1.0, 1.0):
             band = ((band - wanted.black) / (wanted.white - wanted.black)).clamp(0, 1).pow(1 / wanted.gamma)
         if wanted.contrast != 1:
-            # x^c / (x^c + (1 - x)^c): slope c in the middle, and black and white stay.
+            # x^c / (x^c + (1 - x)^c): slope c in the middle; black and white stay fixed.
             high, low = band.clamp(0, 1).pow(wanted.contrast), (1 - band).clamp(0, 1).pow(wanted.contrast)
             band = high / (high + low)
         if wanted.saturation != 1 and band.shape[1] == 3:
@@ -142,7 +142,7 @@ def grade(image: Tensor, wanted: Grade) -> Tensor:
 
 
 def _sample_light(image: Tensor) -> Tensor:
-    """``(samples, channels)`` of linear light, spread evenly over an image; what is nearly transparent does not count."""
+    """``(samples, channels)`` of linear light, spread evenly over an image; nearly transparent pixels do not count."""
     step = max(1, math.isqrt(image[:, :1].numel() // _SAMPLES))
     down, across = min(step, image.shape[2]), min(step, image.shape[3])
     thinned = image[:, :, down // 2 :: down, across // 2 :: across].float()
@@ -154,7 +154,7 @@ def _sample_light(image: Tensor) -> Tensor:
 
 
 def _white_gains(light: Tensor, wanted: Balance) -> Tensor:
-    """Gains that make a reference grey and leave its luminance as it is, as far as the bounds allow."""
+    """Gains that make the reference grey and preserve its luminance, within the limits."""
     weights = light.new_tensor(_LUMINANCE)
     inside = light[(light.amax(dim=1) < 0.98) & (light.amin(dim=1) > 0.002)]
     if len(inside) < 16:
@@ -172,7 +172,7 @@ def _white_gains(light: Tensor, wanted: Balance) -> Tensor:
 
 
 def _auto_exposure(light: Tensor, wanted: Balance) -> float:
-    """The factor to middle grey, bounded, and by the highlights."""
+    """The factor to middle grey, limited by `max_ev` and by the highlights."""
     weights = light.new_tensor(_LUMINANCE if light.shape[1] == 3 else (1.0,))
     luminance = light @ weights
     factor = MIDDLE_GREY / luminance.clamp(min=1e-4).log().mean().exp().item()

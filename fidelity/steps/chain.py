@@ -1,9 +1,9 @@
-"""Networks one after another, to an exact size, without ever holding an image in between as a whole.
+"""Chains networks to an exact target size without storing a whole intermediate image.
 
-Two passes of x4 and a resize would hold an image of 16 times the source's sides only to shrink it again. Instead the
-target is made block by block: each block takes the piece of the source that it depends on, with the context that all
-networks together reach over, through all passes. Memory beyond source and target is that of one block, whatever the
-target's size; where the context covers the networks' receptive fields, the result is what whole images would give.
+Two x4 passes and a resize would create an image of 16 times the source's sides only to shrink it again. Instead the
+target is computed block by block. The source region of each block, with context for the combined receptive field of all
+networks, goes through all passes. So memory beyond source and target is that of one block, whatever the target size.
+Where the context covers the receptive fields, the result equals that of whole images.
 """
 
 import math
@@ -25,39 +25,39 @@ from ..progress import Progress, part_of
 from .cleanup import DEFAULT_SETTINGS, CleanupMethod, clean
 
 BLOCK_BYTES = 256 * 2**20
-"""Float32 bytes that the networks' result for one block may have."""
+"""Largest float32 output of the networks for one block."""
 
 _SHORTEST_BLOCK_PX = 64
 
 
 @dataclass(frozen=True)
 class Between:
-    """How to clean between two networks."""
+    """Cleanup between two networks."""
 
     method: CleanupMethod
     """See `fidelity.steps.cleanup.clean`."""
     noise_sigma: float = 0.0
-    """Noise of the source in luma, in steps of 8 bits."""
+    """Standard deviation of the source's luma noise, in 8-bit steps."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One step on the way to the target."""
+    """One completed step."""
 
     kind: Literal["network", "restore", "deband", "clean", "resize", "consistency", "gate", "measure"]
-    """What was done; "restore" and "deband" work on the source at x1, the first by a network or a filter."""
+    """Type of step; "restore" (by a network or a filter) and "deband" work on the source at x1."""
     scale: float
-    """The larger of the two sides' factors."""
+    """Enlargement factor of the side that grew most."""
     tile: tuple[int, int] | None
-    """(height, width) of the network's tiles in pixels of its input; None if it was no network."""
+    """(height, width) of the network's tiles in input pixels; None for other steps."""
     seconds: float
     """Wall time."""
     model: str | None = None
-    """The network; None if it was none."""
+    """The network; None for other steps."""
     precision: str | None = None
-    """fp32, bf16 or fp16; None if it was no network."""
+    """fp32, bf16 or fp16; None for other steps."""
     seamless: bool = True
-    """Whether tiling changed nothing, because the tiles' context covered the receptive field."""
+    """Whether tiling changed nothing, because the tile context covered the receptive field."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Stretch:
     """One block along one axis."""
 
     window: tuple[int, int]
-    """(start, stop) of the source that is sent through the networks."""
+    """(start, stop) of the source region that is the input of the networks."""
     drawn: tuple[int, int]
-    """(start, stop) of their result that the block is made from, counted from the start of the window's."""
+    """(start, stop) of the networks' output that the block uses, counted from the start of the output of the window."""
     target: Span
-    """Where it goes, and how it fades into its neighbours."""
+    """Position of the block in the target, and how it fades into its neighbors."""
     weights: AxisWeights | None
-    """The resize from what was drawn; None if there is none."""
+    """Weights of the final resize; None if there is none."""
 
 
 def plan_stretches(
@@ -80,13 +80,13 @@ def plan_stretches(
     """Covers one axis of the target with blocks.
 
     Args:
-        length: Of the source.
-        target: Of the result.
-        scale: Of all networks together; what is left is a resize.
-        block_px: The longest block, in pixels of the target.
-        context_px: What the networks must see beyond what is kept, in pixels of the source.
-        fade_px: Over how many pixels of the target neighbours blend.
-        multiple: Grid of the source that windows start on.
+        length: Length of the source.
+        target: Length of the target.
+        scale: Combined scale of all networks; a resize covers the rest.
+        block_px: Longest block, in target pixels.
+        context_px: Context that the networks need on each side, in source pixels.
+        fade_px: Target pixels over which neighboring blocks blend.
+        multiple: Windows start on multiples of this, in source pixels.
     """
     resized = resize_weights(length * scale, target) if target != length * scale else None
     stretches: list[Stretch] = []
@@ -106,7 +106,7 @@ def plan_stretches(
 
 
 class Chain:
-    """Networks, what is cleaned between them, and the size to reach, bound to a device and a precision."""
+    """A chain of networks with optional cleanup between them and a target size, bound to a device and a precision."""
 
     def __init__(
         self,
@@ -117,15 +117,15 @@ class Chain:
         compute: Compute = AUTO_COMPUTE,
         between: Between | None = None,
     ) -> None:
-        """Binds the networks to the device, each once.
+        """Moves each network to the device once.
 
         Args:
-            models: In the order of their passes; may be empty.
-            target: (height, width) to reach.
-            kind: "image" takes and gives RGB; "luma" takes and gives one channel.
-            device: Where the networks run.
-            compute: Precision and tiles.
-            between: How to clean after each network but the last; not at all if not given.
+            models: The networks in the order of their passes; may be empty.
+            target: (height, width) of the result.
+            kind: "image" for RGB input and output; "luma" for one channel.
+            device: Device that the networks run on.
+            compute: Precision and tile size.
+            between: Cleanup after each network but the last; none if not given.
         """
         known: dict[int, Runner] = {}
         for model in models:
@@ -143,7 +143,7 @@ class Chain:
         Args:
             image: ``(B, C, H, W)`` in [0, 1]; C is 1 for a chain of kind "luma", else 3.
             output: ``(B, C, *target)`` to write to; allocated like `image` if not given.
-            progress: Told about every part of the work.
+            progress: Called as the work proceeds.
 
         Returns:
             The result, on the device of `image`, and the passes.
@@ -224,7 +224,7 @@ class Chain:
         return piece
 
     def _reach(self) -> tuple[int, int, bool]:
-        """Context and grid that all passes need, in pixels of the source, and whether that covers their receptive fields."""
+        """Context and grid that all passes need, in source pixels, and whether the context covers the receptive fields."""
         context, scale, bounded = 0.0, 1, True
         for runner in self._runners:
             reach = runner.reach_px
@@ -237,7 +237,7 @@ class Chain:
 
 
 class _Log:
-    """Gathers what the blocks took into passes."""
+    """Sums the times of all blocks into passes."""
 
     def __init__(self, runners: list[Runner], size: tuple[int, int], target: tuple[int, int]) -> None:
         self._runners = runners
@@ -261,11 +261,11 @@ class _Log:
         self._cleaning[place] += seconds
 
     def resized(self, seconds: float) -> None:
-        """One block was resized and put in its place."""
+        """One block was resized and written to the target."""
         self._resizing += seconds
 
     def passes(self, seamless: bool) -> list[Pass]:
-        """All of it."""
+        """All passes so far."""
         passes: list[Pass] = []
         for place, (runner, report) in enumerate(zip(self._runners, self._reports, strict=True)):
             if report is None:
@@ -296,7 +296,7 @@ def _place(output: Tensor, values: Tensor, rows: Span, columns: Span) -> None:
 
 
 def _same(length: int) -> AxisWeights:
-    """The operator that changes nothing along an axis."""
+    """The identity operator along an axis."""
     return AxisWeights(length, torch.arange(length), torch.ones(length, 1, dtype=torch.float64))
 
 

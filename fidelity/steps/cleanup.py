@@ -1,6 +1,6 @@
-"""Local filters for what networks amplify: ringing, swirls, jagged lines, softness.
+"""Local filters against artifacts that networks amplify: ringing, swirls, jagged lines, softness.
 
-They work in bands of rows with enough rows around, so memory in use does not grow with the image.
+They work in bands of rows with context rows around them, so working memory does not grow with the image height.
 """
 
 import math
@@ -26,36 +26,35 @@ from ..imaging.tensors import check_finite, check_image
 from ..progress import Progress
 
 CleanupMethod = Literal["bilateral", "guided", "median", "antialias", "unsharp"]
-"""bilateral and guided: even out what wavers by little, and leave edges; median: takes out specks and the steps of jagged
-lines; antialias: smooths lines along their own direction; unsharp: steepens edges, without halos."""
+"""bilateral and guided: smooth small variations and preserve edges; median: removes specks and jagged steps of lines;
+antialias: smooths lines along their direction; unsharp: sharpens edges without halos."""
 
 CleanupChannels = Literal["luma", "rgb"]
-"""What is filtered; with luma, colour differences stay as they are."""
+"""Channels to filter; luma leaves the color differences unchanged."""
 
 
 @dataclass(frozen=True)
 class CleanupSettings:
-    """Every constant of the filters; lengths in pixels, values on the scale from 0 to 1."""
+    """All constants of the filters; lengths in pixels, values in [0, 1]."""
 
     radius_px: int = 2
-    """Of the window of bilateral and guided."""
+    """Window radius of bilateral and guided."""
     median_radius_px: int = 1
-    """Of the window of median; 1 is 3 x 3."""
+    """Window radius of median; 1 is 3 x 3."""
     sigma_px: float = 1.2
-    """Of bilateral's weights over distance."""
+    """Spatial sigma of bilateral."""
     value_range: float = 6 / 255
-    """How different neighbours may be and still be averaged by bilateral and guided: about the height of the rings that
-    networks draw."""
+    """Largest difference between neighbors that bilateral and guided smooth: about the height of the networks' ringing."""
     along_px: float = 1.5
-    """How far antialias averages along a line (sigma)."""
+    """Sigma of antialias along a line."""
     unsharp_sigma_px: float = 1.0
-    """Of unsharp's blur."""
+    """Sigma of the blur of unsharp."""
     unsharp_amount: float = 0.5
     """Share of the detail that unsharp adds."""
     unsharp_threshold: float = 2 / 255
-    """Detail below this is left as it is: it is grain more often than not."""
+    """Unsharp ignores detail below this, which is mostly grain."""
     unsharp_halo: float = 0.0
-    """How far beyond its neighbours unsharp may push a sample."""
+    """How far unsharp may push a sample beyond the range of its neighbors."""
 
     def __post_init__(self) -> None:
         if not (1 <= self.radius_px <= 16 and 1 <= self.median_radius_px <= 4):
@@ -64,12 +63,12 @@ class CleanupSettings:
             )
         lengths = (self.sigma_px, self.value_range, self.along_px, self.unsharp_sigma_px)
         if not all(0 < length <= 32 for length in lengths):
-            raise RefusedError(f"sigma and range are {lengths}; wanted more than 0, at most 32")
+            raise RefusedError(f"sigmas and range are {lengths}; wanted more than 0, at most 32")
         if not all(0 <= value <= 10 for value in (self.unsharp_amount, self.unsharp_threshold, self.unsharp_halo)):
-            raise RefusedError("amount, threshold or halo of unsharp lies outside 0 to 10")
+            raise RefusedError("unsharp amount, threshold or halo is outside its range; wanted 0 to 10")
 
     def reach_px(self, method: CleanupMethod) -> int:
-        """Rows and columns around a sample that a filter looks at."""
+        """Radius of a filter's support, in pixels."""
         reaches: dict[CleanupMethod, int] = {
             "bilateral": self.radius_px,
             "guided": 2 * self.radius_px,
@@ -81,7 +80,7 @@ class CleanupSettings:
 
 
 DEFAULT_SETTINGS = CleanupSettings()
-_LIVE_PLANES = 30  # float32 planes that a filter keeps while it works
+_LIVE_PLANES = 30  # float32 planes in memory while a filter runs
 
 
 def clean(
@@ -95,25 +94,26 @@ def clean(
     guide: Tensor | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Cleans an image; alpha stays as it is.
+    """Filters an image; alpha is unchanged.
 
     Args:
         image: ``(B, 1, 3 or 4, H, W)`` in [0, 1].
         method: See `CleanupMethod`.
         strength: 0 for nothing, 1 for the whole effect.
-        noise_sigma: Standard deviation of noise in luma, in steps of 8 bits; the bilateral filter evens out that much too.
+        noise_sigma: Standard deviation of the luma noise, in 8-bit steps; bilateral and guided also smooth noise of this
+            strength.
         settings: Constants of the filters.
         channels: See `CleanupChannels`.
-        mask: ``(1 or B, 1, H, W)`` in [0, 1]: how much of the effect each place gets; everywhere all of it if not given.
-        guide: ``(1 or B, 1, 3 or 4, H, W)`` whose edges bilateral and guided keep, in place of the image's own.
+        mask: ``(1 or B, 1, H, W)`` in [0, 1]: strength of the effect at each pixel; 1 everywhere if not given.
+        guide: ``(1 or B, 1, 3 or 4, H, W)`` whose edges bilateral and guided preserve instead of the image's own.
         progress: Called with (rows done, rows in all).
 
     Returns:
-        The cleaned image in [0, 1]; shape, dtype, device and memory format are kept.
+        The filtered image in [0, 1], with the same shape, dtype, device and memory format.
 
     Raises:
-        RefusedError: If the image is not finite, the method is unknown, the strength lies outside [0, 1], or mask or guide
-            do not fit the image.
+        RefusedError: If the image is not finite, the method is unknown, the strength is outside [0, 1], or the mask or guide
+            does not fit the image.
     """
     check_image(image)
     check_finite(image)

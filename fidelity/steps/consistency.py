@@ -1,34 +1,33 @@
-"""The consistency projection: make an enlargement shrink back to its source, whatever drew it.
+"""The consistency projection: changes an enlargement so that it shrinks back to its source, whatever produced it.
 
 Let x be the enlargement, y the source, D the antialiased bicubic reduction to the source's size and U
 the bicubic enlargement back. Mode **full** is iterative back-projection (Irani and Peleg, "Improving
-resolution by image registration", 1991): x + U(s) with s such that y = D(x + U(s)). It puts back
-everything, so it also rings wherever the network moved an edge.
+resolution by image registration", 1991): x + U(s) with s such that y = D(x + U(s)). It corrects every
+frequency, so it also rings wherever the network moved an edge.
 
-Mode **color** puts back only what a viewer would call colour and tone. It looks for the correction s, at
-the source's resolution, that minimises
+Mode **color** corrects only what a viewer would call color and tone. It solves for the correction s, at
+the source's resolution, that minimizes
 
     |B (r - s)|²  +  λ Σ w |∇s|²        r = y - D(x)
 
-in luma and colour differences apart. The first term is the colour drift: B is a Gaussian of 1.5 source
-pixels, so that an edge drawn sharper than the source's counts for nothing. The second says where a
-correction may vary: w is 1 where the network drew a flat area and falls, as 1 / (1 + (|∇D(x)| / θ)²), to a
-floor at the edges it drew. So the correction is smooth inside an area, no texture is added where nothing was
-drawn, and it may jump from one area to the next (weighted least squares, after Farbman, Fattal, Lischinski
-and Szeliski, "Edge-preserving decompositions for multi-scale tone and detail manipulation", 2008, applied to
-the drift instead of the image). The floor on w keeps the solution from following noise inside busy areas;
-colour differences have a lower one, and a smaller λ, because what is put back there does not soften lines.
-A plain low-pass of r, which this replaces, must choose between leaving drift beside every edge and
-writing the network's errors at edges into the flats as mottle. Conjugate gradients solve it; only
-s = U(...) ever touches the large image.
+separately in luma and the color differences. The first term is the color drift: B is a Gaussian of 1.5
+source pixels, so an edge sharper than the source's does not count. The second term controls where the
+correction may vary: w is 1 where the raw output is flat and falls, as 1 / (1 + (|∇D(x)| / θ)²), to a floor
+at its edges. So the correction is smooth inside an area and adds no texture there, but may jump from one
+area to the next (weighted least squares, after Farbman, Fattal, Lischinski and Szeliski, "Edge-preserving
+decompositions for multi-scale tone and detail manipulation", 2008, applied to the drift instead of the
+image). The floor on w keeps the solution from following noise in textured areas. The color differences have
+a lower floor and a smaller λ, because correcting them does not soften lines. A plain low-pass of r either
+leaves drift beside every edge or spreads the network's errors at edges into flat areas as mottle.
+Conjugate gradients solve for s; the large image only receives U(s).
 
-Sharpening networks also leave the range of colours that the source has nearby. Samples outside the
-source's 5x5 neighbourhood are drawn back by firm shrinkage (Gao and Bruce, "WaveShrink with firm
-shrinkage", 1997): small excesses, halos and speckle, go; the strongest, the cores of fine lines that the
-source could not resolve, stay. The threshold is set so that about 2 % of the samples stay outside.
-Ground truth itself has 3 to 7 % of them on Set5, a sharpening network up to 47 %. An area whose tone has
-drifted lies outside that range as a whole, and drawing it back sample by sample would write the range's own
-steps into it. So a first, much smoother correction brings areas back before the range is looked at.
+Sharpening networks also exceed the source's local color range. Samples outside the range of the source's
+5x5 neighborhood are pulled back by firm shrinkage (Gao and Bruce, "WaveShrink with firm shrinkage", 1997):
+it removes small excesses such as halos and speckle, and keeps the strongest, the cores of fine lines that
+the source could not resolve. The threshold is set so that about 2 % of the samples stay outside. Ground
+truth itself has 3 to 7 % of them on Set5, a sharpening network up to 47 %. An area whose tone has drifted is
+outside that range as a whole, and pulling it back sample by sample would imprint the steps of the range on
+it. So a first, much smoother correction moves areas back before the range is applied.
 """
 
 import math
@@ -53,28 +52,28 @@ ConsistencyMode = Literal["color", "full"]
 
 @dataclass(frozen=True)
 class ConsistencySettings:
-    """Constants of the projection; the defaults gave the figures in tools/benchmarks/README.md."""
+    """Constants of the projection; the defaults produced the measurements in tools/benchmarks/README.md."""
 
     rounds: int = 3
-    """Corrections of the large image; each makes up for what clipping undid in the one before. Mode color makes a first,
-    smooth one besides."""
+    """Corrections of the large image; each compensates for clipping in the previous one. Mode color adds a smooth first
+    one."""
     luma_smoothness: float = 0.2
-    """λ for luma: how much variation inside an area costs against drift; 0 puts back every frequency."""
+    """λ for luma: the cost of variation inside an area relative to drift; 0 corrects every frequency."""
     luma_floor: float = 0.07
-    """The least w for luma: smoothness asked for across edges, as a share of that inside areas."""
+    """Smallest w for luma: smoothness across edges, as a share of that inside areas."""
     chroma_smoothness: float = 0.02
-    """λ for the colour differences, where texture is seen least and drift most."""
+    """λ for the color differences, where texture is least visible and drift most."""
     chroma_floor: float = 0.03
-    """The least w for the colour differences."""
+    """Smallest w for the color differences."""
     tone_smoothness: float = 1000.0
-    """How many times smoother the first correction of mode color is than the others, so that it moves the tones of areas and
-    takes nothing from the halos along their edges."""
+    """Smoothness factor of the first correction in mode color, so that it moves the tones of areas but not the halos along
+    their edges."""
     edge: float = 2 / 255
-    """θ: step between neighbouring source pixels at which an area ends."""
+    """θ: step between neighboring source pixels at which an area ends."""
     solver_steps: int = 12
     """Conjugate-gradient steps in each round of mode color."""
     overshoot_share: float = 0.018
-    """Share of samples that may stay outside the source's local range; 1 lets all of them."""
+    """Share of samples that may stay outside the source's local range; 1 allows all of them."""
     full_steps: int = 30
     """Back-projection steps in each round of mode full, at the source's size."""
 
@@ -86,20 +85,20 @@ def project(
     settings: ConsistencySettings | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Makes an enlargement shrink back to its source.
+    """Changes an enlargement so that it shrinks back to its source.
 
     Args:
-        image: The enlargement, ``(B, C, H, W)``, from whatever upscaler, at any ratio to the source.
+        image: The enlargement, ``(B, C, H, W)``, from any upscaler, at any ratio to the source.
         reference: The source, ``(B or 1, C, h, w)``, showing the same scene in the same frame.
-        mode: "color" holds colours and tones and leaves edges to the upscaler; "full" holds every pixel.
+        mode: "color" preserves colors and tones and leaves edges to the upscaler; "full" preserves every source pixel.
         settings: Constants; the defaults if not given.
         progress: Called after each part of the work.
 
     Returns:
-        The projected image, in [0, 1]. Alpha is returned as it was. Where the source is grey, so is the result.
+        The projected image, in [0, 1]. Alpha is unchanged. If the source is grey, so is the result.
 
     Raises:
-        RefusedError: If the shapes do not fit or the mode is unknown.
+        RefusedError: If the shapes do not match or the mode is unknown.
     """
     return project_(image.clone(), reference, mode, settings, progress)
 
@@ -111,7 +110,7 @@ def project_(
     settings: ConsistencySettings | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """`project`, in place: changes the enlargement itself, which saves a copy of it."""
+    """`project`, in place: overwrites the enlargement, which saves a copy."""
     check_pair(image, reference)
     if mode not in ("color", "full"):
         raise RefusedError(f"mode is {mode!r}; wanted 'color' or 'full'")
@@ -167,12 +166,12 @@ def _project_colors(
 
 
 def limit_overshoot_(image: Tensor, allowed: SourceRange, share: float) -> None:
-    """Draws samples outside the source's local range back, in place, until only `share` of them is left outside.
+    """Pulls samples outside the source's local range back, in place, until at most `share` of all samples is outside.
 
     Args:
         image: ``(1, C, H, W)``, changed in place.
-        allowed: The range of its source.
-        share: Samples that may stay outside, in [0, 1]; the strongest do.
+        allowed: The local range of the source.
+        share: Share of samples that may stay outside, in [0, 1]; the strongest stay.
     """
     counts = torch.zeros(_EXCESS_BINS, device=image.device)
     for rows, lowest, highest in allowed.bands():
@@ -182,7 +181,7 @@ def limit_overshoot_(image: Tensor, allowed: SourceRange, share: float) -> None:
         counts.index_add_(0, place, outside)
     above = counts.flip(0).cumsum(0).flip(0)
     threshold = int((above > share * image[0].numel()).sum()) / _EXCESS_BINS
-    # Half a step of 8 bits below the tolerance, so that rounding to a file does not cross it again.
+    # Just over half an 8-bit step below the tolerance, so that rounding to a file does not cross it again.
     tolerance = OVERSHOOT_TOLERANCE - 0.6 / 255
     if threshold <= tolerance:
         return
@@ -193,14 +192,14 @@ def limit_overshoot_(image: Tensor, allowed: SourceRange, share: float) -> None:
         strongest = excess.amax(dim=1, keepdim=True)
         between = tolerance + (strongest - threshold) * (kept - tolerance) / (kept - threshold)
         limited = torch.where(strongest < threshold, strongest.clamp(max=tolerance), torch.minimum(between, strongest))
-        # One share for all channels of a pixel, or colours would break up where some are limited and some are not.
+        # One share for all channels of a pixel: limiting only some of them would shift its color.
         cut = excess * (1 - limited / strongest.clamp(min=1e-6))
         image[:, :, rows] = torch.where(band > highest, band - cut, band + cut)
 
 
 _EXCESS_BINS = 4096
 _FIRM_SPAN = 1.8
-"""Excesses of this many thresholds and more are left alone; below, they are led over without a step."""
+"""Excesses of at least this many thresholds are kept; below, the limit blends in without a step."""
 
 
 def _excess(band: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
@@ -209,7 +208,7 @@ def _excess(band: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
 
 
 def _color_solver(drawn: Tensor, settings: ConsistencySettings, stiffness: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
-    """The weighted least squares of the module's docstring; `drawn` is what the network drew, at source size."""
+    """The weighted least squares of the module docstring; `drawn` is the raw output, reduced to the source's size."""
     luma, chroma = stiffness * settings.luma_smoothness, stiffness * settings.chroma_smoothness
     smoothness = drawn.new_tensor([luma, chroma, chroma][: drawn.shape[1]]).reshape(1, -1, 1, 1)
     floors = [settings.luma_floor, settings.chroma_floor, settings.chroma_floor]
@@ -253,7 +252,7 @@ def _full_solver(
 
 
 def _conjugate_gradients(operator: Callable[[Tensor], Tensor], goal: Tensor, start: Tensor, steps: int) -> Tensor:
-    """Solves operator(x) = goal for each channel by itself (Hestenes and Stiefel, 1952)."""
+    """Solves operator(x) = goal for each channel separately (Hestenes and Stiefel, 1952)."""
     solution = start.clone()
     residual = goal - operator(solution)
     direction = residual.clone()
@@ -270,7 +269,7 @@ def _conjugate_gradients(operator: Callable[[Tensor], Tensor], goal: Tensor, sta
 
 
 def _to_opponent(difference: Tensor) -> Tensor:
-    """RGB differences to luma and colour differences, without the offset that images carry."""
+    """RGB differences to luma and color differences, without the offset that images carry."""
     if difference.shape[1] == 1:
         return difference
     return rgb_to_ycbcr(difference) - _neutral(difference)

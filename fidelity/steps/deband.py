@@ -1,4 +1,4 @@
-"""Smooths the stairs of gradients that were stored with too few levels."""
+"""Removes banding from gradients that were stored with too few levels."""
 
 from torch import Tensor
 
@@ -8,29 +8,29 @@ from ..imaging.tensors import check_finite, check_image
 from ..progress import Progress
 
 DEBAND_RADIUS_PX = 8
-"""Of the window over which bands are evened out; bands are wider than details."""
+"""Radius of the smoothing window; bands are wider than details."""
 
 
 DEBAND_RANGE = 4 / 255
-"""Differences within that window up to which a place counts as flat, and may be banded."""
+"""Largest value range within the window of an area that counts as flat and may be banded."""
 
 
 def deband(
     image: Tensor, radius_px: int = DEBAND_RADIUS_PX, value_range: float = DEBAND_RANGE, progress: Progress | None = None
 ) -> Tensor:
-    """Evens out the stairs of a gradient that had too few levels; everything else stays to the bit.
+    """Smooths the steps of gradients that had too few levels; everything else is preserved bit for bit.
 
-    Where all samples of a window lie within a few levels of each other they are replaced by a mean of means, which is smooth;
-    no sample moves by more than half that range.
+    Where all samples in a window lie within a few levels of each other, they are replaced by a mean of means, which is
+    smooth. No sample moves by more than half that range.
 
     Args:
         image: ``(B, 1, 3 or 4, H, W)`` in [0, 1].
-        radius_px: Of the window.
-        value_range: Largest difference within it, of the channel that differs most.
+        radius_px: Radius of the window.
+        value_range: Largest difference within the window, in any channel, that counts as flat.
         progress: Called with (rows done, rows in all).
 
     Returns:
-        The image; shape, dtype and device are kept, and alpha as it is. Save it with 16 bits, or the bands come back.
+        The image, with the same shape, dtype, device and alpha. Save it with 16 bits, or the bands return.
     """
     check_image(image)
     check_finite(image)
@@ -42,7 +42,7 @@ def deband(
         band = image[:, :3, wide].float()
         lowest, highest = local_range(band, size)
         flat = ((highest - lowest).amax(dim=1, keepdim=True) <= value_range + 1e-6).float()
-        weight = box_mean(flat, 2 * (radius_px // 2) + 1).sub_(0.5).mul_(2).clamp_(0, 1)  # nothing starts at once
+        weight = box_mean(flat, 2 * (radius_px // 2) + 1).sub_(0.5).mul_(2).clamp_(0, 1)  # fades in gradually
         change = (box_mean(box_mean(band, size), size) - band).clamp(-value_range / 2, value_range / 2) * weight
         output[:, :3, rows] = (band + change)[:, :, inner].clamp(0, 1).to(output.dtype)
         if progress:

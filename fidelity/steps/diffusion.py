@@ -1,6 +1,6 @@
-"""The mathematics of diffusion passes: tiles of a latent, guidance toward the source, schedules, sizes of passes.
+"""The mathematics of diffusion passes: latent tiles, guidance toward the source, schedules, pass sizes.
 
-No sampler and no model: those are the host's.
+Samplers and models are the host's.
 """
 
 import math
@@ -16,37 +16,37 @@ from ..errors import RefusedError
 from ..imaging.filters import gaussian_blur
 
 TileBlend = Literal["gaussian", "mean"]
-"""gaussian: a tile counts most in its middle (Mixture of Diffusers); mean: everywhere the same (MultiDiffusion)."""
+"""gaussian: tiles weigh most at their center (Mixture of Diffusers); mean: uniform weights (MultiDiffusion)."""
 
 GuidanceBand = Literal["all", "gaussian", "wavelet"]
-"""What is pulled toward the source: everything, or low frequencies by a Gaussian or by levels of a wavelet."""
+"""Frequencies to pull toward the source: all, or the low ones from a Gaussian or a wavelet."""
 
 TILE_VARIANCE = 0.01
-"""Of the Gaussian over a tile of side 1, as in Mixture of Diffusers."""
+"""Variance of the Gaussian over a tile of side 1, as in Mixture of Diffusers."""
 ALIGN_LATENTS = 8
-"""Tiles begin on multiples of this, so that a network that halves three times sees the same grid in each."""
+"""Tiles start on multiples of this, so that a network that halves three times has the same grid in each."""
 SUPIR_EXPONENT = 4.0
-"""The exponent that SUPIR ships with (restoration scale), which a fidelity of one half stands for."""
+"""SUPIR's default exponent (restoration scale), which a fidelity of 0.5 stands for."""
 DENOISE_STEPS = (0.40, 0.30, 0.25)
-"""How much noise each pass may put in; later ones refine what the first drew. More passes keep the last."""
+"""Denoise strength of each pass; later ones refine the first. Further passes use the last value."""
 PASS_FACTOR = 2.0
-"""The most that one diffusion pass enlarges: beyond it there is too little to hold on to."""
+"""Largest enlargement of one diffusion pass: beyond it the source gives too little guidance."""
 
 _TILE_TABLE = ((8, 512, 64), (12, 768, 96), (24, 1024, 128))
 
 
 @dataclass(frozen=True)
 class DiffusionTile:
-    """A tile in pixels."""
+    """A square tile."""
 
     side_px: int
-    """Of the square."""
+    """Side length."""
     overlap_px: int
-    """That neighbours share at least."""
+    """Minimum overlap of neighboring tiles."""
 
 
 def choose_diffusion_tile(memory_bytes: int) -> DiffusionTile:
-    """The tile for a device of that much memory: 512 with 64 up to 8 GB, 768 with 96 up to 12 GB, else 1024 with 128."""
+    """The tile for a device with this much memory: 512 px (overlap 64) up to 8 GB, 768 (96) up to 12 GB, else 1024 (128)."""
     gigabytes = memory_bytes / 2**30
     side, overlap = next(
         ((side, overlap) for limit, side, overlap in _TILE_TABLE if gigabytes < 1.05 * limit), _TILE_TABLE[-1][1:]
@@ -55,19 +55,19 @@ def choose_diffusion_tile(memory_bytes: int) -> DiffusionTile:
 
 
 def spread_tiles(length: int, tile: int, overlap: int, align: int = ALIGN_LATENTS) -> list[tuple[int, int]]:
-    """Equal tiles along one axis, spread evenly; neighbours share `overlap` or more.
+    """Equal tiles along one axis, evenly spaced; neighbors overlap by `overlap` or more.
 
     Args:
-        length: Of the axis.
-        tile: Of a tile; one as long as the axis is all there is if this is not smaller.
-        overlap: What neighbours share at least; must be smaller than the tile.
-        align: All but the last begin on multiples of this, where the overlap allows it.
+        length: Length of the axis.
+        tile: Length of a tile; if it is not shorter than the axis, a single tile covers the axis.
+        overlap: Minimum overlap of neighbors; must be smaller than the tile.
+        align: All tiles but the last start on multiples of this, where the overlap allows it.
 
     Returns:
-        (start, stop) of each, in order.
+        (start, stop) of each tile, in order.
 
     Raises:
-        RefusedError: If the overlap leaves no progress.
+        RefusedError: If the overlap is negative or not smaller than the tile.
     """
     if tile >= length:
         return [(0, length)]
@@ -76,7 +76,7 @@ def spread_tiles(length: int, tile: int, overlap: int, align: int = ALIGN_LATENT
     fewest = math.ceil((length - overlap) / (tile - overlap))
     grid = align if overlap <= tile - align else 1
     while True:
-        for count in range(fewest, 2 * fewest + 1):  # rounding down to the grid may open a gap, which one more tile closes
+        for count in range(fewest, 2 * fewest + 1):  # rounding down to the grid may open a gap; another tile closes it
             starts = [int(index * (length - tile) / (count - 1) // grid * grid) for index in range(count - 1)] + [length - tile]
             if all(after - before <= tile - overlap for before, after in pairwise(starts)):
                 return [(start, start + tile) for start in starts]
@@ -84,7 +84,7 @@ def spread_tiles(length: int, tile: int, overlap: int, align: int = ALIGN_LATENT
 
 
 def tile_weights(height: int, width: int, blend: TileBlend) -> Tensor:
-    """How much each place of a tile counts, ``(height, width)`` in float32, larger than 0.
+    """The blend weights of a tile, ``(height, width)`` in float32, above 0.
 
     Source: Jimenez, "Mixture of Diffusers for scene composition and high resolution image generation", 2023; Bar-Tal, Yariv,
     Lipman and Dekel, "MultiDiffusion: fusing diffusion paths for controlled image generation", 2023.
@@ -101,13 +101,13 @@ def _bell(length: int) -> Tensor:
 
 
 def guidance_weight(sigma: float, sigma_max: float, fidelity: float) -> float:
-    """How far a denoised estimate is pulled to the source, 0 to 1: ``(sigma / sigma_max) ** p``.
+    """How far a denoised estimate is pulled toward the source, 0 to 1: ``(sigma / sigma_max) ** p``.
 
     Args:
         sigma: Noise level of the step.
-        sigma_max: The highest that the model knows.
-        fidelity: 0 for not at all, 1 for all the way at every step; one half is SUPIR's own exponent of 4. Between them
-            ``p = 4 * (1 - fidelity) / fidelity``: more fidelity, a smaller exponent, more pull at low noise too.
+        sigma_max: Highest noise level of the model.
+        fidelity: 0 for no pull, 1 for the full pull at every step; 0.5 is SUPIR's exponent of 4. In between,
+            ``p = 4 * (1 - fidelity) / fidelity``: higher fidelity means a smaller exponent and more pull at low noise.
 
     Source: Yu and others, "Scaling up to excellence: practicing model scaling for photo-realistic image restoration in the
     wild" (SUPIR), 2024, restoration-guided sampling.
@@ -128,11 +128,11 @@ def pull_to_source(denoised: Tensor, source: Tensor, weight: float, band: Guidan
 
     Args:
         denoised: ``(B, C, H, W)`` or ``(B, C, T, H, W)``.
-        source: The encoded source, as large, of batch 1 or B.
-        weight: 0 for nothing, 1 for all of the difference.
-        band: See `GuidanceBand`; with a low band textures stay free.
-        radius: Of the low band, in latent samples: sigma of the Gaussian; the wavelet takes the nearest number of levels,
-            of about 1, 2, 4, 8 samples.
+        source: The encoded source, of the same size, with batch 1 or B.
+        weight: Share of the difference to apply: 0 for none, 1 for all.
+        band: See `GuidanceBand`; a low band leaves textures free.
+        radius: Radius of the low band, in latent samples: the sigma of the Gaussian; the wavelet uses the nearest number of
+            levels, of about 1, 2, 4, 8 samples.
     """
     if weight == 0:
         return denoised
@@ -146,20 +146,20 @@ def pull_to_source(denoised: Tensor, source: Tensor, weight: float, band: Guidan
 
 
 def linear_schedule(sigma: float, sigma_max: float, start: float, end: float) -> float:
-    """What goes from `start` at the highest noise to `end` at none, linear in sigma, as SUPIR's CFG and control do."""
+    """A value that goes from `start` at the highest noise to `end` at none, linear in sigma, as SUPIR's CFG and control do."""
     return end + (start - end) * min(1.0, max(0.0, sigma / sigma_max))
 
 
 def plan_pass_sizes(source: tuple[int, int], target: tuple[int, int], multiple: int = 8) -> list[tuple[int, int]]:
-    """The (height, width) that each diffusion pass works at, the last one being the target's.
+    """The (height, width) of each diffusion pass; the last one covers the target.
 
-    Each enlarges by the same factor, `PASS_FACTOR` at most, and by multiples of what the model's latents stand for; the result
-    is brought to the exact target afterwards.
+    All passes enlarge by the same factor, at most `PASS_FACTOR`, to sizes that are multiples of a latent sample; the result
+    is resized to the exact target afterwards.
 
     Args:
         source: (height, width) of the source.
-        target: (height, width) of the result.
-        multiple: Pixels that a latent sample stands for.
+        target: (height, width) of the target.
+        multiple: Pixels per latent sample.
     """
     factor = max(target[0] / source[0], target[1] / source[1], 1.0)
     count = max(1, math.ceil(math.log(factor, PASS_FACTOR) - 1e-6))
@@ -172,7 +172,7 @@ def plan_pass_sizes(source: tuple[int, int], target: tuple[int, int], multiple: 
 
 
 def pass_denoise(index: int, first: float = DENOISE_STEPS[0]) -> float:
-    """How much noise a pass puts in, the first one being 0, in the proportions of `DENOISE_STEPS`."""
+    """Denoise strength of a pass (index 0 is the first), in the proportions of `DENOISE_STEPS`."""
     return first * DENOISE_STEPS[min(index, len(DENOISE_STEPS) - 1)] / DENOISE_STEPS[0]
 
 
@@ -181,7 +181,7 @@ def _to_multiple(length: float, multiple: int) -> int:
 
 
 def _wavelet(planes: Tensor, levels: int) -> Tensor:
-    """What is left after taking out so many levels of detail ("à trous" with a cubic spline)."""
+    """The low band that remains after removing `levels` levels of detail ("à trous" with a cubic spline)."""
     spline = planes.new_tensor([1, 4, 6, 4, 1]) / 16
     for level in range(levels):
         planes = _blur(planes, spline, 2**level)

@@ -1,4 +1,4 @@
-"""Adaptive luma enhancement: edges a little crisper where that can be seen, and only if no colour moves visibly."""
+"""Adaptive luma enhancement: sharpens edges slightly, unless a color would shift visibly."""
 
 import math
 from dataclasses import dataclass
@@ -17,48 +17,48 @@ from ..progress import Progress
 from .gate import GateLimits
 
 _WITHIN = 0.9
-"""Share of the largest difference allowed to which a single sample is held back, so that few of them do not cost the rest."""
+"""Samples that shift too far are limited to this share of the allowed maximum, so a few of them do not veto the rest."""
 _LIVE_PLANES = 12
 _ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class EnhanceSettings:
-    """Every constant of the enhancement."""
+    """All constants of the enhancement."""
 
     strength: float = 0.15
-    """Share of the detail that is added, before it is adapted to the image."""
+    """Share of the detail to add, before adapting to the image."""
     min_strength: float = 0.05
-    """The least that is added where anything is."""
+    """Lower limit of the adapted strength."""
     max_strength: float = 0.15
-    """The most that is added."""
+    """Upper limit of the adapted strength."""
     sigma_px: float = 0.8
-    """Of the blur whose difference is the detail."""
+    """Sigma of the blur that separates detail."""
     edge_threshold: float = 0.08
-    """Sobel magnitude of luma above which a place is an edge; a step from black to white has 0.71."""
+    """Sobel magnitude of luma above which a pixel counts as an edge; a black-to-white step has 0.71."""
     max_chroma_variance: float = 800.0
-    """Mean variance of Cb and Cr, on the scale of 0 to 255, from which on an image is very colourful."""
+    """Mean variance of Cb and Cr, on a scale of 0 to 255, above which an image counts as very colorful."""
     min_edge_density: float = 0.05
-    """Share of edges below which an image is very smooth."""
+    """Share of edge pixels below which an image counts as very smooth."""
     min_chroma_factor: float = 0.3
-    """Factor of the strength for very colourful images, where a step of lightness is most easily seen as one of colour."""
+    """Strength factor for very colorful images, where a lightness change is most easily seen as a color shift."""
     min_edge_factor: float = 0.5
-    """Factor of the strength for images without edges."""
+    """Strength factor for images without edges."""
     limits: GateLimits = GateLimits(1.0, 3.0)  # noqa: RUF009  (it is frozen)
-    """CIEDE2000 between the image before and after, per pixel; beyond it the image is returned as it was."""
+    """Per-pixel CIEDE2000 between input and output; above it the image is returned unchanged."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_strength <= self.max_strength <= 10 or not 0 <= self.strength <= 10:
             given = f"{self.strength}, at least {self.min_strength}, at most {self.max_strength}"
-            raise RefusedError(f"strength is {given}; wanted 0 to 10, the least below the most")
+            raise RefusedError(f"strength is {given}; wanted 0 to 10, and a minimum below the maximum")
         if not (0 < self.sigma_px <= 32 and self.edge_threshold > 0):
             raise RefusedError(
                 f"sigma is {self.sigma_px} px, edge threshold {self.edge_threshold}; wanted more than 0, sigma at most 32"
             )
         if not (self.max_chroma_variance > 0 and self.min_edge_density > 0):
-            raise RefusedError("max_chroma_variance and min_edge_density divide; wanted more than 0")
+            raise RefusedError("max_chroma_variance or min_edge_density is not positive; wanted more than 0")
         if not (0 <= self.min_chroma_factor <= 1 and 0 <= self.min_edge_factor <= 1):
-            raise RefusedError(f"factors are {self.min_chroma_factor} and {self.min_edge_factor}; wanted 0 to 1")
+            raise RefusedError(f"minimum factors are {self.min_chroma_factor} and {self.min_edge_factor}; wanted 0 to 1")
 
 
 DEFAULT_ENHANCEMENT = EnhanceSettings()
@@ -66,33 +66,33 @@ DEFAULT_ENHANCEMENT = EnhanceSettings()
 
 @dataclass(frozen=True)
 class Enhanced:
-    """What came of it."""
+    """The result of `enhance`."""
 
     image: Tensor
-    """The enhanced image, or the image as it was."""
+    """The enhanced image, or the unchanged input."""
     applied: bool
-    """Whether it was enhanced."""
+    """Whether the image was enhanced."""
     reason: str
-    """Why, or why not, in words."""
+    """Why it was or was not, as text."""
     strength: float
-    """Share of the detail that was to be added."""
+    """The adapted strength: the share of the detail to add."""
     chroma_variance: float
-    """Mean variance of Cb and Cr, on the scale of 0 to 255."""
+    """Mean variance of Cb and Cr, on a scale of 0 to 255."""
     edge_density: float
-    """Share of samples on an edge."""
+    """Share of pixels on an edge."""
     drift: Drift | None
-    """CIEDE2000 of the enhanced image from the one before, per pixel; None if it was not tried."""
+    """Per-pixel CIEDE2000 between input and enhanced image; None if enhancement was not tried."""
 
 
 def enhance(image: Tensor, settings: EnhanceSettings = DEFAULT_ENHANCEMENT, progress: Progress | None = None) -> Enhanced:
-    """Sharpens the luma of edges by a strength that suits the image, unless colours would move visibly.
+    """Sharpens the luma of edges by a strength adapted to the image, unless colors would shift visibly.
 
-    A sample that alone would move too far is held back. An image that is both very colourful and very smooth is left alone: it
-    has little to gain and most to lose.
+    Single samples that would shift too far are limited. An image that is both very colorful and very smooth is left
+    unchanged: it has little to gain and much to lose.
 
     Args:
         image: ``(B, 1, 3 or 4, H, W)`` in [0, 1]; a batch is judged as one image.
-        settings: Constants.
+        settings: Constants of the enhancement.
         progress: Called with (rows done, rows in all).
 
     Raises:
@@ -103,25 +103,25 @@ def enhance(image: Tensor, settings: EnhanceSettings = DEFAULT_ENHANCEMENT, prog
     variance, density = _measure(image, settings.edge_threshold)
     strength = adapt_strength(variance, density, settings)
     if variance > settings.max_chroma_variance and density < settings.min_edge_density:
-        reason = f"left as it was: chroma variance {variance:.0f} is above {settings.max_chroma_variance:g} and edge density "
+        reason = f"left unchanged: chroma variance {variance:.0f} is above {settings.max_chroma_variance:g} and edge density "
         return Enhanced(
             image, False, f"{reason}{density:.3f} below {settings.min_edge_density:g}", 0.0, variance, density, None
         )
     result = _sharpen(image, strength, settings, progress)
     drift = summarize_drift(delta_e(flatten_alpha(image), flatten_alpha(result)))
     if drift.mean >= settings.limits.mean or drift.max >= settings.limits.max:
-        reason = f"left as it was: colours would move by {drift.mean:.2f} mean and {drift.max:.2f} at most"
+        reason = f"left unchanged: colors would shift by {drift.mean:.2f} mean, {drift.max:.2f} max"
         return Enhanced(image, False, reason, strength, variance, density, drift)
-    return Enhanced(result, True, f"enhanced by {strength:.3f}", strength, variance, density, drift)
+    return Enhanced(result, True, f"enhanced with strength {strength:.3f}", strength, variance, density, drift)
 
 
 def adapt_strength(chroma_variance: float, edge_density: float, settings: EnhanceSettings = DEFAULT_ENHANCEMENT) -> float:
-    """The strength for an image: less the more colourful it is, more the more edges it has.
+    """The strength for an image: lower for colorful images, higher for images with many edges.
 
     Args:
-        chroma_variance: Mean variance of Cb and Cr, on the scale of 0 to 255.
-        edge_density: Share of samples on an edge, in [0, 1].
-        settings: Constants.
+        chroma_variance: Mean variance of Cb and Cr, on a scale of 0 to 255.
+        edge_density: Share of pixels on an edge, in [0, 1].
+        settings: Constants of the enhancement.
     """
     colourful = min(1.0, chroma_variance / settings.max_chroma_variance)
     chroma_factor = 1 - (1 - settings.min_chroma_factor) * colourful
@@ -131,7 +131,7 @@ def adapt_strength(chroma_variance: float, edge_density: float, settings: Enhanc
 
 
 def sobel_magnitude(plane: Tensor) -> Tensor:
-    """The length of the gradient by Sobel's masks, as scikit-image scales it; the border is repeated.
+    """The Sobel gradient magnitude, scaled as in scikit-image; borders are replicated.
 
     Args:
         plane: ``(B, 1, H, W)``.
@@ -168,7 +168,7 @@ def _sharpen(image: Tensor, strength: float, settings: EnhanceSettings, progress
     for rows, wide, inner in iterate_bands_around(height, width * 4 * _LIVE_PLANES * image.shape[0], reach_px):
         band = image[:, :3, wide].float()
         luma = rgb_to_luma(band)
-        # Full from half as much again as the threshold on: an edge has no edge of its own.
+        # Ramps up between the threshold and 1.5 times it, so that sharpening starts gradually.
         edge = ((sobel_magnitude(luma) / settings.edge_threshold - 1) * 2).clamp_(0, 1)
         change = strength * edge * (luma - gaussian_blur(luma, settings.sigma_px))
         for _ in range(_ROUNDS):

@@ -1,7 +1,7 @@
-"""Faces redrawn by a network made for them (GFPGAN, RestoreFormer, CodeFormer), and nothing else touched.
+"""Restores faces with a face network (GFPGAN, RestoreFormer, CodeFormer) and changes nothing else.
 
-Such networks know one thing, a face that fills a square of 512 pixels, and invent it freely; so they run on given faces only,
-their colours are held to the image's, and what they drew fades out towards the rim of each square.
+Such networks know only faces that fill a square of 512 pixels, and they invent detail freely. So they run only on the given
+faces, color consistency keeps the image's colors, and their output fades out toward the edge of each square.
 """
 
 from dataclasses import dataclass
@@ -22,30 +22,30 @@ from .consistency import project
 FACE_PX = 512
 """Side of the square that these networks were trained on."""
 FACE_MARGIN = 0.4
-"""What is added around a box on each side, as a share of its longer side: a face is drawn with hair and chin around it."""
+"""Margin around a box on each side, as a share of its longer side: the networks expect hair and chin in the square."""
 FADE_SHARE = 0.12
-"""Share of a square's side over which what was drawn is led over into the image, at each border."""
+"""Share of a square's side over which the output fades into the image, at each edge."""
 _HELD_PX = 64
-"""Side of a square at which colours and tones are held: eyes may be redrawn there, cheeks may not change."""
+"""Side of a square at which colors and tones are preserved: eyes may change at this size, cheeks may not."""
 _MASK_CELLS = 128
 _SMALLEST_FACE_PX = 8
 
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of an image, in its pixels."""
+    """A rectangle in an image, in pixels."""
 
     left: int
-    """Of its first column."""
+    """First column."""
     top: int
-    """Of its first row."""
+    """First row."""
     width: int
     """At least 1."""
     height: int
     """At least 1."""
 
     def square(self, margin: float) -> "Box":
-        """The square around it with room on each side, which may reach beyond the image."""
+        """The square around the box with a margin on each side; it may extend beyond the image."""
         side = max(1, round(max(self.width, self.height) * (1 + 2 * margin)))
         return Box(self.left + (self.width - side) // 2, self.top + (self.height - side) // 2, side, side)
 
@@ -60,25 +60,25 @@ def restore_faces(
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Redraws faces by a network, with the colours that they have.
+    """Restores faces with a network and preserves their colors.
 
     Args:
-        image: ``(B, 1, 3 or 4, H, W)`` in [0, 1]; the same boxes count for all of a batch.
-        model: A network at x1 that takes a face in a square of `FACE_PX`.
-        boxes: Around the faces, chin to forehead.
-        mask: ``(1 or B, 1, H, W)`` in [0, 1]: how much of what was drawn is taken where; everywhere if not given.
-        strength: The same for all of it.
+        image: ``(B, 1, 3 or 4, H, W)`` in [0, 1]; the boxes apply to every image of a batch.
+        model: A network at x1 for faces in a square of `FACE_PX`.
+        boxes: Boxes around the faces, from chin to forehead.
+        mask: ``(1 or B, 1, H, W)`` in [0, 1]: opacity of the restored faces at each pixel; 1 everywhere if not given.
+        strength: Overall opacity, in [0, 1].
         margin: See `FACE_MARGIN`.
-        device: Where the network runs; the image's if not given.
+        device: Device that the network runs on; the image's if not given.
         progress: Called with (faces done, faces in all).
 
     Returns:
-        The image; shape, dtype and device are kept, alpha and everything outside the squares to the bit.
+        The image, with the same shape, dtype and device; alpha and everything outside the squares are preserved bit for bit.
 
     Raises:
-        RefusedError: If there is no box, one lies outside the image or is smaller than a face can be, the mask is of another
-            size, or the network enlarges.
-        ModelOutputError: If the network gives numbers that are not finite.
+        RefusedError: If there is no box, a box is outside the image or too small, the mask has another size, or the network
+            enlarges.
+        ModelOutputError: If the network's output is not finite.
     """
     check_image(image)
     check_finite(image)
@@ -90,12 +90,12 @@ def restore_faces(
     if mask is not None and mask.shape[0] not in (1, image.shape[0]):
         raise RefusedError(f"{mask.shape[0]} masks for {image.shape[0]} images; wanted one, or one for each")
     if not boxes:
-        raise RefusedError(f"no faces: wanted boxes, or a mask with areas of {_SMALLEST_FACE_PX} px a side or more")
+        raise RefusedError(f"no faces given; wanted boxes, or a mask with areas of at least {_SMALLEST_FACE_PX} px per side")
     for box in boxes:
         if not (0 <= box.left < box.left + box.width <= width and 0 <= box.top < box.top + box.height <= height):
-            raise RefusedError(f"a face at {_describe(box)} does not lie within {width}x{height} px")
+            raise RefusedError(f"face of {_describe(box)} is outside the image; wanted it within {width}x{height} px")
         if min(box.width, box.height) < _SMALLEST_FACE_PX:
-            raise RefusedError(f"a face at {_describe(box)} is too small; wanted {_SMALLEST_FACE_PX} px a side or more")
+            raise RefusedError(f"face of {_describe(box)} is too small; wanted at least {_SMALLEST_FACE_PX} px per side")
     result = image.clone()
     place = device or image.device
     network = model.to(place, "fp32")
@@ -117,13 +117,13 @@ def restore_faces(
 
 
 def find_boxes(mask: Tensor) -> list[Box]:
-    """A box around every separate area of a mask, largest first.
+    """A box around each separate area of a mask, largest first.
 
     Args:
-        mask: ``(1, 1, H, W)`` in [0, 1]; half and more counts.
+        mask: ``(1, 1, H, W)`` in [0, 1]; pixels of 0.5 and more count.
 
     Returns:
-        Boxes of at least 8 pixels a side; areas closer than a 128th of the image count as one.
+        Boxes of at least 8 pixels per side; areas closer than 1/128 of the image are merged.
     """
     height, width = mask.shape[2:]
     cells = functional.adaptive_max_pool2d((mask >= 0.5).float(), (min(height, _MASK_CELLS), min(width, _MASK_CELLS)))[0, 0] > 0
@@ -140,7 +140,7 @@ def find_boxes(mask: Tensor) -> list[Box]:
 
 
 def parse_boxes(text: str) -> list[Box]:
-    """Boxes as people write them: left, top, width, height in pixels, one box a line or between semicolons.
+    """Parses boxes from text: left, top, width, height in pixels, one box per line or separated by semicolons.
 
     Raises:
         RefusedError: If a line is not four whole numbers.
@@ -152,14 +152,14 @@ def parse_boxes(text: str) -> list[Box]:
             continue
         if len(words) != 4 or not all(word.isdigit() for word in words):
             raise RefusedError(
-                f"{line.strip()!r} is no box; wanted left, top, width, height in pixels, as in 120, 80, 200, 240"
+                f"{line.strip()!r} is not a box; wanted left, top, width, height in pixels, as in 120, 80, 200, 240"
             )
         boxes.append(Box(*map(int, words)))
     return boxes
 
 
 def _draw(network: Network, face: Tensor, square: Box, rows: slice, columns: slice) -> Tensor:
-    """The whole square, as the network draws it; beyond the image it sees the border repeated."""
+    """The network's output for a whole square; beyond the image, its input repeats the border."""
     beyond = (
         *(columns.start - square.left, square.left + square.width - columns.stop),
         *(rows.start - square.top, square.top + square.height - rows.stop),
@@ -175,13 +175,13 @@ def _draw(network: Network, face: Tensor, square: Box, rows: slice, columns: sli
 
 
 def _shrink(face: Tensor, side: int) -> Tensor:
-    """What a redrawn face is held to: its colours and tones, not what was blurred or broken in it."""
+    """The reference of color consistency: small enough to keep colors and tones but not the blur or damage of the face."""
     factor = min(1, _HELD_PX / side)
     return resize(face, (max(1, round(face.shape[2] * factor)), max(1, round(face.shape[3] * factor)))).clamp(0, 1)
 
 
 def _fade(side: int) -> Tensor:
-    """1 in the middle of a square, 0 at its rim, ``(1, 1, side, side)``."""
+    """1 in the middle of a square, falling to 0 at its edges, ``(1, 1, side, side)``."""
     fade = fade_at_ends(side, max(1, round(side * FADE_SHARE)))
     return (fade[:, None] * fade)[None, None]
 
@@ -191,7 +191,7 @@ def _within(start: int, length: int, limit: int) -> slice:
 
 
 def _areas(cells: Tensor) -> list[list[tuple[int, int]]]:
-    """Connected cells, edges and corners counting."""
+    """Connected components of cells, with 8-connectivity."""
     left = {(int(row), int(column)) for row, column in cells.nonzero()}
     areas: list[list[tuple[int, int]]] = []
     while left:
@@ -205,4 +205,4 @@ def _areas(cells: Tensor) -> list[list[tuple[int, int]]]:
 
 
 def _describe(box: Box) -> str:
-    return f"{box.left}, {box.top} of {box.width}x{box.height} px"
+    return f"{box.width}x{box.height} px at {box.left}, {box.top}"

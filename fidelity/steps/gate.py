@@ -1,4 +1,4 @@
-"""The Delta-E gate: lets an enlargement pass, blends it back where its colours left the source, or rejects it."""
+"""The Delta-E gate: passes an enlargement, blends it back where its colors drifted from the source, or rejects it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +16,7 @@ from .alpha import bleed_colors
 
 GateAction = Literal["blend", "reject", "report"]
 """What to do with an image that fails: blend the failing regions toward the fallback, return the fallback
-in its place, or only say so."""
+instead, or only report it."""
 
 _ROUNDS = 8
 _REACH_PX = 5
@@ -27,29 +27,29 @@ class GateLimits:
     """The largest CIEDE2000 drift that passes, on the color band at the source's size."""
 
     mean: float = 1.0
-    """Of the whole image; about 1 is just noticeable side by side."""
+    """Mean over the image; about 1 is just noticeable side by side."""
     max: float = 3.0
-    """Of any pixel."""
+    """Maximum of any pixel."""
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """What the gate decided, and on what grounds."""
+    """The gate's decision and the measurements behind it."""
 
     image: Tensor
     """``(B, C, H, W)``: the image itself, the blend, or the fallback."""
     action: Literal["pass", "blend", "reject", "report"]
-    """What was done; "pass" means that the image was within the limits and is returned as it was."""
+    """What it did; "pass" means that the image was within the limits and is returned unchanged."""
     passed: bool
-    """Whether the image that came in was within the limits."""
+    """Whether the input was within the limits."""
     before: Drift
-    """Drift of the image that came in."""
+    """Drift of the input."""
     after: Drift
-    """Drift of the image that is returned."""
+    """Drift of the output."""
     blended_share: float
     """Share of the area that was blended back, in [0, 1]."""
     difference: Tensor
-    """``(B, 1, h, w)`` CIEDE2000 map of the image that came in, at the source's size."""
+    """``(B, 1, h, w)`` CIEDE2000 map of the input, at the source's size."""
 
 
 def gate(
@@ -59,20 +59,20 @@ def gate(
     limits: GateLimits | None = None,
     fallback: Tensor | None = None,
 ) -> GateResult:
-    """Compares an enlargement with its source and acts where colours left it.
+    """Compares an enlargement with its source and acts where colors drifted.
 
     Args:
         image: The enlargement, ``(B, C, H, W)``.
         reference: The source, ``(B or 1, C, h, w)``.
         action: What to do when the limits are exceeded.
         limits: Mean and maximum CIEDE2000; the defaults if not given.
-        fallback: A safe enlargement of the image's shape; the source enlarged bicubically if not given.
+        fallback: A safe enlargement of the image's shape; a bicubic enlargement of the source if not given.
 
     Returns:
-        The decision. With "blend", each image of a batch is blended only where and as far as it takes to pass.
+        The decision. With "blend", each image of a batch is blended only where needed and as little as needed to pass.
 
     Raises:
-        RefusedError: If shapes do not fit, a limit is negative or the action is unknown.
+        RefusedError: If the shapes do not match, a limit is negative or the action is unknown.
     """
     check_pair(image, reference)
     limits = limits or GateLimits()
@@ -81,7 +81,7 @@ def gate(
     if min(limits.mean, limits.max) < 0:
         raise RefusedError(f"limits are {limits.mean} mean and {limits.max} max; wanted 0 or more")
     if fallback is not None and fallback.shape != image.shape:
-        raise RefusedError(f"fallback is {tuple(fallback.shape)}, image {tuple(image.shape)}; wanted one shape")
+        raise RefusedError(f"fallback is {tuple(fallback.shape)}, image {tuple(image.shape)}; wanted equal shapes")
     reference = reference.to(image.device)
     difference = drift_map(reference, image)
     before = summarize_drift(difference)
@@ -104,7 +104,7 @@ def gate(
 
 
 def safe_enlargement(source: Tensor, like: Tensor) -> Tensor:
-    """The source enlarged bicubically to the shape of `like`: soft, but of the right colours."""
+    """A bicubic enlargement of the source to the shape of `like`: soft, but with the right colors."""
     colors = bleed_colors(source) if source.shape[1] == 4 else source
     channels = like.shape[1]
     size = (like.shape[2], like.shape[3])
@@ -118,11 +118,11 @@ def safe_enlargement(source: Tensor, like: Tensor) -> Tensor:
 
 
 def paint_heat_map(difference: Tensor, limit: float = GateLimits.max) -> Tensor:
-    """Colours a CIEDE2000 map for the eye: black none, through blue, green and yellow, red at the limit and above.
+    """Renders a CIEDE2000 map as a heat map: black for 0, then blue, green and yellow, red at the limit and above.
 
     Args:
         difference: ``(B, 1, h, w)``.
-        limit: The difference that is drawn red.
+        limit: The difference shown as red.
 
     Returns:
         ``(B, 3, h, w)`` in [0, 1].
@@ -140,12 +140,12 @@ def _within(difference: Tensor, limits: GateLimits) -> bool:
 
 
 def _blend_back_(image: Tensor, safe: Tensor, source: Tensor, difference: Tensor, limits: GateLimits) -> float:
-    """Blends one image toward `safe`, in place, as far as the limits ask; returns the share of area touched."""
+    """Blends one image toward `safe`, in place, as far as the limits require; returns the share of the area changed."""
     raw = image.clone()
     weight = torch.zeros_like(difference)
     for attempt in range(_ROUNDS):
         cap = _cap(difference, limits)
-        # A blend moves the difference about linearly, so this share of the fallback brings it down to the aim.
+        # Blending lowers the difference about linearly, so this share of the fallback brings it down to the aim.
         aim = 0.9 * cap * (1 - attempt / _ROUNDS)
         needed = (1 - aim / difference.clamp(min=1e-6)).clamp(min=0) * (difference > cap)
         grown = functional.max_pool2d(needed, _REACH_PX, stride=1, padding=_REACH_PX // 2)
@@ -159,7 +159,7 @@ def _blend_back_(image: Tensor, safe: Tensor, source: Tensor, difference: Tensor
 
 
 def _cap(difference: Tensor, limits: GateLimits) -> float:
-    """The largest difference that may stay anywhere for the maximum and the mean to be within their limits."""
+    """The cap on per-pixel differences that brings both maximum and mean within their limits."""
     cap = limits.max
     while cap > 1e-6 and difference.clamp(max=cap).mean().item() > 0.95 * limits.mean:
         cap *= 0.9

@@ -1,4 +1,4 @@
-"""Lens distortion and perspective, both undone in one sampling."""
+"""Corrects lens distortion and perspective in a single resampling."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,31 +13,32 @@ from ..imaging.tensors import check_finite, check_image, empty_image
 from ..progress import Progress
 
 Corners = tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]
-"""(x, y) of top left, top right, bottom right and bottom left of what is to fill the picture, as shares of width and height."""
+"""(x, y) of the top left, top right, bottom right and bottom left of the area to fill the picture, as shares of width
+and height."""
 
 WHOLE: Corners = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
-"""The picture as it is."""
+"""The whole picture: no perspective correction."""
 
 _LIVE_PLANES = 16
 
 
 @dataclass(frozen=True)
 class Lens:
-    """Radial distortion after Brown and Conrady: a point at radius r of the true picture lies at r (1 + k1 r² + k2 r⁴).
+    """Radial distortion after Brown and Conrady: it moves a point at radius r of the true picture to r (1 + k1 r² + k2 r⁴).
 
     Source: Brown, "Decentering distortion of lenses", 1966, without its tangential terms.
     """
 
     k1: float = 0.0
-    """Of r², with r = 1 at half the diagonal; below 0 for barrels, above 0 for cushions."""
+    """Coefficient of r², with r = 1 at half the diagonal; below 0 for barrel, above 0 for pincushion distortion."""
     k2: float = 0.0
-    """Of r⁴."""
+    """Coefficient of r⁴."""
 
     def __post_init__(self) -> None:
-        # Beyond this the radius no longer grows all the way to the corner, and the picture folds.
+        # Otherwise the radius stops growing before the corner, and the picture folds over itself.
         radii = torch.linspace(0, 1, 101, dtype=torch.float64)
         if not bool((1 + 3 * self.k1 * radii**2 + 5 * self.k2 * radii**4 > 0).all()):
-            raise RefusedError(f"lens has k1 {self.k1} and k2 {self.k2}, which would fold the picture; wanted smaller ones")
+            raise RefusedError(f"lens has k1 {self.k1} and k2 {self.k2}, which would fold the picture; wanted smaller values")
 
 
 KNOWN_LENSES: dict[str, Lens] = {
@@ -50,31 +51,31 @@ KNOWN_LENSES: dict[str, Lens] = {
     "Microsoft Lumia 950": Lens(0.0282, -0.0172),
     "Nokia Lumia 1020": Lens(0.0209, -0.0058),
 }
-"""Lenses of phones, for raw photographs: what phones write as JPEG is mostly corrected already.
+"""Phone lenses, for raw photographs: JPEGs from phones are mostly corrected already.
 
-Fitted to the calibrations of the Lensfun database, version 0.3.3 (misc.xml), whose polynomials of other powers they follow to
-0.0023 of half a diagonal; the lenses bend by 0.009 to 0.068 of it."""
+Fitted to the calibrations of the Lensfun database, version 0.3.3 (misc.xml), which use polynomials of other powers. The fit
+is within 0.0023 of half a diagonal; the lenses distort by 0.009 to 0.068 of it."""
 
 
 def correct_geometry(
     image: Tensor, lens: Lens | None = None, corners: Corners = WHOLE, progress: Progress | None = None
 ) -> Tensor:
-    """Undoes what a lens bent, then stretches four corners to the whole picture, sampling bicubically and once.
+    """Corrects lens distortion, then stretches four corners to the whole picture, in a single bicubic resampling.
 
-    The corrected picture is scaled so that the lens leaves no place without samples; corners beyond the picture, as far as half
-    its sides, are filled with its border.
+    The corrected picture is scaled so that the lens correction leaves no empty areas. Corners may lie outside the picture by
+    up to half its sides; the area outside repeats its border.
 
     Args:
         image: ``(B, 1, 3 or 4, H, W)`` in [0, 1].
-        lens: The distortion to undo.
-        corners: Of the lens-corrected picture; see `Corners`.
+        lens: The distortion to correct.
+        corners: Corners in the lens-corrected picture; see `Corners`.
         progress: Called with (rows done, rows in all).
 
     Returns:
-        The corrected image in [0, 1]; the size is kept. An image for which nothing is to be done is returned as it is.
+        The corrected image in [0, 1], at the same size. An image that needs no correction is returned unchanged.
 
     Raises:
-        RefusedError: If the image is not finite, or the corners do not bound a convex area in that order.
+        RefusedError: If the image is not finite, or the corners do not enclose a convex area in that order.
     """
     check_image(image)
     check_finite(image)
@@ -108,7 +109,7 @@ Mapping = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def _projection(corners: Corners) -> Mapping:
-    """From the unit square to the quadrilateral of the corners.
+    """The mapping from the unit square to the quadrilateral of the corners.
 
     Source: Heckbert, "Fundamentals of texture mapping and image warping", 1989, section 2.2.3.
     """
@@ -137,7 +138,7 @@ def _projection(corners: Corners) -> Mapping:
 
 
 def _bending(lens: Lens, height: int, width: int) -> Mapping:
-    """From the corrected picture to the source, both as shares of width and height."""
+    """The mapping from the corrected picture to the source, both as shares of width and height."""
     half_diagonal = (height * height + width * width) ** 0.5 / 2
     ratio_x, ratio_y = width / half_diagonal, height / half_diagonal
 
@@ -150,7 +151,7 @@ def _bending(lens: Lens, height: int, width: int) -> Mapping:
     border = torch.linspace(0, 1, 201, dtype=torch.float64)
     zero, one = torch.zeros_like(border), torch.ones_like(border)
     around = torch.cat((zero, one, border, border)), torch.cat((border, border, zero, one))
-    low, high = 0.05, 2.0  # the largest zoom whose border lies within the source
+    low, high = 0.05, 2.0  # find the largest zoom whose border is within the source
     for _ in range(50):
         zoom = (low + high) / 2
         x, y = bend(*around, zoom)

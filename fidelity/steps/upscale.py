@@ -1,4 +1,4 @@
-"""Super-resolution of an image of any kind and size: luma or RGB, grey, alpha, exact target size."""
+"""Super-resolution of any image to an exact target size: luma or RGB, grey, alpha."""
 
 import math
 from collections.abc import Sequence
@@ -24,28 +24,28 @@ from .consistency import project
 Channels = Literal["luma", "rgb"]
 
 MAX_SIDE_PX = 65_500
-"""Longest side of a result: the limit of JPEG, and near that of most viewers."""
+"""Longest side of a result: the limit of JPEG, and close to that of most viewers."""
 
 RESIZE_SHARE = 1.5
-"""What is left to an ordinary resize after the last network pass; beyond it another pass is made."""
+"""Largest factor left to an ordinary resize after the last network pass; beyond it another pass is added."""
 
 
 @dataclass(frozen=True)
 class Upscaled:
-    """An enlargement and how it came about."""
+    """An enlargement and its passes."""
 
     image: Tensor
     """``(B, C, H, W)`` in [0, 1], with the channels, dtype and device of the source."""
     passes: tuple[Pass, ...]
-    """In the order they were made."""
+    """In the order they ran."""
 
 
 def count_passes(size: tuple[int, int], target: tuple[int, int], scale: int) -> int:
-    """How many passes of a network bring an image to its target, the last `RESIZE_SHARE` left to a resize.
+    """How many passes of a network an image needs to reach its target, leaving up to `RESIZE_SHARE` to a resize.
 
     Args:
         size: (height, width) of the source.
-        target: (height, width) wanted.
+        target: (height, width) of the target.
         scale: Enlargement factor of the network.
     """
     ratio = max(wanted / given for wanted, given in zip(target, size, strict=True))
@@ -66,15 +66,15 @@ def upscale(
     """Enlarges an image with networks to exactly the target size.
 
     Args:
-        image: ``(B, 1, 3 or 4, H, W)``, from 1x1 pixel up. Grey stays grey, to the bit. Alpha is enlarged by the
-            network too, held within what the source has nearby, and the colours under it are filled in first.
+        image: ``(B, 1, 3 or 4, H, W)``, from 1x1 pixel up. Grey stays exactly grey. The network enlarges alpha too,
+            which is then limited to the source's local range; colors under transparent pixels are filled in first.
         model: The network, used as often as the target needs; or several, each used once, in that order.
-        target: (height, width) in pixels; what one pass of each gives, if not given.
-        channels: "luma" sends luma through the network and resamples the colour differences, which keeps
-            hue and saturation; "rgb" sends all three, which also mends damaged colour.
+        target: (height, width) in pixels; if not given, the size after one pass of each network.
+        channels: "luma" runs luma through the network and resamples the color differences, which preserves
+            hue and saturation; "rgb" runs all three channels, which also restores damaged color.
         compute: Where and how to run the networks.
-        progress: Told about every part of the work, all passes together.
-        between: How to clean after each network but the last; not at all if not given.
+        progress: Called as the work proceeds, over all passes together.
+        between: Cleanup after each network but the last; none if not given.
 
     Returns:
         The enlargement, on the image's device, and its passes.
@@ -108,7 +108,7 @@ def upscale(
 
 @dataclass(frozen=True)
 class _Enlarger:
-    """Enlarges images that are all grey or all coloured, and all of even transparency or none."""
+    """Enlarges images that are all grey or all in color, and whose alpha is all uniform or all varying."""
 
     models: list[Network]
     target: tuple[int, int]
@@ -117,7 +117,7 @@ class _Enlarger:
     between: Between | None
 
     def run(self, image: Tensor, output: Tensor, progress: Progress | None) -> list[Pass]:
-        """Fills the output, which has the image's channels; the passes."""
+        """Writes to the output, which has the image's channels; returns the passes."""
         alpha = image[:, 3:]
         share = 1.0 if _is_flat(image) else 0.5
         first = part_of(progress, 0, share)
@@ -146,34 +146,34 @@ class _Enlarger:
 
 
 def _is_flat(image: Tensor) -> bool:
-    """Whether transparency is the same all over each image, or there is none."""
+    """Whether alpha is uniform in each image, or absent."""
     alpha = image[:, 3:]
     return bool((alpha == alpha[:, :, :1, :1]).all())
 
 
 def check_target(target: tuple[int, int]) -> None:
-    """Raises a RefusedError unless a (height, width) can be made."""
+    """Raises a RefusedError unless a (height, width) is within the limits."""
     height, width = target
     if min(height, width) < 1:
         raise RefusedError(f"target size is {width}x{height} px; wanted at least 1x1")
     if max(height, width) > MAX_SIDE_PX:
-        raise RefusedError(f"target size is {width}x{height} px; wanted at most {MAX_SIDE_PX} a side")
+        raise RefusedError(f"target size is {width}x{height} px; wanted at most {MAX_SIDE_PX} per side")
 
 
 def merge_chroma(luma: Tensor, colors: Tensor, output: Tensor | None = None) -> Tensor:
-    """Joins an enlarged luma with the resampled colour differences of a source.
+    """Combines an enlarged luma with the resampled color differences of a source.
 
     Args:
         luma: ``(B, 1, H, W)`` in [0, 1].
         colors: ``(B, 3, h, w)``, the source in RGB.
-        output: ``(B, 3, H, W)`` to write to, which may hold the luma itself in its first channel.
+        output: ``(B, 3, H, W)`` to write to; its first channel may be the luma itself.
 
     Returns:
         ``(B, 3, H, W)`` RGB in [0, 1].
     """
     if output is None:
         output = empty_image(luma, 3, luma.shape[2], luma.shape[3], dtype=colors.dtype)
-    # Colour differences are linear, so R-Y, G-Y and B-Y can be resampled as they are and Y added back.
+    # Color differences are linear, so R-Y, G-Y and B-Y can be resampled as they are and Y added back.
     differences = colors.float() - rgb_to_luma(colors.float())
     rows = resize_weights(colors.shape[2], luma.shape[2])
     columns = resize_weights(colors.shape[3], luma.shape[3])
@@ -183,7 +183,7 @@ def merge_chroma(luma: Tensor, colors: Tensor, output: Tensor | None = None) -> 
 
 
 def _hold_alpha(coverage: Tensor, alpha: Tensor) -> Tensor:
-    """Keeps opaque opaque and clear clear, and coverage what it was on average, whatever the network made of it."""
+    """Corrects the network's alpha: opaque and transparent areas stay so, and mean coverage is preserved."""
     coverage = project(coverage, alpha, "full")
     lowest, highest = local_range(alpha.to(coverage.dtype), 3)
     size = (coverage.shape[2], coverage.shape[3])
@@ -195,7 +195,7 @@ def _spread(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _within_range(image: Tensor) -> Tensor:
-    """The image clipped to [0, 1]; itself if nothing is outside, since a copy costs as much as the source."""
+    """The image clipped to [0, 1]; the image itself if nothing is outside, which saves a copy."""
     check_finite(image)
     lowest, highest = torch.aminmax(image)
     return image if lowest >= 0 and highest <= 1 else image.clamp(0, 1)

@@ -1,7 +1,7 @@
-"""Conditioning cut to tiles: everything in it that has a place in the latent, and nothing else.
+"""Crops conditioning to tiles: everything in it that is spatial, and nothing else.
 
-It works on what the host hands to a sampling step, by the names that its parts have, and changes none of it: what is cut is a
-copy.
+It works on the conditioning that the host passes to a sampling step, identifies the parts by name, and crops copies; the
+originals stay unchanged.
 """
 
 import copy
@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 Conds = Sequence[Sequence[dict[str, Any]] | None]
-"""As the host has them: a list for positive and one for negative, the latter None where it is not computed."""
+"""The host's form: one list for positive and one for negative, which is None if it is not computed."""
 
 ResizeHint = Callable[[Tensor, int, int, str], Tensor]
-"""Brings a hint to (width, height) by a method of the host, as the host itself would."""
+"""Resizes a hint to (width, height) with one of the host's methods, as the host would."""
 
 _AREA_FUZZ = 8
-"""Latent samples over which the host fades the border of an area."""
+"""Latent samples over which the host fades the edge of an area."""
 _WHOLE_IMAGE_PARTS = ("encoded_image", "image", "hint_image", "render_video")
-"""What other patches of a model call the whole image that they hold."""
+"""Attribute names under which other model patches hold the whole image."""
 
 
 @dataclass(frozen=True)
@@ -32,46 +32,46 @@ class Window:
     top: int
     """First row."""
     bottom: int
-    """After the last row."""
+    """One past the last row."""
     left: int
     """First column."""
     right: int
-    """After the last column."""
+    """One past the last column."""
 
     def cut(self, tensor: Tensor, factor: int = 1) -> Tensor:
-        """The tile's part of a tensor whose last two axes are `factor` times the latent's."""
+        """Crops a tensor, whose last two axes are `factor` times the latent's, to the tile."""
         rows = slice(self.top * factor, self.bottom * factor)
         return tensor[..., rows, slice(self.left * factor, self.right * factor)]
 
 
 class TileConditioning:
-    """Cuts conditioning to tiles, and keeps what need not be made again at every step."""
+    """Crops conditioning to tiles, and caches what would otherwise be recomputed at every step."""
 
     def __init__(self, resize_hint: ResizeHint) -> None:
-        """Begins with nothing kept.
+        """Starts with an empty cache.
 
         Args:
-            resize_hint: The host's way of resizing.
+            resize_hint: The host's resize function.
         """
         self._resize_hint = resize_hint
         self._hints: WeakKeyDictionary[Any, tuple[tuple[int, int], Tensor]] = WeakKeyDictionary()
         self._encoded: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
 
     def clear(self) -> None:
-        """Lets go of what was kept."""
+        """Empties the cache."""
         self._hints.clear()
         self._encoded.clear()
 
     def cut(self, conds: Conds, windows: Sequence[Window], latent: Tensor) -> list[list[dict[str, Any]] | None]:
-        """The conditioning of a batch of tiles, tile by tile and within each image by image.
+        """Crops the conditioning to a batch of tiles, ordered by tile, then by image.
 
         Args:
-            conds: Of the whole latent, as the host hands it to a step.
+            conds: Conditioning of the whole latent, as the host passes it to a step.
             windows: The tiles, all of one size.
             latent: The whole latent, ``(B, C, …, H, W)``.
 
         Raises:
-            ValueError: If something in it cannot be cut: GLIGEN's boxes.
+            ValueError: If the conditioning cannot be cropped: GLIGEN boxes, or a ControlNet spread over several GPUs.
         """
         controls: dict[int, Any] = {}
         result: list[list[dict[str, Any]] | None] = []
@@ -85,10 +85,10 @@ class TileConditioning:
     def _cut_one(
         self, cond: dict[str, Any], windows: Sequence[Window], latent: Tensor, controls: dict[int, Any]
     ) -> dict[str, Any] | None:
-        """One conditioning for the tiles; None if it has no effect in any."""
+        """Crops one conditioning to the tiles; None if it has no effect in any of them."""
         if cond.get("gligen") is not None:
             raise ValueError(
-                "GLIGEN places its boxes in the whole image and cannot be cut to tiles; leave it out, or use one tile"
+                "GLIGEN places its boxes in the whole image and cannot be cropped to tiles; remove it, or use one tile"
             )
         made, shape = dict(cond), latent.shape
         weight = spatial_weight(cond, shape)
@@ -103,14 +103,14 @@ class TileConditioning:
         return made
 
     def _cut_control(self, control: Any, windows: Sequence[Window], shape: torch.Size, controls: dict[int, Any]) -> Any:
-        """A control and those chained before it, each with its hint cut; one that occurs twice stays one."""
+        """Crops the hints of a ControlNet and those chained before it; one that occurs twice is copied once."""
         if control is None:
             return None
         if id(control) in controls:
             return controls[id(control)]
         place = (tuple(windows), tuple(shape))
         kept = self._encoded.setdefault(control, {}).get(place) if control.vae is not None else None
-        if kept is not None:  # the same object, so that what others keep for it is found again
+        if kept is not None:  # the same object, so that caches keyed by it still match
             hint, cut = kept.cond_hint, kept.cond_hint_original
             kept.__dict__.update(
                 {**control.__dict__, "cond_hint": hint, "cond_hint_original": cut, "extra_concat_orig": kept.extra_concat_orig}
@@ -119,8 +119,8 @@ class TileConditioning:
             controls[id(control)] = kept
             return kept
         if control.multigpu_clones:
-            raise ValueError("a ControlNet that is spread over several GPUs cannot be cut to tiles; use one GPU, or one tile")
-        made = copy.copy(control)  # keeps what the host set up for this run
+            raise ValueError("a ControlNet spread over several GPUs cannot be cropped to tiles; use one GPU, or one tile")
+        made = copy.copy(control)  # keeps the state that the host set up for this run
         made.previous_controlnet = self._cut_control(control.previous_controlnet, windows, shape, controls)
         factor = control.compression_ratio * (control.vae.spacial_compression_encode() if control.vae is not None else 1)
         made.cond_hint = None
@@ -147,15 +147,15 @@ class TileConditioning:
 
 
 def cut_patches(model_options: dict[str, Any], windows: Sequence[Window], shape: torch.Size) -> dict[str, Any]:
-    """Options of a model whose patches see the tiles' part of their hint (SUPIR), the rest as it is.
+    """Crops the hints of a model's patches (SUPIR) to the tiles; other options stay unchanged.
 
     Args:
-        model_options: As the host hands them to a step.
+        model_options: Model options, as the host passes them to a step.
         windows: The tiles.
-        shape: Of the whole latent.
+        shape: Shape of the whole latent.
 
     Raises:
-        ValueError: If a patch holds the whole image in a way that cannot be cut, or a hint of another size.
+        ValueError: If a patch holds the whole image in a form that cannot be cropped, or a hint of another size.
     """
     patches = model_options.get("transformer_options", {}).get("patches")
     if not patches:
@@ -174,12 +174,12 @@ def _cut_patch(entry: Any, windows: Sequence[Window], shape: torch.Size, owners:
         whole = next((name for name in _WHOLE_IMAGE_PARTS if _has_places(getattr(owner, name, None))), None)
         if whole:
             raise ValueError(
-                f"the model's {type(owner).__name__} holds the whole image and cannot be cut to tiles; use one tile"
+                f"the model's {type(owner).__name__} holds the whole image and cannot be cropped to tiles; use one tile"
             )
         return entry
     if hint.shape[-2:] != shape[-2:]:
         seen, wanted = ("x".join(str(side) for side in reversed(size)) for size in (hint.shape[-2:], shape[-2:]))
-        raise ValueError(f"SUPIR's image is {seen} latent samples, what is sampled {wanted}; wanted one size")
+        raise ValueError(f"SUPIR's image is {seen} latent samples, the sampled latent {wanted}; wanted one size")
     if id(owner) not in owners:
         owners[id(owner)] = copy.copy(owner)
         owners[id(owner)].hint_latent = _stack(hint, windows, shape[0])
@@ -188,23 +188,23 @@ def _cut_patch(entry: Any, windows: Sequence[Window], shape: torch.Size, owners:
 
 
 def _has_places(part: Any) -> bool:
-    """Whether something is an image or a latent, not features of one (a style's have no place)."""
+    """Whether something is an image or a latent, not features without positions (such as a style's)."""
     return isinstance(part, Tensor) and part.ndim > 3
 
 
 class ControlStrength:
-    """Conditioning whose controls are scaled, the originals untouched."""
+    """Scales the strength of ControlNets in conditioning; the originals stay unchanged."""
 
     def __init__(self) -> None:
-        """Begins with no copies."""
+        """Starts without copies."""
         self._copies: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
     def clear(self) -> None:
-        """Lets go of the copies."""
+        """Drops the copies."""
         self._copies.clear()
 
     def scale(self, conds: Conds, factor: float) -> list[list[dict[str, Any]] | None]:
-        """Conditioning with every control's strength multiplied."""
+        """Copies conditioning with the strength of every ControlNet multiplied."""
         return [
             None
             if group is None
@@ -217,11 +217,11 @@ class ControlStrength:
             return None
         made = self._copies.get(control)
         if control.multigpu_clones:
-            raise ValueError("a ControlNet that is spread over several GPUs cannot follow the noise; use one GPU")
+            raise ValueError("a ControlNet spread over several GPUs cannot follow the noise; use one GPU")
         if made is None:
             made = self._copies[control] = copy.copy(control)
         kept = {name: made.__dict__[name] for name in ("cond_hint", "control_input") if name in made.__dict__}
-        made.__dict__.update(control.__dict__)  # what the host sets up anew for every run
+        made.__dict__.update(control.__dict__)  # the state that the host sets up for every run
         made.__dict__.update(kept)
         made.strength = control.strength * factor
         made.previous_controlnet = self._scale(control.previous_controlnet, factor)
@@ -229,14 +229,14 @@ class ControlStrength:
 
 
 def spatial_weight(cond: dict[str, Any], shape: torch.Size) -> Tensor | None:
-    """How much a conditioning counts at each place of the latent, from its mask and area, as the host would weigh it.
+    """The weight of a conditioning at each latent sample, from its mask and area, as the host would compute it.
 
     Args:
         cond: One conditioning.
-        shape: Of the latent.
+        shape: Shape of the latent.
 
     Returns:
-        ``(1 or B, …, H, W)``, with 1 for each axis between; None if it counts everywhere the same.
+        ``(1 or B, …, H, W)``, with 1 for each axis between; None if the weight is the same everywhere.
     """
     mask = cond.get("mask")
     area = cond.get("area")
@@ -253,7 +253,7 @@ def spatial_weight(cond: dict[str, Any], shape: torch.Size) -> Tensor | None:
 
 
 def _fade(length: int, start: int, extent: int, fuzz: bool) -> Tensor:
-    """1 from `start` on for `extent`, 0 elsewhere, with the host's ramps at ends that are not the latent's."""
+    """1 over `extent` samples from `start`, 0 elsewhere, with the host's ramps at ends inside the latent."""
     extent = max(0, min(extent, length - start))
     inside = torch.ones(extent)
     reach = min(_AREA_FUZZ, extent // 4)
@@ -266,10 +266,10 @@ def _fade(length: int, start: int, extent: int, fuzz: bool) -> Tensor:
 
 
 def _cut_model_cond(part: Any, windows: Sequence[Window], shape: torch.Size) -> Any:
-    """A tile's part of what is as large as the latent: masks, inpainted latents, references of the same size (as in a list)."""
+    """Crops what is as large as the latent: masks, inpainting latents, references of the same size (in a list)."""
     held = getattr(part, "cond", None)
     if isinstance(held, list):
-        # What has another size is seen whole by every tile: the host repeats it.
+        # Every tile sees references of another size whole: the host repeats them.
         references = cast("list[Any]", held)
         return type(part)([_stack(one, windows, shape[0]) if _is_spatial(one, shape) else one for one in references])
     return type(part)(_stack(held, windows, shape[0])) if _is_spatial(held, shape) else part
@@ -280,7 +280,7 @@ def _is_spatial(held: Any, shape: torch.Size) -> bool:
 
 
 def _stack(tensor: Tensor, windows: Sequence[Window], batch: int, factor: int = 1) -> Tensor:
-    """Parts of a tensor, each for every image of the batch, one tile after another."""
+    """Crops a tensor to the tiles and stacks them, each repeated for every image of the batch."""
     parts = [window.cut(tensor, factor) for window in windows]
     if len(windows) == 1 or (batch == 1 and tensor.shape[0] == 1):
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -289,15 +289,15 @@ def _stack(tensor: Tensor, windows: Sequence[Window], batch: int, factor: int = 
 
 
 def apply_control(positive: Any, negative: Any, control_net: Any, hint: Tensor, strength: float, vae: Any) -> tuple[Any, Any]:
-    """Conditioning with a control over all steps, after those that it has already; as it was if there is no control.
+    """Appends a ControlNet over all steps to conditioning, after any it already has; unchanged without a ControlNet.
 
     Args:
         positive: The host's CONDITIONING.
-        negative: The same.
+        negative: The host's CONDITIONING.
         control_net: The host's CONTROL_NET, or None.
-        hint: What it sees, ``(B, 3, H, W)`` in [0, 1].
-        strength: 0 for none.
-        vae: The host's VAE, for controls that see latents.
+        hint: The hint image, ``(B, 3, H, W)`` in [0, 1].
+        strength: Strength of the ControlNet; 0 for none.
+        vae: The host's VAE, for ControlNets that take latents.
     """
     if control_net is None or strength == 0:
         return positive, negative

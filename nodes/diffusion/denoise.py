@@ -1,4 +1,4 @@
-"""What the diffusion nodes hang into the host's sampling: tiles, guidance toward the source, schedules."""
+"""Hooks of the diffusion nodes into the host's sampling: tiling, guidance toward the source, schedules."""
 
 import logging
 import math
@@ -25,18 +25,18 @@ from .. import host
 from .conditioning import Conds, ControlStrength, TileConditioning, Window, cut_patches
 
 Executor = Callable[..., list[Tensor]]
-"""What the host would have done: (model, conds, latent, sigma, model options) to one estimate for each of conds."""
+"""The host's own evaluation: (model, conds, latent, sigma, model options) to one estimate per entry of conds."""
 
 _LOG = logging.getLogger(__name__)
 _KEY = "fidelity"
 _SMALLEST_LATENTS = 32
 _MOST_TILES = 4
-"""At once, however much memory there is: more are hardly faster, and the peak would grow with the image."""
+"""Most tiles at once, even with memory for more: more is hardly faster, and peak memory would grow with the image."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """What the host hands to a wrapper around a step."""
+    """The arguments that the host passes to a wrapper around a step."""
 
     executor: Executor
     model: Any
@@ -46,34 +46,34 @@ class _Step:
     model_options: dict[str, Any]
 
     def run(self) -> list[Tensor]:
-        """What the host would have done."""
+        """Runs the host's own evaluation."""
         return self.executor(self.model, self.conds, self.latent, self.sigma, self.model_options)
 
 
 @dataclass
 class TiledDenoiser:
-    """Runs a model over tiles within every step of whatever sampler, and blends what it estimates."""
+    """Runs a model in tiles within every step of any sampler, and blends the estimates."""
 
     tile_px: int
     """Side of a tile in pixels."""
     overlap_px: int
-    """That neighbours share at least."""
+    """Minimum overlap between neighboring tiles in pixels."""
     blend: TileBlend = "gaussian"
-    """How tiles are weighed where they overlap."""
+    """How tiles are weighted where they overlap."""
     used_px: int = 0
-    """Side of the tiles of the last run: less than `tile_px` if memory ran out, more if that is too small for the model."""
+    """Tile side in the last run: below `tile_px` if memory ran out, above it if that is too small for the model."""
     _most: int | None = None
-    """Tiles at once that memory was found to hold in this run."""
+    """Tiles at once that were found to fit in memory in this run."""
     _conditioning: TileConditioning = field(default_factory=lambda: TileConditioning(host.resize_hint))
 
     def patch(self, model: Any) -> Any:
-        """A clone of a MODEL that works in tiles; the model itself is left as it is.
+        """Clones a MODEL so that it works in tiles; the original stays unchanged.
 
         Raises:
-            ValueError: If more than half of a tile would be shared.
+            ValueError: If the overlap is more than half of a tile.
         """
         if self.overlap_px * 2 > self.tile_px:
-            raise ValueError(f"overlap is {self.overlap_px} px with a tile of {self.tile_px}; wanted half of the tile at most")
+            raise ValueError(f"overlap is {self.overlap_px} px with a tile of {self.tile_px}; wanted at most half of the tile")
         made = model.clone()
         made.add_wrapper_with_key(host.CALC_COND_BATCH, _KEY, self)
         made.add_wrapper_with_key(host.PREPARE_SAMPLING, _KEY, self.prepare)
@@ -82,14 +82,14 @@ class TiledDenoiser:
 
     @property
     def used_overlap_px(self) -> int:
-        """What tiles shared in the last run, in proportion to `used_px`."""
+        """Overlap in the last run in pixels, in proportion to `used_px`."""
         return self.overlap_px * (self.used_px or self.tile_px) // self.tile_px
 
     def prepare(self, executor: Any, model: Any, noise_shape: Sequence[int], conds: Any, **options: Any) -> Any:
-        """Begins a run: has the host reserve memory for a tile, not for the whole latent."""
+        """Starts a run: has the host reserve memory for a tile, not for the whole latent."""
         self.used_px, self._most = self.tile_px, None
         if len(noise_shape) not in (4, 5):
-            _LOG.warning("this model's latents have %d axes: sampled whole, not in tiles", len(noise_shape))
+            _LOG.warning("this model's latents have %d axes: sampling the whole image, not tiles", len(noise_shape))
             return executor(model, noise_shape, conds, **options)
         tile, _, _ = self._in_latents(model.model)
         small = (*noise_shape[:-2], *(min(side, tile) for side in noise_shape[-2:]))
@@ -98,7 +98,7 @@ class TiledDenoiser:
     def __call__(
         self, executor: Executor, model: Any, conds: Conds, latent: Tensor, sigma: Tensor, model_options: dict[str, Any]
     ) -> list[Tensor]:
-        """One step: what the host computes for the whole latent, from tiles."""
+        """Runs one step: computes the estimates of the whole latent from tiles."""
         step = _Step(executor, model, conds, latent, sigma, model_options)
         if latent.ndim not in (4, 5):
             return step.run()
@@ -112,12 +112,12 @@ class TiledDenoiser:
                 return estimates
             tile = min(tile, max(latent.shape[-2:]))
             if tile <= _SMALLEST_LATENTS:
-                raise RuntimeError(f"out of memory with a tile of {tile} latent samples a side already")
+                raise RuntimeError(f"out of memory with a tile of only {tile} latent samples a side")
             self.used_px, self._most = tile * host.pixels_per_latent(model) // 2, None
-            _LOG.warning("out of memory with one tile: going on with tiles of %d px", self.used_px)
+            _LOG.warning("out of memory with one tile: resuming with tiles of %d px", self.used_px)
 
     def _in_latents(self, model: Any) -> tuple[int, int, int]:
-        """Side and overlap of a tile in latent samples, and the grid that tiles lie on."""
+        """Side and overlap of a tile in latent samples, and the grid spacing that tiles align to."""
         factor, patch = host.pixels_per_latent(model), host.latents_per_patch(model)
         align = math.lcm(ALIGN_LATENTS, patch)
         self.used_px = max(self.used_px or self.tile_px, max(_SMALLEST_LATENTS, align) * factor)
@@ -125,12 +125,12 @@ class TiledDenoiser:
         return tile, min(tile // 2, self.used_overlap_px // factor), align
 
     def _attempt(self, step: _Step) -> list[Tensor] | None:
-        """What the host computes; None if memory ran out."""
+        """The host's estimates; None if memory ran out."""
         try:
             return step.run()
         except Exception as error:
             host.raise_unless_out_of_memory(error)
-        host.release_memory()  # outside the handler, so that the failed tensors are free again
+        host.release_memory()  # outside the handler, so that the failed tensors are freed first
         return None
 
     def _estimate(self, step: _Step, windows: list[Window]) -> list[Tensor] | None:
@@ -156,7 +156,7 @@ class TiledDenoiser:
                     return None
                 pending.extendleft(reversed(part))
                 batch = self._most = len(part) // 2
-                _LOG.warning("out of memory with %d tiles at once: going on with %d", len(part), batch)
+                _LOG.warning("out of memory with %d tiles at once: resuming with %d", len(part), batch)
                 continue
             for index, window in enumerate(part):
                 images = slice(index * latent.shape[0], (index + 1) * latent.shape[0])
@@ -166,7 +166,7 @@ class TiledDenoiser:
         return [(estimate / total).to(latent.dtype) for estimate in sums]
 
     def _cut(self, step: _Step, part: list[Window]) -> _Step:
-        """The same step for some tiles."""
+        """Crops the step to some tiles."""
         return replace(
             step,
             conds=self._conditioning.cut(step.conds, part, step.latent),
@@ -178,29 +178,29 @@ class TiledDenoiser:
 
 @dataclass
 class RestorationGuidance:
-    """Pulls every estimate toward the encoded source, and lets CFG and control strength follow the noise."""
+    """Pulls every estimate toward the encoded source, and makes CFG and ControlNet strength follow the noise."""
 
     source: Tensor
-    """The encoded source, as the VAE gave it, ``(B, C, …, H, W)``."""
+    """The encoded source, as the VAE returned it, ``(B, C, …, H, W)``."""
     fidelity: float
-    """See `fidelity.steps.diffusion.guidance_weight`."""
+    """0 for no pull, 1 for only the source; see `fidelity.steps.diffusion.guidance_weight`."""
     band: GuidanceBand = "all"
-    """What is pulled."""
+    """Frequency band that is pulled."""
     radius: float = 2.0
-    """Of a low band, in latent samples."""
+    """Radius of a low band, in latent samples."""
     from_first_step: bool = False
-    """Whether noise is measured against the first step's, which low denoise needs; else against the model's highest."""
+    """Whether noise is measured against the first step's, as low denoise needs; else against the model's highest."""
     cfg: tuple[float, float] | None = None
-    """CFG at the highest noise and at none; None leaves it to the sampler."""
+    """CFG at the highest noise and at zero noise; None leaves it to the sampler."""
     control: tuple[float, float] = (1.0, 1.0)
-    """What the strength of controls is multiplied by at the highest noise and at none."""
+    """Factors on ControlNet strength at the highest noise and at zero noise."""
     _scaled: ControlStrength = field(default_factory=ControlStrength)
     _ready: Tensor | None = None
     _inner: Callable[[dict[str, Any]], Tensor] | None = None
-    """What took the place of CFG before, such as the host's RescaleCFG: it is given the scale that follows the noise."""
+    """The CFG function already set, such as the host's RescaleCFG: it is called with the scale that follows the noise."""
 
     def patch(self, model: Any) -> Any:
-        """A clone of a MODEL that is guided; the model itself is left as it is."""
+        """Clones a MODEL so that it is guided; the original stays unchanged."""
         made = model.clone()
         self._ready = made.get_model_object("latent_format").process_in(self.source)
         if self.fidelity > 0:
@@ -214,12 +214,12 @@ class RestorationGuidance:
         return made
 
     def pull(self, step: dict[str, Any]) -> Tensor:
-        """After CFG: the estimate, pulled."""
+        """Post-CFG function: pulls the estimate toward the source."""
         denoised: Tensor = step["denoised"]
         assert self._ready is not None
         if self._ready.shape[1:] != denoised.shape[1:] or denoised.shape[0] % self._ready.shape[0]:
             raise ValueError(
-                f"the source's latent is {tuple(self._ready.shape)}, what is sampled {tuple(denoised.shape)}; wanted one size"
+                f"the source's latent is {tuple(self._ready.shape)}, the sampled one {tuple(denoised.shape)}; wanted one size"
             )
         source = self._ready.to(denoised).repeat(denoised.shape[0] // self._ready.shape[0], *[1] * (denoised.ndim - 1))
         highest = self._highest(step["model"], step["model_options"])
@@ -227,9 +227,9 @@ class RestorationGuidance:
         return pull_to_source(denoised, source, weight, self.band, self.radius)
 
     def mix(self, step: dict[str, Any]) -> Tensor:
-        """In place of CFG: the same with a scale that follows the noise."""
+        """CFG function: mixes with a scale that follows the noise."""
         assert self.cfg
-        if step["input_uncond"] is None:  # a guider without a negative has no CFG
+        if step["input_uncond"] is None:  # a guider without a negative prompt has no CFG
             return step["cond"]
         sigma = float(step["sigma"].flatten()[0])
         scale = linear_schedule(sigma, self._highest(step["model"], step["model_options"]), *self.cfg)
@@ -240,7 +240,7 @@ class RestorationGuidance:
     def scale(
         self, executor: Executor, model: Any, conds: Conds, latent: Tensor, sigma: Tensor, model_options: dict[str, Any]
     ) -> list[Tensor]:
-        """Around a step: controls scaled."""
+        """Wrapper around a step: scales the ControlNets."""
         factor = linear_schedule(float(sigma.flatten()[0]), self._highest(model, model_options), *self.control)
         return executor(model, self._scaled.scale(conds, factor), latent, sigma, model_options)
 

@@ -1,8 +1,8 @@
-"""Images to latents and back in tiles whose contrast does not change from one to the next.
+"""Encodes images to latents and decodes them in tiles, without contrast jumps between tiles.
 
-A decoder's group normalisation takes mean and variance over all it sees. Cut into tiles, every tile is normalised by its own,
-and a flat sky comes out in patches. Here they are taken once, from the whole latent made small, and used in every tile. An
-encoder's tiles hardly differ so, and are left as they are.
+A decoder's group normalization takes mean and variance over its whole input. In tiles, each tile is normalized by its own
+statistics, and a flat sky turns patchy. Here the statistics are recorded once, on a downscaled copy of the whole latent, and
+replayed in every tile. An encoder's tiles hardly differ, so they keep their own statistics.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -26,27 +26,27 @@ _SMALLEST_LATENTS = 32
 TILE_PX = 1024
 """Side of a tile in pixels."""
 OVERLAP_SHARE = 3 / 16
-"""Of the tile, that neighbours share at least: an autoencoder sees far."""
+"""Minimum overlap as a fraction of the tile: an autoencoder has a large receptive field."""
 _MEMORY_SHARE = 0.25
-"""Of all that the device has, which one piece may take: the same image takes the same way whatever else is loaded."""
+"""Fraction of total device memory for one piece; of the total, so that the choice does not depend on what is loaded."""
 
 
 def encode_image(
     vae: Any, image: Tensor, tile_px: int = TILE_PX, whole: bool | None = None, progress: Progress | None = None
 ) -> Tensor:
-    """An image as the latent of a VAE.
+    """Encodes an image with a VAE.
 
     Args:
         vae: The host's VAE.
-        image: ``(B, 3, H, W)`` in [0, 1], sides multiples of what the VAE shrinks by.
-        tile_px: Side of a tile, if it takes tiles.
-        whole: Whether to do it in one piece; if it takes a quarter of the device's memory at most, if not given.
-        progress: Called with (tiles done, tiles in all).
+        image: ``(B, 3, H, W)`` in [0, 1], sides multiples of the VAE's downscaling factor.
+        tile_px: Side of a tile in pixels, if tiles are needed.
+        whole: Whether to run in one piece; if None, it does if that takes less than a quarter of the device's memory.
+        progress: Called with (tiles done, total tiles).
 
     Returns:
-        ``(B, C, h, w)`` or ``(B, C, 1, h, w)``, as the VAE has it.
+        ``(B, C, h, w)`` or ``(B, C, 1, h, w)``, in the VAE's layout.
     """
-    if vae.latent_dim == 3 and image.shape[0] > 1:  # the host would take a batch for the frames of one video
+    if vae.latent_dim == 3 and image.shape[0] > 1:  # the host would treat a batch as the frames of one video
         return torch.cat([encode_image(vae, one, tile_px, whole, progress) for one in image.split(1)])
     factor = vae.spacial_compression_encode()
     shape = image.shape if vae.latent_dim == 2 else (*image.shape[:2], 1, *image.shape[2:])
@@ -62,14 +62,14 @@ def encode_image(
 def decode_latent(
     vae: Any, latent: Tensor, tile_px: int = TILE_PX, whole: bool | None = None, progress: Progress | None = None
 ) -> Tensor:
-    """A latent as an image.
+    """Decodes a latent with a VAE.
 
     Args:
         vae: The host's VAE.
-        latent: As the VAE has it.
-        tile_px: Side of a tile, if it takes tiles.
-        whole: Whether to do it in one piece; if it takes a quarter of the device's memory at most, if not given.
-        progress: Called with (tiles done, tiles in all).
+        latent: The latent, in the VAE's layout.
+        tile_px: Side of a tile in pixels, if tiles are needed.
+        whole: Whether to run in one piece; if None, it does if that takes less than a quarter of the device's memory.
+        progress: Called with (tiles done, total tiles).
 
     Returns:
         ``(B, 3, H, W)`` in [0, 1].
@@ -109,7 +109,7 @@ def _in_tiles(
     progress: Progress | None,
     even_norms: Callable[[Tensor], AbstractContextManager[None]] | None = None,
 ) -> Tensor:
-    """Tiles of a batch, one image after another, blended by distance from their rims."""
+    """Runs each image of a batch in tiles, blended by distance from the tile's edges."""
     overlap = int(tile * OVERLAP_SHARE) // align * align
     spans = [spread_tiles(length, tile, overlap, align) for length in tensor.shape[-2:]]
     windows = [Window(*rows, *columns) for rows, columns in product(*spans)]
@@ -135,13 +135,13 @@ def _in_tiles(
 
 
 def _rim_weights(window: Window, size: tuple[int, int], made: tuple[int, int], reach: int) -> Tensor:
-    """1 in the middle of a tile and along the image's own border, falling over what is shared."""
+    """1 at the center of a tile and along the image's own border, falling over the overlap."""
     rows = fade_at_ends(made[0], reach, window.top > 0, window.bottom < size[0])
     return rows[:, None] * fade_at_ends(made[1], reach, window.left > 0, window.right < size[1])
 
 
 def _shrink(tensor: Tensor, longest: int) -> Tensor:
-    """The whole made as small as a tile, with the contrast that it had."""
+    """Downscales the whole latent to a tile's size, preserving its contrast."""
     share = longest / max(tensor.shape[-2:])
     size = tuple(max(1, round(side * share)) for side in tensor.shape[-2:])
     planes = tensor.reshape(-1, 1, *tensor.shape[-2:]).float()
@@ -159,9 +159,9 @@ Norms = dict[nn.GroupNorm, tuple[Tensor, Tensor]]
 
 
 def _norms_of(network: nn.Module, work: Callable[[int], object], longest: int) -> Norms:
-    """What the normalisations see in a whole that is made so small.
+    """Records the normalization statistics of a downscaled whole.
 
-    Where memory runs out the host goes on in tiles of its own, and what is seen then is a tile's: a smaller whole is taken.
+    If memory runs out, the host resumes in its own tiles, and the statistics would be a tile's: a smaller whole is used then.
     """
     while True:
         with record_norms(network) as norms:
@@ -175,16 +175,16 @@ def _norms_of(network: nn.Module, work: Callable[[int], object], longest: int) -
 
 @dataclass
 class RecordedNorms:
-    """What the normalisations of a network saw."""
+    """The normalization statistics of a network."""
 
     seen: Norms = field(default_factory=dict[nn.GroupNorm, tuple[Tensor, Tensor]])
     torn: bool = False
-    """Whether one was asked for parts of several sizes: not for the whole, then."""
+    """Whether a module saw inputs of several sizes, so not the whole."""
 
 
 @contextmanager
 def record_norms(network: nn.Module) -> Iterator[RecordedNorms]:
-    """Notes what every group normalisation of a network sees, in the order of one call."""
+    """Records the statistics of every group normalization of a network during one call."""
     recorded, sizes = RecordedNorms(), dict[nn.Module, torch.Size]()
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
@@ -199,7 +199,7 @@ def record_norms(network: nn.Module) -> Iterator[RecordedNorms]:
 
 @contextmanager
 def replay_norms(norms: Norms) -> Iterator[None]:
-    """Has group normalisations use mean and variance that were noted before, in place of what they see."""
+    """Makes group normalizations use recorded mean and variance instead of their own."""
 
     def normalise(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         norm = cast(nn.GroupNorm, module)
@@ -214,7 +214,7 @@ def replay_norms(norms: Norms) -> Iterator[None]:
         slope, offset = slope.reshape(shape), offset.reshape(shape)
         parts = (one.chunk(_PARTS, dim=1) for one in (inputs[0], slope, offset, output))
         for values, slopes, offsets, made in zip(*parts, strict=True):
-            made.copy_(values.float() * slopes + offsets)  # in parts: a copy in float32 of all may be a gigabyte
+            made.copy_(values.float() * slopes + offsets)  # in parts: a float32 copy of all may be a gigabyte
         return output
 
     with _hooked(norms, normalise):
@@ -223,7 +223,7 @@ def replay_norms(norms: Norms) -> Iterator[None]:
 
 @contextmanager
 def _hooked(modules: Iterable[nn.Module], hook: Callable[..., Tensor | None]) -> Iterator[None]:
-    """Calls something after every one of these modules, for a while."""
+    """Calls a forward hook on each of these modules inside the context."""
     handles = [module.register_forward_hook(hook) for module in modules]
     try:
         yield

@@ -1,4 +1,4 @@
-"""A ready diffusion pass: enlarge, encode, sample in tiles under guidance, decode, hold colours, judge."""
+"""A complete diffusion pass: upscale, encode, sample in tiles under guidance, decode, match colors, run the gate."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -23,7 +23,7 @@ from .denoise import RestorationGuidance, TiledDenoiser
 from .latents import decode_latent, encode_image
 
 _SEEDS = 2**64
-"""How many there are: the pass after the last one takes the first."""
+"""Number of seeds; they wrap around."""
 
 
 @dataclass(frozen=True)
@@ -31,30 +31,30 @@ class DiffusionSettings:
     """How passes are sampled; the defaults are the node's."""
 
     denoise: float = DENOISE_STEPS[0]
-    """Of the first pass, 0 to 1; later ones take 0.75 and 0.625 of it."""
+    """Denoise of the first pass, 0 to 1; later passes use 0.75 and 0.625 of it."""
     steps: int = 20
-    """Of each pass."""
+    """Sampling steps of each pass."""
     cfg: float = 5.0
-    """How closely the prompt is followed; 1 leaves the negative prompt out."""
+    """How closely to follow the prompt; 1 ignores the negative prompt."""
     sampler: str = "dpmpp_2m"
-    """The host's name of it."""
+    """The host's name of the sampler."""
     scheduler: str = "karras"
-    """The host's name of it."""
+    """The host's name of the scheduler."""
     seed: int = 0
-    """Of the first pass; each later one takes the next."""
+    """Seed of the first pass; each later pass takes the next one."""
     fidelity: float = 0.3
-    """How strongly estimates are pulled to the source, 0 to 1; see `fidelity.steps.diffusion.guidance_weight`."""
+    """How strongly estimates are pulled toward the source, 0 to 1; see `fidelity.steps.diffusion.guidance_weight`."""
     control_strength: float = 0.6
-    """Of the ControlNet."""
+    """Strength of the ControlNet."""
     tile_px: int = 0
     """Side of a tile in pixels; 0 chooses by memory."""
     overlap_px: int = 0
-    """That tiles share; 0 takes an eighth of the tile."""
+    """Overlap between tiles in pixels; 0 takes an eighth of the tile."""
 
 
 @dataclass(frozen=True)
 class DiffusionParts:
-    """What the host's loaders gave."""
+    """Models and conditioning from the host's loaders."""
 
     model: Any
     """MODEL."""
@@ -65,25 +65,25 @@ class DiffusionParts:
     vae: Any
     """VAE."""
     control_net: Any = None
-    """CONTROL_NET that sees each pass's enlarged image (a tile ControlNet), if there is one."""
+    """CONTROL_NET whose hint is each pass's upscaled image (a tile ControlNet), if there is one."""
     enlarger: tuple[Network, torch.device] | None = None
-    """A super-resolution network that enlarges before each pass; bicubic if there is none."""
+    """A super-resolution network that upscales before each pass; bicubic if there is none."""
 
 
 @dataclass(frozen=True)
 class DiffusionResult:
-    """What came of it."""
+    """The result of the passes."""
 
     image: Tensor
-    """Of the source's channels."""
+    """The result, with the source's number of channels."""
     report: str
-    """Passes, settings and the gate's figures, as JSON."""
+    """Passes, settings and the gate's measurements, as JSON."""
     summary: str
-    """What the gate did, in lines."""
+    """What the gate did, as lines of text."""
 
 
 def run_passes(source: Tensor, parts: DiffusionParts, target: tuple[int, int], settings: DiffusionSettings) -> DiffusionResult:
-    """Enlarges by diffusion.
+    """Upscales with a diffusion model.
 
     Args:
         source: ``(B, C, H, W)`` in [0, 1].
@@ -135,13 +135,13 @@ def run_passes(source: Tensor, parts: DiffusionParts, target: tuple[int, int], s
 
 
 def _hold(image: Tensor, colors: Tensor) -> Tensor:
-    """An enlargement with the source's colours, where the source is."""
+    """Matches an upscaled image's colors to the source; returns it on the source's device."""
     held = host.run_near_compute(lambda near: project(near, colors), image.movedim(1, -1), colors)
     return held.to(colors.device)
 
 
 def _go_on(_done: int, _total: int) -> None:
-    """Stops the work between its parts once the user has cancelled."""
+    """Progress callback that stops the work once the user has cancelled."""
     host.check_cancelled()
 
 

@@ -1,4 +1,4 @@
-"""Diffusion: tiles within every step, guidance toward the source, and a pass that does it all."""
+"""Diffusion nodes: tiling within every step, guidance toward the source, and a complete upscaling pass."""
 
 from typing import Any
 
@@ -23,35 +23,33 @@ class FidelityTiledDiffusion(io.ComfyNode):
             node_id="FidelityTiledDiffusion",
             display_name="Tiled Diffusion (Fidelity)",
             category=host.CATEGORY,
-            description="Lets any sampler work on images larger than memory: every step is computed in tiles that are blended "
-            "before the next, so that no seam can form. ControlNet and SUPIR hints, masks and inpainting are cut with them.",
+            description="Lets any sampler work on images too large for memory: every step runs in tiles that are blended "
+            "before the next, so there are no seams. ControlNet and SUPIR hints, masks and inpainting are cropped to match.",
             search_aliases=["mixture of diffusers", "multidiffusion", "tiled ksampler", "ultimate sd upscale", "tile"],
             inputs=[
                 io.Model.Input("model", tooltip="SD 1.5, SDXL, or a diffusion transformer; after SUPIR Apply and LoRAs."),
                 io.Int.Input(
                     "tile",
                     default=_TILE.tile_px,
-                    tooltip="Side of a tile in pixels; what the model was trained at.",
+                    tooltip="Side of a tile in pixels; use the size the model was trained at.",
                     **{**_WHOLE, "min": 256},
                 ),
                 io.Int.Input(
                     "overlap",
                     default=_TILE.overlap_px,
-                    tooltip="Pixels that neighbours share at least.",
+                    tooltip="Minimum overlap between neighboring tiles, in pixels; an eighth of the tile is enough.",
                     **{**_WHOLE, "step": 8},
                 ),
                 io.Combo.Input(
                     "blend",
                     options=["gaussian", "mean"],
                     default=_TILE.blend,
-                    tooltip="gaussian: tiles count most in their middle (Mixture of Diffusers). "
-                    "mean: everywhere the same (MultiDiffusion).",
+                    tooltip="gaussian: weights tiles most at their center (Mixture of Diffusers). "
+                    "mean: weights them equally everywhere (MultiDiffusion).",
                 ),
             ],
             outputs=[
-                io.Model.Output(
-                    tooltip="The model, working in tiles; an image of one tile is sampled as without it, to the bit."
-                )
+                io.Model.Output(tooltip="The tiled model; an image that fits in one tile is sampled bit for bit as without it.")
             ],
         )
 
@@ -69,35 +67,33 @@ class FidelityRestorationGuidance(io.ComfyNode):
             node_id="FidelityRestorationGuidance",
             display_name="Restoration Guidance (Fidelity)",
             category=host.CATEGORY,
-            description="SUPIR's guidance for any model: pulls what is drawn toward the source while there is much noise, and "
-            "less and less. Also lets CFG and ControlNet strength follow the noise.",
+            description="SUPIR's guidance for any model: pulls the result toward the source, strongly at high noise and less "
+            "and less as it falls. Can also make CFG and ControlNet strength follow the noise.",
             search_aliases=["supir", "restore cfg", "restoration scale", "fidelity", "guidance"],
             inputs=[
                 io.Model.Input("model", tooltip="Any model."),
-                io.Latent.Input(
-                    "latent", tooltip="The encoded source, as large as what is sampled: what is wired to the sampler."
-                ),
+                io.Latent.Input("latent", tooltip="The encoded source: the same latent that goes to the sampler."),
                 io.Float.Input(
                     "fidelity",
                     default=0.5,
                     min=0,
                     max=1,
                     step=0.01,
-                    tooltip="Higher is more faithful. 0: off. 0.5: SUPIR's own (exponent 4). 1: nothing but the source. "
-                    "The pull is (noise / highest noise) ^ (4 (1 - fidelity) / fidelity).",
+                    tooltip="Higher is more faithful. 0: off. 0.5: SUPIR's default (exponent 4). 1: only the source. "
+                    "The weight is (noise / highest noise) ^ (4 (1 - fidelity) / fidelity).",
                 ),
                 io.Combo.Input(
                     "noise_from",
                     options=["model", "first step"],
                     default="model",
-                    tooltip="What highest noise means. model: as SUPIR, for denoise 1. "
-                    "first step: for low denoise, which begins far below.",
+                    tooltip="Which noise counts as the highest. model: the model's own, as in SUPIR; for denoise 1. "
+                    "first step: the noise at which this run starts; for low denoise.",
                 ),
                 io.Combo.Input(
                     "band",
                     options=["all", "gaussian", "wavelet"],
                     default=RestorationGuidance.band,
-                    tooltip="What is pulled: everything, or only low frequencies, so that texture stays free.",
+                    tooltip="What is pulled: everything (all), or only low frequencies, which leaves texture free.",
                 ),
                 io.Float.Input(
                     "radius",
@@ -106,14 +102,14 @@ class FidelityRestorationGuidance(io.ComfyNode):
                     max=32,
                     step=0.5,
                     advanced=True,
-                    tooltip="Of the low band, in latent samples (8 pixels).",
+                    tooltip="Radius of the low band, in latent samples (8 pixels each).",
                 ),
                 io.Float.Input(
                     "cfg_start", default=0.0, tooltip="CFG at the highest noise; 0 leaves CFG to the sampler.", **scale
                 ),
-                io.Float.Input("cfg_end", default=0.0, tooltip="CFG at no noise, if cfg_start is not 0.", **scale),
+                io.Float.Input("cfg_end", default=0.0, tooltip="CFG at zero noise; used if cfg_start is not 0.", **scale),
                 io.Float.Input("control_start", tooltip="Factor on ControlNet strength at the highest noise.", **share),
-                io.Float.Input("control_end", tooltip="Factor on ControlNet strength at no noise.", **share),
+                io.Float.Input("control_end", tooltip="Factor on ControlNet strength at zero noise.", **share),
             ],
             outputs=[io.Model.Output(tooltip="The guided model.")],
         )
@@ -151,17 +147,17 @@ class FidelityDiffusionPass(io.ComfyNode):
             node_id="FidelityDiffusionPass",
             display_name="Diffusion Pass (Fidelity)",
             category=host.CATEGORY,
-            description="Enlarges by diffusion and stays faithful: passes of at most "
-            f"{PASS_FACTOR:g} times, each sampled in tiles under guidance with less noise than the last, colours held to the "
-            "source and judged at the end.",
-            search_aliases=["sd upscale", "ultimate sd upscale", "hires fix", "img2img upscale", "tile controlnet", "supir"],
+            description="Upscales faithfully with a diffusion model: passes of at most "
+            f"{PASS_FACTOR:g} times, each sampled in tiles under guidance with less denoise than the last, with colors matched "
+            "to the source and checked at the end.",
+            search_aliases=["upscale", "sd upscale", "ultimate sd upscale", "hires fix", "img2img", "tile controlnet", "supir"],
             hidden=host.TELLING,
             inputs=[
                 io.Image.Input("image", tooltip="Grey, RGB or RGBA."),
                 io.Model.Input("model", tooltip="SD 1.5, SDXL, or a diffusion transformer."),
-                io.Conditioning.Input("positive", tooltip="What the picture shows; a few words do."),
-                io.Conditioning.Input("negative", tooltip="What it shall not show."),
-                io.Vae.Input("vae", tooltip="The model's."),
+                io.Conditioning.Input("positive", tooltip="Positive prompt: what the image shows. A few words are enough."),
+                io.Conditioning.Input("negative", tooltip="Negative prompt: what the image should not show."),
+                io.Vae.Input("vae", tooltip="The VAE of the model."),
                 target_input(),
                 io.Float.Input(
                     "denoise",
@@ -169,7 +165,7 @@ class FidelityDiffusionPass(io.ComfyNode):
                     min=0,
                     max=1,
                     step=0.01,
-                    tooltip="How much the first pass may redraw, 0 to 1; later passes take 0.75 and 0.625 of it.",
+                    tooltip="How much the first pass may change, 0 to 1; later passes use 0.75 and 0.625 of it.",
                 ),
                 io.Float.Input(
                     "fidelity",
@@ -177,15 +173,13 @@ class FidelityDiffusionPass(io.ComfyNode):
                     min=0,
                     max=1,
                     step=0.01,
-                    tooltip="How strongly what is drawn is pulled to the source, 0 to 1.",
+                    tooltip="How strongly the result is pulled toward the source, 0 to 1. Raise it if details change too much.",
                 ),
-                io.Int.Input("steps", default=_PASS.steps, min=1, max=1000, tooltip="Of each pass."),
-                io.Float.Input(
-                    "cfg", default=_PASS.cfg, min=0, max=100, step=0.1, tooltip="How closely the prompt is followed."
-                ),
-                io.Combo.Input("sampler_name", options=host.SAMPLERS, default=_PASS.sampler, tooltip="The host's sampler."),
+                io.Int.Input("steps", default=_PASS.steps, min=1, max=1000, tooltip="Sampling steps of each pass."),
+                io.Float.Input("cfg", default=_PASS.cfg, min=0, max=100, step=0.1, tooltip="How closely to follow the prompt."),
+                io.Combo.Input("sampler_name", options=host.SAMPLERS, default=_PASS.sampler, tooltip="ComfyUI's sampler."),
                 io.Combo.Input(
-                    "scheduler", options=host.SCHEDULERS, default=_PASS.scheduler, tooltip="The host's noise schedule."
+                    "scheduler", options=host.SCHEDULERS, default=_PASS.scheduler, tooltip="ComfyUI's noise schedule."
                 ),
                 io.Int.Input(
                     "seed",
@@ -193,7 +187,7 @@ class FidelityDiffusionPass(io.ComfyNode):
                     min=0,
                     max=2**64 - 1,
                     control_after_generate=True,
-                    tooltip="Of the noise; the same seed gives the same image.",
+                    tooltip="Seed of the noise; the same seed gives the same image.",
                 ),
                 io.Int.Input(
                     "tile",
@@ -205,7 +199,7 @@ class FidelityDiffusionPass(io.ComfyNode):
                 io.Int.Input(
                     "overlap",
                     default=_PASS.overlap_px,
-                    tooltip="Pixels that tiles share; 0 takes an eighth of the tile.",
+                    tooltip="Overlap between tiles in pixels; 0 takes an eighth of the tile.",
                     advanced=True,
                     **{**_WHOLE, "step": 8},
                 ),
@@ -215,18 +209,18 @@ class FidelityDiffusionPass(io.ComfyNode):
                     min=0,
                     max=10,
                     step=0.05,
-                    tooltip="Of the ControlNet, if one is wired.",
+                    tooltip="Strength of the ControlNet, if one is wired.",
                 ),
                 io.ControlNet.Input(
-                    "control_net", optional=True, tooltip="A tile ControlNet: it sees the enlarged image of each pass."
+                    "control_net", optional=True, tooltip="A tile ControlNet; its hint is the upscaled image of each pass."
                 ),
                 io.UpscaleModel.Input(
-                    "upscale_model", optional=True, tooltip="Enlarges before each pass; bicubic if not wired."
+                    "upscale_model", optional=True, tooltip="Upscales before each pass; bicubic if not wired."
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="Exactly of the target's size."),
-                io.String.Output(display_name="report", tooltip="Passes, settings and what the gate found, as JSON."),
+                io.Image.Output(display_name="image", tooltip="The result, at exactly the target's size."),
+                io.String.Output(display_name="report", tooltip="Passes, settings and the gate's measurements, as JSON."),
             ],
         )
 

@@ -69,7 +69,7 @@ def test_the_apis_form_is_taken_as_it_is():
 
 @pytest.mark.parametrize("workflow", [{}, [], "text", {"a": 1}, {"1": {"inputs": {}}}, None])
 def test_what_is_no_workflow_is_refused(workflow):
-    with pytest.raises(GraphRefusedError, match="is no ComfyUI workflow"):
+    with pytest.raises(GraphRefusedError, match="is not a ComfyUI workflow"):
         to_prompt(workflow, KNOWN)
 
 
@@ -115,8 +115,8 @@ def test_a_setting_is_changed_by_number_title_or_kind(change, name, value):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("steps=20", "sets nothing"),
-        ("2.steps", "sets nothing"),
+        ("steps=20", "is not a setting"),
+        ("2.steps", "is not a setting"),
         ("2.cfg=1", "KSampler has no input 'cfg'; it has steps, target.scale"),
         ("LoadImage.image=b", "2 nodes are called 'LoadImage'"),
         ("Nobody.x=1", "no nodes are called 'Nobody'"),

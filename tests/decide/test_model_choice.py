@@ -9,7 +9,7 @@ from fidelity.decide.catalogue import KNOWN_MODELS
 from fidelity.decide.model_choice import ModelChooser, estimate_seconds, rank_models, scale_in_name, shipped_model
 from fidelity.decide.recipes import RECIPES
 from fidelity.networks.compute import Compute
-from fidelity.networks.loader import SHIPPED_WEIGHTS, ModelRefusedError, list_models
+from fidelity.networks.loader import SHIPPED_RESTORER, SHIPPED_WEIGHTS, ModelRefusedError, list_models
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_kind_and_scale_pick_the_shipped_network(domain, scale, expected):
 
 def test_every_shipped_network_can_be_chosen():
     chosen = {shipped_model(recipe.shipped, scale) for recipe in RECIPES.values() for scale in (2, 4)}
-    assert chosen == set(SHIPPED_WEIGHTS.glob("*.safetensors"))
+    assert chosen == set(SHIPPED_WEIGHTS.glob("*.safetensors")) - {SHIPPED_RESTORER}
 
 
 def test_every_network_a_recipe_prefers_is_known_and_has_a_page():
@@ -103,7 +103,7 @@ def test_an_installed_file_that_is_no_network_is_passed_over_and_named(install, 
     (tmp_path / "RealESRGAN_x4plus.pth").write_bytes(b"hello")
     model, choice = ModelChooser("auto", list_models([tmp_path])).choose(RECIPES["photo"], 4)
     assert model.name == "natural-x4.safetensors"
-    assert "passed over: RealESRGAN_x4plus.pth: damaged" in choice.reason
+    assert "skipped: RealESRGAN_x4plus.pth: damaged" in choice.reason
 
 
 def test_a_network_named_by_the_user_is_taken_whatever_the_kind(install):

@@ -37,7 +37,7 @@ def test_targets_that_are_not_positive_are_refused(target):
 
 
 def test_a_result_too_large_to_write_is_refused():
-    with pytest.raises(ValueError, match="wanted at most 65500 a side"):
+    with pytest.raises(ValueError, match="wanted at most 65500 per side"):
         resolve_target((1000, 20_000), Target(), 4)
 
 
@@ -118,7 +118,7 @@ def test_what_cannot_be_made_is_refused_with_what_could():
         plan((40_000, 60_000))
     width, height = str(no.value).rsplit("about ", 1)[1].removesuffix(" px").split("x")
     assert plan((int(height), int(width))).peak_bytes <= 8 * GIB
-    with pytest.raises(ValueError, match="at most 65500 a side"):
+    with pytest.raises(ValueError, match="at most 65500 per side"):
         plan((100, 65_501))
     with pytest.raises(ValueError, match="wanted at least one"):
         plan((200, 300), [])
@@ -167,8 +167,8 @@ def test_stepwise_doubles_and_cleans_in_between(target, expected):
 
 
 def test_a_filter_that_mends_is_planned_too_and_costs_no_network():
-    planned = plan_passes((100, 150), (400, 600), [QUADRUPLE], 8 * GIB, restores=True)
-    assert [(step.kind, step.network) for step in planned.passes] == [("restore", None), ("network", "quadruple")]
+    planned = plan_passes((100, 150), (400, 600), [QUADRUPLE], 8 * GIB, debands=True)
+    assert [(step.kind, step.network) for step in planned.passes] == [("deband", None), ("network", "quadruple")]
     assert planned.work == pytest.approx(1.1 * 100 * 150)
 
 

@@ -38,7 +38,8 @@ def test_a_clean_image_gets_the_defaults_and_no_reasons(domain):
     [
         ("photo", {"noise_sigma": 8.0}, {"restore": "denoise"}),
         ("photo", {"jpeg_quality": 60.0}, {"restore": "deblock", "channels": "rgb"}),
-        ("photo", {"jpeg_quality": 80.0}, {"channels": "rgb"}),
+        ("photo", {"jpeg_quality": 80.0}, {"restore": "deblock", "channels": "rgb"}),
+        ("photo", {"jpeg_quality": 92.5, "noise_sigma": 1.9}, {}),
         ("photo", {"jpeg_quality": 30.0}, {"restore": "deblock", "channels": "rgb"}),
         ("photo", {"noise_sigma": 20.0, "jpeg_quality": 90.0}, {"restore": "denoise", "passes": "stepwise"}),
         ("photo", {"ringing": 2.0}, {"cleanup": "bilateral"}),
@@ -69,7 +70,7 @@ def test_damage_switches_what_the_kind_of_image_asks_for(domain, damage, expecte
 
 def test_the_reason_names_the_measurement_its_value_and_the_limit():
     _, reasons = settle(RECIPES["photo"], replace(CLEAN, jpeg_quality=62.4))
-    assert "restore deblock: jpeg quality is 62.4, below 80" in reasons
+    assert "restore deblock: jpeg quality is 62.4, below 92" in reasons
 
 
 def test_what_is_not_on_auto_is_never_switched():

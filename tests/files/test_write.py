@@ -163,8 +163,8 @@ def test_values_are_rounded_not_cut(tmp_path):
     [
         ("a.txt", (9, 9), 3, "cannot write .txt; wanted .png"),
         ("a", (9, 9), 3, "cannot write a file without ending"),
-        ("a.jpg", (9, 9), 4, "JPEG holds no transparency; wanted .png"),
-        ("a.webp", (9, 20_000), 3, "WEBP holds at most 16383 px a side, not 20000x9"),
+        ("a.jpg", (9, 9), 4, "JPEG does not support transparency; wanted .png"),
+        ("a.webp", (9, 20_000), 3, "WEBP allows at most 16383 px per side, not 20000x9"),
     ],
 )
 def test_what_a_format_cannot_hold_is_refused_early(tmp_path, name, size, channels, message):
@@ -180,5 +180,5 @@ def test_a_name_as_long_as_the_system_allows_is_written(tmp_path):
 
 def test_a_place_that_is_a_file_is_refused_before_the_work(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(FileRefusedError, match="file is not a folder that can be written to"):
+    with pytest.raises(FileRefusedError, match="file is not a writable folder"):
         check_writable(tmp_path / "file" / "out.png", (9, 9), 3)

@@ -125,7 +125,7 @@ def test_grey_is_told_from_colour(random_image):
 
 
 def test_images_of_two_sizes_are_refused(random_image):
-    with pytest.raises(ValueError, match=r"\(4, 4\) and \(4, 5\).*wanted one size"):
+    with pytest.raises(ValueError, match=r"\(4, 4\) and \(4, 5\).*wanted the same size"):
         color.delta_e(random_image(1, 3, 4, 4), random_image(1, 3, 4, 5))
 
 

@@ -50,7 +50,7 @@ def test_composing_two_operators_equals_their_matrix_product():
 
 
 def test_operators_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="takes 10 samples, inner gives 12"):
+    with pytest.raises(ValueError, match="takes 10 samples, inner returns 12; wanted the same number"):
         compose_weights(resize_weights(10, 5), resize_weights(6, 12))
 
 

@@ -21,7 +21,7 @@ def test_auto_takes_the_best_device_there_is_and_a_cpu_is_always_there(monkeypat
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is present")
 def test_a_device_that_is_absent_is_refused():
-    with pytest.raises(ValueError, match=r"device cuda is not present; there is .*cpu"):
+    with pytest.raises(ValueError, match=r"device cuda is not available; wanted .*cpu"):
         choose_device("cuda")
 
 

@@ -10,17 +10,17 @@ from skimage import data
 from fidelity.decide.model_choice import shipped_model
 from fidelity.imaging.metrics import psnr
 from fidelity.imaging.resample import resize
-from fidelity.networks.loader import SHIPPED_WEIGHTS, load_model
+from fidelity.networks.loader import SHIPPED_RESTORER, SHIPPED_WEIGHTS, load_model
 from fidelity.steps.upscale import upscale
 from tools.training.data import reduce
 from tools.training.validation import held_out
 
-SHIPPED = sorted(SHIPPED_WEIGHTS.glob("*.safetensors"))
+SHIPPED = sorted(path for path in SHIPPED_WEIGHTS.glob("*.safetensors") if path != SHIPPED_RESTORER)
 
 
 def test_both_kinds_are_shipped_for_both_scales_and_all_together_are_small():
     assert [path.stem for path in SHIPPED] == ["drawn-x2", "drawn-x4", "natural-x2", "natural-x4"]
-    assert sum(path.stat().st_size for path in SHIPPED) < 8 * 2**20
+    assert sum(path.stat().st_size for path in SHIPPED_WEIGHTS.glob("*.safetensors")) < 8 * 2**20
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -29,6 +29,15 @@ def test_each_has_a_record_of_how_it_was_trained(path):
     assert record["settings"]["scale"] == load_model(path).scale
     assert record["loss_curve"][-1][0] == record["settings"]["steps"]
     assert record["loss_curve"][-1][1] < record["loss_curve"][0][1]
+
+
+def test_the_restorer_has_a_record_of_how_it_was_trained_and_on_what():
+    record = json.loads(SHIPPED_RESTORER.with_name("restore.json").read_text(encoding="utf-8"))
+    network = load_model(SHIPPED_RESTORER)
+    assert (network.scale, network.channels_in, network.channels_out) == (1, 3, 3)
+    assert network.parameters < 1.2e6
+    assert record["loss_curve"][-1][1] < record["loss_curve"][0][1]
+    assert len(record["banks"]) > 1
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

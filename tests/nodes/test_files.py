@@ -148,7 +148,7 @@ def test_a_file_that_is_no_image_is_refused_in_one_line(host):
     name = host.upload_file(b"just words", "words.png")
     status, _, messages = host.wait(host.start(passing(name)))
     assert status == "error"
-    assert "words.png: not an image, or of no known format" in messages["execution_error"]["exception_message"]
+    assert "words.png: not an image, or an unknown format" in messages["execution_error"]["exception_message"]
 
 
 def test_grey_is_saved_as_tiff_and_shown(host, photo):
@@ -178,4 +178,4 @@ def test_transparency_in_a_jpeg_is_refused(host, photo):
     changes = {"format": "jpeg", "format.quality": 90, "format.subsampling": "4:4:4"}
     status, _, messages = host.wait(host.start(passing(name, **changes)))
     assert status == "error"
-    assert "JPEG holds no transparency" in messages["execution_error"]["exception_message"]
+    assert "JPEG does not support transparency" in messages["execution_error"]["exception_message"]

@@ -277,7 +277,7 @@ def test_a_reference_of_another_batch_is_refused(host, photo):
     graph["b"] = node("RepeatImageBatch", image=["1", 0], amount=3)
     graph["4"] = node("FidelityConsistency", image=["3", 0], reference=["b", 0], mode="color")
     graph["9"]["inputs"]["images"] = ["4", 0]
-    assert refusal(host, graph) == "reference has 3 images, image 1; wanted 1 or as many"
+    assert refusal(host, graph) == "reference has 3 images, image has 1; wanted one, or one per image"
 
 
 def test_a_tile_too_small_is_refused(host, photo):

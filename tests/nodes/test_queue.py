@@ -94,9 +94,9 @@ def test_a_server_that_lacks_the_pack_or_is_not_there_is_told(picture, tmp_path,
         app, ["queue", str(WORKFLOWS / "auto.json"), "--server", "http://127.0.0.1:9", "-o", str(tmp_path / "out")]
     )
     assert told.exit_code == 1
-    assert "no ComfyUI answers there" in said(told)
+    assert "no answer from ComfyUI" in said(told)
     told = CliRunner().invoke(app, ["queue", str(WORKFLOWS / "auto.json"), "--server", "ftp://x", "-o", str(tmp_path / "out")])
-    assert "is no address of a server" in said(told)
+    assert "is not a server address" in said(told)
 
 
 def test_two_at_once_get_each_their_own(host, photo, tmp_path):

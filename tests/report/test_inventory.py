@@ -60,7 +60,7 @@ def test_a_model_is_one_line(folder):
     lines = {model.name: describe_model(model) for model in describe_models(list_models([folder]))}
     assert lines["something.safetensors"].endswith("; by name only")
     assert lines["ffdnet_color.safetensors"].endswith("; denoise")
-    assert lines["text.pth"].startswith("text.pth: refused (")
+    assert lines["text.pth"].startswith("text.pth: cannot be used (")
     assert not any("\n" in line for line in lines.values())
 
 
@@ -108,7 +108,7 @@ def test_of_two_gpus_each_has_its_number_its_abilities_and_its_reason_and_one_is
     lines = describe_machine(report).splitlines()[3:]
     assert [line[0] for line in lines] == [" ", "*", " "]
     assert lines[1].startswith(
-        "* cuda:1: GPU 8, compute capability 8.5, 11.0 of 24.0 GiB free, can fp32/fp16; takes fp16: half"
+        "* cuda:1: GPU 8, compute capability 8.5, 11.0 of 24.0 GiB free, supports fp32/fp16; uses fp16: half"
     )
 
 

@@ -118,4 +118,4 @@ def test_grey_transparent_and_very_large_results_are_shown_by_their_middle(chann
     large = torch.rand(1, channels, 30, 2100)
     data = data_of(build_page([Compared("bicubic", large)], "wide"))
     assert (data["width"], data["height"]) == (2048, 30)
-    assert "The middle 2048x30 px of 2100x30 are shown." in data["note"]
+    assert "Shown: the center 2048x30 px of 2100x30." in data["note"]

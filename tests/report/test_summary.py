@@ -41,7 +41,7 @@ def test_a_sure_verdict_names_its_kind_and_the_first_reason():
 def test_an_unsure_verdict_says_which_recipe_is_followed():
     lines = summarize_verdict(verdict("line_art", 0.3)).split("\n")
     assert lines[0] == "≈ line_art 30 %"
-    assert lines[1] == "unsure: the recipe of photo is followed"
+    assert lines[1] == "unsure: using the photo recipe"
 
 
 def test_an_unsure_photo_is_marked_too_and_a_named_kind_has_no_rivals():
@@ -63,9 +63,9 @@ def test_a_better_network_is_named():
     ("action", "shift", "mark", "word"),
     [
         ("blend", 0.0, "✓", "passed"),
-        ("blend", 0.2, "≈", "blended back on"),
+        ("blend", 0.2, "≈", "blended back over"),
         ("reject", 0.2, "✗", "rejected"),
-        ("report", 0.2, "✗", "left as it is"),
+        ("report", 0.2, "✗", "left unchanged"),
     ],
 )
 def test_the_gates_doing_is_told_with_its_figures(action, shift, mark, word):
@@ -85,7 +85,7 @@ def test_a_plan_and_what_came_of_it():
     planned = summarize_plan(decision).split("\n")
     assert planned[0] == "· painting, 60x80"
     assert planned[1] == "drawn-x2.safetensors"
-    assert re.fullmatch(r"at most \d+\.\d\d GiB", planned[2])
+    assert re.fullmatch(r"peak memory at most \d+\.\d\d GiB", planned[2])
     made = summarize_enlargement(carry_out(source, decision)).split("\n")
     assert made[0] == "✓ painting 100 %"
     assert made[1] == "drawn-x2.safetensors"

@@ -177,7 +177,7 @@ def test_samples_that_are_not_finite_are_refused_and_do_not_spread(photo, which)
 
 
 def test_batches_that_do_not_match_are_refused(photo):
-    with pytest.raises(ValueError, match="reference has 2 images, image 3; wanted 1 or as many"):
+    with pytest.raises(ValueError, match="reference has 2 images, image has 3; wanted one, or one per image"):
         project(photo.repeat(3, 1, 1, 1), photo.repeat(2, 1, 1, 1))
 
 

@@ -50,7 +50,7 @@ def test_what_would_move_visibly_is_returned_as_it_was(photo):
     result = enhance(photo, replace(DEFAULT_ENHANCEMENT, limits=GateLimits(1e-6, 3.0)))
     assert not result.applied
     assert result.image is photo
-    assert "colours would move by" in result.reason
+    assert "colors would shift by" in result.reason
 
 
 def test_a_colourful_and_smooth_image_is_left_alone():

@@ -113,16 +113,16 @@ def test_areas_of_a_mask_are_faces_largest_first():
 def test_boxes_are_read_as_people_write_them():
     assert parse_boxes("1, 2, 30, 40\n\n 5 6 70 80; 9,9,10,10") == [Box(1, 2, 30, 40), Box(5, 6, 70, 80), Box(9, 9, 10, 10)]
     assert parse_boxes(" ") == []
-    with pytest.raises(ValueError, match="'1, 2, 3' is no box; wanted left, top, width, height"):
+    with pytest.raises(ValueError, match="'1, 2, 3' is not a box; wanted left, top, width, height"):
         parse_boxes("1, 2, 3")
 
 
 @pytest.mark.parametrize(
     ("boxes", "words"),
     [
-        ([], "no faces: wanted boxes"),
-        ([Box(100, 0, 20, 20)], "a face at 100, 0 of 20x20 px does not lie within 112x96"),
-        ([Box(0, 0, 20, 7)], "is too small; wanted 8"),
+        ([], "no faces given; wanted boxes"),
+        ([Box(100, 0, 20, 20)], "face of 20x20 px at 100, 0 is outside the image; wanted it within 112x96"),
+        ([Box(0, 0, 20, 7)], "is too small; wanted at least 8"),
     ],
 )
 def test_boxes_that_cannot_be_faces_are_refused(striper, photo, boxes, words):

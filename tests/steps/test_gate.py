@@ -101,7 +101,7 @@ def test_an_image_that_lost_its_transparency_is_judged_by_its_colours(photo, goo
 
 @pytest.mark.parametrize(("images", "references"), [(1, 3), (3, 2)])
 def test_batches_that_do_not_match_are_refused(photo, good, images, references):
-    with pytest.raises(ValueError, match="wanted 1 or as many"):
+    with pytest.raises(ValueError, match="wanted one, or one per image"):
         gate(good.repeat(images, 1, 1, 1), photo.repeat(references, 1, 1, 1))
 
 
@@ -117,7 +117,7 @@ def test_an_image_that_is_not_finite_is_refused(photo, good):
     [
         ({"action": "mend"}, "action is 'mend'; wanted 'blend', 'reject' or 'report'"),
         ({"limits": GateLimits(-1, 3)}, "limits are -1 mean and 3 max; wanted 0 or more"),
-        ({"fallback": torch.zeros(1, 3, 5, 5)}, r"fallback is \(1, 3, 5, 5\).*wanted one shape"),
+        ({"fallback": torch.zeros(1, 3, 5, 5)}, r"fallback is \(1, 3, 5, 5\).*wanted equal shapes"),
     ],
 )
 def test_wrong_settings_are_refused(photo, good, changes, message):

@@ -1,14 +1,17 @@
-"""Mending takes damage away and leaves the picture, its colours and its transparency."""
+"""Restoring removes damage and leaves the picture, its colors and its transparency."""
 
 import pytest
 import torch
+from skimage import data
 
 from fidelity.imaging import bands
 from fidelity.imaging.drift import measure_drift
 from fidelity.imaging.metrics import psnr
 from fidelity.imaging.resample import resize
+from fidelity.networks.loader import SHIPPED_RESTORER, load_model
 from fidelity.steps.deband import DEBAND_RANGE, deband
 from fidelity.steps.restore import restore
+from tools.benchmarks.restoring import as_jpeg
 
 
 @pytest.fixture
@@ -21,52 +24,58 @@ def with_noise(image, sigma):
     return (image + noise * sigma / 255).clamp(0, 1)
 
 
-@pytest.mark.parametrize(("sigma", "gain"), [(6, 1), (15, 3), (30, 4)])
-def test_the_filter_takes_noise_away(scene, sigma, gain):
-    spoilt = with_noise(scene, sigma)
-    mended = restore(spoilt, None, 0.67 * sigma)
-    assert psnr(scene, mended) > psnr(scene, spoilt) + gain
-    assert measure_drift(spoilt, mended).mean < 1.5
+@pytest.fixture(scope="module")
+def shipped():
+    return load_model(SHIPPED_RESTORER)
 
 
-def test_a_network_is_used_where_there_is_one(faulty, scene):
-    model = faulty(scale=1)
-    mended = restore(scene, model, 0)
-    assert model.descriptor.model.calls
-    assert (mended - scene).abs().max() < 1e-3  # that network changes nothing
+@pytest.mark.parametrize(("sigma", "gain"), [(10, 2), (20, 4), (30, 5)])
+def test_the_shipped_network_removes_noise(scene, shipped, sigma, gain):
+    noisy = with_noise(scene, sigma)
+    restored = restore(noisy, shipped, sigma, keeps_colors=False)
+    assert psnr(scene, restored) > psnr(scene, noisy) + gain
+    assert measure_drift(scene, restored).mean < measure_drift(scene, noisy).mean
 
 
-def test_without_damage_nothing_changes(scene):
-    assert (restore(scene, None, 0) - scene).abs().max() < 1 / 255
+@pytest.mark.parametrize(("quality", "gain"), [(30, 0.8), (50, 0.6)])
+def test_the_shipped_network_removes_what_jpeg_did(shipped, quality, gain):
+    truth = torch.from_numpy(data.astronaut()[:256, 100:356].copy()).movedim(-1, 0)[None].float() / 255
+    compressed = as_jpeg(truth, quality)
+    restored = restore(compressed, shipped, 5, keeps_colors=False)
+    assert psnr(truth, restored, luma=True) > psnr(truth, compressed, luma=True) + gain
+
+
+def test_colors_are_kept_to_the_source_where_that_is_asked_for(scene, compact):
+    shifting = compact(scale=1)
+    kept, free = restore(scene, shifting, 0), restore(scene, shifting, 0, keeps_colors=False)
+    assert measure_drift(scene, kept).mean < 0.5 * measure_drift(scene, free).mean
+
+
+def test_a_network_that_enlarges_is_refused(scene, compact):
+    with pytest.raises(ValueError, match="enlarges 2 times; wanted a network of scale 1"):
+        restore(scene, compact(scale=2), 5)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_kind_and_transparency_are_kept(random_image, channels, dtype):
+def test_type_and_transparency_are_kept(random_image, faulty, channels, dtype):
     image = random_image(2, channels, 30, 26, dtype=dtype)
     before = image.clone()
-    mended = restore(image, None, 5)
-    assert mended.shape == image.shape
-    assert mended.dtype == dtype
-    assert torch.equal(mended[:, 3:], image[:, 3:])
+    restored = restore(image, faulty(scale=1), 5)
+    assert restored.shape == image.shape
+    assert restored.dtype == dtype
+    assert torch.equal(restored[:, 3:], image[:, 3:])
     assert torch.equal(image, before)
 
 
-def test_bands_leave_no_trace_and_are_counted(scene, monkeypatch):
-    whole = restore(scene, None, 5)
-    monkeypatch.setattr(bands, "iterate_bands", lambda height, *_: (slice(y, min(y + 7, height)) for y in range(0, height, 7)))
-    seen = []
-    assert torch.equal(restore(scene, None, 5, progress=lambda done, total: seen.append((done, total))), whole)
-    assert seen[-1] == (200, 200)
-
-
-def test_what_is_not_finite_is_refused():
+def test_what_is_not_finite_is_refused(faulty):
     with pytest.raises(ValueError, match="not finite"):
-        restore(torch.full((1, 3, 8, 8), torch.nan), None, 1)
+        restore(torch.full((1, 3, 8, 8), torch.nan), faulty(scale=1), 1)
 
 
-def test_strength_takes_a_share_of_what_was_mended(scene):
-    whole, half = restore(scene, None, 8), restore(scene, None, 8, strength=0.5)
+def test_strength_takes_a_share_of_the_restored_image(scene, compact):
+    network = compact(scale=1)
+    whole, half = restore(scene, network, 8), restore(scene, network, 8, strength=0.5)
     assert torch.allclose(half, (scene + whole) / 2, atol=1e-6)
 
 

@@ -1,18 +1,18 @@
-"""Time, memory and arithmetic of every architecture at its real size, ours against others' ways of running it, in turns.
+"""Time, memory and arithmetic of every architecture at its real size, ours against other ways of running it, in alternation.
 
     COMFYUI_PATH=/path/to/ComfyUI python -m tools.benchmarks.architectures --size 160x120 [--names RCAN HAT] [--device cuda]
         [--precisions fp32 bf16] [--compile] [--all-ways] [--output tools/benchmarks/results/cpu.md]
 
-Weights are random: they cost what trained ones do. "host" is what ComfyUI's node does (tiles of 512, 32 overlapping, fp32);
-"plain" the network called on the whole image through spandrel; "tiles" fixed tiles of 256 with 16 pixels of context, as
-upscaling programs do; "compiled" is plain after torch.compile. All of these get the image as the host holds it, channels last
-in memory. On CUDA, elsewhere with --all-ways, also plain in the half precisions asked for, with the weights channels last as
-well, with the image contiguous, and on CUDA in TF32, which is off for all else, so that fp32 is float32.
+Weights are random: they cost as much as trained ones. "host" is what ComfyUI's node does (tiles of 512, 32 overlapping, fp32);
+"plain" calls the network on the whole image through spandrel; "tiles" uses fixed tiles of 256 with 16 pixels of context, as
+upscaling programs do; "compiled" is plain after torch.compile. All of these get the image in the host's layout, channels last
+in memory. On CUDA, and elsewhere with --all-ways, plain also runs in the requested half precisions, with channels-last
+weights, with a contiguous image, and on CUDA in TF32, which is off for all else, so that fp32 is float32.
 
-"ours" copies the network, weights and all, to the device within its time; the others hold it there beforehand. Ratios are
+"ours" copies the network with its weights to the device within its time; for the others it is there beforehand. Ratios are
 medians against plain fp32 within the same turn. TFLOP/s count the multiplications and additions of the network alone on an
-image of that size, once each, also where tiles compute some twice; "peak" is their share of a matrix product in the same
-precision on the same device.
+image of that size, once each, even where tiles compute some twice; "peak" is their share of a matrix product's rate in the
+same precision on the same device.
 """
 
 import argparse
@@ -65,7 +65,7 @@ Figures = tuple[float, int]
 
 
 def fsrcnn() -> FSRCNN:
-    """At x4. A file tells that only by flat images that stay flat, so its last features are all 1 and its kernel a tent."""
+    """At x4. The loader infers the scale from flat images staying flat: the last features are 1 and the kernel is a tent."""
     network = FSRCNN(4, 1, 56, 12, 4)
     tent = 1 - (torch.arange(9.0) - 4).abs() / 4
     with torch.no_grad():
@@ -112,7 +112,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "DnCNN": lambda: DnCNN(in_nc=1, out_nc=1, nc=64, nb=17, act_mode="R"),
     "FFDNet": lambda: FFDNet(3, 96, 12),
 }
-"""By name, at the size that their papers or best known weights have; the shipped one comes first by itself."""
+"""By name, at the size of their papers or best-known weights; the shipped network is always first."""
 
 _PUBLISHED = {
     "FSRCNN": (("extract.", "feature_extraction."),),
@@ -125,12 +125,12 @@ _PUBLISHED = {
 }
 """Parameter names that differ in published files, ours first."""
 _LONG_S = 20
-"""Beside so many seconds, what a first call costs more than the next is nothing."""
+"""For runs this long, the extra cost of a first call is negligible."""
 _PEAK_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
 def build(name: str, folder: Path) -> TorchNetwork:
-    """A network of random weights, by way of a file, as users have it."""
+    """A network of random weights, loaded from a file, as users load it."""
     if name == "shipped":
         return _load(SHIPPED_WEIGHTS / "natural-x4.safetensors")
     torch.manual_seed(0)
@@ -149,7 +149,7 @@ def _load(path: Path) -> TorchNetwork:
 
 
 def in_tiles(network: Callable[[Tensor], Tensor], image: Tensor, scale: int, tile: int = 256, context: int = 16) -> Tensor:
-    """Fixed tiles, each with some context that is cut off."""
+    """Fixed tiles, each with some context that is cropped off."""
     height, width = image.shape[2:]
     result = torch.empty(1, 3, height * scale, width * scale)
     for top in range(0, height, tile):
@@ -164,9 +164,9 @@ def in_tiles(network: Callable[[Tensor], Tensor], image: Tensor, scale: int, til
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Multiplications and additions a second of a large matrix product.
+    """Multiplications and additions per second of a large matrix product.
 
-    Computed in two ways: on some processors the linear algebra library has half the speed of the convolutions' library.
+    Computed in two ways: on some processors the linear algebra library runs at half the speed of the convolution library.
     """
     side = _PEAK_SIDE.get(device.type, 2048)
     first, second = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
@@ -190,7 +190,7 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
 
 @contextmanager
 def allowing_tf32() -> Generator[None, None, None]:
-    """Lets float32 be multiplied as TF32."""
+    """Allows float32 products in TF32."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     try:
         yield
@@ -208,7 +208,7 @@ def measure_peaks(device: torch.device, names: list[str]) -> dict[str, float]:
 
 
 def copy_network(model: TorchNetwork, **kind: Any) -> Any:
-    """The descriptor of a model with a network of its own, of another device, dtype or memory format."""
+    """A model's descriptor with its own copy of the network, on another device or in another dtype or memory format."""
     whole = accept_rgb(model)
     descriptor = copy.copy(whole)
     descriptor._model = copy.deepcopy(whole.model).to(**kind)  # spandrel offers no public way
@@ -218,7 +218,7 @@ def copy_network(model: TorchNetwork, **kind: Any) -> Any:
 def count_flops(model: TorchNetwork, size: tuple[int, int]) -> float:
     """Multiplications and additions of the network alone for an image of (height, width), padding included.
 
-    They are counted without computing; where a network needs numbers to run, on 64 x 64 pixels, and more by the area.
+    They are counted without computing. A network that needs actual values is counted on 64 x 64 pixels and scaled by the area.
     """
     network, channels = model.descriptor.model, model.channels_in
     padding = model.descriptor.size_requirements.get_padding(size[1], size[0])
@@ -235,7 +235,7 @@ def count_flops(model: TorchNetwork, size: tuple[int, int]) -> float:
 
 
 def contenders(model: TorchNetwork, image: Tensor, device: torch.device, options: Any) -> Mapping[str, Callable[[], Tensor]]:
-    """Ways of running a network, by name, whose second word is the precision; the one that all are compared with first."""
+    """Ways of running a network, by name, whose second word is the precision; the baseline comes first."""
     whole = accept_rgb(model).to(device)
     found: dict[str, Callable[[], Tensor]] = {
         "plain fp32": lambda: whole(image.to(device)).cpu(),
@@ -257,7 +257,7 @@ def contenders(model: TorchNetwork, image: Tensor, device: torch.device, options
 def more_plain_ways(
     model: TorchNetwork, image: Tensor, device: torch.device, precisions: list[str]
 ) -> dict[str, Callable[[], Tensor]]:
-    """The plain call in what else PyTorch offers, as far as the network and the device can do it."""
+    """The plain call in PyTorch's other modes, as far as the network and the device support them."""
     whole, last = accept_rgb(model), copy_network(model, memory_format=torch.channels_last)
     found: dict[str, Callable[[], Tensor]] = {
         "plain fp32 contiguous": lambda: whole(image.contiguous().to(device)).cpu(),
@@ -288,8 +288,8 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", choices=list(DTYPES), help="fp32 and bf16, on CUDA fp16 too, by default")
     parser.add_argument("--no-host", dest="host", action="store_false")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--all-ways", action="store_true", help="more plain ways, as CUDA has them by itself")
-    parser.add_argument("--output", type=Path, help="a Markdown file for the table, written after each network")
+    parser.add_argument("--all-ways", action="store_true", help="more plain ways, which CUDA runs by default")
+    parser.add_argument("--output", type=Path, help="Markdown file for the table, rewritten after each network")
     options = parser.parse_args()
     keep_fp32_exact()
     device = torch.device(options.device)
@@ -310,7 +310,7 @@ def main() -> None:
         f"{machine}; Python {platform.python_version()}, torch {torch.__version__}, spandrel {spandrel.__version__}; median of "
         f"{options.rounds} rounds; matrix products reach "
         + ", ".join(f"{rate / 1e12:.2f} TFLOP/s ({name})" for name, rate in peaks.items())
-        + ". Ours copies the network to the device within its time; the others hold it there beforehand.",
+        + ". Ours copies the network to the device within its time; for the others it is there beforehand.",
         "",
         f"`python -m tools.benchmarks.architectures {shlex.join(sys.argv[1:])}`",
         "",
@@ -330,9 +330,9 @@ def main() -> None:
 def time_ways(
     ways: Mapping[str, Callable[[], Tensor]], rounds: int, device: torch.device
 ) -> tuple[dict[str, dict[int, Figures]], dict[str, str]]:
-    """Figures of every way by turn, taken in turns, and why others failed.
+    """Measurements of every way, turn by turn, and why others failed.
 
-    The first turn warms up. It counts for a way that took long, except a compiled one, whose first call is the compiler's.
+    The first turn warms up. It counts for a slow way, unless that is compiled: its first call includes compilation.
     """
     seen: dict[str, dict[int, Figures]] = {}
     failed: dict[str, str] = {}
@@ -342,7 +342,7 @@ def time_ways(
                 continue
             try:
                 figures = measure(work, device)
-            except Exception as error:  # what one way cannot do, the others may
+            except Exception as error:  # where one way fails, the others may work
                 failed[way] = one_line(error)[:80]
                 continue
             if turn or (figures[0] > _LONG_S and not way.startswith("compiled")):
@@ -361,12 +361,12 @@ def median_ratio(own: Mapping[int, Figures], base: Mapping[int, Figures]) -> flo
 
 
 def median_of(figures: Mapping[int, Figures], index: int) -> float:
-    """Of the seconds or the bytes of all turns."""
+    """The median of the seconds or the bytes of all turns."""
     return statistics.median(one[index] for one in figures.values())
 
 
 def run(name: str, image: Tensor, device: torch.device, options: Any, peaks: Mapping[str, float], folder: Path) -> list[str]:
-    """The lines of the table for one network; what fails is told."""
+    """The lines of the table for one network; failures are listed."""
     try:
         model = build(name, folder)
         flops = count_flops(model, (image.shape[2], image.shape[3]))

@@ -1,17 +1,17 @@
-"""What the consistency projection does to drift, sharpness, overshoot and flat texture, beside simpler methods.
+"""How the consistency projection changes drift, sharpness, overshoot and flat texture, compared with simpler methods.
 
     FIDELITY_TEST_DATA=/path/to/data python -m tools.benchmarks.consistency [--methods raw plain project] [--crops DIR]
 
 Sources are the clean ones (Set5's small images, scikit-image's astronaut, anime_clean) and the damaged ones
 (the other images in images/real) of the test data, each enlarged by every super-resolution network there that
-can be loaded. A row that misses one of the design's figures is marked with the columns that do. Methods:
+can be loaded. A row that misses a target lists the columns that do. Methods:
 
-- raw: the network's own RGB output.
-- luma: luma through the network, colour differences resampled: the usual remedy.
+- raw: the network's raw RGB output.
+- luma: luma through the network, color differences resampled: the usual remedy.
 - low band: back-projection of one Gaussian low-pass, sigma 2 source pixels, 5 steps.
-- two bands: the same with luma at sigma 2 and colour differences at sigma 1, 10 steps.
+- two bands: the same with luma at sigma 2 and color differences at sigma 1, 10 steps.
 - color: `fidelity.steps.consistency.project`; its derivation is in that module's docstring.
-- full: the same module's mode full, every frequency put back.
+- full: the same module's mode full, which corrects every frequency.
 
 Columns: color drift mean, p99 and max (CIEDE2000); sharpness against raw; overshoot in percent; flat texture over raw
 in 1/255. They are defined in `fidelity.imaging.drift`.
@@ -78,7 +78,7 @@ def figures(source: torch.Tensor, raw: torch.Tensor, result: torch.Tensor) -> tu
 
 
 def misses(kind: str, row: tuple[float, ...]) -> list[str]:
-    """The columns of a row that are worse than the design asks."""
+    """The columns of a row that are worse than their targets."""
     worse = [
         value < limit if name == "sharp" else value > limit
         for name, value, limit in zip(COLUMNS, row, LIMITS[kind], strict=True)
@@ -89,8 +89,12 @@ def misses(kind: str, row: tuple[float, ...]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["raw", "two bands", "color"])
-    parser.add_argument("--crops", type=Path, help="write the source, raw and each method side by side here")
-    parser.add_argument("--networks", choices=["data", "shipped", "all"], default="data", help="the test data's, ours, or both")
+    parser.add_argument(
+        "--crops", type=Path, help="write side-by-side sheets of the source, raw and each method into this folder"
+    )
+    parser.add_argument(
+        "--networks", choices=["data", "shipped", "all"], default="data", help="the test data's, the shipped ones, or both"
+    )
     options = parser.parse_args()
     folder = data_folder()
     sources = read_sources(folder / "images")
@@ -103,7 +107,7 @@ def main() -> None:
         try:
             model = load_model(path)
         except ModelRefusedError as error:
-            print(f"left out: {error}")
+            print(f"skipped: {error}")
             continue
         for kind, images in sources.items():
             for image_name, source in images.items():
@@ -123,7 +127,7 @@ def main() -> None:
                     options.crops.mkdir(parents=True, exist_ok=True)
                     samples = (torch.cat(panels, dim=3)[0] * 255).round().byte().movedim(0, -1).numpy()
                     Image.fromarray(samples).save(options.crops / f"{image_name} {path.stem}.png")
-    print("\nmean and worst of all, and pairs that miss a figure")
+    print("\nmean and worst of all, and pairs that miss a target")
     for kind, methods in table.items():
         for name, rows in methods.items():
             worst = [

@@ -1,8 +1,8 @@
-"""PSNR of a denoising network on a folder of clean grey images with white Gaussian noise, as its paper reports it.
+"""PSNR of a denoising network on a folder of clean grey images with white Gaussian noise, as papers report it.
 
     python -m tools.benchmarks.denoise MODEL FOLDER [--sigma 25]
 
-Noise is not clipped, so that it is as white as in the literature; outputs are rounded to 8 bits. Means over three seeds.
+Noise is not clipped, so it is as white as in the literature; outputs are rounded to 8 bits. Values are means over three seeds.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--sigma", type=float, default=25, help="standard deviation of the noise, in steps of 8 bits")
+    parser.add_argument("--sigma", type=float, default=25, help="standard deviation of the noise, in 8-bit levels")
     options = parser.parse_args()
     network, means = load_model(options.model).with_noise(options.sigma), list[float]()
     for path in sorted(options.folder.glob("*.png")):

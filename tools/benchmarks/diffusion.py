@@ -1,14 +1,14 @@
-"""Seconds a step and peak memory of tiled diffusion at the real size of SDXL, against untiled and tile-by-tile sampling.
+"""Seconds per step and peak memory of tiled diffusion at the real size of SDXL, against untiled and tile-by-tile sampling.
 
 Run it with the Python that runs ComfyUI:
 
     COMFYUI_PATH=COMFYUI python -m tools.benchmarks.diffusion --sizes 2048 4096 [--control] [--supir] [--output FILE.md]
 
-Weights are random: they cost what trained ones do. "tiles" is the pack's Tiled Diffusion; "whole" the same sampler without it;
-"one by one" every tile sampled to its end before the next, as tile scripts do, with as many tiles. The last rows decode the
-latent, in tiles that share their normalisation and by the host. On a GPU each way runs for one step before it is measured, and
-memory is given back between them. What shrank its tiles, went on in tiles or gave numbers that are not finite is told. With
---channels 32 --sizes 512 --tile 256 it runs on a CPU, to see that it runs; SUPIR has one size alone.
+Weights are random: they cost as much as trained ones. "tiles" is the pack's Tiled Diffusion; "whole" is the same sampler
+without it; "one by one" samples every tile to its end before the next, as tile scripts do, with as many tiles. The last rows
+decode the latent, in tiles that share their normalization and by the host. On a GPU each way runs one step before it is
+measured, and memory is freed between them. Remarks report smaller tiles, a switch to tiles and values that are not finite.
+--channels 32 --sizes 512 --tile 256 checks on a CPU that it runs; SUPIR has only one size.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def load_pack() -> None:
 
 
 def pack(name: str) -> Any:
-    """A module of the pack as part of the package that the host sees."""
+    """A module of the pack, imported as part of the package that the host sees."""
     return importlib.import_module(f"fidelity-upscale.{name}")
 
 
@@ -61,7 +61,7 @@ def fill(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def settings(channels: int) -> dict[str, Any]:
-    """SDXL's, with another width."""
+    """SDXL's UNet at another width."""
     return {
         "image_size": 32,
         "in_channels": 4,
@@ -123,7 +123,7 @@ def make_parts(channels: int, device: torch.device, control: bool) -> tuple[Any,
 
 
 def make_supir(device: torch.device) -> Any:
-    """The host's SUPIR network at its own size, as its loader gives it."""
+    """The host's SUPIR network at its real size, as its loader returns it."""
     modules, ops, patcher = (
         importlib.import_module(f"comfy.{name}") for name in ("ldm.supir.supir_modules", "ops", "model_patcher")
     )
@@ -133,7 +133,7 @@ def make_supir(device: torch.device) -> Any:
 
 
 def apply_supir(model: Any, holder: Any, latent: torch.Tensor) -> Any:
-    """A clone of a MODEL that sees a latent by way of SUPIR, as the host's node patches it."""
+    """A clone of a MODEL, guided by a latent through SUPIR, as the host's node patches it."""
     hinted = importlib.import_module("comfy.ldm.supir.supir_patch").SUPIRPatch(
         holder, holder.model.project_modules, latent, 1.0, 1.0
     )
@@ -150,7 +150,7 @@ def sample(model: Any, latent: torch.Tensor, texts: tuple[Any, Any], steps: int)
 
 
 def one_by_one(model: Any, latent: torch.Tensor, texts: tuple[Any, Any], steps: int, tile: int, overlap: int) -> torch.Tensor:
-    """Tile after tile, each to its end."""
+    """Samples tile after tile, each to its end."""
     result = latent.clone()
     for rows, columns in product(*(spread_tiles(length, tile, overlap) for length in latent.shape[-2:])):
         part = (..., slice(*rows), slice(*columns))
@@ -161,7 +161,7 @@ def one_by_one(model: Any, latent: torch.Tensor, texts: tuple[Any, Any], steps: 
 def list_ways(
     model: Any, texts: tuple[Any, Any], vae: Any, latent: torch.Tensor, options: Any
 ) -> dict[str, tuple[Callable[[int], tuple[torch.Tensor, str]], int]]:
-    """What is measured, by name, and for how many steps; each gives its result and a remark."""
+    """What is measured, by name, and for how many steps; each returns its result and a remark."""
     tiled = pack("nodes.diffusion.denoise").TiledDenoiser(options.tile, options.overlap)
     coding, tile, overlap = pack("nodes.diffusion.latents"), options.tile // 8, options.overlap // 8
 
@@ -173,15 +173,15 @@ def list_ways(
     def decoded(_steps: int) -> tuple[torch.Tensor, str]:
         with patch.object(vae, "decode_tiled_", wraps=vae.decode_tiled_) as in_tiles:
             made = vae.decode(latent)
-        return made, "went on in tiles" if in_tiles.called else ""
+        return made, "switched to tiles" if in_tiles.called else ""
 
     ways: dict[str, tuple[Callable[[int], tuple[torch.Tensor, str]], int]] = {
         f"tiles of {options.tile}, {options.overlap} shared": (in_tiles, options.steps),
         "whole": (lambda steps: (sample(model, latent, texts, steps), ""), options.steps),
     }
-    if not options.supir:  # which wants its hint cut, as tile scripts do not
+    if not options.supir:  # needs its hint cut, which tile scripts do not do
         ways["one by one"] = (lambda steps: (one_by_one(model, latent, texts, steps, tile, overlap), ""), options.steps)
-        ways["decode, tiles of one normalisation"] = (lambda _: (coding.decode_latent(vae, latent, whole=False), ""), 1)
+        ways["decode, tiles of one normalization"] = (lambda _: (coding.decode_latent(vae, latent, whole=False), ""), 1)
         ways["decode, the host's tiles"] = (
             lambda _: (vae.decode_tiled(latent, tile_x=128, tile_y=128, overlap=24), ""),
             1,
@@ -191,10 +191,10 @@ def list_ways(
 
 
 def measure(work: Callable[[int], tuple[torch.Tensor, str]], steps: int, device: torch.device) -> str:
-    """Seconds a step and peak MiB as cells of the table, or why there are none."""
+    """Seconds per step and peak MiB as table cells, or why there are none."""
     try:
         if device.type == "cuda":
-            work(1)  # loads what the way before pushed out, and lets libraries choose
+            work(1)  # reloads what the previous way evicted, and lets libraries tune
         give_back(device)
         with MemoryWatch(device) as watch:
             started = time.perf_counter()
@@ -211,7 +211,7 @@ def measure(work: Callable[[int], tuple[torch.Tensor, str]], steps: int, device:
 
 
 def give_back(device: torch.device) -> None:
-    """Gives freed memory back to the device."""
+    """Returns freed memory to the device."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -223,9 +223,9 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=1024)
     parser.add_argument("--overlap", type=int, default=128)
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--channels", type=int, default=320, help="of the UNet; SDXL has 320")
+    parser.add_argument("--channels", type=int, default=320, help="width of the UNet; SDXL has 320")
     parser.add_argument("--control", action="store_true", help="with a ControlNet of the same size")
-    parser.add_argument("--supir", action="store_true", help="with the host's SUPIR; samples alone are measured then")
+    parser.add_argument("--supir", action="store_true", help="with the host's SUPIR; only sampling is measured then")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -240,7 +240,7 @@ def main() -> None:
         "",
         f"`python -m tools.benchmarks.diffusion {shlex.join(sys.argv[1:])}`",
         "",
-        "| image | way | seconds a step | peak MiB |",
+        "| image | way | seconds per step | peak MiB |",
         "|---|---|---|---|",
     ]
     with torch.inference_mode():

@@ -1,11 +1,11 @@
-"""Time and memory of the local filters against kornia's, in turns in one process.
+"""Time and memory of the local filters against kornia's, alternating in one process.
 
 Run it with a Python that has kornia, such as the one that runs ComfyUI:
 
     python -m tools.benchmarks.filters --size 1920x1080
 
-Memory is what the process grew by at its peak, as a multiple of the image's own bytes, the result included. "differs" is the
-largest difference between the two results, two pixels from the border on, where both mirror.
+Memory is the growth of the process at its peak, as a multiple of the image's own bytes, the result included. "differs" is the
+largest difference between the two results, except within two pixels of the border, where both mirror.
 """
 
 import argparse
@@ -24,7 +24,7 @@ _WHOLE = CleanupSettings()
 
 
 def _kornia(method: CleanupMethod, image: Tensor) -> Tensor:
-    """The same filter of all channels, as kornia has it."""
+    """The same filter by kornia, on all channels."""
     if method == "bilateral":
         return kornia.filters.bilateral_blur(image, 5, _WHOLE.value_range, (_WHOLE.sigma_px, _WHOLE.sigma_px), "reflect", "l2")
     if method == "guided":
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="1920x1080")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ours", action="store_true", help="leave kornia out, for sizes that it does not survive")
+    parser.add_argument("--ours", action="store_true", help="leave kornia out, for sizes it cannot handle")
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
     image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4

@@ -2,8 +2,8 @@
 
     python -m tools.benchmarks.host_soak --server http://127.0.0.1:8188 --pid PID --image NAME [--prompts 50]
 
-NAME is an image in the host's input folder; every prompt asks for another size, so that nothing comes from the
-host's cache. Memory that is flat from the tenth prompt on leaks nothing.
+NAME is an image in the host's input folder; every prompt requests another size, so that nothing comes from the
+host's cache. If memory is flat from the tenth prompt on, nothing leaks.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Memory of a chain of passes as the target grows: what it takes beyond source and target is that of one block.
+"""Memory of a chain of passes as the target grows: beyond source and target, it needs that of one block.
 
     python -m tools.benchmarks.passes --source 384 --scales 4 8 16
 
-The recipe of a photograph without mending or holding; "whole" is what the results of the network alone would fill if each pass
-drew the whole image.
+Uses the recipe of a photo without restoration or color consistency. "whole" is the memory of the networks' results if each
+pass produced the whole image at once.
 """
 
 import argparse

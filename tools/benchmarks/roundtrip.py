@@ -1,6 +1,6 @@
-"""What files keep: every format, kind of image and depth, written and read again.
+"""What files preserve: every format, image type and depth, written and read again.
 
-Run it as python -m tools.benchmarks.roundtrip
+python -m tools.benchmarks.roundtrip
 """
 
 import tempfile
@@ -28,7 +28,7 @@ KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}
 
 
 def sample(channels: int) -> Tensor:
-    """Smooth colours with a little noise, as in a photograph."""
+    """Smooth colors with a little noise, as in a photograph."""
     generator = torch.Generator().manual_seed(channels)
     coarse = torch.rand(1, channels, 12, 16, generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, (240, 320), mode="bicubic")

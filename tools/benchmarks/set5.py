@@ -2,8 +2,8 @@
 
     FIDELITY_TEST_DATA=/path/to/data python -m tools.benchmarks.set5 [MODEL ...]
 
-Figures are on BT.601 studio-range luma, borders cropped by the scale, outputs rounded to 8 bits, as the
-literature computes them.
+Metrics are on BT.601 studio-range luma, borders cropped by the scale, outputs rounded to 8 bits, as in the
+literature.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""The shipped networks: quality on photographs' luma (Set5) and on drawings no network has seen, and speed.
+"""The shipped networks: quality on photographs' luma (Set5) and on held-out drawings, and speed.
 
     FIDELITY_TEST_DATA=/path/to/data python -m tools.benchmarks.shipped [--sheet FOLDER]
 
 Quality is PSNR-Y / SSIM-Y as in benchmarks.set5. Speed is 1920x1080 to 3840x2160 against realesr-animevideov3-x4 through
-the same engine, in turns, as a ratio of medians. The sheets show bicubic, Lanczos, the shipped networks and others side by
-side, on pictures of the test data and on held-out drawings with their truth.
+the same engine, in alternation, as a ratio of medians. The sheets show bicubic, Lanczos, the shipped networks and others
+side by side, on pictures of the test data and on held-out drawings with their ground truth.
 """
 
 import argparse
@@ -34,7 +34,7 @@ CROPS = {
 """Sources of the sheets, and the corner of a window of 64x64 px in them."""
 
 DRAWINGS = {1: (40, 60), 10: (20, 10), 11: (60, 90), 14: (90, 90)}
-"""Held-out drawings of the sheets, by number, and the corner of a window of 128x128 px of the truth in them."""
+"""Held-out drawings of the sheets, by number, and the corner of a window of 128x128 px of the ground truth in them."""
 
 _WINDOW_PX = 64
 _CELL_PX = 256
@@ -43,7 +43,7 @@ _RIVALS = {2: ("realcugan-up2x-conservative",), 4: ("realesr-animevideov3-x4", "
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sheet", type=Path, help="draw the side-by-side sheets into this folder, and measure nothing")
+    parser.add_argument("--sheet", type=Path, help="write the side-by-side sheets into this folder, and measure nothing")
     folder = parser.parse_args().sheet
     shipped = [load_model(path) for path in sorted(SHIPPED_WEIGHTS.glob("*.safetensors"))]
     if folder:
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def drawings(scale: int) -> list[tuple[Tensor, Tensor]]:
-    """(small, truth) of each held-out drawing."""
+    """(small, ground truth) of each held-out drawing."""
     return [(reduce(truth, scale), truth) for truth in held_out("drawn")]
 
 
@@ -106,7 +106,7 @@ def draw_pictures(scale: int, models: list[Network]) -> Image.Image:
 
 
 def draw_drawings(scale: int, models: list[Network]) -> Image.Image:
-    """Windows of held-out drawings, reduced and enlarged in every way, and the truth."""
+    """Windows of held-out drawings, reduced and enlarged in every way, and the ground truth."""
     drawings, rows = held_out("drawn"), list[list[Tensor]]()
     for number, (x, y) in DRAWINGS.items():
         truth = drawings[number]
@@ -132,7 +132,7 @@ def label(model: Network) -> str:
 
 
 def lay_out(labels: list[str], rows: list[list[Tensor]]) -> Image.Image:
-    """A sheet with a column for each label and a row for each list of windows, all drawn at one size."""
+    """A sheet with a column for each label and a row for each list of windows, all at one size."""
     margin, head = 8, 26
     size = (len(labels) * (_CELL_PX + margin) + margin, head + len(rows) * (_CELL_PX + margin))
     sheet = Image.new("RGB", size, "white")

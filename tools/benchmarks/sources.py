@@ -22,7 +22,7 @@ def read(path: Path) -> torch.Tensor:
 
 
 def read_set5(scale: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """(small, truth) of each image of Set5 by name; the truth cropped to a multiple of the scale."""
+    """(small, ground truth) of each Set5 image by name; the ground truth is cropped to a multiple of the scale."""
     folder = data_folder() / "images/set5"
     pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     for path in sorted((folder / "HR").glob("*.png")):

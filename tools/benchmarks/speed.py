@@ -1,13 +1,14 @@
-"""Time and peak memory of a super-resolution pass against the host's own tiled path, in turns in one process.
+"""Time and peak memory of a super-resolution pass against the host's own tiled path, alternating in one process.
 
 Run it with the Python that runs ComfyUI:
 
     COMFYUI_PATH=/path/to/ComfyUI python -m tools.benchmarks.speed MODEL.safetensors --size 960x540 --rounds 3
 
 "host" is what ComfyUI's "Upscale Image (using Model)" does: tiles of 512 px with 32 px overlap in float32.
-"ours" is the same network on the same image, all three channels, without the other steps; "luma" adds the
-colour differences. Ratios are medians over the rounds. Memory is what the process grew by at its peak. TF32 is off, so that
-fp32 is float32 for all; "ours" copies the network to the device within its time, the host holds it there beforehand.
+"ours" is the same network on the same image, all three channels, without the other steps; "luma" sends luma alone through
+the network and adds the color differences. Ratios are medians over the rounds. Memory is the growth of the process at its
+peak. TF32 is off, so that fp32 is float32 for all. "ours" copies the network to the device within its time; the host's copy
+is there beforehand.
 """
 
 import argparse
@@ -28,12 +29,12 @@ from fidelity.steps.upscale import upscale
 
 
 def keep_fp32_exact() -> None:
-    """Switches TF32 off, which cuDNN otherwise takes for float32 by itself."""
+    """Switches TF32 off, which cuDNN otherwise uses for float32 by default."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def measure(work: Callable[[], torch.Tensor], device: torch.device) -> tuple[float, int]:
-    """Seconds, and bytes by which memory grew at the peak, result included."""
+    """Seconds, and the growth of memory at its peak in bytes, result included."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -61,7 +62,7 @@ def load_host(device: torch.device) -> None:
 
 
 def host_path(image: torch.Tensor, descriptor: object, device: torch.device) -> Callable[[], torch.Tensor]:
-    """ComfyUI's tiled upscale, called as its node calls it; its public functions only."""
+    """ComfyUI's tiled upscale, called as its node calls it; through its public functions only."""
     load_host(device)
     import comfy.model_management
     import comfy.utils
@@ -96,7 +97,7 @@ def main() -> None:
     device = torch.device(options.device)
     width, height = (int(part) for part in options.size.split("x"))
     torch.manual_seed(0)
-    # The host holds images as (B, H, W, C); turned round, that is channels_last, as it is in a node.
+    # The host holds images as (B, H, W, C); permuted, that is channels_last, as it is in a node.
     image = torch.rand(1, height, width, 3).movedim(-1, 1)
     model = load_model(options.model)
     with torch.inference_mode():

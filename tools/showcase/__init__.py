@@ -1,1 +1,1 @@
-"""Things to run and look at."""
+"""Sources of the workflows, the demo, and the documentation's pictures."""

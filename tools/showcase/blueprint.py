@@ -1,9 +1,9 @@
-"""Draws the subgraph blueprint of the whole way, step by step, in a browser on a real host.
+"""Writes the subgraph blueprint of the whole pipeline, step by step, in a browser on a real host.
 
     python -m tools.showcase.blueprint --server http://127.0.0.1:8188 [--chromium /usr/bin/chromium]
 
-The steps of Auto Upscale, each open to be changed. What to clean is measured on the enlargement here, on the source by Auto
-Upscale.
+The steps of Auto Upscale, each open to change. Here, the cleanup is decided by measuring the enlargement; in Auto Upscale, by
+measuring the source.
 """
 
 import argparse
@@ -28,7 +28,7 @@ STEPS = {
 }
 GRAPH = Graph({"": {"source": source_step(), **STEPS, "save": save_step(("gate", 0), "auto", ("gate", 2))}}, {})
 SHOWN = (("plan", "target.scale", "scale"), ("plan", "domain", "domain"), ("plan", "model_name", "model_name"))
-"""Settings on the face of the subgraph: node, input, and what it is called there."""
+"""Settings exposed on the subgraph: node, input, and label."""
 
 _FOLD = """
 ({numbers, shown, name, description, versions, id}) => {

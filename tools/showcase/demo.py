@@ -1,4 +1,4 @@
-"""The demo: one photograph enlarged by the shipped network, the report, and a labelled before/after sheet.
+"""The demo: one photograph enlarged by the shipped network, the report, and a labeled before/after sheet.
 
 python -m tools.showcase.demo --output demo
 """
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def draw_sheet(source: Image.Image, result: Image.Image, made: dict) -> Image.Image:
-    """Crops of the source, its bicubic enlargement and the result, side by side and labelled."""
+    """Crops of the source, its bicubic enlargement and the result, side by side and labeled."""
     scale = result.width // source.width
     cell, margin, head = SIDE_PX * scale, 12, 30
     bicubic = source.resize(result.size, Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""The shipped workflows that use diffusion, as graphs; each says which models it wants."""
+"""The shipped workflows that use diffusion, as graphs; each lists the models it needs."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ _CONDITIONED: tuple[Link, Link] = (("condition", 0), ("condition", 1))
 
 
 def _load(kind: str, setting: str, file: dict[str, str]) -> Step:
-    """A loader of the host, with where its file is to be had."""
+    """A loader of the host, with the download address of its file."""
     return Step(kind, {setting: file["name"]}, models=(file,))
 
 

@@ -1,8 +1,8 @@
-"""Draws the icon and the banner that the registry shows.
+"""Makes the icon and the banner that the registry shows.
 
     python -m tools.showcase.emblem docs
 
-The scene as few pixels on the left, whole on the right, of the same colours.
+The scene in few pixels on the left, in full on the right, with the same colors.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def draw_banner() -> Image.Image:
 
 
 def _half_coarse(picture: Image.Image, cell_px: int, middle: int) -> Image.Image:
-    """A picture whose left is averaged over cells."""
+    """A picture whose left half is averaged over cells."""
     middle -= middle % cell_px
     left = picture.crop((0, 0, middle, picture.height))
     few = left.resize((middle // cell_px, picture.height // cell_px), Image.Resampling.BOX)

@@ -1,4 +1,4 @@
-"""Draws the sheet of generated training images that tools/training/README.md shows.
+"""Makes the sheet of generated training images that tools/training/README.md shows.
 
 python -m tools.showcase.generated tools/training/generated.jpg
 """

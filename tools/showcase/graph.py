@@ -1,4 +1,4 @@
-"""What a shipped workflow is made of: nodes, how they are wired, with what settings, in which group, and one note each.
+"""The parts of a shipped workflow: nodes, their links and settings, their groups, and one note for each group.
 
 A setting that is not given has the node's own default, which is the recipe's.
 """
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Link = tuple[str, int]
-"""An output: the key of its node, and its place."""
+"""An output: the key of its node, and its index."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Step:
     inputs: dict[str, Any] = field(default_factory=dict[str, Any])
     """Settings that differ from the defaults, and links as `Link`."""
     title: str | None = None
-    """What it is called in the graph, if not by its own name."""
+    """Title in the graph, if not the node's own name."""
     models: tuple[dict[str, str], ...] = ()
-    """Files that it wants or could use, for the dialog of missing models: name, url, directory."""
+    """Files that it needs or could use, for the dialog of missing models: name, url, directory."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Graph:
     notes: dict[str, str]
     """A note in Markdown for each group that has one."""
     runs: bool = True
-    """Whether it runs with nothing but the pack, and so is tested by running."""
+    """Whether it runs with nothing but the pack, so that a test runs it."""
 
 
 def model_file(name: str, url: str, directory: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Draws an example picture for the help page of every node, from scenes that are generated here.
+"""Makes an example picture for the help page of every node, from scenes generated here.
 
 python -m tools.showcase.help js/docs/pictures
 """
@@ -47,7 +47,7 @@ SIDE_PX = 300
 
 
 def large(image: Tensor) -> Tensor:
-    """As large as the pictures are."""
+    """The size of the pictures."""
     return resize(image, (SIDE_PX, SIDE_PX)).clamp(0, 1)
 
 
@@ -59,7 +59,7 @@ def middle(image: Tensor) -> Tensor:
 
 
 def text(lines: str, title: str = "") -> Image.Image:
-    """Lines as a node shows them."""
+    """Lines of text as a node shows them."""
     sheet = Image.new("RGB", (2 * SIDE_PX, 40 + 20 * (lines.count("\n") + 1)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     draw.text((4, 4), title, fill="dimgray", font=font)
@@ -79,21 +79,21 @@ def case(*names: str) -> Image.Image:
 def auto() -> Image.Image:
     source = draw_source()
     made = Session(Settings(domain="line_art")).run(source)
-    told = text(summarize_enlargement(made).split("\nbetter")[0], "what the node tells")
+    told = text(summarize_enlargement(made).split("\nbetter")[0], "what the node shows")
     return beside([row([("bicubic", middle(resize(source, (400, 400)).clamp(0, 1))), ("result", middle(made.image))]), told])
 
 
 def plan() -> Image.Image:
     source = resize(generate("natural", 8), (400, 500)).clamp(0, 1)
     decision = Session(Settings(domain="photo")).decide(source)
-    return text(summarize_plan(decision), "a photograph of 500x400, four times as large")
+    return text(summarize_plan(decision), "a photograph of 500x400, enlarged four times")
 
 
 def verdict() -> Image.Image:
     picture = generate("drawn", 7)
     told = classify(picture)
     bars = "\n".join(f"{kind:<12}{'=' * round(40 * told.scores[kind])} {told.scores[kind]:.2f}" for kind in DOMAINS)
-    return beside([row([("a drawing made here", large(picture))]), text(f"{summarize_verdict(told)}\n\n{bars}", "its verdict")])
+    return beside([row([("a generated drawing", large(picture))]), text(f"{summarize_verdict(told)}\n\n{bars}", "its verdict")])
 
 
 def networks() -> Image.Image:
@@ -113,12 +113,12 @@ def alpha() -> Image.Image:
 
 
 def rounding() -> Image.Image:
-    """What cutting off to 8 bits does to a soft gradient, against rounding; the difference a hundred times as strong."""
+    """Truncation to 8 bits of a soft gradient, against rounding; differences are amplified a hundred times."""
     soft = resize(draw_source(), (SIDE_PX, SIDE_PX)).clamp(0, 1)
     cut, rounded = (soft * 255).floor() / 255, (soft * 255).round() / 255
     told = [
         (f"{name}: {drift_map(soft, image, 'full').mean():.2f} mean", image)
-        for name, image in (("cut", cut), ("rounded", rounded))
+        for name, image in (("truncated", cut), ("rounded", rounded))
     ]
     return row([(f"{title}, error x100", (0.5 + 100 * (image - soft)).clamp(0, 1)) for title, image in told])
 
@@ -126,7 +126,7 @@ def rounding() -> Image.Image:
 def measured() -> Image.Image:
     source = draw_source()
     image = drift_away(drawn_scene())
-    told = text(summarize_figures(measure_images(source, image)), "figures")
+    told = text(summarize_figures(measure_images(source, image)), "measurements")
     heat = enlarge_map(paint_heat_map(drift_map(source, image)), SIDE_PX)
     return beside([row([("an enlargement", large(image)), ("heat map", heat)]), told])
 
@@ -146,13 +146,13 @@ def planes() -> Image.Image:
 def passes() -> Image.Image:
     sizes = plan_pass_sizes((768, 768), (4096, 4096))
     told = [f"{index + 1}. to {size[1]}x{size[0]}, denoise {pass_denoise(index):.2f}" for index, size in enumerate(sizes)]
-    return text("\n".join(told), "a picture of 768x768 to 4096x4096")
+    return text("\n".join(told), "an image of 768x768 to 4096x4096")
 
 
 def faces() -> Image.Image:
-    """How a redrawn square is led over into the image."""
+    """How a restored square is blended into the image."""
     share = fade_at_ends(FACE_PX, round(FADE_SHARE * FACE_PX))
-    return chart([share.tolist()], "share of what the network drew, across a face's square", "left to right")
+    return chart([share.tolist()], "weight of the restored face, across its square", "left to right")
 
 
 DRAWINGS: dict[str, Callable[[], Image.Image]] = {
@@ -170,11 +170,14 @@ DRAWINGS: dict[str, Callable[[], Image.Image]] = {
     "FidelityMeasure": measured,
     "FidelityMergeYCbCr": planes,
     "FidelityPlanPasses": plan,
-    "FidelityPrepare": lambda: case("noise, mended by the filter", "JPEG 30, mended by the filter"),
+    "FidelityPrepare": lambda: case("noise, restored by the filter", "JPEG 30, restored by the filter"),
     "FidelityRestorationGuidance": pull_chart,
     "FidelityRestoreFaces": faces,
     "FidelityRunPasses": lambda: row(
-        [("bicubic", middle(resize(draw_source(), (400, 400)).clamp(0, 1))), ("as the network drew it", middle(drawn_scene()))]
+        [
+            ("bicubic", middle(resize(draw_source(), (400, 400)).clamp(0, 1))),
+            ("raw output of the network", middle(drawn_scene())),
+        ]
     ),
     "FidelitySaveImage": rounding,
     "FidelitySplitYCbCr": planes,

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/: what each idea does, on pictures that are generated here.
+"""Makes the pictures of docs/: what each idea does, on pictures generated here.
 
 python -m tools.showcase.ideas docs
 """
@@ -34,7 +34,7 @@ _INKS = ("#3f789e", "#b06634", "#6a9a4f", "#a1309b", "#8a6d1f")
 
 
 def drift_away(image: Tensor) -> Tensor:
-    """What upscalers do to colours, overdone: more contrast, a warmer white, sharper edges with halos."""
+    """What upscalers do to colors, exaggerated: more contrast, a warmer white, sharper edges with halos."""
     warm = image.new_tensor([1.04, 1.0, 0.93]).reshape(1, 3, 1, 1)
     sharp = image + 0.8 * (image - gaussian_blur(image, 2.0))
     return (0.5 + 1.18 * (sharp * warm - 0.5)).clamp(0, 1)
@@ -46,12 +46,12 @@ def drawn_scene() -> Tensor:
 
 
 def draw_consistency() -> Image.Image:
-    """Source, an upscaler that drifts, and what the projection makes of it, each with its heat map."""
+    """The source, an upscaler that drifts, and the result of the projection, with heat maps."""
     source = draw_source()
     drifted = drift_away(drawn_scene())
     held = project(drifted, source)
     shown = [("source, bicubic", resize(source, (400, 400)))]
-    for name, image in (("an upscaler that drifts (simulated)", drifted), ("the same, colours held", held)):
+    for name, image in (("an upscaler that drifts (simulated)", drifted), ("the same, colors preserved", held)):
         drift = measure_drift(source, image)
         shown.append((f"{name}\nCIEDE2000 {drift.mean:.2f} mean, {drift.max:.2f} max", image))
     tops = row(shown)
@@ -60,7 +60,7 @@ def draw_consistency() -> Image.Image:
 
 
 def _legend() -> Image.Image:
-    """What the colours of a heat map mean."""
+    """The color scale of a heat map."""
     sheet = Image.new("RGB", (400, 400), "white")
     draw = ImageDraw.Draw(sheet)
     bar = to_pillow(paint_heat_map(torch.linspace(0, 3, 240).expand(1, 1, 24, 240).clone()))
@@ -72,7 +72,7 @@ def _legend() -> Image.Image:
 
 
 def draw_gate() -> Image.Image:
-    """An enlargement with something in it that the source does not have, its heat map, and the blend."""
+    """An enlargement with an object that the source does not have, its heat map, and the blend."""
     source = draw_source()
     image = resize(source, (400, 400)).clamp(0, 1)
     rows, columns = torch.meshgrid(torch.arange(400.0), torch.arange(400.0), indexing="ij")
@@ -80,7 +80,7 @@ def draw_gate() -> Image.Image:
     invented = image * (1 - spot) + spot * image.new_tensor([0.55, 0.75, 0.35]).reshape(1, 3, 1, 1)
     decision = gate(invented, source, "blend")
     cells = [
-        (f"a moon that nobody asked for\n{decision.before.mean:.2f} mean, {decision.before.max:.1f} max", invented),
+        (f"an invented moon\n{decision.before.mean:.2f} mean, {decision.before.max:.1f} max", invented),
         ("heat map at the source's size\nred: the limit and more", enlarge_map(paint_heat_map(decision.difference))),
         (f"blended back on {100 * decision.blended_share:.0f} % of the area\n{decision.after.max:.1f} max", decision.image),
     ]
@@ -88,9 +88,9 @@ def draw_gate() -> Image.Image:
 
 
 def draw_domains() -> Image.Image:
-    """What pixels alone told each kind to be, as tools/training/README.md lists it, each row out of a hundred."""
+    """How each domain is classified from pixels alone, as listed in tools/training/README.md; each row in per cent."""
     table = [line.split("|")[1:-1] for line in _TRAINING.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
-    start = next(index for index, cells in enumerate(table) if cells[0].strip() == "labelled")
+    start = next(index for index, cells in enumerate(table) if cells[0].strip() == "labeled")
     rows = [[int(cell) for cell in cells[1:]] for cells in table[start + 2 : start + 2 + len(DOMAINS)]]
     side, edge = 84, 110
     sheet = Image.new("RGB", (edge + 5 * side + 8, edge // 2 + 5 * side + 8), "white")
@@ -105,7 +105,7 @@ def draw_domains() -> Image.Image:
             draw.rectangle((x, y, x + side - 3, y + side - 3), fill=shade)
             ink = "white" if share > 0.5 else "black"
             draw.text((x + side // 2 - 14, y + side // 2 - 10), f"{100 * share:.0f}", fill=ink, font=_font(18))
-    draw.text((4, 4), "labelled, told to be; per cent", fill="dimgray", font=_font())
+    draw.text((4, 4), "rows: label, columns: verdict; per cent", fill="dimgray", font=_font())
     return sheet
 
 
@@ -143,22 +143,22 @@ def _list_plans(side: int) -> Image.Image:
 
 
 def draw_diffusion() -> Image.Image:
-    """How tiles share a line, and how far the estimate is pulled to the source."""
+    """How tiles share a line, and how far the estimate is pulled toward the source."""
     return beside([share_chart(), pull_chart()])
 
 
 def share_chart() -> Image.Image:
-    """Weights of three tiles along a line, normalised."""
+    """Weights of three tiles along a line, normalized."""
     length, spans = 256, spread_tiles(256, 112, 32, 8)
     weights = torch.zeros(len(spans), length)
     for index, (start, stop) in enumerate(spans):
         weights[index, start:stop] = tile_weights(1, stop - start, "gaussian")[0]
     shares = weights / weights.sum(dim=0)
-    return chart([share.tolist() for share in shares], "share of each tile along a line of latents", "left to right")
+    return chart([share.tolist() for share in shares], "weight of each tile along a line of latents", "left to right")
 
 
 def pull_chart() -> Image.Image:
-    """How far the estimate is pulled to the source over the noise."""
+    """How far the estimate is pulled toward the source at each noise level."""
     highest = 14.6146
     sigmas = [highest * (1 - place / 120) for place in range(121)]
     pulls = [[guidance_weight(sigma, highest, value) for sigma in sigmas] for value in (0.2, 0.5, 0.8)]
@@ -166,7 +166,7 @@ def pull_chart() -> Image.Image:
 
 
 def chart(lines: list[list[float]], title: str, below: str) -> Image.Image:
-    """Lines of values in [0, 1]."""
+    """A line chart of values in [0, 1]."""
     width, height, edge = 560, 300, 36
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
@@ -194,7 +194,7 @@ def _with_tiles(picture: Image.Image, spans: list[tuple[int, int]]) -> Image.Ima
 
 
 def enlarge_map(heat: Tensor, side: int = 400) -> Tensor:
-    """A heat map as large as the pictures beside it, its pixels to be seen."""
+    """A heat map as large as the pictures beside it, with visible pixels."""
     return heat.repeat_interleave(math.ceil(side / heat.shape[2]), 2).repeat_interleave(math.ceil(side / heat.shape[3]), 3)
 
 

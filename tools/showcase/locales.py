@@ -1,4 +1,4 @@
-"""Writes the English texts of the nodes as the browser reads them, and says what other languages lack.
+"""Writes the English texts of the nodes in the browser's format, and lists what other languages lack.
 
     python -m tools.showcase.locales --server http://127.0.0.1:8188
 
@@ -21,16 +21,16 @@ def collect_texts(known: dict[str, Any]) -> dict[str, Any]:
     """The texts of the pack's nodes.
 
     Args:
-        known: What the host answers at /object_info.
+        known: The host's answer at /object_info.
 
     Returns:
-        By node: display_name, description, and for inputs by name and outputs by place the name and the tooltip.
+        By node: display_name, description, and the name and tooltip of inputs (by name) and outputs (by index).
     """
     return {name: _node_texts(node) for name, node in sorted(known.items()) if name.startswith("Fidelity")}
 
 
 def flatten(texts: dict[str, Any], path: str = "") -> dict[str, str]:
-    """Texts by their whole key."""
+    """Texts by their full key."""
     flat: dict[str, str] = {}
     for key, value in texts.items():
         flat |= flatten(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
@@ -52,7 +52,7 @@ def _texts(name: str, tooltip: str | None) -> dict[str, str]:
 
 
 def _inputs(declared: dict[str, Any], path: str = "") -> Iterator[tuple[str, str, str | None]]:
-    """Key, label and tooltip of every input; one within a choice has the choice's name before its own."""
+    """Key, label and tooltip of every input; an input within a choice is prefixed by the choice's name."""
     for group in ("required", "optional"):
         for name, (kind, *rest) in declared.get(group, {}).items():
             options = rest[0] if rest else {}

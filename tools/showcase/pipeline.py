@@ -2,7 +2,7 @@
 
 python -m tools.showcase.pipeline docs/pipeline.jpg
 
-The pictures are drawn by the generators of `training`, so they are ours to ship; each label says what was measured.
+The generators of `tools.training` make the pictures, so they are ours to ship; each label says what was measured.
 """
 
 import argparse
@@ -39,26 +39,26 @@ def main() -> None:
 
 
 def pictures() -> list[tuple[str, Tensor, Domain]]:
-    """What was done to each picture, the picture, (1, 3, SIDE_PX, SIDE_PX), and its kind."""
+    """What was done to each picture, the picture, (1, 3, SIDE_PX, SIDE_PX), and its domain."""
     dusk, leaves = draw_source(), generate("natural", 8)
     noise = torch.randn(dusk.shape, generator=torch.Generator().manual_seed(0)) * 14 / 255
     return [
         ("clean drawing", generate("drawn", 7), "line_art"),
         ("drawing, JPEG 60", as_jpeg(generate("drawn", 7), 60), "line_art"),
-        ("noise of 14 steps", (dusk + noise).clamp(0, 1), "photo"),
+        ("noise of 14 levels", (dusk + noise).clamp(0, 1), "photo"),
         ("JPEG 40", as_jpeg(leaves, 40), "photo"),
         ("soft painting", gaussian_blur(leaves, 2.5), "painting"),
     ]
 
 
 def generate(kind: str, seed: int) -> Tensor:
-    """A generated picture made smaller, so that it is as sharp as pictures are."""
+    """A generated picture, downscaled so that it is as sharp as real ones."""
     samples = GENERATORS[kind](2 * SIDE_PX, np.random.default_rng(seed), 3)
     return resize(torch.from_numpy(samples)[None].float(), (SIDE_PX, SIDE_PX)).clamp(0, 1)
 
 
 def as_jpeg(picture: Tensor, quality: int) -> Tensor:
-    """The picture as JPEG gives it back."""
+    """The picture after JPEG compression."""
     buffer = io.BytesIO()
     to_pillow(picture).save(buffer, "JPEG", quality=quality)
     return torch.from_numpy(np.asarray(Image.open(buffer)).copy()).movedim(-1, 0)[None].float() / 255
@@ -76,7 +76,7 @@ def draw_cell(title: str, picture: Tensor, domain: Domain) -> Image.Image:
     switched = [reason for reason in decision.reasons if " is " in reason and "installed" not in reason]
     draw.text((2, 4), f"{title}, bicubic", fill="black", font=font)
     draw.text((side + 2, 4), f"Fidelity as {domain}, color drift {made.color_drift.mean:.2f} mean", fill="black", font=font)
-    draw.text((2, 23), "; ".join(switched) or "nothing measured, nothing switched", fill="dimgray", font=font)
+    draw.text((2, 23), "; ".join(switched) or "nothing measured, nothing switched on", fill="dimgray", font=font)
     return cell
 
 

@@ -1,4 +1,4 @@
-"""Draws every step between a file and its enlargement before and after: a picture for the documentation.
+"""Makes a before-and-after picture of every step between a file and its enlargement, for the documentation.
 
     python -m tools.showcase.steps docs/steps.jpg
 
@@ -36,7 +36,7 @@ def scene(left: int, top: int, side: int, size: int = _SIDE_PX) -> Tensor:
 
 
 def make_cases() -> dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]]:
-    """What is damaged how, and what is done to it."""
+    """The damage, and the step applied to it."""
     generator = torch.Generator().manual_seed(0)
     trees, leaves, stones = scene(420, 620, 760), generate("natural", 8), generate("natural", 21)
     noisy = (trees + torch.randn(trees.shape, generator=generator) * 0.05).clamp(0, 1)
@@ -48,8 +48,8 @@ def make_cases() -> dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]]:
     lattice = scene(0, 0, 1600, 200)
     lattice[..., ::25, :] = lattice[..., ::25] = 0.95
     return {
-        "noise, mended by the filter": (noisy, lambda image: restore(image, None, 13)),
-        "JPEG 30, mended by the filter": (as_jpeg(trees, 30), lambda image: restore(image, None, 6)),
+        "noise, restored by the filter": (noisy, lambda image: restore(image, None, 13)),
+        "JPEG 30, restored by the filter": (as_jpeg(trees, 30), lambda image: restore(image, None, 6)),
         "64 levels, debanded, contrast 5": (stairs, lambda image: deband(image, value_range=10 / 255)),
         "cast and dark, balanced": (tinted, lambda image: balance(image, Balance("auto", "grey_world", max_gain=2))[0]),
         "lens, k1 -0.2": (lattice, lambda image: correct_geometry(image, Lens(-0.2))),
@@ -64,7 +64,7 @@ def make_cases() -> dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]]:
 
 
 def speckled(image: Tensor, generator: torch.Generator) -> Tensor:
-    """The image with one sample of twenty gone black or white."""
+    """The image with one sample of twenty turned black or white."""
     chance = torch.rand(image[:, :1].shape, generator=generator)
     return torch.where(chance < 0.025, 0.0, torch.where(chance > 0.975, 1.0, image))
 

@@ -1,4 +1,4 @@
-"""What the thumbnails of workflows show: a picture that is drawn here, and so ours to ship, before and after."""
+"""The picture in the workflows' thumbnails, before and after; it is generated here, and so ours to ship."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ _DRAWN_PX = 4 * SIDE_PX
 
 
 def draw_scene() -> Image.Image:
-    """Hills at dusk, large."""
+    """Hills at dusk, at full size."""
     ramp = np.linspace(0, 1, _DRAWN_PX)[:, None, None]
     sky = np.array([46, 62, 120]) * (1 - ramp) + np.array([255, 176, 110]) * ramp
     scene = Image.fromarray(np.broadcast_to(sky, (_DRAWN_PX, _DRAWN_PX, 3)).round().astype(np.uint8))
@@ -43,7 +43,7 @@ def to_pillow(picture: torch.Tensor) -> Image.Image:
 
 
 def before_and_after(source: torch.Tensor, result: Image.Image, name: str) -> Image.Image:
-    """The left half of a bicubic enlargement beside the right half of a result, both named."""
+    """The left half of a bicubic enlargement beside the right half of a result, both labeled."""
     picture, middle = to_pillow(resize(source, (SIDE_PX, SIDE_PX))), SIDE_PX // 2
     right = (middle, 0, SIDE_PX, SIDE_PX)
     picture.paste(result.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS).crop(right), right)

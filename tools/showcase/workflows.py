@@ -1,10 +1,10 @@
-"""Draws the workflows of tools/showcase/graphs.py in a browser on a real host; writes both their forms and a picture.
+"""Lays out the workflows of tools/showcase/graphs.py in a browser on a real host; writes both their formats and a picture.
 
     python -m tools.showcase.workflows --server http://127.0.0.1:8188 [--names photo auto] [--chromium /usr/bin/chromium]
 
-Wants Playwright. What is saved is what the host's own frontend makes of the graph. The picture of a workflow that runs with
-nothing but the pack shows what it made of a picture that is generated here, run on that host; of others, the graph, which is
-drawn without marks of missing models on a host that has files of their names, empty ones too.
+Needs Playwright. The saved file is what the host's own frontend makes of the graph. If a workflow runs with nothing but the
+pack, its picture shows its result for an image generated here, run on that host. Otherwise it shows the graph, without marks of
+missing models if the host has files of their names, even empty ones.
 """
 
 import argparse
@@ -41,7 +41,7 @@ SOURCES: dict[str, Callable[[], Tensor]] = {
     "two-pass-restore": lambda: as_jpeg(generate("natural", 30), 40),
     "compare-models": lambda: generate("drawn", 16),
 }
-"""What the pictures of workflows show; the scene at dusk where nothing is named."""
+"""The image in a workflow's picture; the scene at dusk if none is named."""
 VERSIONS = {PACK: __version__, "comfy-core": "0.33.0"}
 _COLORS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#b06634")
 
@@ -116,7 +116,7 @@ _FRAME = """
 
 
 def build_prompt(graph: Graph, known: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """A graph in the API's form with every default written out, and the number of each key."""
+    """A graph in API format with every default written out, and the number of each key."""
     steps = {key: step for group in graph.groups.values() for key, step in group.items()}
     numbers = {key: str(index + 1) for index, key in enumerate(steps)}
     prompt: dict[str, Any] = {}

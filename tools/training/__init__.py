@@ -1,1 +1,1 @@
-"""How the shipped weights are made, from nothing but generated images."""
+"""Training of the shipped weights, on generated images only."""

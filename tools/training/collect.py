@@ -1,9 +1,9 @@
-"""Fetches the images that the domain classifier learned from, as listed in tools/training/domains.jsonl.
+"""Downloads the images that the domain classifier was trained on, as listed in tools/training/domains.jsonl.
 
     python -m tools.training.collect FOLDER
 
-They belong to their authors and are never part of this repository. Each is fetched from its repository at the commit that was
-looked at, and left out with a line if it is gone.
+They belong to their authors and are never part of this repository. Each is downloaded from its repository at the listed
+commit, and skipped with a message if it is gone.
 """
 
 import argparse
@@ -20,7 +20,7 @@ SOURCE = "https://raw.githubusercontent.com"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--source", default=SOURCE, help="where repositories lie, as SOURCE/OWNER/NAME/COMMIT/PATH")
+    parser.add_argument("--source", default=SOURCE, help="where repositories are, as SOURCE/OWNER/NAME/COMMIT/PATH")
     options = parser.parse_args()
     missing = 0
     for line in LIST.read_text().splitlines():

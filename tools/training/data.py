@@ -1,4 +1,4 @@
-"""Pairs of small and large images to learn from, all of them generated."""
+"""Pairs of small and large training images, all of them generated."""
 
 from collections.abc import Callable
 from functools import cache
@@ -13,29 +13,29 @@ from tools.training.generators.drawn import drawing
 from tools.training.generators.natural import dead_leaves
 
 Generator = Callable[[int, np.random.Generator, int], NDArray[np.float32]]
-"""Draws one ``(channels, side, side)`` image in [0, 1] of a side, from a source of randomness, with 1 or 3 channels."""
+"""Makes one ``(channels, side, side)`` image in [0, 1] from a side, a source of randomness, and 1 or 3 channels."""
 
 GENERATORS: dict[str, Generator] = {"natural": dead_leaves, "drawn": drawing}
 
 Pair = tuple[Tensor, Tensor]
-"""Low resolution and high resolution, ``(1, C, H, W)`` in [0, 1]; the low one rounded to 8 bits."""
+"""Low resolution and high resolution, ``(1, C, H, W)`` in [0, 1]; the low resolution is rounded to 8 bits."""
 
 _SIDE_PX = 240  # divisible by 2, 3 and 4
 
 
 def reduce(high: Tensor, scale: int) -> Tensor:
-    """The low-resolution image that a large one is to be won back from: antialiased bicubic, 8 bits."""
+    """The low-resolution image from which a network is to recover the large one: antialiased bicubic, 8 bits."""
     low = resize(high, (high.shape[2] // scale, high.shape[3] // scale)).clamp(0, 1)
     return (low * 255).round() / 255
 
 
 @cache
 def make_bank(generator: str, scale: int, channels: int, count: int, seed: int) -> list[Pair]:
-    """Draws `count` images of 240 px and reduces them.
+    """Makes `count` images of 240 px and downscales them.
 
     Args:
         generator: A name in `GENERATORS`.
-        scale: What the network is to enlarge by.
+        scale: Enlargement factor of the network.
         channels: 1 or 3.
         count: Number of pairs.
         seed: The same seed gives the same images.

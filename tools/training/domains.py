@@ -1,11 +1,11 @@
-"""Trains the pixel half of the domain classifier and writes it as plain numbers.
+"""Trains the pixel half of the domain classifier and writes it as plain tensors.
 
     python -m tools.training.collect FOLDER
     python -m tools.training.domains FOLDER [--check DATA/images/domains] [--output fidelity/decide/domains.safetensors]
 
-Every image is measured as it is and as others would pass it on: as JPEG, at three quarters, at half and as JPEG, cropped. The
-table that is printed comes from cross-validation grouped by the owner of the repository, since images of one source resemble
-one another; what is written has learned from all.
+Every image is measured unchanged and in the variants that circulate: as JPEG, at three quarters, at half and as JPEG, cropped.
+The printed table comes from cross-validation grouped by the owner of the repository, since images from one source resemble one
+another; the exported classifier is trained on all.
 """
 
 import argparse
@@ -35,26 +35,26 @@ from tools.training.collect import LIST
 Array = NDArray[np.float64]
 
 LIMIT = 3.0
-"""Standard deviations at which a feature is cut off."""
+"""Standard deviations at which a feature is clipped."""
 STEP = LIMIT / 127
-"""Features are rounded to whole steps of so many standard deviations, so that a vector is written as bytes."""
+"""Features are rounded to whole steps of this many standard deviations, so that a vector is stored as bytes."""
 FIRMNESS = 30.0
-"""The price of an image on the wrong side (C)."""
+"""Penalty of an image on the wrong side of the margin (C)."""
 REACH = 0.3
 """The kernel is the exponential of minus this times the mean square difference of two images' features."""
 STEADINESS = 200.0
-"""How much less a feature counts that changes when an image is passed on."""
+"""How strongly a feature is discounted that changes between variants of an image."""
 LEAST_RELEVANCE = 0.1
-"""What even a feature counts that tells no kinds apart, where the mean of all is one."""
+"""Minimum weight of a feature that separates no domains; the mean of all is one."""
 FOLDS = 8
 SHARES = {"measured": 0.5, "seen": 1.0}
 """The power to which each expert's probabilities are raised before they are multiplied."""
 _LONGEST_PX = 1600
-"""Larger images are cropped to their middle: features are of texture, and time is limited."""
+"""Larger images are cropped to their center: the features describe texture, and time is limited."""
 
 
 def as_jpeg(image: Image.Image, quality: int, subsampling: int = 2) -> Image.Image:
-    """An image as JPEG has it; colours at half the size (2) or whole (0)."""
+    """An image after JPEG compression; chroma at half size (2) or full size (0)."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     return Image.open(buffer).convert("RGB")
@@ -82,11 +82,11 @@ VARIANTS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "0.85, JPEG 92": lambda image: as_jpeg(scaled(image, 0.85), 92),
 }
 MILD = slice(1, 3)
-"""The variants that are not to change a verdict."""
+"""The variants that must not change a verdict."""
 
 
 def load(path: Path, crop: tuple[int, int, int, int] | None = None) -> Image.Image:
-    """An image, or a piece of it as (left, top, right, bottom), as RGB, laid over white, its middle if it is very large."""
+    """An image as RGB over white, or its crop (left, top, right, bottom); the center of it if it is very large."""
     tensor = read_image(path).image
     if tensor.shape[1] == 4:
         tensor = tensor[:, :3] * tensor[:, 3:] + 1 - tensor[:, 3:]
@@ -107,7 +107,7 @@ def measure(image: Image.Image) -> Array:
 
 
 def measure_all(entries: list[dict[str, Any]], folder: Path, cache: Path) -> tuple[Array, list[dict[str, Any]]]:
-    """``(images, variants, features)`` of those that are there, remembered in a file."""
+    """``(images, variants, features)`` of the images that are present, cached in a file."""
     known: dict[str, Array] = dict(np.load(cache)) if cache.exists() else {}
     kept: list[dict[str, Any]] = []
     for number, entry in enumerate(entries):
@@ -125,10 +125,10 @@ def measure_all(entries: list[dict[str, Any]], folder: Path, cache: Path) -> tup
 
 
 class Expert:
-    """Standardised, cut-off features into a support vector machine with a radial kernel for each pair of kinds."""
+    """Standardized, clipped features and a support vector machine with a radial kernel for each pair of domains."""
 
     def fit(self, features: Array, labels: NDArray[np.int64]) -> "Expert":
-        """Learns from ``(images, variants, features)``; each kind counts alike, however many images it has."""
+        """Trains on ``(images, variants, features)``; every domain has the same weight, however many images it has."""
         flat = features.reshape(-1, features.shape[-1])
         self.mean, self.spread = flat.mean(axis=0), flat.std(axis=0) + 1e-6
         wavering = ((features[:, MILD] - features[:, :1]) ** 2).mean(axis=(0, 1)) / self.spread**2
@@ -137,7 +137,7 @@ class Expert:
         shares, unit = (
             np.zeros((len(flat), len(PAIRS))),
             cast(Any, 1.0),
-        )  # scikit-learn takes numbers, whatever its annotations say
+        )  # scikit-learn accepts numbers, whatever its annotations say
         for column, pair in enumerate(PAIRS):
             rows = np.flatnonzero(np.isin(targets, pair))
             weight = _relevance(*(inputs[targets == kind] for kind in pair)) / (1 + STEADINESS * wavering)
@@ -151,7 +151,7 @@ class Expert:
         return self
 
     def predict(self, features: Array) -> Array:
-        """``(images, kinds)`` from ``(images, features)``."""
+        """``(images, domains)`` from ``(images, features)``."""
         inputs, scores = self._scale(features), np.zeros((len(features), len(DOMAINS)))
         for (first, second), weight, machine in zip(PAIRS, self.weights, self.machines, strict=True):
             decision = np.asarray(machine.decision_function(inputs * np.sqrt(weight)))
@@ -161,18 +161,18 @@ class Expert:
         return scores / scores.sum(axis=1, keepdims=True)
 
     def familiar(self, features: Array) -> float:
-        """The mean square that 99 of 100 variants of the images learned from stay below."""
+        """The mean square that 99 of 100 variants of the training images stay below."""
         raw = ((features.reshape(-1, features.shape[-1]) - self.mean) / self.spread).clip(-20, 20)
         return float(np.quantile((raw**2).mean(axis=1), 0.99))
 
     def _scale(self, features: Array) -> Array:
-        """In whole steps, so that the vectors that are written are those that were learned from."""
+        """In whole steps, so that the exported vectors are exactly those of the training."""
         inputs = ((features - self.mean) / self.spread).clip(-LIMIT, LIMIT)
         return (inputs / STEP).round() * STEP
 
 
 def _relevance(first: Array, second: Array) -> Array:
-    """How far each feature sets two kinds apart: the variance of their means over the variance within them.
+    """How well each feature separates two domains: the variance of their means over the variance within them.
 
     Source: Fisher, "The use of multiple measurements in taxonomic problems", 1936.
     """
@@ -182,9 +182,9 @@ def _relevance(first: Array, second: Array) -> Array:
 
 
 class Classifier:
-    """Two experts, one for what is measured and one for what the small network sees; what they say is multiplied.
+    """Two experts, one for the measured features and one for the small network's maps; their probabilities are multiplied.
 
-    Together in one machine the many maps drown the measured figures. Source: Hinton, "Products of experts", 1999.
+    Together in one machine the many maps dominate the measured features. Source: Hinton, "Products of experts", 1999.
     """
 
     def __init__(self) -> None:
@@ -196,13 +196,13 @@ class Classifier:
         self.experts = {name: Expert() for name in SHARES}
 
     def fit(self, features: Array, labels: NDArray[np.int64]) -> "Classifier":
-        """Learns from ``(images, variants, features)``."""
+        """Trains on ``(images, variants, features)``."""
         for name, expert in self.experts.items():
             expert.fit(features[..., self.columns[name]], labels)
         return self
 
     def predict(self, features: Array) -> Array:
-        """``(images, kinds)`` from ``(images, features)``."""
+        """``(images, domains)`` from ``(images, features)``."""
         scores = np.ones((len(features), len(DOMAINS)))
         for name, expert in self.experts.items():
             scores *= expert.predict(features[..., self.columns[name]]) ** SHARES[name]
@@ -210,7 +210,7 @@ class Classifier:
 
 
 def validate(features: Array, labels: NDArray[np.int64], owners: list[str]) -> Array:
-    """``(images, variants, kinds)``: each image judged by a classifier that saw nothing of its owner's."""
+    """``(images, variants, domains)``: each image judged by a classifier that saw nothing by its owner."""
     scores = np.zeros((*features.shape[:2], len(DOMAINS)))
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     for learned, judged in folds.split(features, labels, owners):
@@ -224,7 +224,7 @@ def report(scores: Array, labels: NDArray[np.int64]) -> None:
     """Prints accuracy, robustness and the confusion matrix."""
     groups = np.array([{"photo": 0, "painting": 2}.get(kind, 1) for kind in DOMAINS])
     verdicts = scores.argmax(axis=2)
-    print("\n| variant | right of five | photo / drawn / painted | drawn or not | changed |\n|---|---|---|---|---|")
+    print("\n| variant | five domains | photo / drawn / painted | drawn or not | changed |\n|---|---|---|---|---|")
     for variant, name in enumerate(VARIANTS):
         given = verdicts[:, variant]
         figures = (
@@ -238,16 +238,16 @@ def report(scores: Array, labels: NDArray[np.int64]) -> None:
 
 
 def print_confusion(verdicts: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
-    """Prints how many of each kind were told to be what."""
-    print("\n| labelled | " + " | ".join(DOMAINS) + " |\n" + "|---" * (len(DOMAINS) + 1) + "|")
+    """Prints how many images of each domain were classified as which."""
+    print("\n| labeled | " + " | ".join(DOMAINS) + " |\n" + "|---" * (len(DOMAINS) + 1) + "|")
     for name, row in zip(DOMAINS, confusion_matrix(labels, verdicts, labels=range(len(DOMAINS))), strict=True):
         print(f"| {name} | " + " | ".join(map(str, row)) + " |")
 
 
 def report_metadata(scores: Array, labels: NDArray[np.int64], files: list[Path]) -> None:
-    """Prints the same for images as they are, judged by their pixels and by what their files say."""
+    """Prints the same for unchanged images, judged by pixels and metadata."""
     found = [read_provenance(path) for path in files]
-    # A file that says nothing is weighed too: the likeliest kind stays the likeliest.
+    # A file without metadata is weighed too: the likeliest domain stays the likeliest.
     together = [
         weigh(dict(zip(DOMAINS, map(float, row), strict=True)), one) for row, one in zip(scores[:, 0], found, strict=True)
     ]
@@ -255,7 +255,7 @@ def report_metadata(scores: Array, labels: NDArray[np.int64], files: list[Path])
     speaking = np.array([bool(one.evidence) for one in found])
     right = verdicts == labels
     print(
-        f"\nwith what the files say: {100 * right.mean():.1f} % of five right; of the {speaking.sum()} that say something "
+        f"\nwith metadata: {100 * right.mean():.1f} % of five correct; of the {speaking.sum()} files that have any "
         f"{100 * right[speaking].mean() if speaking.any() else 0:.1f} %"
     )
     print_confusion(verdicts, labels)
@@ -263,8 +263,8 @@ def report_metadata(scores: Array, labels: NDArray[np.int64], files: list[Path])
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where training.collect put the images")
-    parser.add_argument("--check", type=Path, help="a folder with manifest.json to judge and never to learn from")
+    parser.add_argument("folder", type=Path, help="where tools.training.collect put the images")
+    parser.add_argument("--check", type=Path, help="a folder with manifest.json, to evaluate and never to train on")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     entries = [json.loads(line) for line in LIST.read_text().splitlines()]
@@ -288,7 +288,7 @@ def main() -> None:
 
 
 def write(classifier: Classifier, features: Array, output: Path) -> None:
-    """The classifier as tensors, and what it must know to read them."""
+    """Writes the classifier as tensors, with the metadata needed to read them."""
     names = list(measure_features(torch.zeros(1, 3, 64, 64)))
     tensors: dict[str, torch.Tensor] = {}
     told: dict[str, dict[str, Any]] = {}
@@ -305,7 +305,7 @@ def write(classifier: Classifier, features: Array, output: Path) -> None:
 
 
 def _as_tensors(expert: Expert) -> dict[str, torch.Tensor]:
-    """What features are scaled by, the vectors in steps of a byte, and their shares in each pair."""
+    """The scaling of the features, the support vectors as bytes, and their coefficients for each pair."""
     return {
         "mean": torch.from_numpy(expert.mean).float(),
         "spread": torch.from_numpy(expert.spread).float(),

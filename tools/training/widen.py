@@ -1,4 +1,4 @@
-"""A luma network as one that takes and gives RGB, so that every program that runs super-resolution networks can run it."""
+"""Turns a luma network into an RGB network that every program for super-resolution networks can run."""
 
 import torch
 from torch import Tensor
@@ -11,14 +11,14 @@ _LUMA = rgb_to_luma(torch.eye(3).reshape(3, 3, 1, 1)).flatten()
 
 
 def as_rgb(luma: Network) -> Network:
-    """The same network for RGB, exactly: luma as before, colour differences enlarged bilinearly on two channels beside it.
+    """The same network for RGB, exactly: luma as before, color differences enlarged bilinearly on two extra channels.
 
     The two channels carry red and blue less luma, unchanged through every layer (a PReLU of slope 1 is the identity), and
     the last convolution enlarges them; green follows from the definition of luma. At the very border of an image, where
-    convolutions see zeros, the outermost pixels lose some colour.
+    convolutions see zeros, the outermost pixels lose some color.
 
     Args:
-        luma: Takes and gives one channel.
+        luma: A network with one input and one output channel.
     """
     features, last = luma.num_feat, len(luma.body) - 1
     narrow = {name: value.detach().cpu() for name, value in luma.state_dict().items()}

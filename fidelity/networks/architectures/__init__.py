@@ -1,6 +1,6 @@
-"""Architectures that spandrel does not have, written from their papers and registered with its registry.
+"""Architectures that spandrel lacks, written from their papers and added to its registry.
 
-Every loader of the process that asks spandrel reads them then, ComfyUI's own among them.
+Every loader in the process that uses spandrel then reads them, including ComfyUI's own.
 """
 
 from collections.abc import Callable
@@ -26,13 +26,13 @@ _ARCHITECTURES: tuple[tuple[Callable[[], Architecture[Any]], tuple[str, ...]], .
     (VGG7Arch, ()),
     (CUNetArch, ("RealCUGAN",)),
 )
-"""Each with those of spandrel that take its weights for their own, and so must look at them later."""
+"""Each with the spandrel architectures that would mistake its weights for their own, and so must be tried later."""
 
 
 def register_architectures() -> None:
     """Adds the architectures to spandrel's registry, and those of `spandrel_extra_arches` if it is installed.
 
-    Doing so again changes nothing. That package holds networks whose licences forbid commercial use: users install it.
+    Calling it again changes nothing. That package contains networks whose licenses forbid commercial use, so users install it.
     """
     for kind, before in _ARCHITECTURES:
         support = ArchSupport.from_architecture(kind(), cast(Any, before))

@@ -1,4 +1,4 @@
-"""What is the same in describing every network to spandrel."""
+"""Code shared by all architectures to describe a network to spandrel."""
 
 from collections.abc import Sequence
 from typing import Literal, TypeVar
@@ -20,18 +20,18 @@ def describe(
     supports_half: bool = True,
     multiple_of: int = 1,
 ) -> ImageModelDescriptor[Network]:
-    """A network that takes and gives as many channels.
+    """Describes a network with equal numbers of input and output channels.
 
     Args:
-        architecture: Which it is one of.
+        architecture: Architecture of the network.
         network: The network.
-        weights: By its own parameter names.
-        purpose: What it is for.
-        scale: Enlargement of one pass; 1 for restoration.
+        weights: Weights by the network's own parameter names.
+        purpose: "SR" for upscaling, else "Restoration".
+        scale: Scale factor of one pass; 1 for restoration.
         channels: 1 for luma, 3 for RGB.
-        tags: What tells it from others of its architecture, for people.
-        supports_half: Whether float16 holds its values.
-        multiple_of: Of what its grid is, in pixels: sides are padded to it, and tiles begin on it.
+        tags: Labels for users that distinguish it from others of its architecture.
+        supports_half: Whether its values fit float16.
+        multiple_of: Grid it works on, in pixels: sides are padded to it, and tiles start on it.
     """
     return ImageModelDescriptor(
         network,

@@ -1,4 +1,4 @@
-"""EDSR: a deep residual network without batch normalisation.
+"""EDSR: a deep residual network without batch normalization.
 
 Source: Lim, Son, Kim, Nah and Lee, "Enhanced deep residual networks for single image super-resolution", 2017.
 """
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from .description import describe
 
 _MEAN = (0.4488, 0.4371, 0.4040)
-"""Of DIV2K's colours, by the paper's authors."""
+"""Mean color of DIV2K, from the paper's authors."""
 
 _WIDE = 256
-"""Width from which on the paper scales residuals."""
+"""Width from which the paper scales residuals."""
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions whose scaled result is added."""
+    """Two convolutions whose scaled output is added to the input."""
 
     def __init__(self, width: int, scale: float) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class ResidualBlock(nn.Module):
 
 
 def pixel_shuffles(width: int, scale: int) -> nn.Sequential:
-    """Convolutions and pixel shuffles to a scale of 3 or a power of 2."""
+    """Builds convolutions and pixel shuffles for a scale of 3 or a power of 2."""
     factors = [2] * int(math.log2(scale)) if scale & (scale - 1) == 0 else [scale]
     layers: list[nn.Module] = []
     for factor in factors:
@@ -42,7 +42,7 @@ def pixel_shuffles(width: int, scale: int) -> nn.Sequential:
 
 
 class EDSR(nn.Module):
-    """The network; takes and gives RGB in [0, 1]."""
+    """The network; takes and returns RGB in [0, 1]."""
 
     mean: Tensor
 
@@ -91,7 +91,7 @@ class EDSRArch(Architecture[EDSR]):
             if name.startswith("tail.0.") and name.endswith("weight"):
                 scale *= math.isqrt(weight.shape[0] // width)
         network = EDSR(scale, width, blocks, 0.1 if width >= _WIDE else 1.0, value_range)
-        # Values are in the hundreds, and their sums beyond what half precision holds exactly.
+        # Values are in the hundreds, and half precision cannot represent their sums exactly.
         return describe(self, network, weights, "SR", scale, 3, (f"{width}nf", f"{blocks}nb"), supports_half=False)
 
 

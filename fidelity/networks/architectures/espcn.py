@@ -16,11 +16,11 @@ _LAYOUTS = (
     ("first_part.0", "first_part.2", "last_part.0"),
     ("feature_maps.0", "feature_maps.2", "sub_pixel.0"),
 )
-"""Names of the three convolutions in two layouts that are about."""
+"""Names of the three convolutions in the two common layouts."""
 
 
 class ESPCN(nn.Module):
-    """The network; takes and gives images in [0, 1]."""
+    """The network; takes and returns images in [0, 1]."""
 
     def __init__(self, scale: int, channels: int, widths: tuple[int, int], kernels: tuple[int, int, int]) -> None:
         super().__init__()

@@ -14,21 +14,21 @@ from torch.nn import functional
 from .description import describe
 
 DEFAULT_NOISE_SIGMA = 15.0
-"""Standard deviation of the noise, in steps of 8 bits, that is removed where the level is not given."""
+"""Standard deviation of the noise to remove if no level is given, on the 0-255 scale."""
 
 _COLOURS = (1, 3)
-_TASSANO = "intermediate_dncnn.itermediate_dncnn."  # its own spelling
+_TASSANO = "intermediate_dncnn.itermediate_dncnn."  # misspelled in the weights
 
 
 class FFDNet(nn.Module):
-    """The network; takes and gives images in [0, 1].
+    """The network; takes and returns images in [0, 1].
 
     Args:
-        channels: 1 for grey, 3 for colour.
+        channels: 1 for grey, 3 for color.
         width: Channels between two convolutions.
-        depth: How many convolutions there are.
-        tells_noise: Whether it is the kind that was trained with batch normalisation and gives the noise, not the image; that
-            one takes the noise level first, once for each channel.
+        depth: Number of convolutions.
+        tells_noise: Whether it is the type that was trained with batch normalization and returns the noise, not the image.
+            That type takes the noise level first, once per channel.
     """
 
     def __init__(self, channels: int, width: int, depth: int, tells_noise: bool = False) -> None:
@@ -43,7 +43,7 @@ class FFDNet(nn.Module):
         self.model = nn.Sequential(*layers, nn.Conv2d(width, 4 * channels, 3, padding=1, bias=bias))
 
     def forward(self, image: Tensor, noise_sigma: float | None = None) -> Tensor:
-        """Removes noise of a standard deviation of `noise_sigma`, 0 to 75 in steps of 8 bits."""
+        """Removes noise with a standard deviation of `noise_sigma`, 0 to 75 on the 0-255 scale."""
         height, width = image.shape[2:]
         padded = functional.pad(image, (0, width % 2, 0, height % 2), mode="replicate")
         small = functional.pixel_unshuffle(padded, 2)
@@ -57,7 +57,7 @@ class FFDNet(nn.Module):
 class FFDNetArch(Architecture[FFDNet]):
     """Reads the layouts of KAIR and of Tassano, Delon and Veit ("An analysis and implementation of FFDNet", 2019).
 
-    Either is grey or colour; KAIR's differs from DnCNN's by the channels of its first convolution.
+    Both come in grey and color; KAIR's differs from DnCNN's in the channels of its first convolution.
     """
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ _SCALES = (2, 3, 4)
 
 
 class FSRCNN(nn.Module):
-    """The network; takes and gives images in [0, 1]."""
+    """The network; takes and returns images in [0, 1]."""
 
     def __init__(self, scale: int, channels: int, width: int, inner: int, mappings: int) -> None:
         super().__init__()
@@ -32,10 +32,10 @@ class FSRCNN(nn.Module):
 
 
 class FSRCNNArch(Architecture[FSRCNN]):
-    """Reads the layouts with first_part, mid_part, last_part and with feature_extraction, shrink, map, expand, deconv.
+    """Reads two layouts: first_part, mid_part, last_part; and feature_extraction, shrink, map, expand, deconv.
 
-    No shape tells the scale: it is the stride of the deconvolution. A flat image must stay flat, though, and it does only
-    if the kernel's parts that make neighbouring samples add up alike; the stride for which they do best is taken.
+    No shape reveals the scale, which is the stride of the deconvolution. But a flat image must stay flat, and it does only
+    if the parts of the kernel that produce neighboring samples have equal sums. The stride that comes closest is used.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ def _rename(state_dict: StateDict) -> StateDict:
 
 @torch.inference_mode()
 def _unevenness(weights: StateDict, stride: int, width: int, inner: int, mappings: int) -> float:
-    """How much a flat grey image comes out uneven at that stride, in relation to how light it comes out."""
+    """Returns how uneven a flat grey image becomes at that stride, relative to its brightness, plus its brightness error."""
     channels = weights["extract.0.weight"].shape[1]
     network = FSRCNN(stride, channels, width, inner, mappings)
     network.load_state_dict({name: weight.float() for name, weight in weights.items()})

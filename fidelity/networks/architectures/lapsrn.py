@@ -15,7 +15,7 @@ _GROUPS = {"F": "features", "R": "residuals", "I": "images"}
 
 
 class FeatureBlock(nn.Module):
-    """Convolutions and a deconvolution that doubles, each with its leaky ReLU before or after it."""
+    """Convolutions and a deconvolution that doubles the size, each followed by a leaky ReLU."""
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class FeatureBlock(nn.Module):
 
 
 class LapSRN(nn.Module):
-    """The network; takes and gives luma in [0, 1]."""
+    """The network; takes and returns luma in [0, 1]."""
 
     def __init__(self, levels: int, width: int, depths: list[int]) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class LapSRN(nn.Module):
 class LapSRNArch(Architecture[LapSRN]):
     """Reads the layout of pytorch-LapSRN: convt_I, convt_R and convt_F with the number of their level.
 
-    There each block lies alone in a sequence ("convt_F1.0.cov_block"); names without that are read too.
+    There each block is alone in a sequence ("convt_F1.0.cov_block"); names without the sequence are read too.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class LapSRNArch(Architecture[LapSRN]):
         )
 
     def load(self, state_dict: StateDict) -> ImageModelDescriptor[LapSRN]:
-        """Builds the network for a state dict; its levels tell the scale: x2, x4 or x8."""
+        """Builds the network for a state dict; its number of levels gives the scale: x2, x4 or x8."""
         levels = sum(name.startswith("convt_I") for name in state_dict)
         width = state_dict["conv_input.weight"].shape[0]
         weights: StateDict = {}

@@ -1,10 +1,10 @@
 """The networks of waifu2x: upconv_7, vgg_7 and cunet, under nunif's parameter names.
 
-They are made of convolutions without padding, so their own output is smaller than it should be; here the border is repeated
-before, and the output is exactly as many times the input as the scale says.
+Their convolutions have no padding, so the original output is smaller than the scale implies. Here the border is repeated
+first, so that the output is exactly the input size times the scale.
 
-Sources: waifu2x, its model definitions (nagadomi, 2015-2018); squeeze and excitation by Hu, Shen and Sun, 2018. The x2 cunet is
-what Real-CUGAN grew from, and spandrel reads it as that.
+Sources: waifu2x, its model definitions (nagadomi, 2015-2018); squeeze and excitation by Hu, Shen and Sun, 2018. Real-CUGAN
+grew from the x2 cunet, and spandrel reads that as Real-CUGAN.
 """
 
 from spandrel import Architecture, ImageModelDescriptor, StateDict
@@ -33,7 +33,7 @@ def _repeat_border(image: Tensor, margin_px: int, multiple: int = 1) -> Tensor:
 
 
 class UpConv7(nn.Module):
-    """Six convolutions and a deconvolution that doubles."""
+    """Six convolutions and a deconvolution that doubles the size."""
 
     def __init__(self, channels: int, widths: tuple[int, ...] = _UPCONV7_WIDTHS) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class UpConv7(nn.Module):
 
 
 class VGG7(nn.Module):
-    """Seven convolutions at the size of the image."""
+    """Seven convolutions at image size."""
 
     def __init__(self, channels: int, widths: tuple[int, ...] = _VGG7_WIDTHS) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class VGG7(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Weighs channels by their means over the whole image."""
+    """Weights channels by their means over the whole image."""
 
     def __init__(self, width: int, reduction: int = 8) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class SqueezeExcite(nn.Module):
 
 
 class UNetConv(nn.Module):
-    """Two convolutions, and the weighing of channels if wanted."""
+    """Two convolutions, optionally followed by squeeze and excitation."""
 
     def __init__(self, inputs: int, middle: int, outputs: int, weighs: bool) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class UNet2(nn.Module):
 
 
 class CUNet(nn.Module):
-    """Two U-nets in a row, the second of which corrects the first; at the size of the image."""
+    """Two U-Nets in sequence, the second of which corrects the first; at image size."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class CUNet(nn.Module):
 
 
 class UpConv7Arch(Architecture[UpConv7]):
-    """waifu2x upconv_7: x2, for art or photographs by its weights."""
+    """waifu2x upconv_7: x2, for art or photos depending on the weights."""
 
     def __init__(self) -> None:
         super().__init__(id="waifu2x-upconv7", name="waifu2x upconv_7", detect=lambda state: _is_chain(state, 4))
@@ -158,10 +158,10 @@ class UpConv7Arch(Architecture[UpConv7]):
 
 
 class VGG7Arch(Architecture[VGG7]):
-    """waifu2x vgg_7: noise and JPEG damage at x1.
+    """waifu2x vgg_7: removes noise and JPEG artifacts at x1.
 
-    Its x2 weights have the same shapes and want an image enlarged beforehand, by repeating samples; nothing in a file tells
-    them apart, so they are taken for x1 too.
+    Its x2 weights have the same shapes but expect an image already upscaled by repeating samples. Nothing in a file
+    distinguishes them, so they are treated as x1 too.
     """
 
     def __init__(self) -> None:
@@ -174,7 +174,7 @@ class VGG7Arch(Architecture[VGG7]):
 
 
 class CUNetArch(Architecture[CUNet]):
-    """waifu2x cunet at x1: noise and JPEG damage. It ends in a convolution where the x2 one ends in a deconvolution."""
+    """waifu2x cunet at x1: removes noise and JPEG artifacts. It ends in a convolution, the x2 one in a deconvolution."""
 
     def __init__(self) -> None:
         named = KeyCondition.has_all(
@@ -200,7 +200,7 @@ _CHAIN = tuple(f"net.{index}.{part}" for index in range(0, 14, 2) for part in ("
 
 
 def _is_chain(state_dict: StateDict, last_kernel: int) -> bool:
-    """Whether there are seven convolutions and nothing else, the last with such a kernel."""
+    """Whether there are exactly seven convolutions and nothing else, the last with a kernel of this size."""
     return set(state_dict) == set(_CHAIN) and tuple(state_dict["net.12.weight"].shape[2:]) == (last_kernel, last_kernel)
 
 

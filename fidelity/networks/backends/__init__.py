@@ -1,1 +1,1 @@
-"""What runs a network: one file a backend."""
+"""Backends that run a network, one per file."""

@@ -1,6 +1,6 @@
-"""TensorFlow graphs of super-resolution networks, as OpenCV's `dnn_superres` has them, run by OpenCV on the CPU.
+"""Runs TensorFlow graphs of super-resolution networks with OpenCV on the CPU, in the format of its `dnn_superres`.
 
-EDSR, ESPCN, FSRCNN and LapSRN have been published so. A graph is data: OpenCV knows its operations and executes nothing else.
+EDSR, ESPCN, FSRCNN and LapSRN are published in this format. A graph is data: OpenCV runs only the operations it knows.
 """
 
 import threading
@@ -18,8 +18,8 @@ from ..network import NonFiniteOutputError, Sizes
 from ..probe import Reach, find_reach
 
 MEAN_BGR = (103.1545782, 111.561547, 114.35629928)
-"""What OpenCV takes from an image before a graph of three channels and adds afterwards, of 0 to 255: the mean of DIV2K,
-which those EDSR graphs were trained with."""
+"""Mean of DIV2K in [0, 255], which the EDSR graphs were trained with. OpenCV subtracts it from the input of a three-channel
+graph and adds it back to the output."""
 _PROBE_PX = 16
 _NODE = 1
 _NODE_NAME = 1
@@ -31,13 +31,13 @@ _FIXED_BYTES = {1: 8, 5: 4}
 
 
 class GraphError(RefusedError):
-    """A file that OpenCV reads no super-resolution network from."""
+    """OpenCV cannot read a super-resolution network from the file."""
 
 
 class OpenCVNetwork:
     """A `Network` that OpenCV runs: always on the CPU, in float32, one image at a time.
 
-    A graph is not safe to run from two threads at once, so calls take turns.
+    A graph is not thread-safe, so calls take turns.
     """
 
     architecture = "TensorFlow graph"
@@ -54,10 +54,10 @@ class OpenCVNetwork:
 
         Args:
             name: See `Network.name`.
-            content: A frozen graph, as a `.pb` file holds it.
+            content: A frozen graph: the bytes of a `.pb` file.
 
         Raises:
-            GraphError: If OpenCV is not installed, or the file holds no network that enlarges luma or RGB.
+            GraphError: If OpenCV is not installed, or the file contains no network that upscales luma or RGB.
         """
         self.name = name
         self.weight_bytes = len(content)
@@ -77,7 +77,7 @@ class OpenCVNetwork:
         return 4.0 * _VALUES_PER_PIXEL
 
     def to(self, device: torch.device, precision: Precision) -> "OpenCVNetwork":  # noqa: ARG002
-        """Itself: it runs nowhere else, and tiles are sent to it and back."""
+        """Returns itself: it runs only on the CPU, and tiles are copied there and back."""
         return self
 
     def with_noise(self, sigma: float) -> "OpenCVNetwork":  # noqa: ARG002
@@ -103,14 +103,14 @@ class OpenCVNetwork:
 
 
 _VALUES_PER_PIXEL = 512
-"""Numbers alive at once for each input pixel. OpenCV does not tell; the largest published graph, EDSR, has 256 channels."""
+"""Values in memory at once per input pixel. OpenCV does not report it; the largest published graph, EDSR, has 256 channels."""
 
 
 def _probe_graph(content: bytes) -> tuple[int, int, Any]:
-    """Channels that a graph takes, the factor by which it enlarges, both found by running it, and the graph."""
+    """Returns a graph's input channels and scale factor, both found by running it, and the graph itself."""
     failures: list[str] = []
     for channels in (1, 3):
-        net = _read_graph(content)  # one that failed once does not run again
+        net = _read_graph(content)  # a graph that failed once does not run again
         try:
             height, width = _run_graph(net, np.zeros((1, channels, _PROBE_PX, _PROBE_PX), np.float32)).shape[2:]
         except (GraphError, ValueError) as error:
@@ -118,7 +118,7 @@ def _probe_graph(content: bytes) -> tuple[int, int, Any]:
             continue
         if height == width and height >= _PROBE_PX and height % _PROBE_PX == 0:
             return channels, height // _PROBE_PX, net
-    raise GraphError("; ".join(("a graph that does not enlarge luma or RGB by a whole factor", *failures)))
+    raise GraphError("; ".join(("the graph does not upscale luma or RGB by an integer factor", *failures)))
 
 
 def _read_graph(content: bytes) -> Any:
@@ -130,9 +130,9 @@ def _read_graph(content: bytes) -> Any:
     if not _is_whole(content):
         raise GraphError("damaged or not a TensorFlow graph")
     level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(0)  # it tells at length what it could not read
+    cv2.utils.logging.setLogLevel(0)  # OpenCV logs at length what it could not read
     try:
-        cast(Any, cv2.dnn_superres).DnnSuperResImpl_create()  # teaches OpenCV the one operation that it does not know by itself
+        cast(Any, cv2.dnn_superres).DnnSuperResImpl_create()  # registers the one operation that OpenCV lacks by default
         return cv2.dnn.readNetFromTensorflow(np.frombuffer(content, np.uint8))
     except cv2.error as error:
         raise GraphError(f"not a TensorFlow graph ({' '.join(error.err.split())})") from error
@@ -141,7 +141,7 @@ def _read_graph(content: bytes) -> Any:
 
 
 def _is_whole(content: bytes) -> bool:
-    """Whether a file is made of graph nodes, each whole: OpenCV crashes on one that is cut off."""
+    """Whether a file consists of complete graph nodes: OpenCV crashes on a truncated one."""
     nodes = _split_message(content)
     if not nodes:
         return False
@@ -155,7 +155,7 @@ def _is_whole(content: bytes) -> bool:
 
 
 def _split_message(content: bytes) -> list[tuple[int, bytes]] | None:
-    """The fields of a protocol buffer message, numbers and contents (empty for plain numbers); None if it is none.
+    """Splits a protocol buffer message into field numbers and contents (empty for plain numbers); None if it is not one.
 
     Source: Google, "Protocol Buffers: Encoding".
     """
@@ -180,7 +180,7 @@ def _split_message(content: bytes) -> list[tuple[int, bytes]] | None:
 
 
 def _read_varint(content: bytes, place: int) -> tuple[int, int]:
-    """A number and where the next thing begins, which is beyond the end if it is cut off."""
+    """Reads a number; returns it and the next offset, which is past the end if the number is truncated."""
     number = 0
     for shift in range(0, 70, 7):
         if place >= len(content):

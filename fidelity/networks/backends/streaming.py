@@ -1,9 +1,9 @@
-"""Running a plain chain of convolutions row by row, each layer remembering the rows the next strip needs.
+"""Runs a plain chain of convolutions in strips of rows; each layer keeps the rows that the next strip needs.
 
-Tiles pay for their context: with 18 layers of 3x3 a tile of 350 px computes a quarter more than it keeps. A
-chain needs no context at all if each layer holds back the last two rows of its input until more rows come.
-Nothing is computed twice, the strips stay in the processor's cache, and memory is that of one strip. This is
-what a CPU runs Compact networks with; it gives what one pass over the whole image would.
+Tiles need context, which costs time: with 18 layers of 3x3, a tile of 350 px computes a quarter more than it
+keeps. A chain needs no context if each layer keeps the last two rows of its input until more rows arrive.
+Nothing is computed twice, the strips stay in the CPU cache, and memory is that of one strip. Compact networks
+run this way on a CPU; the result equals that of one pass over the whole image.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 STRIP_BYTES = 3 * 2**20
-"""About the size of one layer's output for one strip."""
+"""Approximate size of one layer's output for one strip."""
 
 
 @dataclass
@@ -22,11 +22,11 @@ class _Layer:
     convolution: nn.Conv2d
     activation: nn.Module | None
     held: Tensor | None = None
-    """The last rows of the input so far, which the next strip's first rows need above them."""
+    """The last input rows so far, which the first rows of the next strip need above them."""
 
 
 class ConvolutionStream:
-    """A Compact network (Real-ESRGAN's SRVGGNet) that takes one image in strips of rows; a `RowStream`."""
+    """A `RowStream` for a Compact network (Real-ESRGAN's SRVGGNet)."""
 
     def __init__(self, network: Compact) -> None:
         """Binds to a network's layers; the weights are shared, not copied."""
@@ -48,7 +48,7 @@ class ConvolutionStream:
     @torch.inference_mode()
     def feed(self, rows: Tensor, *, is_last: bool) -> Tensor | None:
         rows = rows.to(self._dtype).contiguous(memory_format=torch.channels_last)
-        # The network adds its input, enlarged, to what the last layer gives: rows wait until that has caught up with them.
+        # The network adds its upscaled input to the last layer's output, so input rows wait until that output catches up.
         self._waiting = rows if self._waiting is None else torch.cat((self._waiting, rows), dim=2)
         strip: Tensor | None = rows
         for layer in self._layers:
@@ -62,7 +62,7 @@ class ConvolutionStream:
 
 
 def _advance(layer: _Layer, strip: Tensor | None, is_last: bool) -> Tensor | None:
-    """Feeds one layer new rows of its input and returns what rows of its output they complete, or None."""
+    """Feeds one layer new input rows and returns the output rows that they complete, or None."""
     reach = layer.convolution.kernel_size[0] // 2
     parts = [] if strip is None else [strip]
     if layer.held is not None:

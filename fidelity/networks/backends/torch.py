@@ -1,4 +1,4 @@
-"""Networks of any architecture that spandrel or this package knows, run by PyTorch."""
+"""Runs networks of any architecture that spandrel or this package supports, with PyTorch."""
 
 import copy
 from collections.abc import Generator, Sequence
@@ -25,11 +25,11 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 
 _COPIES = "_fidelity_copies"
 _LIVE_LAYERS = 2.0
-"""The widest layer's input and output are alive at once, and as much again for skip connections and workspaces."""
+"""The widest layer's input and output are in memory at once; skip connections and workspaces need as much again."""
 
 
 class LumaAdapter(nn.Module):
-    """Lets a grey network be called with RGB: luma through the network, color differences resampled."""
+    """Lets a grey network take RGB: the network processes luma, and chroma is resampled."""
 
     def __init__(self, network: nn.Module, scale: int) -> None:
         super().__init__()
@@ -44,30 +44,30 @@ class LumaAdapter(nn.Module):
 
 
 class _Copies:
-    """Private copies of one network, and what was measured of it. Lies on the descriptor, so that all who wrap it share."""
+    """Private copies of one network, and its measurements. Stored on the descriptor, so that all its wrappers share them."""
 
     def __init__(self) -> None:
         self.measured: list[NetworkProbe] = []
-        """What a probe found, once there was one; bound copies share it."""
+        """The result of the probe, empty before it has run; bound copies share it."""
         self.bound: WeakValueDictionary[tuple[str, Precision], TorchNetwork] = WeakValueDictionary()
         self.kept: TorchNetwork | None = None
-        """The last copy on the CPU. Memory of a GPU is scarcer: a copy there lives as long as whoever runs it."""
+        """The last copy on the CPU. GPU memory is scarcer: a copy there lives only while something uses it."""
 
 
 class TorchNetwork:
     """A `Network` that PyTorch runs.
 
     The descriptor's module is never changed: `to` works on a private copy, because moving or casting the original would
-    change it for everyone who shares it, such as the nodes of a workflow.
+    affect everything that shares it, such as the other nodes of a workflow.
     """
 
     def __init__(self, name: str, descriptor: ImageModelDescriptor[Any]) -> None:
-        """Takes a network as it was loaded.
+        """Wraps a loaded network.
 
         Args:
             name: See `Network.name`.
-            descriptor: Spandrel's description of the network, in evaluation mode. A `LumaAdapter` is taken off: the grey
-                network inside needs no RGB around it.
+            descriptor: Spandrel's description of the network, in evaluation mode. A `LumaAdapter` is removed, and the
+                grey network inside is used directly.
         """
         self.name = name
         self._copies = _copies_of(descriptor)
@@ -76,7 +76,7 @@ class TorchNetwork:
         self.precision: Precision = "fp32"
         self._noise_sigma: float | None = None
         self._is_private = False
-        # GFPGAN has weights of five dimensions, and takes images in the plain format alone.
+        # GFPGAN has five-dimensional weights and takes images only in the contiguous format.
         flat = all(parameter.ndim <= 4 for parameter in self.descriptor.model.parameters())
         self._memory_format = torch.channels_last if flat else torch.contiguous_format
 
@@ -158,7 +158,7 @@ class TorchNetwork:
         return self._told(sigma) if isinstance(self.descriptor.model, FFDNet) else self
 
     def _told(self, sigma: float) -> "TorchNetwork":
-        """A view of the same weights with a noise level of its own."""
+        """Returns a view of the same weights with its own noise level."""
         told = copy.copy(self)
         told._noise_sigma = sigma
         told.descriptor = copy.copy(self.descriptor)
@@ -171,7 +171,7 @@ class TorchNetwork:
         finite = True
 
         def call(network: nn.Module, image: Tensor) -> Tensor:
-            # The descriptor clamps what the network returns, and infinity would pass for white.
+            # The descriptor clamps the output, so infinity would pass for white.
             nonlocal finite
             output = self.descriptor._call_fn(network, image)
             finite = is_finite(output)
@@ -191,7 +191,7 @@ class TorchNetwork:
 
 @torch.inference_mode()
 def probe_module(descriptor: ImageModelDescriptor[Any]) -> NetworkProbe:
-    """Measures the receptive field and the widest layer of a network, by running it once on a strip.
+    """Measures the receptive field and the widest layer of a network, by running it on a strip.
 
     Args:
         descriptor: The network, on any device, in any precision.
@@ -208,7 +208,7 @@ def probe_module(descriptor: ImageModelDescriptor[Any]) -> NetworkProbe:
         return descriptor(strip.to(parameter.device, parameter.dtype))
 
     leaves: list[nn.Module] = [module for module in descriptor.model.modules() if not list(module.children())]
-    # Windows of attention lie on a grid: tiles that start elsewhere see other windows, however short the reach.
+    # Attention windows lie on a grid: tiles that start off it see other windows, however small the receptive field.
     attends = any(isinstance(leaf, nn.Linear) for leaf in leaves)
     hooks = [module.register_forward_hook(record) for module in leaves]
     try:
@@ -240,7 +240,8 @@ def _private_copy(
     descriptor: ImageModelDescriptor[Any], device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format
 ) -> ImageModelDescriptor[Any]:
     copied = copy.copy(descriptor)
-    vars(copied).pop(_COPIES, None)
+    for own in (_COPIES, "patcher"):  # the host's patcher is of the original module, and must not outlive it here
+        vars(copied).pop(own, None)
     network = copy.deepcopy(descriptor.model).to(device=device, dtype=dtype)
     if memory_format == torch.channels_last:
         network.to(memory_format=memory_format)
@@ -250,10 +251,10 @@ def _private_copy(
 
 @contextmanager
 def _exact_convolutions(device: torch.device) -> Generator[None, None, None]:
-    """Lets cuDNN pick the fastest convolutions, as all tiles have one size, and keeps float32 exact (no TF32).
+    """Lets cuDNN pick the fastest convolutions, since all tiles have the same size, and keeps float32 exact (no TF32).
 
-    PyTorch has an old and a new switch for TF32 and raises when both are used in one process; what others chose is read and
-    put back through the one they did not avoid.
+    PyTorch has an old and a new switch for TF32 and raises if a process uses both. The new one is used where it exists, and
+    its previous setting is restored afterwards.
     """
     if device.type != "cuda":
         yield
