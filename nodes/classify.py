@@ -1,6 +1,7 @@
 """The node that detects an image's domain."""
 
 import json
+from typing import Any
 
 from comfy_api.latest import io
 
@@ -43,7 +44,7 @@ class FidelityClassifyDomain(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image: io.Image.Type, override: str, source: SourceInfo | None = None) -> io.NodeOutput:
+    def execute(cls, image: io.Image.Type, override: Any, source: SourceInfo | None = None) -> io.NodeOutput:
         first, provenance = host.to_engine(image)[:1], provenance_of(source)
         verdict = classify(first, provenance) if override == "none" else named_verdict(override)
         report = json.dumps(to_json(DomainReport.of(verdict)), indent=2)

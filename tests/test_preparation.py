@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from skimage import data
 
 from fidelity.decide.damage import measure_conditions
 from fidelity.decide.decision import decide
@@ -12,6 +13,7 @@ from fidelity.decide.recipes import choose_cleanup
 from fidelity.decide.settings import Settings
 from fidelity.decide.target import Target
 from fidelity.imaging.metrics import psnr
+from fidelity.imaging.resample import resize
 from fidelity.preparation import Preparation, prepare
 from fidelity.session import run_passes
 from fidelity.steps.balance import Balance, balance
@@ -24,9 +26,10 @@ def chooser():
 
 
 @pytest.fixture
-def gentle(photo):
-    """A large, smooth picture: nothing in it looks like damage."""
-    return torch.nn.functional.interpolate(photo, scale_factor=4, mode="bicubic").clamp(0.02, 0.98)
+def gentle():
+    """A sharp, clean picture: nothing in it looks like damage."""
+    astronaut = torch.from_numpy(data.astronaut()).movedim(-1, 0)[None].float() / 255
+    return resize(astronaut, (128, 128)).clamp(0.02, 0.98)
 
 
 def test_what_needs_nothing_comes_out_to_the_bit(gentle, chooser):
@@ -38,12 +41,12 @@ def test_what_needs_nothing_comes_out_to_the_bit(gentle, chooser):
 def test_noise_is_mended_where_measured_and_left_if_told(gentle, chooser):
     noisy = (gentle + torch.randn(gentle.shape, generator=torch.Generator().manual_seed(0)) * 0.06).clamp(0, 1)
     mended = prepare(noisy, Preparation(), chooser)
-    assert "restore denoise: noise sigma is" in mended.done[0]
+    assert "restore denoise: restore strength is" in mended.done[0]
     assert mended.done[0].endswith("by restore-x1.safetensors")
     assert psnr(mended.image, gentle) > psnr(noisy, gentle) + 3
     assert torch.equal(prepare(noisy, Preparation(restore="off"), chooser).image, noisy)
     half = prepare(noisy, Preparation(restore_strength=0.5), chooser).image
-    assert torch.allclose(half, (noisy + mended.image) / 2, atol=1e-6)
+    assert torch.allclose(half, (noisy + mended.image) / 2, atol=1e-5)
 
 
 def test_the_stairs_of_a_gradient_are_evened_out_where_measured(chooser):
@@ -103,11 +106,3 @@ def test_it_mends_as_the_pipeline_does(domain="anime_sd"):
     decision = decide(noisy, ModelChooser("auto", {}), Settings(Target(scale=2.0), domain, passes="direct"), 2**32)
     assert decision.recipe.restore == "denoise"
     assert torch.equal(mended, run_passes(noisy, decision).reference)
-
-
-def test_the_domains_recipe_decides_what_is_mended(gentle_noise=8 / 255):
-    generator = torch.Generator().manual_seed(0)
-    noisy = (0.5 + gentle_noise * torch.randn(1, 3, 96, 96, generator=generator)).clamp(0, 1)
-    chooser = ModelChooser("auto", {})
-    assert prepare(noisy, Preparation(domain="photo"), chooser).done
-    assert not prepare(noisy, Preparation(domain="line_art"), chooser).done

@@ -60,6 +60,7 @@ class ComfyClient:
             raise ServerError(f"{url!r} is not a server address; wanted one like http://127.0.0.1:8188")
         self._url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._id = uuid.uuid4().hex
+        self._written: set[Path] = set()
 
     def known_nodes(self) -> dict[str, Any]:
         """All node types that the server has, with their inputs."""
@@ -116,8 +117,8 @@ class ComfyClient:
         while True:
             try:
                 with connect(f"{self._url.replace('http', 'ws', 1)}/ws?clientId={self._id}", max_size=None) as listening:
-                    lost_since = None
                     while queued not in (history := self._get(f"/history/{queued}")):
+                        lost_since = None  # a server that answers is there; one that only accepts connections is not
                         _hear(listening, queued, prompt, watch)
                     return _read_results(history[queued], prompt)
             except _FailedThereError:
@@ -144,9 +145,18 @@ class ComfyClient:
         """
         query = urllib.parse.urlencode({"filename": result.filename, "subfolder": result.subfolder, "type": result.kind})
         content = self._fetch(urllib.request.Request(f"{self._url}/view?{query}"))
-        path = folder / Path(result.filename).name  # a server must not choose the folder
+        path = self._free_name(folder / Path(result.filename).name)  # a server must not choose the folder
         write_whole(path, lambda file: file.write(content))
         return path
+
+    def _free_name(self, path: Path) -> Path:
+        """The path, numbered if this client has written there already: results of two subfolders may share a name."""
+        numbered, count = path, 1
+        while numbered in self._written:
+            count += 1
+            numbered = path.with_stem(f"{path.stem}_{count}")
+        self._written.add(numbered)
+        return numbered
 
     def _get(self, path: str) -> Any:
         return json.loads(self._fetch(urllib.request.Request(self._url + path)))

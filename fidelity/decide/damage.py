@@ -11,7 +11,8 @@ from ..imaging.color import rgb_to_ycbcr
 from ..imaging.drift import flatten_alpha
 from ..imaging.filters import box_mean, local_range
 from ..imaging.tensors import check_image
-from .features import take_patches
+from .features import measure_patch_features, take_patches
+from .restoration import judge_restoration
 
 _BLOCK_PX = 8
 _SMALLEST_PX = 24
@@ -42,6 +43,10 @@ class Conditions:
     jaggedness: float
     """Share of strong slanted edges that jump within one sample, in [0, 1]; about 0.2 where lines are antialiased."""
 
+    restore_strength: float = 0.0
+    """Share of a restored image that comes nearest the undamaged one, in [0, 1]: 0 for a clean source. See
+    `fidelity.decide.restoration`."""
+
     @property
     def damage_sigma(self) -> float:
         """Standard deviation of noise, or of what JPEG's rounding adds if that is more, in steps of 8 bits."""
@@ -49,21 +54,6 @@ class Conditions:
             return self.noise_sigma
         step = float(_LUMINANCE_TABLE[0, 1]) * _ratio_of(self.jpeg_quality)
         return max(self.noise_sigma, step / math.sqrt(12))  # the error of rounding is uniform
-
-    @property
-    def restore_strength(self) -> float:
-        """How much of a restored image to take, in [0, 1]: nothing for slight damage, all of it for plain damage."""
-        strengths = [(self.noise_sigma - SLIGHT_NOISE) / (PLAIN_NOISE - SLIGHT_NOISE)]
-        if self.jpeg_quality is not None:
-            strengths.append((SLIGHT_JPEG - self.jpeg_quality) / (SLIGHT_JPEG - PLAIN_JPEG))
-        return min(1.0, max(0.0, *strengths))
-
-
-SLIGHT_NOISE, PLAIN_NOISE = 2.0, 8.0
-"""Noise at which restoration begins, and from which on it acts in full, in steps of 8 bits. Restored in full at sigma 3 a
-picture lost 0.7 dB of what it has enlarged as it is, at 5 0.2 dB, at 10 it gained 1.0 dB (tools.benchmarks.restoring)."""
-SLIGHT_JPEG, PLAIN_JPEG = 92.0, 75.0
-"""The same for the quality of its JPEG: at 92 it lost 0.4 dB, at 85 nothing, at 75 it gained 0.4 dB."""
 
 
 def measure_conditions(image: Tensor) -> Conditions:
@@ -91,6 +81,7 @@ def measure_conditions(image: Tensor) -> Conditions:
         ringing=_measure_ringing(luma),
         softness=_measure_blur(luma),
         jaggedness=_measure_jaggedness(luma),
+        restore_strength=judge_restoration(measure_patch_features(image)),
     )
 
 

@@ -73,8 +73,8 @@ def decide(
         recipe = replace(recipe, channels="luma")
         reasons += ("channels luma after all: the network enlarges luma alone",)
     strength = 1.0 if settings.chose("restore") else conditions.restore_strength
-    if planned.restorer and strength < 1:
-        reasons += (f"restore strength {strength:.2f}: the damage is slight",)
+    if planned.restorer and strength < 0.995:
+        reasons += (f"restore strength {strength:.2f}, by the damage",)
     return Decision(verdict, conditions, recipe, reasons + planned.notes, planned, strength)
 
 

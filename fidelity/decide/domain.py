@@ -17,7 +17,7 @@ from torch.nn import functional
 from ..choices import Domain
 from .features import Features, measure_features
 from .provenance import Provenance
-from .recipes import SAFE_DOMAIN
+from .recipes import DRAWN_DOMAINS, SAFE_DOMAIN
 
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 """All kinds of image, in the order of the scores."""
@@ -27,6 +27,10 @@ PAIRS = tuple(combinations(range(len(DOMAINS)), 2))
 
 MIN_CONFIDENCE = 0.5
 """Below this the recipe of `SAFE_DOMAIN` is used."""
+
+DRAWN_CONFIDENCE = 0.7
+"""Probability of all drawn domains together from which an unsure verdict takes a drawn recipe: more than the three of five that
+an image like none of them gets."""
 
 _MODEL_FILE = Path(__file__).parent / "domains.safetensors"
 
@@ -62,8 +66,16 @@ class Verdict:
 
     @property
     def recipe_domain(self) -> Domain:
-        """The kind whose recipe to follow: a safe one where the verdict is unsure."""
-        return self.label if self.is_sure else SAFE_DOMAIN
+        """The domain whose recipe to follow.
+
+        Where no single domain is likely enough, the drawn ones count together: unsure between two types of drawing is sure
+        to be a drawing. Else a safe one.
+        """
+        if self.is_sure:
+            return self.label
+        if sum(self.scores[domain] for domain in DRAWN_DOMAINS) >= DRAWN_CONFIDENCE:
+            return max(DRAWN_DOMAINS, key=self.scores.__getitem__)
+        return SAFE_DOMAIN
 
     @property
     def is_sure(self) -> bool:

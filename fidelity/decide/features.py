@@ -39,18 +39,30 @@ def measure_features(image: Tensor) -> Features:
         Figures by name; always the same names in the same order, all finite.
     """
     check_image(image)
-    patches, whole = (
-        flatten_alpha(view.cpu().float(), 1.0).expand(-1, 3, -1, -1)  # what is measured is small, and the model is on the CPU
-        for view in (take_patches(image), _shrink(image, _WHOLE_PX))
-    )
-    patches, whole = _at_least(patches, 32), _at_least(whole, 32)
-    features = {f"full {name}": value for name, value in _measure_texture(patches).items()}
+    whole = _at_least(_on_white(_shrink(image, _WHOLE_PX)), 32)
+    features = measure_patch_features(image)
     features |= {f"whole {name}": value for name, value in _measure_edges(rgb_to_ycbcr(whole)[:, :1]).items()}
     features |= _measure_palette(whole)
-    features |= _measure_noise(patches)
-    features |= _measure_grid(patches)
     features |= embed(whole)
     return {name: value if math.isfinite(value) else 0.0 for name, value in features.items()}
+
+
+def measure_patch_features(image: Tensor) -> Features:
+    """The part of `measure_features` that is measured at full size: texture, noise, JPEG's grid.
+
+    Args:
+        image: As for `measure_features`.
+    """
+    patches = _at_least(_on_white(take_patches(image)), 32)
+    features = {f"full {name}": value for name, value in _measure_texture(patches).items()}
+    features |= _measure_noise(patches)
+    features |= _measure_grid(patches)
+    return {name: value if math.isfinite(value) else 0.0 for name, value in features.items()}
+
+
+def _on_white(view: Tensor) -> Tensor:
+    """RGB over white, in float32 on the CPU: what is measured is small, and the models that judge it are there."""
+    return flatten_alpha(view.cpu().float(), 1.0).expand(-1, 3, -1, -1)
 
 
 def take_patches(image: Tensor) -> Tensor:

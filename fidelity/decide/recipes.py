@@ -9,7 +9,7 @@ from ..steps.consistency import ConsistencyMode
 from ..steps.diffusion import DENOISE_STEPS
 from ..steps.gate import GateAction, GateLimits
 from ..steps.upscale import Channels
-from .damage import SLIGHT_JPEG, SLIGHT_NOISE, Conditions
+from .damage import Conditions
 
 DRAWN_DOMAINS: tuple[Domain, ...] = ("anime_flux", "anime_sd", "line_art")
 """Kinds of image that are made of lines and flat areas."""
@@ -55,10 +55,13 @@ class Switch:
         return None
 
 
-_DEBLOCK = Switch("restore", "deblock", "jpeg_quality", below=SLIGHT_JPEG)
-_DENOISE = Switch("restore", "denoise", "noise_sigma", above=SLIGHT_NOISE)
-_DENOISE_WORST = Switch("restore", "denoise", "noise_sigma", above=10)
-"""Of paintings and line art: what measures as noise there is brushwork or paper more often than not."""
+LEAST_RESTORATION = 0.1
+"""Sources of which less than this share should be restored are left as they are."""
+_LEAVE = Switch("restore", "off", "restore_strength", below=LEAST_RESTORATION)
+_DEBLOCK = Switch("restore", "deblock", "jpeg_quality", below=92)
+_DENOISE = Switch("restore", "denoise", "restore_strength", above=LEAST_RESTORATION)
+_RESTORE = (_LEAVE, _DEBLOCK, _DENOISE)
+"""A slightly damaged source is restored slightly; what an installed network is asked for follows from JPEG's traces."""
 _DEBAND = Switch("deband", "on", "banding", above=0.05)
 _SMOOTH_RINGS = Switch("cleanup", "bilateral", "ringing", above=1.5)
 _SMOOTH_STAIRS = Switch("cleanup", "antialias", "jaggedness", above=0.6)
@@ -115,8 +118,7 @@ RECIPES: dict[Domain, Recipe] = {
         _PHOTO_MODELS,
         diffusion=("photo-supir", "photo-sdxl-tile"),
         switches=(
-            _DENOISE,
-            _DEBLOCK,
+            *_RESTORE,
             _DEBAND,
             Switch("channels", "rgb", "jpeg_quality", below=85),
             _SMOOTH_RINGS,
@@ -129,7 +131,7 @@ RECIPES: dict[Domain, Recipe] = {
         "drawn",
         diffusion=("anime-sdxl-tile",),
         diffusion_denoise=_DRAWN_DENOISE,
-        switches=(_DEBLOCK, _DEBAND, _SMOOTH_STAIRS, _STEPWISE),
+        switches=(*_RESTORE, _DEBAND, _SMOOTH_STAIRS, _STEPWISE),
     ),
     "anime_sd": Recipe(
         "anime_sd",
@@ -138,8 +140,7 @@ RECIPES: dict[Domain, Recipe] = {
         diffusion=("anime-sdxl-tile", "anime-sd-latent"),
         diffusion_denoise=_DRAWN_DENOISE,
         switches=(
-            _DENOISE,
-            _DEBLOCK,
+            *_RESTORE,
             _DEBAND,
             Switch("cleanup", "bilateral", "ringing", above=1.0),
             _STEPWISE,
@@ -150,13 +151,13 @@ RECIPES: dict[Domain, Recipe] = {
         _DRAWN_MODELS,
         "drawn",
         cleanup="off",
-        switches=(_DENOISE_WORST, _DEBLOCK, _STEPWISE),
+        switches=(*_RESTORE, _STEPWISE),
     ),
     "painting": Recipe(
         "painting",
         ("SwinIR", "RealESRGAN_x4plus"),
         diffusion=("photo-sdxl-tile",),
-        switches=(_DENOISE_WORST, _DEBLOCK, _DEBAND, Switch("cleanup", "unsharp", "softness", above=0.45), _STEPWISE),
+        switches=(*_RESTORE, _DEBAND, Switch("cleanup", "unsharp", "softness", above=0.45), _STEPWISE),
     ),
 }
 """The recipes; each setting can be overridden with `dataclasses.replace`."""
@@ -185,7 +186,7 @@ def settle(recipe: Recipe, conditions: Conditions) -> tuple[Recipe, tuple[str, .
             reason = switch.reason(conditions) if switch.setting == setting else None
             if reason:
                 settled[setting] = switch.value
-                reasons.append(reason)
+                reasons += [reason] if switch.value != default else []
                 break
     return replace(recipe, **settled), tuple(reasons)
 

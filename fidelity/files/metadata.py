@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 from ..decide.provenance import Provenance, interpret
+from .formats import open_picture
 
 _WINDOW_BYTES = 256 * 1024
 
@@ -13,16 +14,16 @@ def read_provenance(path: Path) -> Provenance:
     """Reads what a file's metadata says about its picture; empty if there is none or the file cannot be read.
 
     Args:
-        path: An image file in any format that Pillow opens.
+        path: An image file of one of `fidelity.files.formats.READ_FORMATS`.
     """
     try:
-        with Image.open(path) as opened:
+        with path.open("rb") as file, open_picture(file) as opened:
             texts = {str(key): _to_text(value) for key, value in opened.info.items() if isinstance(value, str | bytes)}
             exif = opened.getexif()
             named = {ExifTags.TAGS.get(tag, str(tag)): _to_text(value) for tag, value in exif.items()}
             comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
         credentials = _has_credentials(path)
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, KeyError, TypeError):
         return Provenance()
     if comment:
         texts.setdefault("UserComment", _decode_comment(comment))

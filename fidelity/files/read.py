@@ -3,8 +3,6 @@
 import io
 import struct
 import warnings
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +14,7 @@ from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageErr
 from torch import Tensor
 
 from ..choices import ColorSpace
+from .formats import open_picture
 from .icc import convert_by_tables, read_profile, to_srgb
 from .icc_tables import read_table_profile, tables_to_srgb
 from .paths import FileRefusedError, one_line
@@ -71,7 +70,7 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
     frame. 16 bits per channel are preserved.
 
     Args:
-        path: Any file that Pillow opens.
+        path: A file of one of `fidelity.files.formats.READ_FORMATS`.
         color_space: See `ColorSpace`.
 
     Raises:
@@ -87,7 +86,8 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
         raise FileRefusedError(f"{path}: is empty; wanted an image")
     limit = max_source_pixels()
     try:
-        with _undisturbed(), Image.open(io.BytesIO(content)) as opened:
+        with open_picture(io.BytesIO(content)) as opened, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged metadata: nothing that is kept
             width, height = opened.size
             if width * height > limit:
                 raise Image.DecompressionBombError
@@ -219,24 +219,11 @@ def _turn(array: np.ndarray, orientation: object) -> np.ndarray:
     return turns.get(cast(int, orientation), lambda: array)()
 
 
-@contextmanager
-def _undisturbed() -> Generator[None, None, None]:
-    """Lifts Pillow's fixed pixel limit during a read, which has a limit of its own that depends on the machine.
-
-    Also hides Pillow's warnings about damaged metadata, which affect nothing that is kept.
-    """
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
-
-
 def _frame_notes(opened: Image.Image) -> list[str]:
-    frames = getattr(opened, "n_frames", 1)
+    try:
+        frames = getattr(opened, "n_frames", 1)
+    except Image.DecompressionBombError:  # counting the pages of a TIFF asks for Pillow's own limit
+        frames = 1
     if frames < 2:
         return []
     return [f"{frames} pages: using the first" if opened.format == "TIFF" else f"animated: using the first of {frames} frames"]

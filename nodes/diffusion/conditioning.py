@@ -7,7 +7,7 @@ originals stay unchanged.
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -187,7 +187,7 @@ def _cut_patch(entry: Any, windows: Sequence[Window], shape: torch.Size, owners:
     return made if owner is entry else getattr(made, entry.__name__)
 
 
-def _has_places(part: Any) -> bool:
+def _has_places(part: Any) -> TypeGuard[Tensor]:
     """Whether something is an image or a latent, not features without positions (such as a style's)."""
     return isinstance(part, Tensor) and part.ndim > 3
 
@@ -275,7 +275,7 @@ def _cut_model_cond(part: Any, windows: Sequence[Window], shape: torch.Size) -> 
     return type(part)(_stack(held, windows, shape[0])) if _is_spatial(held, shape) else part
 
 
-def _is_spatial(held: Any, shape: torch.Size) -> bool:
+def _is_spatial(held: Any, shape: torch.Size) -> TypeGuard[Tensor]:
     return _has_places(held) and held.shape[-2:] == shape[-2:]
 
 

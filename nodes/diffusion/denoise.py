@@ -34,6 +34,15 @@ _MOST_TILES = 4
 """Most tiles at once, even with memory for more: more is hardly faster, and peak memory would grow with the image."""
 
 
+def _forgetting(kept: TileConditioning | ControlStrength) -> Callable[[Any], None]:
+    """A callback of the host, called with its patcher, that drops what was kept for one run."""
+
+    def forget(_patcher: Any) -> None:
+        kept.clear()
+
+    return forget
+
+
 @dataclass(frozen=True)
 class _Step:
     """The arguments that the host passes to a wrapper around a step."""
@@ -77,7 +86,7 @@ class TiledDenoiser:
         made = model.clone()
         made.add_wrapper_with_key(host.CALC_COND_BATCH, _KEY, self)
         made.add_wrapper_with_key(host.PREPARE_SAMPLING, _KEY, self.prepare)
-        made.add_callback_with_key(host.ON_CLEANUP, _KEY, lambda _patcher: self._conditioning.clear())
+        made.add_callback_with_key(host.ON_CLEANUP, _KEY, _forgetting(self._conditioning))
         return made
 
     @property
@@ -210,7 +219,7 @@ class RestorationGuidance:
             made.set_model_sampler_cfg_function(self.mix, disable_cfg1_optimization=True)
         if self.control != (1.0, 1.0):
             made.add_wrapper_with_key(host.CALC_COND_BATCH, _KEY, self.scale)
-            made.add_callback_with_key(host.ON_CLEANUP, _KEY, lambda _patcher: self._scaled.clear())
+            made.add_callback_with_key(host.ON_CLEANUP, _KEY, _forgetting(self._scaled))
         return made
 
     def pull(self, step: dict[str, Any]) -> Tensor:

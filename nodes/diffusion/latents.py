@@ -5,7 +5,7 @@ statistics, and a flat sky turns patchy. Here the statistics are recorded once, 
 replayed in every tile. An encoder's tiles hardly differ, so they keep their own statistics.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import product
@@ -87,7 +87,7 @@ def decode_latent(
         return decode(latent)
 
     @contextmanager
-    def even_norms(whole: Tensor) -> Iterator[None]:
+    def even_norms(whole: Tensor) -> Generator[None, None, None]:
         with replay_norms(_norms_of(vae.first_stage_model, lambda longest: decode(_shrink(whole, longest)), tile)):
             yield
 
@@ -183,7 +183,7 @@ class RecordedNorms:
 
 
 @contextmanager
-def record_norms(network: nn.Module) -> Iterator[RecordedNorms]:
+def record_norms(network: nn.Module) -> Generator[RecordedNorms, None, None]:
     """Records the statistics of every group normalization of a network during one call."""
     recorded, sizes = RecordedNorms(), dict[nn.Module, torch.Size]()
 
@@ -198,7 +198,7 @@ def record_norms(network: nn.Module) -> Iterator[RecordedNorms]:
 
 
 @contextmanager
-def replay_norms(norms: Norms) -> Iterator[None]:
+def replay_norms(norms: Norms) -> Generator[None, None, None]:
     """Makes group normalizations use recorded mean and variance instead of their own."""
 
     def normalise(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -222,7 +222,7 @@ def replay_norms(norms: Norms) -> Iterator[None]:
 
 
 @contextmanager
-def _hooked(modules: Iterable[nn.Module], hook: Callable[..., Tensor | None]) -> Iterator[None]:
+def _hooked(modules: Iterable[nn.Module], hook: Callable[..., Tensor | None]) -> Generator[None, None, None]:
     """Calls a forward hook on each of these modules inside the context."""
     handles = [module.register_forward_hook(hook) for module in modules]
     try:

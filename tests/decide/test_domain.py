@@ -87,6 +87,13 @@ def test_a_sure_verdict_takes_its_own_recipe():
     assert Verdict("painting", 0.3, scores, ()).recipe_domain == SAFE_DOMAIN
 
 
+def test_unsure_between_two_types_of_drawing_is_sure_to_be_a_drawing():
+    scores = {"photo": 0.2, "anime_flux": 0.35, "anime_sd": 0.03, "line_art": 0.37, "painting": 0.05}
+    verdict = Verdict("line_art", 0.37, scores, ())
+    assert not verdict.is_sure
+    assert verdict.recipe_domain == "line_art"
+
+
 def test_the_model_knows_every_feature_by_name():
     from fidelity.decide import domain
 

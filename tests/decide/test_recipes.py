@@ -36,12 +36,11 @@ def test_a_clean_image_gets_the_defaults_and_no_reasons(domain):
 @pytest.mark.parametrize(
     ("domain", "damage", "expected"),
     [
-        ("photo", {"noise_sigma": 8.0}, {"restore": "denoise"}),
-        ("photo", {"jpeg_quality": 60.0}, {"restore": "deblock", "channels": "rgb"}),
-        ("photo", {"jpeg_quality": 80.0}, {"restore": "deblock", "channels": "rgb"}),
-        ("photo", {"jpeg_quality": 92.5, "noise_sigma": 1.9}, {}),
-        ("photo", {"jpeg_quality": 30.0}, {"restore": "deblock", "channels": "rgb"}),
-        ("photo", {"noise_sigma": 20.0, "jpeg_quality": 90.0}, {"restore": "denoise", "passes": "stepwise"}),
+        ("photo", {"restore_strength": 0.8}, {"restore": "denoise"}),
+        ("photo", {"restore_strength": 0.9, "jpeg_quality": 60.0}, {"restore": "deblock", "channels": "rgb"}),
+        ("photo", {"restore_strength": 0.05, "jpeg_quality": 90.0}, {}),
+        ("photo", {"restore_strength": 0.3, "jpeg_quality": 93.0}, {"restore": "denoise"}),
+        ("photo", {"noise_sigma": 20.0, "restore_strength": 1.0}, {"restore": "denoise", "passes": "stepwise"}),
         ("photo", {"ringing": 2.0}, {"cleanup": "bilateral"}),
         ("photo", {"softness": 0.9, "jaggedness": 0.9}, {}),
         ("photo", {"banding": 0.9}, {"deband": "on"}),
@@ -49,15 +48,13 @@ def test_a_clean_image_gets_the_defaults_and_no_reasons(domain):
         ("anime_flux", {"jaggedness": 0.9}, {"cleanup": "antialias"}),
         ("anime_flux", {"ringing": 2.0, "noise_sigma": 8.0}, {}),
         ("anime_sd", {"banding": 0.2}, {"deband": "on"}),
-        ("anime_sd", {"noise_sigma": 3.0}, {"restore": "denoise"}),
+        ("anime_sd", {"restore_strength": 0.2}, {"restore": "denoise"}),
         ("anime_sd", {"ringing": 1.2}, {"cleanup": "bilateral"}),
-        ("line_art", {"jpeg_quality": 90.0}, {"restore": "deblock"}),
-        ("anime_flux", {"jpeg_quality": 90.0}, {"restore": "deblock"}),
+        ("line_art", {"restore_strength": 0.2, "jpeg_quality": 90.0}, {"restore": "deblock"}),
         ("line_art", {"ringing": 3.0, "jaggedness": 0.9}, {}),
         ("painting", {"softness": 0.6}, {"cleanup": "unsharp"}),
-        ("painting", {"jpeg_quality": 50.0}, {"restore": "deblock"}),
+        ("painting", {"restore_strength": 0.9, "jpeg_quality": 50.0}, {"restore": "deblock"}),
         ("painting", {"noise_sigma": 8.0}, {}),  # canvas and brushwork measure like this
-        ("painting", {"noise_sigma": 16.0}, {"restore": "denoise", "passes": "stepwise"}),
     ],
 )
 def test_damage_switches_what_the_kind_of_image_asks_for(domain, damage, expected):
@@ -69,13 +66,13 @@ def test_damage_switches_what_the_kind_of_image_asks_for(domain, damage, expecte
 
 
 def test_the_reason_names_the_measurement_its_value_and_the_limit():
-    _, reasons = settle(RECIPES["photo"], replace(CLEAN, jpeg_quality=62.4))
+    _, reasons = settle(RECIPES["photo"], replace(CLEAN, restore_strength=0.8, jpeg_quality=62.4))
     assert "restore deblock: jpeg quality is 62.4, below 92" in reasons
 
 
 def test_what_is_not_on_auto_is_never_switched():
     chosen = replace(RECIPES["photo"], restore="off", deband="off", channels="luma", cleanup="off", passes="direct")
-    recipe, reasons = settle(chosen, replace(CLEAN, jpeg_quality=20.0, noise_sigma=30.0, ringing=9.0))
+    recipe, reasons = settle(chosen, replace(CLEAN, restore_strength=1.0, jpeg_quality=20.0, noise_sigma=30.0, ringing=9.0))
     assert recipe == chosen
     assert reasons == ()
 
@@ -84,7 +81,7 @@ def test_switches_name_measurements_and_values_that_exist():
     measures = {field.name for field in fields(Conditions)}
     allowed = {
         "channels": {"luma", "rgb"},
-        "restore": {"denoise", "deblock"},
+        "restore": {"off", "denoise", "deblock"},
         "deband": {"on"},
         "cleanup": set(get_args(CleanupMethod)),
         "passes": {"direct", "stepwise"},

@@ -316,3 +316,23 @@ def test_mutated_files_are_read_or_refused_in_one_line(image_file, tmp_path, dis
             read += 1
             assert source.image.isfinite().all() and source.image.min() >= 0 and source.image.max() <= 1
     assert read < 150
+
+
+def test_pillows_own_pixel_limit_neither_counts_nor_changes_and_metadata_is_read_beyond_it(tmp_path, monkeypatch):
+    from PIL.PngImagePlugin import PngInfo
+
+    from fidelity.files.metadata import read_provenance
+
+    info = PngInfo()
+    info.add_text("parameters", "1girl\nNegative prompt: x\nSteps: 20, Model: animagine-xl, Version: v1.10")
+    Image.new("RGB", (40, 30)).save(tmp_path / "large.png", pnginfo=info)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert reading.read_image(tmp_path / "large.png").image.shape == (1, 3, 30, 40)
+    assert read_provenance(tmp_path / "large.png").family == "sd"
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_only_documented_formats_are_opened_whatever_a_file_is_called(tmp_path):
+    (tmp_path / "script.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n{} loop\n")
+    with pytest.raises(FileRefusedError, match="not an image, or an unknown format"):
+        reading.read_image(tmp_path / "script.png")

@@ -80,8 +80,8 @@ def test_the_gates_doing_is_told_with_its_figures(action, shift, mark, word):
 
 
 def test_a_plan_and_what_came_of_it():
-    source = scene(1, 3, 40, 30)
-    decision = decide(source, ModelChooser(str(shipped_model("drawn", 2)), {}), Settings(Target(scale=2.0), "painting"), 2**32)
+    source, settings = scene(1, 3, 40, 30), Settings(Target(scale=2.0), "painting", restore="off")
+    decision = decide(source, ModelChooser(str(shipped_model("drawn", 2)), {}), settings, 2**32)
     planned = summarize_plan(decision).split("\n")
     assert planned[0] == "· painting, 60x80"
     assert planned[1] == "drawn-x2.safetensors"

@@ -1,0 +1,48 @@
+"""How strongly a source should be restored, judged by a small perceptron on texture measurements.
+
+Restoring a clean picture costs detail, leaving a damaged one alone costs far more to the eye, and noise, blur and old
+compression that was resized since hide from any single measurement. `tools/training/damage.py` trains the perceptron on
+crops whose best share of restoration is known.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+_WEIGHTS = Path(__file__).parent / "damage.safetensors"
+_LIMIT = 4.0  # standardised measurements are cut off there, as in training
+
+
+@dataclass(frozen=True)
+class _Perceptron:
+    mean: Tensor
+    spread: Tensor
+    hidden: Tensor
+    hidden_bias: Tensor
+    output: Tensor
+    output_bias: float
+
+
+@cache
+def _load_perceptron() -> _Perceptron:
+    with safe_open(_WEIGHTS, framework="pt") as file:
+        tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no dictionary)
+        return _Perceptron(**tensors, output_bias=json.loads(file.metadata()["output_bias"]))
+
+
+def judge_restoration(features: Mapping[str, float]) -> float:
+    """The share of a restored image that comes nearest the undamaged one, in [0, 1].
+
+    Args:
+        features: From `fidelity.decide.features.measure_patch_features`.
+    """
+    model = _load_perceptron()
+    inputs = ((torch.tensor(list(features.values())) - model.mean) / model.spread).clamp(-_LIMIT, _LIMIT)
+    inner = torch.tanh(model.hidden @ inputs + model.hidden_bias)
+    return (inner @ model.output + model.output_bias).sigmoid().item()

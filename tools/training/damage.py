@@ -1,0 +1,112 @@
+"""Trains the small network that says how strongly a source should be restored.
+
+    python -m tools.training.damage --banks FOLDER/*.npy --output fidelity/decide/damage.safetensors
+
+Crops are damaged at random, from not at all to heavily, and restored by the shipped network. The best share of the restored
+image is known in closed form, since the truth is: the projection of what is missing on what restoration changed. A perceptron
+learns it from the texture measurements that also serve to classify. Nothing is learned of any picture's subject.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fidelity.decide.features import measure_patch_features
+from fidelity.networks.loader import SHIPPED_RESTORER, load_model
+from fidelity.networks.network import Network
+from tools.training.bank import Bytes
+from tools.training.degradations import degrade
+from tools.training.restore import open_banks
+
+HIDDEN = 24
+UNTOUCHED_SHARE = 0.35
+"""Share of crops that are only reduced: what is clean must be told as clean."""
+_SIDES_PX = (80, 96, 128, 160)
+
+
+def draw_example(crop: Bytes, drawn: bool, restorer: Network, draw: np.random.Generator) -> tuple[list[float], float, float]:
+    """The measurements of a damaged crop, the best share of its restored self, and how much that share matters."""
+    side = int(draw.choice(_SIDES_PX))
+    high = np.asarray(crop, np.float32) / np.float32(255)
+    clean = torch.from_numpy(high).movedim(-1, 0)[None]
+    truth = nn.functional.interpolate(clean, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+    low = truth
+    if draw.random() >= UNTOUCHED_SHARE:
+        low = torch.from_numpy(degrade(high, (side, side), draw, drawn)).movedim(-1, 0)[None]
+    low = (low * 255).round() / 255
+    with torch.inference_mode():
+        change = restorer.run(low) - low
+        energy = change.square().mean()
+        share = ((truth - low) * change).mean() / energy.clamp(min=1e-9)
+    return list(measure_patch_features(low).values()), float(share.clamp(0, 1)), float(energy.sqrt() * 255)
+
+
+def collect(paths: list[Path], count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Measurements ``(N, features)``, best shares ``(N,)`` and weights ``(N,)`` of so many damaged crops."""
+    network = load_model(SHIPPED_RESTORER).to(torch.device("cpu"), "fp32")
+    banks = open_banks(paths)
+    examples: list[tuple[list[float], float, float]] = []
+    for index in range(count):
+        draw = np.random.default_rng((seed, index))
+        bank = banks[int(draw.choice(len(banks), p=np.array([one.share for one in banks])))]
+        crop = bank.crops[int(draw.integers(len(bank.crops)))]
+        examples.append(draw_example(crop, bank.drawn, network, draw))
+        if (index + 1) % 500 == 0:
+            print(f"{index + 1} of {count} crops", flush=True)
+    features, shares, changes = zip(*examples, strict=True)
+    return torch.tensor(features), torch.tensor(shares), torch.tensor(changes)
+
+
+def fit(features: Tensor, shares: Tensor, weights: Tensor, steps: int = 3000) -> tuple[list[nn.Linear], Tensor, Tensor]:
+    """A perceptron of one hidden layer on standardised measurements, and their mean and spread."""
+    torch.manual_seed(0)
+    mean, spread = features.mean(dim=0), features.std(dim=0).clamp(min=1e-4)
+    inputs = ((features - mean) / spread).clamp(-4, 4)
+    layers = [nn.Linear(features.shape[1], HIDDEN), nn.Linear(HIDDEN, 1)]
+    network = nn.Sequential(layers[0], nn.Tanh(), layers[1])
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        chosen = torch.randint(len(inputs), (256,))
+        told = network(inputs[chosen] + 0.05 * torch.randn_like(inputs[chosen])).sigmoid()[:, 0]
+        loss = (weights[chosen] * (told - shares[chosen]).square()).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return layers, mean, spread
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--banks", type=Path, nargs="+", required=True, help="written by tools.training.bank")
+    parser.add_argument("--crops", type=int, default=4000)
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    features, shares, changes = collect(options.banks, options.crops, seed=3)
+    weights = changes.clamp(max=6) / 6  # where restoration changes nothing, its share does not matter
+    held = len(features) * 4 // 5
+    (first, last), mean, spread = fit(features[:held], shares[:held], weights[:held])
+    with torch.inference_mode():
+        told = last(torch.tanh(first(((features[held:] - mean) / spread).clamp(-4, 4)))).sigmoid()[:, 0]
+    error = told - shares[held:]
+    kept = weights[held:]
+    explained = 1 - (kept * error.square()).sum() / (kept * (shares[held:] - shares[held:].mean()).square()).sum()
+    print(f"held out: mean absolute error {error.abs().mean():.3f}, weighted share of variance explained {explained:.2f}")
+    (first, last), mean, spread = fit(features, shares, weights)
+    tensors = {"mean": mean, "spread": spread, "hidden": first.weight, "hidden_bias": first.bias, "output": last.weight[0]}
+    tensors = {name: value.detach().float().contiguous() for name, value in tensors.items()}
+    facts = {"output_bias": json.dumps(last.bias.item()), "crops": json.dumps(options.crops)}
+    facts |= {"banks": json.dumps([path.name for path in options.banks]), "explained": json.dumps(round(float(explained), 3))}
+    save_file(tensors, options.output, facts)
+    options.output.chmod(0o644)
+
+
+if __name__ == "__main__":
+    main()
