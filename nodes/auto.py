@@ -44,8 +44,8 @@ def _deciding_inputs() -> list[io.Input]:
             options=["auto", "off", "denoise", "deblock"],
             default="auto",
             advanced=True,
-            tooltip="Restores the source first, with a 1x model if one is installed, or else with a filter. "
-            "auto: only if noise or JPEG damage is measured.",
+            tooltip="Restores the source first, with an installed 1x model or else the shipped one. "
+            "auto: as strongly as damage is measured, from not at all to fully.",
         ),
         io.Combo.Input(
             "deband",

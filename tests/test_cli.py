@@ -1,6 +1,7 @@
 """The command: what it writes, prints and returns."""
 
 import json
+import logging
 
 import pytest
 from PIL import Image
@@ -357,3 +358,60 @@ def test_networks_are_compared_on_a_sheet(image_file, tmp_path, compact_file):
     refused = run(app, ["compare", str(image_file()), "--models", "nothing", "-o", str(tmp_path / "x.png")])
     assert refused.exit_code == 1
     assert "nothing: no such model" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["-o", "o.jpg", "--bits", "16"], "JPEG stores 8 bits"),
+        (["-o", "o.webp", "--bits", "16"], "WEBP stores 8 bits"),
+        (["-o", "o.png", "--quality", "90"], "PNG is lossless and has no quality"),
+        (["-o", "o.tif", "--quality", "90"], "TIFF is lossless"),
+        (["-o", "o.png", "--format", "webp"], "names the format already"),
+        (["-o", "out", "--format", "jpg", "--bits", "16"], "JPEG stores 8 bits"),
+        (["-o", "o.png", "--memory", "lots"], "memory is 'lots'"),
+    ],
+)
+def test_options_that_do_not_apply_are_refused_before_any_work(image_file, tmp_path, monkeypatch, options, words):
+    source = image_file()
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    result = run(app, ["upscale", str(source), *options])
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.replace("│", " ").split())
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_memory_that_is_not_enough_refuses_an_enlargement_too(image_file, tmp_path):
+    result = run(
+        app, ["upscale", str(image_file()), "-o", str(tmp_path / "o.png"), "--long-edge", "20000", "--memory", "500MB"]
+    )
+    assert result.exit_code == 1
+    assert "may be used" in result.stderr
+    assert not (tmp_path / "o.png").exists()
+
+
+def test_a_fault_of_ours_is_told_apart_from_a_refusal_and_shown_on_request(image_file, tmp_path, monkeypatch, caplog):
+    def fail(*_):
+        raise ValueError("not what anyone gave us")
+
+    monkeypatch.setattr("fidelity.job.read_image", fail)
+    arguments = ["upscale", str(image_file()), "-o", str(tmp_path / "o.png")]
+    result = run(app, arguments)
+    assert result.exit_code == 1
+    assert "failed unexpectedly (ValueError: not what anyone gave us); --debug before the command shows where" in result.stderr
+    assert not caplog.records
+    result = run(app, ["--debug", *arguments])
+    logging.getLogger("fidelity").setLevel(logging.NOTSET)
+    assert "--debug before" not in result.stderr
+    assert caplog.records[-1].exc_info is not None
+
+
+def test_networks_after_models_may_stand_before_the_image(image_file, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    arguments = ["compare", "--models", "natural-x2", "drawn-x2", str(image_file()), "-o", str(sheet), "--scale", "2"]
+    result = run(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert [line.split(":")[0] for line in result.stdout.splitlines()] == ["bicubic", "natural-x2", "drawn-x2"]
+    both = run(app, [*arguments, str(image_file("second.png"))])
+    assert "are images; wanted one" in " ".join(both.stderr.replace("│", " ").split())

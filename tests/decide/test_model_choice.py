@@ -1,6 +1,7 @@
 """Which network is taken for which kind of image and scale, and what is said of it."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from fidelity.decide.catalogue import KNOWN_MODELS
 from fidelity.decide.model_choice import ModelChooser, estimate_seconds, rank_models, scale_in_name, shipped_model
 from fidelity.decide.recipes import RECIPES
-from fidelity.networks.compute import Compute
+from fidelity.networks.compute import AUTO_COMPUTE, Compute
 from fidelity.networks.loader import SHIPPED_RESTORER, SHIPPED_WEIGHTS, ModelRefusedError, list_models
 
 
@@ -159,3 +160,17 @@ def test_seconds_are_those_of_the_pixels_that_go_in(compact_file, monkeypatch):
     monkeypatch.setattr("fidelity.decide.model_choice.measure_seconds_per_pixel", lambda model, device, precision: 1e-6)
     planned = ModelChooser(str(compact_file(2)), list_models([])).plan(RECIPES["photo"], (100, 100), (400, 400), 2**33)
     assert estimate_seconds(planned, Compute(torch.device("cpu"))) == pytest.approx([0.01, 0.04])
+
+
+def test_a_plan_counts_the_batch_and_prices_tiles_where_and_as_they_run(compact_file):
+    chooser = ModelChooser(str(compact_file(2, features=64)), {})
+    recipe = replace(RECIPES["photo"], passes="direct", restore="off", deband="off")
+
+    def peak(batch=1, compute=AUTO_COMPUTE, size=(400, 400)):
+        target = (size[0] * 2, size[1] * 2)
+        return chooser.plan(recipe, size, target, 2**36, 3, batch, compute).plan.peak_bytes
+
+    assert peak(8) > 4 * peak(1)
+    full, half = peak(size=(100, 100)), peak(compute=Compute(torch.device("cpu"), "bf16"), size=(100, 100))
+    assert half < full
+    assert peak(compute=Compute(torch.device("cuda")), size=(100, 100)) < half
