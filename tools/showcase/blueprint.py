@@ -18,7 +18,7 @@ from tools.showcase.workflows import VERSIONS, build_prompt, open_frontend
 
 NAME = "Auto Upscale Steps (Fidelity)"
 TARGET = Path(__file__).parents[2] / "subgraphs" / f"{NAME}.json"
-DESCRIPTION = "The steps of Auto Upscale, each open to be changed: plans, enlarges, holds the colours, cleans and judges."
+DESCRIPTION = "The steps of Auto Upscale, open to change: plan, upscale, preserve colors, clean up, check."
 STEPS = {
     "plan": Step("FidelityPlanPasses", {"image": ("source", 0), "source": ("source", 2), "target": "scale by"}),
     "run": Step("FidelityRunPasses", {"plan": ("plan", 0), "image": ("source", 0)}),

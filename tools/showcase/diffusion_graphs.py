@@ -50,8 +50,8 @@ SEEDVR2_VAE = model_file("seedvr2_ema_vae_fp16.safetensors", f"{_SEEDVR2}/vae/se
 
 def prompt_steps(positive: str, negative: str, clip: Link) -> dict[str, Step]:
     return {
-        "positive": Step("CLIPTextEncode", {"clip": clip, "text": positive}, "What it shows"),
-        "negative": Step("CLIPTextEncode", {"clip": clip, "text": negative}, "What it shall not show"),
+        "positive": Step("CLIPTextEncode", {"clip": clip, "text": positive}, "Prompt"),
+        "negative": Step("CLIPTextEncode", {"clip": clip, "text": negative}, "Negative prompt"),
     }
 
 
@@ -96,7 +96,7 @@ def _by_sdxl(
             "control": _load("ControlNetLoader", "control_net_name", TILE_CONTROL),
             "loader": Step("FidelityLoadUpscaleModel", {"domain": domain, "scale": 2.0}, models=(network,)),
         },
-        "2 · Words": prompt_steps(*texts, ("checkpoint", 1)),
+        "2 · Prompts": prompt_steps(*texts, ("checkpoint", 1)),
         "3 · Diffusion passes": {
             "pass": Step(
                 "FidelityDiffusionPass",
@@ -111,11 +111,14 @@ def _by_sdxl(
         "4 · Save": {"save": save_step(("pass", 0), name, ("pass", 1)), "compare": compare_step(("pass", 0))},
     }
     notes = {
-        "1 · Source and models": "A checkpoint of the picture's own style and a tile ControlNet. Loading this "
-        "says what is missing and where to get it.",
-        "2 · Words": "A few words of what is there help; none is needed.",
-        "3 · Diffusion passes": "*denoise*: how much may be redrawn. *fidelity*: how closely the source is "
-        "kept. Colours are held after every pass and judged at the end; *tile* 0 chooses by memory.",
+        "1 · Source and models": (
+            "A checkpoint in the picture's own style and a tile ControlNet. ComfyUI lists what is missing and where to get it."
+        ),
+        "2 · Prompts": "A few words about the picture help; none are needed.",
+        "3 · Diffusion passes": (
+            "*denoise*: how much is redrawn. *fidelity*: how closely the result follows the source. Colors "
+            "are corrected after every pass and checked at the end; *tile* 0 chooses by memory."
+        ),
     }
     return Graph(groups, notes, runs=False)
 
@@ -135,8 +138,8 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                 "source": source_step(),
                 "checkpoint": _load("CheckpointLoaderSimple", "ckpt_name", ANIMAGINE),
             },
-            "2 · Words": prompt_steps(*_ANIME_WORDS, ("checkpoint", 1)),
-            "3 · Larger as a latent": {
+            "2 · Prompts": prompt_steps(*_ANIME_WORDS, ("checkpoint", 1)),
+            "3 · Upscale the latent": {
                 "encode": Step("VAEEncode", {"pixels": ("source", 0), "vae": ("checkpoint", 2)}),
                 "enlarge": Step("LatentUpscaleBy", {"samples": ("encode", 0), "upscale_method": "bislerp", "scale_by": 2.0}),
                 "tiles": Step("FidelityTiledDiffusion", {"model": ("checkpoint", 0)}),
@@ -145,7 +148,7 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                     {"model": ("tiles", 0), "latent": ("enlarge", 0), "fidelity": 0.2, "noise_from": "first step"},
                 ),
             },
-            "4 · Redraw a little": {
+            "4 · Resample": {
                 "sample": _sample(
                     ("guide", 0),
                     _PROMPTED,
@@ -159,13 +162,15 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                 "decode": Step("VAEDecode", {"samples": ("sample", 0), "vae": ("checkpoint", 2)}),
                 "hold": Step("FidelityConsistency", {"image": ("decode", 0), "reference": ("source", 0)}),
             },
-            "5 · Judge and save": finish_steps("anime-sd-latent", ("hold", 0)),
+            "5 · Check and save": finish_steps("anime-sd-latent", ("hold", 0)),
         },
         {
-            "1 · Source and model": "The checkpoint that drew the picture, or one of its style.",
-            "3 · Larger as a latent": "For pictures made by Stable Diffusion. An enlarged latent is soft until it is redrawn. "
-            "More *fidelity*, closer to the source.",
-            "4 · Redraw a little": "*denoise*: less leaves it soft, more draws another picture.",
+            "1 · Source and model": "The checkpoint that made the picture, or one in its style.",
+            "3 · Upscale the latent": (
+                "For pictures made by Stable Diffusion. An upscaled latent is soft until it is resampled. Higher "
+                "*fidelity* stays closer to the source."
+            ),
+            "4 · Resample": "*denoise*: lower stays soft, higher changes the picture.",
         },
         runs=False,
     ),
@@ -177,7 +182,7 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                 "patch": _load("ModelPatchLoader", "name", SUPIR),
                 "loader": Step("FidelityLoadUpscaleModel", {"scale": 2.0}, models=(PHOTO_NETWORK,)),
             },
-            "2 · Enlarge, words": {
+            "2 · Upscale, prompts": {
                 "upscale": Step(
                     "FidelityUpscale",
                     {"upscale_model": ("loader", 0), "image": ("source", 0), "target": "scale by", "target.scale": 2.0},
@@ -202,13 +207,14 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                 "decode": Step("VAEDecode", {"samples": ("sample", 0), "vae": ("checkpoint", 2)}),
                 "hold": Step("FidelityConsistency", {"image": ("decode", 0), "reference": ("source", 0)}),
             },
-            "5 · Judge and save": finish_steps("photo-supir", ("hold", 0)),
+            "5 · Check and save": finish_steps("photo-supir", ("hold", 0)),
         },
         {
-            "1 · Source and models": "SUPIR's weights and SDXL. SUPIR is for non-commercial use, by its licence.",
-            "3 · SUPIR, in tiles": "A *larger* restore_cfg pulls *less* toward the source, against its own "
-            "tooltip. The tiles cut SUPIR's image with the latent, "
-            "so any size works.",
+            "1 · Source and models": "SUPIR's weights and SDXL. SUPIR's license allows non-commercial use only.",
+            "3 · SUPIR, in tiles": (
+                "A *larger* restore_cfg pulls *less* toward the source, contrary to its tooltip. Tiles crop "
+                "SUPIR's image with the latent, so any size works."
+            ),
         },
         runs=False,
     ),
@@ -219,7 +225,7 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                 "model": _load("UNETLoader", "unet_name", SEEDVR2),
                 "vae": _load("VAELoader", "vae_name", SEEDVR2_VAE),
             },
-            "2 · Enlarge": {
+            "2 · Upscale": {
                 "resize": Step(
                     "ResizeImageMaskNode",
                     {
@@ -243,13 +249,13 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                 ),
                 "hold": Step("FidelityConsistency", {"image": ("trim", 0), "reference": ("source", 0)}),
             },
-            "5 · Judge and save": finish_steps("photo-seedvr2", ("hold", 0)),
+            "5 · Check and save": finish_steps("photo-seedvr2", ("hold", 0)),
         },
         {
-            "1 · Source and models": "SeedVR2, 3B: one step, no words.",
-            "2 · Enlarge": "*multiplier*: how many times larger. SeedVR2 restores what a plain enlargement shows.",
-            "3 · SeedVR2, in tiles": "Smaller tiles take less memory; a picture that fits one is left in one piece.",
-            "4 · Hold colors": "Its own colour correction is off: Hold Colors takes its place, and the gate measures it.",
+            "1 · Source and models": "SeedVR2, 3B: one step, no prompt.",
+            "2 · Upscale": "*multiplier*: the scale factor. SeedVR2 restores the resized image.",
+            "3 · SeedVR2, in tiles": "Smaller tiles use less memory; a picture that fits into one tile is not tiled.",
+            "4 · Hold colors": "Its own color correction is off: Hold Colors replaces it, and the gate measures the drift.",
         },
         runs=False,
     ),
@@ -259,8 +265,8 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                 "source": source_step(),
                 "checkpoint": _load("CheckpointLoaderSimple", "ckpt_name", UPSCALER),
             },
-            "2 · Words": prompt_steps("a sharp, detailed photograph", "blur, noise", ("checkpoint", 1)),
-            "3 · Four times": {
+            "2 · Prompts": prompt_steps("a sharp, detailed photograph", "blur, noise", ("checkpoint", 1)),
+            "3 · Upscale 4x": {
                 "condition": Step(
                     "SD_4XUpscale_Conditioning",
                     {
@@ -275,11 +281,12 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                 "decode": Step("VAEDecode", {"samples": ("sample", 0), "vae": ("checkpoint", 2)}),
             },
             "4 · Hold colors": {"hold": Step("FidelityConsistency", {"image": ("decode", 0), "reference": ("source", 0)})},
-            "5 · Judge and save": finish_steps("sd-x4-upscaler", ("hold", 0)),
+            "5 · Check and save": finish_steps("sd-x4-upscaler", ("hold", 0)),
         },
         {
-            "1 · Source and model": "Stability's ×4 upscaler. Its latents lie four pixels apart: a tile of 2048 "
-            "pixels is 512 of the source."
+            "1 · Source and model": (
+                "Stability's ×4 upscaler. One latent covers four pixels: a tile of 2048 pixels is 512 of the source."
+            )
         },
         runs=False,
     ),
@@ -290,7 +297,7 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                 "checkpoint": _load("CheckpointLoaderSimple", "ckpt_name", SDXL),
                 "loader": Step("FidelityLoadUpscaleModel", {"scale": 4.0}, models=(PHOTO_NETWORK,)),
             },
-            "2 · By a network": {
+            "2 · Upscale by a model": {
                 "upscale": Step(
                     "FidelityUpscale",
                     {"upscale_model": ("loader", 0), "image": ("source", 0), "target": "scale by", "target.scale": 2.0},
@@ -306,13 +313,13 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                     },
                 ),
             },
-            "4 · Both": {
+            "4 · Blend both": {
                 "blend": Step("ImageBlend", {"image1": ("upscale", 0), "image2": ("pass", 0), "blend_factor": 0.3}, "70 to 30"),
                 "hold": Step("FidelityConsistency", {"image": ("blend", 0), "reference": ("source", 0)}),
             },
-            "5 · Judge and save": finish_steps("hybrid-gan-diffusion", ("hold", 0)),
+            "5 · Check and save": finish_steps("hybrid-gan-diffusion", ("hold", 0)),
         },
-        {"4 · Both": "The network's clean edges and some of diffusion's texture. More *blend_factor*, more diffusion."},
+        {"4 · Blend both": "The model's clean edges with some of diffusion's texture. Higher *blend_factor*, more diffusion."},
         runs=False,
     ),
 }

@@ -30,86 +30,88 @@ def _by_network(name: str, domain: Domain, network: dict[str, str], note: str) -
         finished = ("cleanup", 0)
     groups = {
         "1 · Source": first,
-        "2 · Enlarge": second,
+        "2 · Upscale": second,
         "3 · Hold colors, clean" if "cleanup" in third else "3 · Hold colors": third,
-        "4 · Judge and save": finish_steps(name, finished, image),
+        "4 · Check and save": finish_steps(name, finished, image),
     }
     better = (
-        f"*auto* takes the best network installed; four ship with the pack. Better for this kind of image: "
-        f"[{network['name']}]({network['url']}) in `models/upscale_models`.\n\n"
-        "Any size, exact: set *target*."
+        f"*auto* uses the best installed model; the pack ships its own. Better for this type of image: "
+        f"[{network['name']}]({network['url']}) in `models/upscale_models`.\n\nSet *target* for an exact size."
     )
-    judge = "A drift of about 1 is just noticeable. *blend* mends only regions that fail; *report* says what was found."
-    return Graph(groups, {"1 · Source": note, "2 · Enlarge": better, "4 · Judge and save": judge})
+    judge = "A drift of about 1 is just noticeable. *blend* corrects only the regions that fail; *report* only measures."
+    return Graph(groups, {"1 · Source": note, "2 · Upscale": better, "4 · Check and save": judge})
 
 
-_MENDED = "Noise, JPEG damage and bands are mended only where they are measured, by this kind's recipe; the report says."
+_MENDED = "Noise, JPEG damage and banding are restored as strongly as they are measured; the report says how."
 
 GRAPHS: dict[str, Graph] = {
     "auto": Graph(
         {
             "1 · Source": {"source": source_step()},
-            "2 · The whole way": {
+            "2 · Auto upscale": {
                 "auto": Step(
                     "FidelityAutoUpscale",
                     {"image": ("source", 0), "source": ("source", 2), "target": "scale by", "target.scale": 4.0},
                     models=(PHOTO_NETWORK, ANIME_NETWORK),
                 ),
-                "report": Step("PreviewAny", {"source": ("auto", 2)}, "What was decided and done"),
+                "report": Step("PreviewAny", {"source": ("auto", 2)}, "Report"),
             },
             "3 · Save": {"save": save_step(("auto", 0), "auto", ("auto", 2)), "compare": compare_step(("auto", 0))},
         },
         {
-            "1 · Source": "Any image: a photograph, anime, line art, a painting. The file's metadata help to tell which.",
-            "2 · The whole way": "Tells the kind of image, mends what is measured, enlarges, holds the colours, "
-            "cleans and judges. "
-            "Set *domain* if it was told wrongly; *target* takes any size.",
+            "1 · Source": "Any image: a photo, anime, line art, a painting. The file's metadata help detect which.",
+            "2 · Auto upscale": (
+                "Detects the type of image, restores measured damage, upscales, preserves colors, cleans up and "
+                "checks the result. Set *domain* if the type is wrong; *target* sets the size."
+            ),
         },
     ),
     "photo": _by_network("photo", "photo", PHOTO_NETWORK, _MENDED),
     "anime-flux": _by_network("anime-flux", "anime_flux", ANIME_NETWORK, f"Drawings by FLUX. {_MENDED}"),
     "anime-sd": _by_network("anime-sd", "anime_sd", ANIME_NETWORK, f"Drawings by Stable Diffusion. {_MENDED}"),
     "line-art": _by_network("line-art", "line_art", ANIME_NETWORK, f"Ink, comics, flat drawings by people. {_MENDED}"),
-    "painting": _by_network("painting", "painting", PHOTO_NETWORK, f"Brushwork is kept. {_MENDED}"),
+    "painting": _by_network("painting", "painting", PHOTO_NETWORK, f"Brushwork is preserved. {_MENDED}"),
     "two-pass-restore": Graph(
         {
-            "1 · Source, mended": {
+            "1 · Source, restored": {
                 "source": source_step(),
                 "first": Step("FidelityPrepare", {"image": ("source", 0), "restore": "denoise"}),
             },
-            "2 · Twice as large": {
+            "2 · Upscale 2x": {
                 "loader": Step("FidelityLoadUpscaleModel", {"scale": 2.0}, models=(PHOTO_NETWORK,)),
                 "double": Step("FidelityUpscale", {"upscale_model": ("loader", 0), "image": ("first", 0)}),
             },
-            "3 · Mended again": {
+            "3 · Restored again": {
                 "second": Step("FidelityPrepare", {"image": ("double", 0), "restore": "denoise", "restore_strength": 0.5})
             },
-            "4 · Twice again": {
+            "4 · Upscale 2x again": {
                 "redouble": Step("FidelityUpscale", {"upscale_model": ("loader", 0), "image": ("second", 0)}),
                 "hold": Step("FidelityConsistency", {"image": ("redouble", 0), "reference": ("first", 0)}),
             },
-            "5 · Judge and save": finish_steps("two-pass-restore", ("hold", 0), ("first", 0)),
+            "5 · Check and save": finish_steps("two-pass-restore", ("hold", 0), ("first", 0)),
         },
         {
-            "1 · Source, mended": "For tiny or damaged pictures: thumbnails, old scans, screenshots of "
-            "screenshots. A network at x1 mends best: SCUNet or "
-            "NAFNet in `models/upscale_models`; without one a filter does.",
-            "3 · Mended again": "What the first pass made of leftover damage is taken out before it is enlarged once more.",
+            "1 · Source, restored": (
+                "For tiny or damaged pictures: thumbnails, old scans, screenshots of screenshots. A large 1x "
+                "model restores best: SCUNet or NAFNet in `models/upscale_models`; without one, the shipped one "
+                "is used."
+            ),
+            "3 · Restored again": "Removes what the first pass made of leftover damage before the second pass.",
         },
     ),
     "keep-colors-after-any-upscaler": Graph(
         {
-            "1 · Source and network": {
+            "1 · Source and model": {
                 "source": source_step(),
                 "loader": Step("FidelityLoadUpscaleModel", models=(PHOTO_NETWORK,)),
             },
-            "2 · Enlarge": {
+            "2 · Upscale": {
                 "upscale": Step("FidelityUpscale", {"upscale_model": ("loader", 0), "image": ("source", 0)}),
             },
             "3 · Hold the colors": {
                 "hold": Step("FidelityConsistency", {"image": ("upscale", 0), "reference": ("source", 0)}),
             },
-            "4 · Prove it": {
+            "4 · Check the drift": {
                 "gate": Step("FidelityDeltaEGate", {"image": ("hold", 0), "reference": ("source", 0)}),
                 "report": Step("PreviewAny", {"source": ("gate", 2)}, "Drift report"),
             },
@@ -119,17 +121,20 @@ GRAPHS: dict[str, Graph] = {
             },
         },
         {
-            "2 · Enlarge": "Any node that makes an image larger may stand here: a GAN, SUPIR, SeedVR2, a diffusion pass.\n\n"
-            "This one: *target* takes any size, exact; *luma* keeps colours true, *rgb* also mends colours damaged by JPEG.",
-            "3 · Hold the colors": "**Works after any upscaler**, at any ratio: its result goes into *image*, the original "
-            "into *reference*.",
-            "4 · Prove it": "A drift of about 1 is just noticeable. *blend* mends only regions that fail.",
+            "2 · Upscale": (
+                "Use any upscaler here: a GAN, SUPIR, SeedVR2, a diffusion pass.\n\nIn this one, *target* sets "
+                "the exact size; *luma* preserves colors, *rgb* also restores colors damaged by JPEG."
+            ),
+            "3 · Hold the colors": (
+                "**Works after any upscaler**, at any ratio: its result goes into *image*, the original into *reference*."
+            ),
+            "4 · Check the drift": "A drift of about 1 is just noticeable. *blend* corrects only the regions that fail.",
         },
     ),
     "compare-models": Graph(
         {
             "1 · Source": {"source": source_step()},
-            "2 · Networks": {
+            "2 · Models": {
                 "compare": Step(
                     "FidelityCompareModels",
                     {
@@ -137,15 +142,16 @@ GRAPHS: dict[str, Graph] = {
                         **{"model_1": "natural-x4.safetensors", "model_2": "drawn-x4.safetensors"},
                     },
                 ),
-                "report": Step("PreviewAny", {"source": ("compare", 1)}, "Figures"),
+                "report": Step("PreviewAny", {"source": ("compare", 1)}, "Metrics"),
             },
             "3 · Sheet": {"show": Step("PreviewImage", {"images": ("compare", 0)}, "Sheet")},
         },
         {
-            "1 · Source": "Crop a large picture first: every network runs on all of it.",
-            "2 · Networks": "Up to four, as they are. Below each, where it moved colours: black nowhere, red by "
-            "3 CIEDE2000 and more. "
-            "The first is bicubic.",
+            "1 · Source": "Crop a large picture first: every model runs on all of it.",
+            "2 · Models": (
+                "Up to four models. Below each, a map of its color drift: black is none, red is 3 CIEDE2000 or "
+                "more. The first is bicubic."
+            ),
         },
     ),
     **DIFFUSION_GRAPHS,
