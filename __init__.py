@@ -1,4 +1,4 @@
-"""ComfyUI's entry into the pack. Everything else is imported when the host asks for it."""
+"""ComfyUI's entry point to the pack. Everything else is imported only when the host calls it."""
 
 import logging
 from typing import Any
@@ -7,11 +7,11 @@ WEB_DIRECTORY = "./js"
 
 
 async def comfy_entrypoint() -> Any:
-    """The pack's nodes; called by ComfyUI 0.33 or newer."""
+    """Returns the pack's nodes; called by ComfyUI 0.33 or newer."""
     try:
         from .nodes import FidelityExtension
     except Exception:
-        # The host logs one line of what goes wrong here, which says too little to mend it by.
+        # The host logs only one line about a failure here, which is too little to find the cause.
         logging.exception("Fidelity Upscale could not be loaded")
         raise
     return FidelityExtension()

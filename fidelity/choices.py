@@ -1,30 +1,30 @@
-"""What a user may choose between, where the choice needs no engine: imported by the command before PyTorch is."""
+"""Choices and limits that need no engine, so that the command can import them without PyTorch."""
 
 from typing import Literal
 
 Domain = Literal["photo", "anime_flux", "anime_sd", "line_art", "painting"]
-"""Types of image."""
+"""Domains of images."""
 
 DomainChoice = Literal["auto", "photo", "anime_flux", "anime_sd", "line_art", "painting"]
 """A domain, or "auto" to detect it."""
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-"""Where to compute."""
+"""Devices to compute on."""
 
 Precision = Literal["fp32", "bf16", "fp16"]
-"""Arithmetic of a network."""
+"""Numeric precision of a network."""
 
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
-"""A precision, or "auto" to choose by device."""
+"""A precision, or "auto" to let the device decide."""
 
 ColorSpace = Literal["source", "srgb"]
-"""source: samples stay as they are stored, in the space of the embedded profile; srgb: they are converted."""
+"""source: pixel values keep the color space of the embedded profile; srgb: they are converted to sRGB."""
 
 MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".pb")
-"""File name endings that the loader reads: the next three through PyTorch's tensors-only unpickler, the last through OpenCV."""
+"""File extensions that the loader reads; .pth, .pt and .ckpt through PyTorch's tensors-only unpickler, .pb through OpenCV."""
 
 AUTO_SCALE = 4
-"""Enlargement where neither a size nor a network is asked for."""
+"""Enlargement factor if neither a size nor a network is given."""
 
 MIN_TILE_PX = 32
-"""The smallest tile a user may ask for."""
+"""The smallest tile size that a user may set."""

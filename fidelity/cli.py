@@ -1,6 +1,6 @@
-"""The `fidelity` command. Exit 0 done, 1 something was refused, 2 wrong usage.
+"""The `fidelity` command. Exit codes: 0 success, 1 something was refused, 2 wrong usage.
 
-Help and usage errors need no engine: each sub-command imports what it needs when it runs.
+Help and usage errors load no engine: each subcommand imports what it needs when it runs.
 """
 
 import io
@@ -18,8 +18,8 @@ try:
     from .commands.plan import plan_command
     from .commands.queue import queue_command
     from .commands.upscale import upscale_command
-except ModuleNotFoundError as error:  # the pack inside ComfyUI installs none of these
-    raise SystemExit(f"{error.name} is missing; the command wants: pip install 'fidelity-upscale[standalone]'") from error
+except ModuleNotFoundError as error:  # inside ComfyUI, the pack does not install these
+    raise SystemExit(f"{error.name} is missing; to use the command, run: pip install 'fidelity-upscale[standalone]'") from error
 
 from . import __version__
 
@@ -40,9 +40,9 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     _version: Annotated[
-        bool, typer.Option("--version", help="Show the version and leave.", callback=_show_version, is_eager=True)
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an unexpected failure came from.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an unexpected failure.")] = False,
 ) -> None:
     if debug:
         logging.basicConfig()
@@ -60,7 +60,7 @@ app.command("queue")(queue_command)
 
 
 def main() -> None:
-    """Runs the command; names that the terminal cannot show are shown escaped."""
+    """Runs the command; escapes characters that the terminal cannot show."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     app()

@@ -1,5 +1,5 @@
-"""What the engine says when it refuses what it was given, apart from every fault of its own."""
+"""The error for input that the engine refuses, as opposed to a bug in the engine."""
 
 
 class RefusedError(ValueError):
-    """An input that cannot be used: the message says in one line what was seen and what was wanted."""
+    """An unusable input; the message says in one line what was seen and what was wanted."""

@@ -18,15 +18,15 @@ class FileOptions:
     """How files are read and written."""
 
     export: Export = DEFAULT_EXPORT
-    """How results are stored; `bits` is that of sources that are no deeper."""
+    """How results are stored; `bits` applies to sources that are no deeper."""
     keeps_depth: bool = True
-    """Whether a source of 16 bits a channel gives a result of 16, where the format can store them."""
+    """Whether a source with 16 bits per channel gives a 16-bit result, if the format can store it."""
     color_space: ColorSpace = "source"
     """See `fidelity.files.read.ColorSpace`."""
     keep_gps: bool = True
-    """Whether results say where their source was taken."""
+    """Whether results keep the GPS location of their source."""
     size_suffix: bool = False
-    """Whether the size of a result is added to its name."""
+    """Whether the size of a result is added to its file name."""
 
 
 DEFAULT_FILE_OPTIONS = FileOptions()
@@ -39,14 +39,14 @@ def upscale_file(
     options: FileOptions = DEFAULT_FILE_OPTIONS,
     progress: StageProgress | None = None,
 ) -> Report:
-    """Enlarges one file into another.
+    """Enlarges one image file and writes the result to another.
 
     Args:
         source: File to read.
-        output: File to write; its ending chooses the format.
-        session: What to do.
+        output: File to write; its extension chooses the format.
+        session: Settings, networks and compute.
         options: How to read and write.
-        progress: Called with (stage, units done, units in all).
+        progress: Called with (stage, units done, units in total).
 
     Raises:
         RefusedError: If the file, the target or a network is refused; nothing is written then.
@@ -59,11 +59,11 @@ def upscale_file(
     if options.size_suffix:
         output = output.with_name(f"{output.stem}_{width}x{height}{output.suffix}")
     if output.resolve() == source.resolve():
-        raise RefusedError(f"{output}: is the source itself; wanted another name")
+        raise RefusedError(f"{output}: is the source itself; wanted another file name")
     export = choose_depth(options.export, file, output) if options.keeps_depth else options.export
     check_writable(output, (height, width), file.image.shape[1], export)
     if options.keeps_depth and file.bits > 8 and export.bits == 8:
-        file = replace(file, notes=(*file.notes, f"{file.bits} bits a channel, of which this format holds 8"))
+        file = replace(file, notes=(*file.notes, f"the source has {file.bits} bits per channel, this format stores 8"))
     enlargement = session.carry_out(file.image, decision, progress)
     report = replace(
         Report.of(enlargement, session.settings, session.compute),

@@ -1,4 +1,4 @@
-"""What is done to a photograph before it is enlarged: mended where damage is measured, and changed where that was asked for."""
+"""Prepares a photograph before it is enlarged: restores measured damage, and applies requested corrections."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -23,22 +23,22 @@ from .steps.restore import restore
 
 @dataclass(frozen=True)
 class Preparation:
-    """What to do; the defaults mend what is measured to be damaged and change nothing else."""
+    """What to do; the defaults restore measured damage and change nothing else."""
 
     restore: Literal["auto", "off", "denoise", "deblock"] = "auto"
-    """Whether noise or what JPEG did is mended; auto: by the recipe of the domain."""
+    """What is restored, noise or JPEG damage; auto: the recipe of the domain decides."""
     restore_strength: float = 1.0
-    """Share of the mended image that is taken, from 0 to 1."""
+    """Share of the restored image in the blend, from 0 to 1."""
     deband: Literal["auto", "off", "on"] = "auto"
-    """Whether the stairs of gradients are evened out; auto: where banding is measured."""
+    """Whether banding in gradients is smoothed; auto: if banding is measured."""
     balance: Balance = field(default_factory=Balance)
     """Exposure and white balance."""
     lens: Lens = field(default_factory=Lens)
-    """Distortion to undo."""
+    """Lens distortion to correct."""
     corners: Corners = WHOLE
-    """Of the lens-corrected picture, what is to fill it."""
+    """Corners of the area of the lens-corrected picture that fills the result."""
     domain: Domain = SAFE_DOMAIN
-    """The kind of image, whose recipe says from which damage on it is mended."""
+    """Domain of the image; its recipe sets how much damage triggers restoration."""
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -53,7 +53,7 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What came of it."""
+    """The prepared image, and what was done."""
 
     image: Tensor
     """The prepared image; shape, dtype and device are kept."""
@@ -70,22 +70,22 @@ def prepare(
     compute: Compute = AUTO_COMPUTE,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Mends, evens out, balances and straightens an image, each only if it was asked for or measured to be needed.
+    """Restores, debands, balances and straightens an image, each only if requested or if measurements call for it.
 
     Args:
-        image: ``(B, 1, 3 or 4, H, W)`` in [0, 1]; of a batch, damage is measured on the first image, light on all.
+        image: ``(B, 1, 3 or 4, H, W)`` in [0, 1]; for a batch, damage is measured on the first image, light on all.
         wanted: What to do.
-        chooser: Finds a network to mend with, where `model` is not given.
-        model: A network of scale 1 to mend with.
-        find_room: Makes room for the network that mends and tells where; the device of the image if not given.
-        compute: Where and how it runs, if `find_room` is not given.
-        progress: Called with (units done, units in all).
+        chooser: Finds a restoration network if `model` is not given.
+        model: An x1 restoration network.
+        find_room: Frees memory for the restoration network and returns its device; by default, the device of the image.
+        compute: Where and how the network runs; `find_room` overrides the device.
+        progress: Called with (units done, units in total).
 
     Raises:
-        RefusedError: If the image is not finite, a setting means nothing, or `model` is not of scale 1.
+        RefusedError: If the image is not finite, a setting is invalid, or `model` is not an x1 network.
     """
     if model and model.scale != 1:
-        raise RefusedError(f"{model.name} enlarges {model.scale} times; wanted a network of scale 1 to mend with")
+        raise RefusedError(f"{model.name} enlarges {model.scale} times; wanted a network of scale 1 to restore with")
     conditions = measure_conditions(image[:1])
     recipe, reasons = settle(replace(RECIPES[wanted.domain], restore=wanted.restore, deband=wanted.deband), conditions)
     why = {reason.split()[0]: reason for reason in reasons}
@@ -96,11 +96,11 @@ def prepare(
         part, damage = part_of(progress, 0.0, 0.7), conditions.damage_sigma
         strength = wanted.restore_strength * (conditions.restore_strength if wanted.restore == "auto" else 1.0)
         image = restore(image, found.network, damage, not found.is_shipped, where, part, strength)
-        reason = why.get("restore", f"restore {recipe.restore}: as asked")
+        reason = why.get("restore", f"restore {recipe.restore}: chosen by the user")
         done += [f"{reason}, by {found.network.name}", *found.notes]
     if recipe.deband == "on":
         image = deband(image, progress=part_of(progress, 0.7, 0.8))
-        done.append(why.get("deband", "deband on: as asked"))
+        done.append(why.get("deband", "deband on: chosen by the user"))
     image, gains = balance(image, wanted.balance)
     if any(gain != 1 for gain in gains):
         done.append(f"light multiplied by {', '.join(f'{gain:.3f}' for gain in gains)}")

@@ -1,20 +1,20 @@
-"""How every step reports its progress, and how it is cancelled."""
+"""How steps report their progress, and how they are canceled."""
 
 from collections.abc import Callable
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total) after every part of the work; raising in it cancels the work."""
+"""Called with (done, total) after every part of the work; an exception raised in it cancels the work."""
 
 _UNITS = 1000
 
 
 def part_of(progress: Progress | None, start: float, stop: float) -> Progress | None:
-    """A progress that fills one part of another.
+    """Returns a progress callback that covers one part of another.
 
     Args:
-        progress: The other; None gives None.
-        start: Where the part begins, as a share of the whole in [0, 1].
-        stop: Where it ends.
+        progress: The callback of the whole; None gives None.
+        start: Start of the part, as a share of the whole in [0, 1].
+        stop: End of the part.
     """
     if progress is None:
         return None

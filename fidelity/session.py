@@ -1,4 +1,4 @@
-"""A session: settings, networks and compute bound once, for as many images as one likes."""
+"""A session: settings, networks and compute, bound once and reused for many images."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ from .steps.restore import restore
 from .steps.upscale import upscale
 
 StageProgress = Callable[[str, int, int], None]
-"""Called with (stage, done, total), counted over all stages; raising in it cancels the work."""
+"""Called with (stage, done, total), where total covers all stages; an exception raised in it cancels the work."""
 
 _STAGES = {
     "restore": (0.0, 0.08),
@@ -36,7 +36,7 @@ _STAGES = {
     "gate": (0.9, 0.96),
     "cleanup": (0.96, 1.0),
 }
-"""Where each stage begins and ends in one count of all, about as long as they take on a CPU."""
+"""Start and end of each stage as shares of the whole, roughly as long as each takes on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class RawOutput:
     image: Tensor
     """``(B, C, H, W)`` in [0, 1]."""
     reference: Tensor
-    """The source as it was sent to them, restored where the recipe says so: what the image is to be consistent with."""
+    """The networks' input, which is the source after any restoration; the image is made consistent with it."""
     passes: tuple[Pass, ...]
-    """How it was made, restoration first."""
+    """Every step so far, restoration first."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,17 @@ class Enlargement:
     passes: tuple[Pass, ...]
     """Every step with its time."""
     color_drift: Drift
-    """CIEDE2000 against the source on the color band."""
+    """CIEDE2000 against the source, on the color band."""
     full_drift: Drift
-    """The same with every frequency."""
+    """The same at all frequencies."""
     sharpness_ratio: float
-    """Sharpness against the network's raw output."""
+    """Sharpness relative to the network's raw output."""
     overshoot_percent: float
-    """Share of samples outside the source's local range."""
+    """Percentage of samples outside the source's local range."""
     gate: GateResult | None
     """The gate's decision; None if it was off."""
     notes: tuple[str, ...]
-    """What was planned and not done, in words."""
+    """Planned steps that were not done, as readable text."""
     seconds: float
     """Wall time of all steps."""
 
@@ -80,7 +80,7 @@ class Enlargement:
 class Session:
     """Enlarges images, one after another, with the same settings.
 
-    Networks are loaded once a process and shared; a session may be used from several threads, each with images of its own.
+    Networks are loaded once per process and shared. Several threads may use a session, each with its own images.
     """
 
     def __init__(
@@ -89,12 +89,12 @@ class Session:
         """Binds settings and looks up the networks.
 
         Args:
-            settings: What is wanted; everything automatic if not given.
+            settings: The user's settings; everything is automatic if not given.
             compute: Where and how networks run.
             models: Model files by name, from `fidelity.networks.loader.list_models`; the shipped ones if not given.
 
         Raises:
-            ModelNotFoundError: If the settings name a model that is not there.
+            ModelNotFoundError: If the settings name a model that does not exist.
             ModelRefusedError: If that model is not usable.
         """
         self.settings = settings or Settings()
@@ -107,12 +107,12 @@ class Session:
         return decide(image, self.chooser, self.settings, memory, self.compute, provenance)
 
     def run(self, image: Tensor, provenance: Provenance | None = None, progress: StageProgress | None = None) -> Enlargement:
-        """Decides how to enlarge an image, and does it.
+        """Decides how to enlarge an image, then does so.
 
         Args:
             image: ``(B, C, H, W)``, the source, in [0, 1].
-            provenance: What its file says of its origin.
-            progress: Told about every part of the work.
+            provenance: What its file says about its origin.
+            progress: Called after every part of the work.
 
         Raises:
             RefusedError: If the image, the target or a network is refused.
@@ -120,32 +120,32 @@ class Session:
         return self.carry_out(image, self.decide(image, provenance), progress)
 
     def carry_out(self, image: Tensor, decision: Decision, progress: StageProgress | None = None) -> Enlargement:
-        """Does what was decided for an image, or for one of its size; see `run`."""
+        """Carries out a decision for an image, or for another one of its size; see `run`."""
         return carry_out(image, decision, self.compute, progress)
 
 
 def run_passes(
     image: Tensor, decision: Decision, compute: Compute = AUTO_COMPUTE, progress: StageProgress | None = None
 ) -> RawOutput:
-    """Runs the planned passes: restores the source if the recipe says so, then sends it through the networks in blocks.
+    """Runs the planned passes: restores the source if the recipe says so, then runs the networks on it in blocks.
 
-    Memory beyond the source, the target and a restored copy of the source is that of one block, whatever the target.
+    Besides the source, its restored copy and the target, it needs memory for only one block, whatever the target size.
 
     Args:
-        image: ``(B, C, H, W)``, of the size that was decided on.
+        image: ``(B, C, H, W)``, of the size that the plan is for.
         decision: From `fidelity.decide.decision.decide`.
         compute: Where and how the networks run.
-        progress: Told about every part of the work.
+        progress: Called after every part of the work.
 
     Raises:
-        RefusedError: If the image is not of the size that was decided on, or the recipe is not settled.
+        RefusedError: If the image does not have the size that the plan is for, or the recipe is not settled.
     """
     size, planned, recipe = (image.shape[2], image.shape[3]), decision.planned, decision.recipe
     if size != planned.plan.source:
         seen, wanted = (f"{width}x{height} px" for height, width in (size, planned.plan.source))
-        raise RefusedError(f"the image is {seen}, the plan is for {wanted}; wanted one size")
+        raise RefusedError(f"the image is {seen}, the plan is for {wanted}; wanted equal sizes")
     if recipe.channels == "auto":
-        raise RefusedError("the recipe has channels on auto; wanted a recipe that was settled")
+        raise RefusedError("the recipe has channels on auto; wanted a settled recipe")
     passes: tuple[Pass, ...] = ()
     reference = image
     if planned.restorer:
@@ -169,13 +169,13 @@ def run_passes(
 def carry_out(
     image: Tensor, decision: Decision, compute: Compute = AUTO_COMPUTE, progress: StageProgress | None = None
 ) -> Enlargement:
-    """Does what was decided.
+    """Carries out a decision.
 
     Args:
         image: ``(B, C, H, W)``, the source.
-        decision: From `fidelity.decide.decision.decide`, for this image or one of its size.
-        compute: Where and how to work.
-        progress: Told about every part of the work.
+        decision: From `fidelity.decide.decision.decide`, for this image or another one of its size.
+        compute: Where and how to compute.
+        progress: Called after every part of the work.
 
     Returns:
         The enlargement on the image's device, with its metrics.
@@ -184,7 +184,7 @@ def carry_out(
     recipe = decision.recipe
     raw = run_passes(image, decision, compute, progress)
     result, reference, passes = raw.image, raw.reference, list(raw.passes)
-    del raw  # only `result` holds the raw output now, and the projection works in place
+    del raw  # now only `result` refers to the raw output, which the projection changes in place
     watch.lap()
     raw_sharpness = sharpness(result)
     passes.append(Pass("measure", 1.0, None, watch.lap()))
@@ -205,7 +205,7 @@ def carry_out(
         after = measure_drift(reference, cleaned)
         limits = recipe.gate_limits
         if drift and (after.mean > max(limits.mean, drift.mean) or after.max > max(limits.max, drift.max)):
-            notes.append(f"cleanup {recipe.cleanup} was undone: it moved colors by {after.max:.2f}")
+            notes.append(f"cleanup {recipe.cleanup} was undone: it shifted colors by up to {after.max:.2f} CIEDE2000")
         else:
             result, drift = cleaned, after
             passes.append(Pass("clean", 1.0, None, watch.lap()))
@@ -247,12 +247,12 @@ class _Watch:
 
 
 def _stage(progress: StageProgress | None, name: str) -> Progress | None:
-    """The progress of one stage, as its part of one count over all stages."""
+    """Returns the progress callback of one stage, scaled to its share of all stages."""
     return part_of(lambda done, total: progress(name, done, total), *_STAGES[name]) if progress else None
 
 
 def _report(progress: StageProgress | None, name: str) -> None:
-    """Says that a stage is done."""
+    """Reports that a stage is done."""
     part = _stage(progress, name)
     if part:
         part(1, 1)

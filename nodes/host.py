@@ -239,7 +239,7 @@ def track_stages() -> StageProgress:
 
 
 def track_progress() -> Callable[[int, int], None]:
-    """A callback for the node's progress bar; it raises once the user has cancelled."""
+    """A callback for the node's progress bar; it raises once the user has canceled."""
     bar = comfy.utils.ProgressBar(1)
 
     def report(done: int, total: int) -> None:
@@ -338,8 +338,8 @@ def latents_per_patch(model: Any) -> int:
     return int(patch[-1] if isinstance(patch, (tuple, list)) else patch)
 
 
-def check_cancelled() -> None:
-    """Raises once the user has cancelled."""
+def check_canceled() -> None:
+    """Raises once the user has canceled."""
     comfy.model_management.throw_exception_if_processing_interrupted()
 
 

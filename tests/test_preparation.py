@@ -1,4 +1,4 @@
-"""What is measured is mended, what is asked for is done, and nothing else."""
+"""Measured damage is restored, requested corrections are applied, and nothing else changes."""
 
 from dataclasses import replace
 
@@ -67,7 +67,7 @@ def test_light_comes_before_geometry_and_both_are_told(gentle, chooser):
 def test_a_network_given_mends(gentle, chooser, compact):
     model = compact(1)
     result = prepare(gentle, Preparation("denoise"), chooser, model)
-    assert result.done == (f"restore denoise: as asked, by {model.name}",)
+    assert result.done == (f"restore denoise: chosen by the user, by {model.name}",)
     with pytest.raises(ValueError, match="enlarges 2 times; wanted a network of scale 1"):
         prepare(gentle, Preparation("denoise"), chooser, compact(2))
 
@@ -95,7 +95,7 @@ def test_the_domains_recipe_decides_what_is_cleaned():
     assert choose_cleanup(replace(calm, ringing=1.2), "photo")[0] is None
     assert choose_cleanup(replace(calm, ringing=9.0), "line_art") == (
         None,
-        "nothing to clean: the recipe of line_art leaves it out",
+        "nothing to clean: the line_art recipe uses no cleanup",
     )
 
 

@@ -1,1 +1,1 @@
-"""The `fidelity` command, one file a sub-command."""
+"""The `fidelity` command, one file per subcommand."""

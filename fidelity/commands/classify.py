@@ -12,10 +12,10 @@ from .terminal import refusing
 
 def classify_command(
     inputs: options.Inputs,
-    ignore_metadata: Annotated[bool, typer.Option(help="Judge by the pixels alone.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, the recipe included.")] = False,
+    ignore_metadata: Annotated[bool, typer.Option(help="Use only the pixels.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, including the recipe.")] = False,
 ) -> None:
-    """Tell the domain of each image, how sure that is, why, and which recipe follows."""
+    """Show the domain of each image, with its confidence, the evidence, and the resulting recipe."""
     from ..decide.damage import measure_conditions
     from ..decide.domain import classify
     from ..decide.recipes import RECIPES, settle

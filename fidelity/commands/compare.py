@@ -19,23 +19,25 @@ _Crop = tuple[int, int, int | None, int | None]
 
 def compare_command(
     given: Annotated[list[str], typer.Argument(metavar="INPUT", help="The image to enlarge.")],
-    models: Annotated[list[str], typer.Option("--models", metavar="A B ...", help="Networks by name or file.")],
-    out: Annotated[Path, typer.Option("-o", "--output", metavar="SHEET.png", help="Where the sheet goes.")],
+    models: Annotated[list[str], typer.Option("--models", metavar="A B ...", help="Networks to compare, by name or file.")],
+    out: Annotated[Path, typer.Option("-o", "--output", metavar="SHEET.png", help="Image file for the comparison sheet.")],
     page: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.html", help="Also a page with a slider and a table, all in one file."),
+        typer.Option(metavar="FILE.html", help="Also write a self-contained page with a slider and a table."),
     ] = None,
-    scale: Annotated[float | None, typer.Option(help="Of all results.", show_default="the reference's, else 4")] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Enlargement factor of all results.", show_default="the reference's, else 4")
+    ] = None,
     crop: Annotated[
         str | None,
-        typer.Option(metavar="WxH[+X+Y]", help="Only this part of the source; without +X+Y the middle."),
+        typer.Option(metavar="WxH[+X+Y]", help="Use only this part of the source; without +X+Y, the center."),
     ] = None,
-    reference: Annotated[Path | None, typer.Option(help="The true image, for PSNR and the like.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="The ground truth, for PSNR and similar metrics.")] = None,
     models_dir: options.ModelsDir = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """Enlarge one image by several networks as they are, and show and measure them side by side."""
+    """Enlarge one image with several networks, unprocessed, and show and measure the results side by side."""
     from ..decide.target import Target, resolve_target
     from ..files.paths import write_whole
     from ..files.read import read_image
@@ -78,15 +80,15 @@ def compare_command(
 
 
 def _find_input(words: list[str]) -> Path:
-    """The image among the words that are no options: an option takes one word, so further networks are among them."""
+    """Finds the image among the positional arguments: `--models` takes one value, so further networks end up here too."""
     images = [word for word in words if Path(word).suffix.lower() not in MODEL_SUFFIXES and Path(word).exists()]
     if len(images) > 1:
-        raise RefusedError(f"{' and '.join(images)} are images; wanted one, and networks after --models")
+        raise RefusedError(f"{' and '.join(images)} are images; wanted only one, and networks after --models")
     return Path(images[0] if images else words[0])
 
 
 def _parse_crop(text: str | None) -> _Crop | None:
-    """(width, height, x, y) of what was written; the last two None for the middle."""
+    """Parses (width, height, x, y); the last two are None for the center."""
     if text is None:
         return None
     found = _CROP.fullmatch(text)
@@ -97,14 +99,16 @@ def _parse_crop(text: str | None) -> _Crop | None:
 
 
 def _place_crop(crop: _Crop, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """(top, left, height, width) within an image.
+    """Returns (top, left, height, width) of a crop within an image.
 
     Raises:
-        RefusedError: If it does not lie within.
+        RefusedError: If the crop does not lie within the image.
     """
     width, height, left, top = crop
     left = (size[1] - width) // 2 if left is None else left
     top = (size[0] - height) // 2 if top is None else top
     if left < 0 or top < 0 or left + width > size[1] or top + height > size[0]:
-        raise RefusedError(f"a crop of {width}x{height} px at {left}, {top} does not lie within {size[1]}x{size[0]} px")
+        raise RefusedError(
+            f"a crop of {width}x{height} px at {left}, {top} exceeds the image; wanted it within {size[1]}x{size[0]} px"
+        )
     return top, left, height, width

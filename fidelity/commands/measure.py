@@ -11,11 +11,11 @@ from .terminal import refusing
 
 
 def measure_command(
-    reference: Annotated[Path, typer.Argument(help="The source or ground truth.")],
-    candidate: Annotated[Path, typer.Argument(help="The image to judge.")],
+    reference: Annotated[Path, typer.Argument(help="The source or the ground truth.")],
+    candidate: Annotated[Path, typer.Argument(help="The image to measure.")],
     as_json: options.Json = False,
 ) -> None:
-    """Compare two images: PSNR, SSIM, CIEDE2000 and more at one size, else the drift at the smaller size."""
+    """Compare two images: PSNR, SSIM, CIEDE2000 and more if their sizes match, otherwise the drift at the smaller size."""
     from ..files.read import read_image
     from ..imaging.drift import Drift
     from ..report.measure import measure_images

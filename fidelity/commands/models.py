@@ -6,7 +6,7 @@ from . import options
 
 
 def models_command(models_dir: options.ModelsDir = None, as_json: options.Json = False) -> None:
-    """List the networks that are installed, what each is, and which domains use it by default."""
+    """List the installed networks, with details and the domains that use each by default."""
     from ..networks.loader import list_models
     from ..report.inventory import describe_model, describe_models, report_models
 
@@ -19,7 +19,7 @@ def models_command(models_dir: options.ModelsDir = None, as_json: options.Json =
 
 
 def doctor_command(as_json: options.Json = False) -> None:
-    """Show what this machine has, what is used of it, and why."""
+    """Show what hardware and software this machine has, what is used, and why."""
     from ..report.inventory import describe_machine, examine_machine
 
     report = examine_machine()

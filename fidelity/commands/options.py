@@ -1,4 +1,4 @@
-"""Options that several sub-commands share, and how their values are read. Nothing here imports the engine."""
+"""Options that several subcommands share, and their parsers. Nothing here imports the engine at load time."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,39 +12,42 @@ if TYPE_CHECKING:
     from ..decide.target import Target
     from ..networks.compute import Compute
 
-Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files, or folders of them.")]
+Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files or folders.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ModelsDir = Annotated[
-    Path | None, typer.Option(help="A folder of networks beside the shipped ones.", exists=True, file_okay=False)
+    Path | None, typer.Option(help="A folder of networks, in addition to the shipped ones.", exists=True, file_okay=False)
 ]
-Scale = Annotated[float | None, typer.Option(help="Factor on both sides.", show_default="the model's own, 4 for auto")]
+Scale = Annotated[
+    float | None, typer.Option(help="Enlargement factor of both sides.", show_default="the model's own, 4 for auto")
+]
 Size = Annotated[str | None, typer.Option(metavar="WxH", help="Exact size in pixels.")]
-LongEdge = Annotated[int | None, typer.Option(metavar="PX", help="Pixels along the longer side.")]
-Megapixels = Annotated[float | None, typer.Option(metavar="MP", help="Millions of pixels.")]
+LongEdge = Annotated[int | None, typer.Option(metavar="PX", help="Length of the longer side in pixels.")]
+Megapixels = Annotated[float | None, typer.Option(metavar="MP", help="Total size in megapixels.")]
 PrintSheet = Annotated[
-    str | None, typer.Option(metavar="SHEET", help="The largest that fits on a sheet, as in 30x20cm@300 (dots per inch).")
+    str | None, typer.Option(metavar="SHEET", help="The largest size that fits on a sheet, as in 30x20cm@300 (dots per inch).")
 ]
-DomainOption = Annotated[DomainChoice, typer.Option(help="Type of image; decides the other defaults.")]
+DomainOption = Annotated[DomainChoice, typer.Option(help="Domain of the image; sets the other defaults.")]
 ModelName = Annotated[
-    str, typer.Option(metavar="NAME_OR_FILE", help="The network; auto takes the best one for the domain and the scale.")
+    str,
+    typer.Option(metavar="NAME_OR_FILE", help="The network; auto uses the best installed one for the domain and the scale."),
 ]
 Restore = Annotated[
     Literal["auto", "denoise", "deblock", "off"],
-    typer.Option(help="What is restored first, by a x1 network if one is installed, else by a filter."),
+    typer.Option(help="What an x1 network restores first: noise or JPEG damage."),
 ]
 Passes = Annotated[
-    Literal["auto", "direct", "stepwise"], typer.Option(help="As few passes as possible, or doubling with cleanup in between.")
+    Literal["auto", "direct", "stepwise"], typer.Option(help="The fewest passes, or doubling with cleanup in between.")
 ]
-Memory = Annotated[str | None, typer.Option(metavar="SIZE", help="What may be used, as in 8GB.", show_default="what is free")]
-Device = Annotated[DeviceName, typer.Option(help="Where to compute.")]
-PrecisionOption = Annotated[PrecisionChoice, typer.Option(help="Arithmetic of the network.")]
-Tile = Annotated[str, typer.Option(metavar="auto|PX", help="Side of a tile in pixels of the source.")]
+Memory = Annotated[str | None, typer.Option(metavar="SIZE", help="Memory limit, as in 8GB.", show_default="free memory")]
+Device = Annotated[DeviceName, typer.Option(help="Device that runs the networks.")]
+PrecisionOption = Annotated[PrecisionChoice, typer.Option(help="Numeric precision of the networks.")]
+Tile = Annotated[str, typer.Option(metavar="auto|PX", help="Tile size in source pixels.")]
 
 
 def read_target(
     scale: float | None, size: str | None, long_edge: int | None, megapixels: float | None, print_size: str | None
 ) -> "Target":
-    """The size that was asked for.
+    """Reads the target size.
 
     Raises:
         RefusedError: If an option cannot be read, or several contradict each other.
@@ -56,7 +59,7 @@ def read_target(
 
 
 def read_compute(device: DeviceName, precision: PrecisionChoice, tile: str, memory: str | None) -> "Compute":
-    """Where and how to compute.
+    """Reads where and how to compute.
 
     Raises:
         RefusedError: If an option cannot be read, or the device is not present.

@@ -27,7 +27,7 @@ def plan_command(
     precision: options.PrecisionOption = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """Say how an image would be enlarged: passes, networks, memory and time, before any of it is done."""
+    """Show how an image would be enlarged, without doing it: passes, networks, memory and time."""
     from ..decide.model_choice import estimate_seconds
     from ..decide.settings import Settings
     from ..files.metadata import read_provenance

@@ -14,18 +14,21 @@ if TYPE_CHECKING:
 
 
 def queue_command(
-    workflow: Annotated[Path, typer.Argument(metavar="WORKFLOW.json", help="As the editor saves it, or exported for the API.")],
-    server: Annotated[str, typer.Option(metavar="URL", help="Where ComfyUI listens.")],
-    out: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where results go.")],
+    workflow: Annotated[
+        Path, typer.Argument(metavar="WORKFLOW.json", help="A workflow as the editor saves it, or in API format.")
+    ],
+    server: Annotated[str, typer.Option(metavar="URL", help="URL of the ComfyUI server.")],
+    out: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results.")],
     image: Annotated[
-        list[Path] | None, typer.Option(help="Uploaded and put into the nodes that load one, in order of their numbers.")
+        list[Path] | None,
+        typer.Option(help="Image to upload; each goes to the next image-loading node, in order of node number."),
     ] = None,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NODE.INPUT=VALUE", help="The node by number, title or kind."),
+        typer.Option("--set", metavar="NODE.INPUT=VALUE", help="Set an input; the node by number, title or type."),
     ] = None,
 ) -> None:
-    """Run a workflow on a ComfyUI server and fetch what it makes."""
+    """Run a workflow on a ComfyUI server and download its results."""
     from ..comfy.client import ComfyClient
     from ..comfy.graphs import set_input, set_pictures, to_prompt
 
@@ -40,7 +43,7 @@ def queue_command(
             results = client.wait(queued, prompt, progress)
         except KeyboardInterrupt:
             client.cancel(queued)
-            raise RefusedError("was cancelled") from None
+            raise RefusedError("canceled") from None
         for result in _choose(results):
             print(client.download(result, out))
     if refused:
@@ -55,16 +58,16 @@ def _read(path: Path) -> Any:
     except OSError as error:
         raise RefusedError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise RefusedError(f"{path}: is no JSON; wanted a ComfyUI workflow") from error
+        raise RefusedError(f"{path}: is not JSON; wanted a ComfyUI workflow") from error
 
 
 def _choose(results: "list[Result]") -> "list[Result]":
-    """What was saved; what was only shown if nothing was.
+    """Returns the saved files, or the previews if nothing was saved.
 
     Raises:
-        RefusedError: If there is neither.
+        RefusedError: If there are no files at all.
     """
     saved = [result for result in results if result.kind == "output"]
     if not (saved or results):
-        raise RefusedError("made no files; wanted a node that saves or shows some")
+        raise RefusedError("the workflow produced no files; wanted a node that saves or previews them")
     return saved or results

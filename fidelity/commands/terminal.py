@@ -1,4 +1,4 @@
-"""What the command's parts share: refusals in one line, wrong usage, a progress bar."""
+"""Shared by the subcommands: one-line refusals, usage errors, and a progress bar."""
 
 import logging
 from collections.abc import Callable, Generator
@@ -16,11 +16,11 @@ _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 _log = logging.getLogger("fidelity")
 
 StageProgress = Callable[[str, int, int], None]
-"""See `fidelity.session.StageProgress`, which is not imported for its weight."""
+"""See `fidelity.session.StageProgress`, which is too slow to import here."""
 
 
 def as_usage(make: Any) -> Any:
-    """Turns a refusal of an option into wrong usage, exit 2."""
+    """Turns the refusal of an option into a usage error, exit code 2."""
     try:
         return make()
     except RefusedError as error:
@@ -38,9 +38,9 @@ def refusing(source: Path | None = None) -> Generator[list[str], None, None]:
         if source is not None and str(source) not in line:
             line = f"{source}: {line}"
         _refuse(line, refused)
-    except Exception as error:  # a fault of ours in one image must not cost the others
+    except Exception as error:  # a bug that one image triggers must not stop the others
         _log.debug("unexpected", exc_info=True)
-        known = "" if _log.isEnabledFor(logging.DEBUG) else "; --debug before the command shows where"
+        known = "" if _log.isEnabledFor(logging.DEBUG) else "; run fidelity --debug to see where"
         _refuse(f"{source or 'fidelity'}: failed unexpectedly ({type(error).__name__}: {error}){known}", refused)
 
 

@@ -13,7 +13,7 @@ from .terminal import as_usage, refusing, show_progress
 
 def upscale_command(
     inputs: options.Inputs,
-    out: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="A file for one image, else a folder.")],
+    out: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="A file for one image, otherwise a folder.")],
     scale: options.Scale = None,
     size: options.Size = None,
     long_edge: options.LongEdge = None,
@@ -23,24 +23,24 @@ def upscale_command(
     model: options.ModelName = "auto",
     models_dir: options.ModelsDir = None,
     channels: Annotated[
-        Literal["auto", "luma", "rgb"], typer.Option(help="Luma alone through the network, or all colors.")
+        Literal["auto", "luma", "rgb"], typer.Option(help="Enlarge only luma with the network, or all colors.")
     ] = "auto",
     consistency: Annotated[
         Literal["auto", "off", "color", "full"],
-        typer.Option(help="Preserves the source's colors and tones, or every pixel (for pristine sources)."),
+        typer.Option(help="Preserve the source's colors and tones, or every pixel (for pristine sources)."),
     ] = "auto",
     gate: Annotated[
         Literal["auto", "blend", "reject", "report", "off"],
-        typer.Option(help="Where colors drifted all the same: blend back, refuse, or only report."),
+        typer.Option(help="If colors still drift: blend back, reject, or only report."),
     ] = "auto",
     restore: options.Restore = "auto",
     deband: Annotated[
-        Literal["auto", "on", "off"], typer.Option(help="Smooths the stairs of gradients; auto where they are measured.")
+        Literal["auto", "on", "off"], typer.Option(help="Smooth banding in gradients; auto: if banding is measured.")
     ] = "auto",
     passes: options.Passes = "auto",
     cleanup: Annotated[
         Literal["auto", "bilateral", "guided", "median", "antialias", "unsharp", "off"],
-        typer.Option(help="The filter that is applied to the result."),
+        typer.Option(help="Filter applied to the result at the end."),
     ] = "auto",
     tile: options.Tile = "auto",
     device: options.Device = "auto",
@@ -48,22 +48,22 @@ def upscale_command(
     memory: options.Memory = None,
     format: Annotated[
         Literal["png", "jpg", "webp", "tif"] | None,
-        typer.Option(help="Of results that go into a folder.", show_default="png"),
+        typer.Option(help="File format of results in a folder.", show_default="png"),
     ] = None,
     bits: Annotated[
-        Literal["auto", "8", "16"], typer.Option(help="A channel, in PNG and TIFF; auto is as deep as the source.")
+        Literal["auto", "8", "16"], typer.Option(help="Bits per channel in PNG and TIFF; auto: as the source.")
     ] = "auto",
     quality: Annotated[
-        int | None, typer.Option(metavar="1..100", help="Of JPEG, and of WebP.", show_default="JPEG 95, WebP lossless")
+        int | None, typer.Option(metavar="1..100", help="Quality of JPEG and WebP.", show_default="JPEG 95, WebP lossless")
     ] = None,
     color_space: Annotated[
-        ColorSpace, typer.Option(help="Keep the source's color profile and its samples, or convert to sRGB.")
+        ColorSpace, typer.Option(help="Keep the source's color profile and pixel values, or convert to sRGB.")
     ] = "source",
-    strip_gps: Annotated[bool, typer.Option("--strip-gps", help="Leave out where the source was taken.")] = False,
+    strip_gps: Annotated[bool, typer.Option("--strip-gps", help="Remove the GPS location from the metadata.")] = False,
     size_suffix: Annotated[
-        bool, typer.Option("--size-suffix", help="Add the size to the name, as in cat_2048x1536.png.")
+        bool, typer.Option("--size-suffix", help="Add the size to the file name, as in cat_2048x1536.png.")
     ] = False,
-    report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Where to write the report.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="File for the JSON report.")] = None,
 ) -> None:
     """Enlarge images, preserve their colors, and report how well they were preserved."""
     from ..decide.settings import Settings
@@ -95,7 +95,7 @@ def upscale_command(
     is_folder = _is_folder(out, inputs, files)
     suffix = f".{format or 'png'}" if is_folder else out.suffix.lower()
     if not is_folder and format:
-        raise typer.BadParameter(f"{out} names the format already; wanted a folder, or no --format", param_hint="--format")
+        raise typer.BadParameter(f"{out} already sets the format; wanted a folder, or no --format", param_hint="--format")
     as_usage(lambda: check_options(suffix, 16 if bits == "16" else None, quality))
     outputs = name_outputs(files, out, is_folder, suffix)
     file_options = FileOptions(export, bits == "auto", color_space, not strip_gps, size_suffix)

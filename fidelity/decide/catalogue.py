@@ -1,23 +1,23 @@
-"""Well-known networks by others: how to recognise their files, where to get them, under which licence."""
+"""Well-known third-party networks: how to recognize their files, where to get them, and their license."""
 
 import re
 from dataclasses import dataclass
 from typing import Literal
 
 Restoration = Literal["denoise", "deblock"]
-"""What a network at x1 mends: noise, or what JPEG did."""
+"""What an x1 network restores: noise, or JPEG damage."""
 
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A network by others that recipes prefer."""
+    """A third-party network that recipes prefer."""
 
     pattern: str
-    """What its file name looks like, without the ending, in any case of letters."""
+    """Regular expression for its file name without the extension; case is ignored."""
     page: str
-    """Where to get it."""
+    """Where to download it."""
     licence: str | None = None
-    """Of its weights, by that page; None where it was not looked up."""
+    """License of its weights, as that page states it; None if it was not looked up."""
 
 
 KNOWN_MODELS: dict[str, KnownModel] = {
@@ -37,7 +37,7 @@ KNOWN_MODELS: dict[str, KnownModel] = {
     "SwinIR": KnownModel(r"swinir", "https://github.com/JingyunLiang/SwinIR/releases", "Apache-2.0"),
     "HAT": KnownModel(r"(^|[-_ ])(real[-_ ])?hat([-_ ]|$)", "https://github.com/XPixelGroup/HAT", "Apache-2.0"),
 }
-"""By the names that `Recipe.models` uses."""
+"""Keyed by the names that `Recipe.models` uses."""
 
 
 RESTORERS: dict[Restoration, dict[str, KnownModel]] = {
@@ -54,10 +54,9 @@ RESTORERS: dict[Restoration, dict[str, KnownModel]] = {
         "DnCNN": KnownModel(r"^dncnn[-_]?3", "https://github.com/cszn/KAIR/releases/tag/v1.0"),
     },
 }
-"""Networks at x1 that mend without being told how bad it is, best first, by what they mend; FFDNet is told what was
-measured."""
+"""x1 networks by what they restore, best first. All are blind, except FFDNet, which takes the measured noise level."""
 
 
 def matches(stem: str, known: KnownModel) -> bool:
-    """Whether a file's name, without its ending, is that of a known network."""
+    """Whether a file name without its extension is that of a known network."""
     return re.search(known.pattern, stem, re.IGNORECASE) is not None

@@ -1,4 +1,4 @@
-"""Measured conditions of an image: what was done to it before it came here, in figures that switch steps on."""
+"""Measured conditions of an image: size, damage and softness. These measurements switch steps on."""
 
 import math
 from dataclasses import dataclass
@@ -25,46 +25,45 @@ class Conditions:
     long_edge_px: int
     """Pixels along the longer side."""
     jpeg_quality: float | None
-    """Quality of the last JPEG compression on the scale of the IJG's library, 1 to 100; None where it left no trace that
-    could be measured, which is so above about 93, after a resize, and for images that never were JPEGs."""
+    """Quality of the last JPEG compression on the IJG scale, 1 to 100. None if it left no measurable trace: above about 93,
+    after a resize, or if the image never was a JPEG."""
     blockiness: float
-    """How much larger steps across the borders of blocks of 8 px are than steps inside them, less 1; 0 for none."""
+    """Ratio of the steps across borders of 8 px blocks to the steps inside them, minus 1; 0 for none."""
     noise_sigma: float
-    """Standard deviation of noise in luma, in steps of 8 bits; 0 too where uneven texture covers everything, since noise
-    cannot be told from it there. Texture that is alike everywhere, as of a lawn, measures as noise."""
+    """Standard deviation of noise in luma, in 8-bit levels. Also 0 if uneven texture covers everything, since it hides the
+    noise. Uniform texture, such as a lawn, measures as noise."""
     chroma_noise_sigma: float
-    """The same in the colour differences."""
+    """The same for the chroma channels."""
     banding: float
-    """Share of the area where what should be a ramp climbs in stairs of two steps of 8 bits and more, in [0, 1]."""
+    """Share of the area where a gradient is broken into bands two or more 8-bit levels apart, in [0, 1]."""
     ringing: float
-    """Unrest beside strong edges beyond that farther off, in percent of the edges' height; 0 for none."""
+    """Excess variation next to strong edges over that farther away, in percent of the edge contrast; 0 for none."""
     softness: float
-    """The blur effect of Crete et al., 0 for the sharpest, 1 for no detail at all; about 0.3 for a sharp photograph."""
+    """The blur effect of Crete et al.: 0 is sharpest, 1 has no detail at all; a sharp photograph has about 0.3."""
     jaggedness: float
-    """Share of strong slanted edges that jump within one sample, in [0, 1]; about 0.2 where lines are antialiased."""
+    """Share of strong slanted edges that are one pixel wide, in [0, 1]; about 0.2 if lines are antialiased."""
 
     restore_strength: float = 0.0
-    """Share of a restored image that comes nearest the undamaged one, in [0, 1]: 0 for a clean source. See
-    `fidelity.decide.restoration`."""
+    """Share of the restored image to blend in, in [0, 1]; 0 for a clean source. See `fidelity.decide.restoration`."""
 
     @property
     def damage_sigma(self) -> float:
-        """Standard deviation of noise, or of what JPEG's rounding adds if that is more, in steps of 8 bits."""
+        """Standard deviation of the noise or of JPEG's quantization error, whichever is larger, in 8-bit levels."""
         if self.jpeg_quality is None:
             return self.noise_sigma
         step = float(_LUMINANCE_TABLE[0, 1]) * _ratio_of(self.jpeg_quality)
-        return max(self.noise_sigma, step / math.sqrt(12))  # the error of rounding is uniform
+        return max(self.noise_sigma, step / math.sqrt(12))  # the quantization error is uniform
 
 
 def measure_conditions(image: Tensor) -> Conditions:
-    """Measures the conditions of an image, on patches of it.
+    """Measures the conditions of an image on patches of it.
 
     Args:
-        image: ``(1, 1, 3 or 4, H, W)`` in [0, 1], on any device; transparency is laid over white.
+        image: ``(1, 1, 3 or 4, H, W)`` in [0, 1], on any device; transparency is composited over white.
     """
     check_image(image)
     patches = flatten_alpha(take_patches(image).cpu().float(), 1.0).expand(-1, 3, -1, -1)
-    for axis in (2, 3):  # what is smaller than this is mirrored, so that every measure has something to stand on
+    for axis in (2, 3):  # mirror small images, so that every measurement has enough pixels
         while patches.shape[axis] < _SMALLEST_PX:
             patches = torch.cat((patches, patches.flip(axis)), dim=axis)
     planes = rgb_to_ycbcr(patches) * 255
@@ -86,7 +85,7 @@ def measure_conditions(image: Tensor) -> Conditions:
 
 
 def _find_grid(luma: Tensor) -> tuple[tuple[int, int], float]:
-    """The (row, column) where blocks of 8 px begin, and how strong their borders are."""
+    """Returns the (row, column) where 8 px blocks begin, and how strong their borders are."""
     phase, strengths = list[int](), list[float]()
     for axis in (2, 3):
         steps = luma.diff(n=2, dim=axis).abs().clamp(max=12)
@@ -111,21 +110,21 @@ _LUMINANCE_TABLE = torch.tensor([
     [49, 64, 78, 87, 103, 121, 120, 101],
     [72, 92, 95, 98, 112, 100, 103, 99],
 ])  # fmt: skip
-"""Steps of luminance at quality 50 (ITU-T T.81, Annex K, table K.1)."""
+"""Luminance quantization steps at quality 50 (ITU-T T.81, Annex K, table K.1)."""
 
 _LOW_FREQUENCIES = ((0, 1), (1, 0), (0, 2), (1, 1), (2, 0), (0, 3), (1, 2), (2, 1), (3, 0), (0, 4), (2, 2), (4, 0))
 _LARGEST_STEP = 120
 _FEWEST_COEFFICIENTS = 16
 _CLEAR_RHYTHM = 0.6
 _CLIPPED = 0.1
-"""Share of a block that may be clipped to 0 or 255, which disturbs the rhythm."""
+"""Largest share of a block that may be clipped to 0 or 255; clipping disturbs the periodicity."""
 
 
 def _estimate_quality(luma: Tensor, clipped: Tensor, phase: tuple[int, int]) -> float | None:
-    """The IJG quality whose table fits the rhythm of the DCT coefficients best.
+    """Returns the IJG quality whose table best fits the periodicity of the DCT coefficients.
 
-    After quantisation by q all coefficients lie at multiples of q, so the mean of cos(2πc / q) over them is near 1; over
-    coefficients that were never quantised it is near 0. Source of the idea: Fan and de Queiroz, "Identification of bitmap
+    After quantization by q all coefficients are multiples of q, so the mean of cos(2πc / q) over them is near 1. For
+    coefficients that were never quantized it is near 0. Source of the idea: Fan and de Queiroz, "Identification of bitmap
     compression history: JPEG detection and quantizer estimation", 2003.
     """
     blocks, spoilt = (
@@ -149,7 +148,7 @@ def _estimate_quality(luma: Tensor, clipped: Tensor, phase: tuple[int, int]) -> 
         rhythm = (torch.cos(2 * math.pi * values[None] / steps[:, None]) * above).sum(dim=1) / count.clamp(min=1)
         expected = torch.exp(-2 * (math.pi * _ROUNDING / steps).square())
         fits = (rhythm > _CLEAR_RHYTHM * expected) & (count >= _FEWEST_COEFFICIENTS)
-        # Small coefficients must be gone too, or a broad distribution passes for one at every large multiple.
+        # Small coefficients must be gone too; otherwise a broad distribution seems to fit every large step.
         gone = (values.abs()[None] < 0.3 * steps[:, None]).float().sum(dim=1) <= 0.6 * len(values)
         found = steps[fits & gone]
         if len(found):
@@ -160,11 +159,11 @@ def _estimate_quality(luma: Tensor, clipped: Tensor, phase: tuple[int, int]) -> 
 
 
 _ROUNDING = 0.45
-"""Standard deviation that rounding to 8-bit RGB leaves on a luma coefficient."""
+"""Standard deviation of a luma coefficient caused by rounding to 8-bit RGB."""
 
 
 def _quality_of(ratio: float) -> float:
-    """The IJG's quality for steps of `ratio` times those at quality 50."""
+    """Returns the IJG quality whose steps are `ratio` times those at quality 50."""
     return min(100.0, 100 - 50 * ratio) if ratio <= 1 else 50 / ratio
 
 
@@ -174,7 +173,7 @@ def _ratio_of(quality: float) -> float:
 
 
 def _dct_matrix() -> Tensor:
-    """The orthonormal DCT-II of 8 samples."""
+    """Returns the orthonormal DCT-II matrix for 8 samples."""
     place = torch.arange(_BLOCK_PX, dtype=torch.float32)
     matrix = torch.cos((2 * place[None] + 1) * place[:, None] * math.pi / (2 * _BLOCK_PX)) * 0.5
     matrix[0] /= 2**0.5
@@ -182,44 +181,44 @@ def _dct_matrix() -> Tensor:
 
 
 def _estimate_white_noise(luma: Tensor) -> float:
-    """`_estimate_noise`, or 0 where what was measured is coarser than noise: means of four samples must waver by less."""
+    """Like `_estimate_noise`, but 0 if the result is coarser than noise: means of four samples must vary less."""
     sigma = _estimate_noise(luma, luma)
     halved = functional.avg_pool2d(luma, 2)
     return sigma if sigma > 0 and _estimate_noise(halved, halved) < _COARSE * sigma else 0.0
 
 
 _COARSE = 0.9
-"""Share of noise that is left in means of four samples. White noise keeps 0.5, on photographs 0.51 to 0.70; foliage, grass and
-gravel measured 1.1 to 2.1. Noise that was resized or compressed looks like them, and is left alone with them."""
+"""Largest share of noise that may remain in means of four samples. White noise keeps 0.5, on photographs 0.51 to 0.70;
+foliage, grass and gravel measured 1.1 to 2.1. Resized or compressed noise looks like these textures, so it counts as 0 too."""
 
 
 def _estimate_noise(planes: Tensor, luma: Tensor) -> float:
-    """Standard deviation of noise, from the blocks where there is least else.
+    """Estimates the standard deviation of noise from the blocks with the least detail.
 
-    Each block is measured with the mask of Immerkaer, "Fast noise variance estimation", 1996, which is blind to ramps.
+    Each block is measured with the mask of Immerkaer, "Fast noise variance estimation", 1996, which ignores ramps.
     """
     mask = planes.new_tensor([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]).reshape(1, 1, 3, 3) / 6
     channels = planes.shape[1]
     response = functional.conv2d(planes, mask.expand(channels, 1, 3, 3), groups=channels)
     power = functional.avg_pool2d(response.square().mean(dim=1, keepdim=True), _BLOCK_PX)
     level = functional.avg_pool2d(luma[:, :, 1:-1, 1:-1], _BLOCK_PX)
-    power = power[(level > 12) & (level < 243)]  # nearer to black and white noise is cut off
+    power = power[(level > 12) & (level < 243)]  # near black and white, noise is clipped
     if len(power) == 0:
         return 0.0
     quietest, quiet = power.quantile(power.new_tensor([0.1, 0.3])).tolist()
     if quiet > _TEXTURE_SPREAD * quietest:
         return 0.0
-    # The quietest tenth of blocks of noise alone measures this much of the noise's true power.
+    # In pure noise, the quietest tenth of blocks measures this share of the true power.
     return (quietest / 0.63) ** 0.5
 
 
 _TEXTURE_SPREAD = 2.4
-"""How much more power the quietest third of blocks may have than the quietest tenth. Noise is alike everywhere: below 2 on
-noisy photographs; brushwork and foliage are not: above 2.7 on those looked at."""
+"""Largest ratio of power between the quietest third of blocks and the quietest tenth. Noise is uniform: below 2 on noisy
+photographs. Brushwork and foliage are not: above 2.7 on those measured."""
 
 
 def _measure_banding(luma: Tensor) -> float:
-    """Where a block spans a few steps of 8 bits, has plateaus, and climbs between them by two steps or more at once."""
+    """Measures the share of blocks that span a few 8-bit levels and have plateaus two or more levels apart."""
     size = 16
     steps = torch.cat((luma.diff(dim=2)[..., :-1].abs(), luma.diff(dim=3)[:, :, :-1].abs()), dim=1)
     level = functional.avg_pool2d((steps < 0.5).float(), size).mean(dim=1)
@@ -231,7 +230,7 @@ def _measure_banding(luma: Tensor) -> float:
 
 
 def _measure_ringing(luma: Tensor) -> float:
-    """How much more flat places near a strong edge waver than flat places farther from it."""
+    """Measures how much more flat areas vary near a strong edge than farther from it."""
     low, high = local_range(luma, 3)
     strong = ((high - low) > 60).float()
     quiet = (high - low) < 30
@@ -250,7 +249,7 @@ def _measure_ringing(luma: Tensor) -> float:
 
 
 def _measure_blur(luma: Tensor) -> float:
-    """The blur effect: how much of all variation a strong blur takes away.
+    """Measures the blur effect: how much of all variation a strong blur removes.
 
     Source: Crete, Dolmiere, Ladret and Nicolas, "The blur effect: perception and estimation with a new no-reference
     perceptual blur metric", 2007.
@@ -273,7 +272,7 @@ def _measure_blur(luma: Tensor) -> float:
 
 
 def _measure_jaggedness(luma: Tensor) -> float:
-    """The share of strong slanted edges that jump from one level to the other within one sample."""
+    """Measures the share of strong slanted edges that go from one level to the other within one pixel."""
     inner = luma[:, :, 2:-2, 2:-2]
     down = luma[:, :, 3:-1, 2:-2] - luma[:, :, 1:-3, 2:-2]
     across = luma[:, :, 2:-2, 3:-1] - luma[:, :, 2:-2, 1:-3]

@@ -1,4 +1,4 @@
-"""Everything that is decided about an enlargement before any of it is done."""
+"""Makes every decision about an enlargement before any work starts."""
 
 from dataclasses import dataclass, replace
 
@@ -22,15 +22,15 @@ class Decision:
     verdict: Verdict
     """Its domain."""
     conditions: Conditions
-    """What was measured of it."""
+    """Its measurements."""
     recipe: Recipe
     """Every setting, none of them "auto"."""
     reasons: tuple[str, ...]
-    """Which measurement switched which setting, and what was asked for and could not be had, in words."""
+    """Which measurement switched which setting, and which requests could not be met, as readable text."""
     planned: ModelPlan
     """The passes and their networks."""
     restore_strength: float = 1.0
-    """Share of the restored source that is enlarged, in [0, 1]; the rest is the source as it was."""
+    """Share of the restored source in the blend that is enlarged, in [0, 1]; the rest is the original source."""
 
 
 def decide(
@@ -44,16 +44,16 @@ def decide(
     """Decides how an image is enlarged.
 
     Args:
-        image: ``(B, C, H, W)``; of a batch, the first image decides.
-        chooser: The networks that there are.
+        image: ``(B, C, H, W)``; for a batch, the first image decides.
+        chooser: Chooses among the available networks.
         settings: What is wanted.
-        memory_bytes: What may be held at once.
+        memory_bytes: Memory limit in bytes.
         compute: Where and how networks run.
-        provenance: What the image's file says of its origin.
+        provenance: What the image's file says about its origin.
 
     Raises:
         ModelRefusedError: If no network is usable.
-        RefusedError: If the target cannot be made in that memory, or is too large to be written.
+        RefusedError: If the target does not fit in that memory, or is too large to be written.
     """
     size, first = (image.shape[2], image.shape[3]), image[:1]
     target = resolve_target(size, settings.target, chooser.fixed.scale if chooser.fixed else AUTO_SCALE)
@@ -67,17 +67,17 @@ def decide(
     planned = plan(recipe)
     if planned.restorer and recipe.passes == "stepwise" and not settings.chose("passes"):
         recipe = replace(recipe, passes="direct")
-        reasons += ("passes direct after all: a network restores the source first",)
+        reasons += ("passes direct: a network already restores the source first",)
         planned = plan(recipe)
     if recipe.channels == "rgb" and enlarges_luma_alone(planned):
         recipe = replace(recipe, channels="luma")
-        reasons += ("channels luma after all: the network enlarges luma alone",)
+        reasons += ("channels luma: the network enlarges luma only",)
     strength = 1.0 if settings.chose("restore") else conditions.restore_strength
     if planned.restorer and strength < 0.995:
-        reasons += (f"restore strength {strength:.2f}, by the damage",)
+        reasons += (f"restore strength {strength:.2f}, based on the measured damage",)
     return Decision(verdict, conditions, recipe, reasons + planned.notes, planned, strength)
 
 
 def enlarges_luma_alone(planned: ModelPlan) -> bool:
-    """Whether the networks of a plan produce luma only, whatever they are asked for."""
+    """Whether the networks of a plan produce luma only, whatever the settings say."""
     return planned.choice.is_luma or any(network.channels_out == 1 for network in planned.models)

@@ -1,4 +1,4 @@
-"""Which kind of image this is: by what its file says, and by what its pixels measure."""
+"""Detects the domain of an image from its metadata and its pixels."""
 
 import json
 import math
@@ -20,17 +20,17 @@ from .provenance import Provenance
 from .recipes import DRAWN_DOMAINS, SAFE_DOMAIN
 
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
-"""All kinds of image, in the order of the scores."""
+"""All domains, in the order of the scores."""
 
 PAIRS = tuple(combinations(range(len(DOMAINS)), 2))
-"""All pairs of kinds by their places, in the order of what the trained model decides."""
+"""All pairs of domains by index, in the order of the trained model's decisions."""
 
 MIN_CONFIDENCE = 0.5
-"""Below this the recipe of `SAFE_DOMAIN` is used."""
+"""Below this, the verdict is unsure; see `Verdict.recipe_domain`."""
 
 DRAWN_CONFIDENCE = 0.7
-"""Probability of all drawn domains together from which an unsure verdict takes a drawn recipe: more than the three of five that
-an image like none of them gets."""
+"""Least total probability of the drawn domains at which an unsure verdict follows a drawn recipe. It exceeds the three fifths
+that an image unlike any domain gets."""
 
 _MODEL_FILE = Path(__file__).parent / "domains.safetensors"
 
@@ -46,30 +46,30 @@ _BY_STYLE: dict[str, dict[Domain, float]] = {
 }
 _BY_CAMERA: dict[Domain, float] = {"photo": 6, "anime_flux": 0.01, "anime_sd": 0.01}
 _BY_PROGRAM: dict[Domain, float] = {"photo": 0.02, "anime_flux": 0.1, "anime_sd": 0.1}
-"""How many times more or less likely each kind is, by what the file says; one where nothing is given. A camera does not
-settle it, for paintings and drawings are photographed too (of 766 labelled files with a camera's EXIF, 193 are paintings; a
-factor of 6 leaves 98 of 100 photographs right); nor does a generator, for it also makes what looks like photos."""
+"""How many times more or less likely the metadata make each domain; 1 if not listed. A camera is not proof, since paintings
+and drawings are photographed too (of 766 labeled files with a camera's EXIF, 193 are paintings; a factor of 6 leaves 98 of
+100 photographs right). Nor is a generator, since it also produces photorealistic images."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A kind of image, and how sure that is."""
+    """The detected domain of an image, with its confidence."""
 
     label: Domain
-    """The likeliest kind."""
+    """The most likely domain."""
     confidence: float
-    """Its score, in [0, 1]."""
+    """Score of that domain, in [0, 1]."""
     scores: dict[Domain, float]
-    """Of all five; they add up to 1."""
+    """Scores of all five domains; they add up to 1."""
     evidence: tuple[str, ...]
-    """Why, in words: what the file says first, then what was measured."""
+    """Why, as readable text: metadata first, then measurements."""
 
     @property
     def recipe_domain(self) -> Domain:
         """The domain whose recipe to follow.
 
-        Where no single domain is likely enough, the drawn ones count together: unsure between two types of drawing is sure
-        to be a drawing. Else a safe one.
+        If no single domain is likely enough, the drawn ones count together: an image between two types of drawing is still
+        a drawing. Otherwise this is `SAFE_DOMAIN`.
         """
         if self.is_sure:
             return self.label
@@ -79,19 +79,19 @@ class Verdict:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the likeliest kind is likely enough to follow its recipe."""
+        """Whether the confidence is high enough to follow the recipe of `label`."""
         return self.confidence >= MIN_CONFIDENCE
 
 
 def classify(image: Tensor, provenance: Provenance | None = None) -> Verdict:
-    """Tells what kind of image this is.
+    """Detects the domain of an image.
 
     Args:
         image: ``(1, 1, 3 or 4, H, W)`` in [0, 1].
-        provenance: What its file says; pixels alone decide if not given.
+        provenance: What its file says about its origin; without it, the pixels alone decide.
 
     Returns:
-        The verdict. An image unlike all five kinds has a low confidence.
+        The verdict. An image unlike all five domains gets a low confidence.
     """
     features = measure_features(image)
     scores = _score_pixels(features)
@@ -104,31 +104,31 @@ def classify(image: Tensor, provenance: Provenance | None = None) -> Verdict:
 
 
 def named_verdict(domain: Domain) -> Verdict:
-    """The verdict of a user who named the kind."""
-    return Verdict(domain, 1.0, {other: float(other == domain) for other in DOMAINS}, ("named by the user",))
+    """Returns the verdict for a domain that the user chose."""
+    return Verdict(domain, 1.0, {other: float(other == domain) for other in DOMAINS}, ("chosen by the user",))
 
 
 @dataclass(frozen=True)
 class _Expert:
-    """A support vector machine with a radial kernel for each pair of kinds, all of them on some of the features."""
+    """One support vector machine with a radial kernel for each pair of domains, on a subset of the features."""
 
     names: list[str]
     share: float
-    """The power to which its probabilities are raised before they are multiplied with the others'."""
+    """Exponent of its probabilities before they are multiplied with those of the other experts."""
     mean: Tensor
     spread: Tensor
     weights: Tensor
-    """``(pairs, features)``: of each feature in the squared distance of two images."""
+    """``(pairs, features)``: weight of each feature in the squared distance between two images."""
     limit: float
-    """Standardised features are cut off there, so that none can shout the others down."""
+    """Standardized features are clipped to this, so that none dominates the others."""
     vectors: Tensor
-    """``(vectors, features)``, standardised."""
+    """``(vectors, features)``, standardized support vectors."""
     shares: Tensor
-    """``(vectors, pairs)``: what each vector says for the first kind of a pair."""
+    """``(vectors, pairs)``: coefficient of each vector in favor of the first domain of a pair."""
     offsets: Tensor
-    """``(pairs,)``"""
+    """``(pairs,)``: intercepts."""
     familiar: float
-    """Mean square of the standardised features up to which an image is like those that were learned from."""
+    """Largest mean square of the standardized features at which an image still resembles the training images."""
 
 
 @cache
@@ -147,7 +147,7 @@ def _load_experts() -> list[_Expert]:
 
 
 def _score_pixels(features: Features) -> dict[Domain, float]:
-    """The probability of each kind by the trained model; nearly even for an image unlike any that it learned from."""
+    """Returns the trained model's probability of each domain; nearly uniform for an image unlike the training images."""
     logarithms, strangeness = torch.zeros(len(DOMAINS)), 0.0
     for expert in _load_experts():
         said, strange = _ask(expert, features)
@@ -159,12 +159,12 @@ def _score_pixels(features: Features) -> dict[Domain, float]:
 
 
 def _ask(expert: _Expert, features: Features) -> tuple[Tensor, float]:
-    """The logarithm of the probability of each kind, and how unlike what it learned from the image is: 1 is the limit."""
+    """Returns the log probability of each domain, and how far the image is from the training images: 1 is the limit."""
     raw = (torch.tensor([features[name] for name in expert.names]) - expert.mean) / expert.spread
     apart = raw.clamp(-expert.limit, expert.limit) - expert.vectors
     likeness = (apart.square() @ expert.weights.T).neg().exp()
     decisions = (likeness * expert.shares).sum(dim=0) + expert.offsets
-    # Each pair's decision is the logarithm of odds; what all pairs say together is their product.
+    # Each pair's decision is a log odds; the pairs combine as a product of probabilities.
     scores = torch.zeros(len(DOMAINS))
     for (first, second), decision in zip(PAIRS, decisions, strict=True):
         scores[first] += functional.logsigmoid(decision)
@@ -173,25 +173,25 @@ def _ask(expert: _Expert, features: Features) -> tuple[Tensor, float]:
 
 
 def _describe(features: Features) -> list[str]:
-    """What was measured, in words, the most telling figures alone."""
+    """Returns the most telling measurements as readable text."""
     flat = features["whole wide range below 4.5"]
     lines = features["whole strong dark lines 1"]
     noise = math.exp(features["noise of flattest third"]) - 0.1
     return [
-        f"{100 * flat:.0f} % of it is flat",
-        f"dark outlines on {100 * lines:.1f} % of it",
-        f"{100 * features['top 16 colors']:.0f} % of it in 16 colours",
-        f"grain of {max(noise, 0):.2f} steps of 8 bits in its flattest third",
+        f"{100 * flat:.0f} % of the area is flat",
+        f"dark outlines on {100 * lines:.1f} % of the area",
+        f"{100 * features['top 16 colors']:.0f} % of the pixels in 16 colors",
+        f"grain of {max(noise, 0):.2f} 8-bit levels in the flattest third",
         f"mean saturation {features['saturation mean']:.2f}",
     ]
 
 
 def weigh(scores: Mapping[Domain, float], provenance: Provenance) -> dict[Domain, float]:
-    """What pixels and the file say together.
+    """Combines the scores of the pixels with the metadata.
 
     Args:
-        scores: Of the pixels; they add up to 1.
-        provenance: What the file says.
+        scores: Scores from the pixels; they add up to 1.
+        provenance: What the file says about its origin.
     """
     tables = [_BY_FAMILY[provenance.family]] if provenance.family else []
     if provenance.family and provenance.style:
@@ -200,7 +200,7 @@ def weigh(scores: Mapping[Domain, float], provenance: Provenance) -> dict[Domain
         tables.append(_BY_CAMERA)
     if provenance.program:
         tables.append(_BY_PROGRAM)
-    # Pixels are never so sure that a file could not say otherwise.
+    # Keep every score above 0, so that metadata can always outweigh the pixels.
     weighted: dict[Domain, float] = {domain: 0.98 * score + 0.02 / len(scores) for domain, score in scores.items()}
     for table in tables:
         for domain, factor in table.items():

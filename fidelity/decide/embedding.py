@@ -1,8 +1,7 @@
-"""A small convolutional network that describes how an image is made, and some of what it shows.
+"""A small convolutional network that describes the style of an image and some of its content.
 
-Figures by hand measure grain, flatness and outlines; strokes, shading and subjects they do not. The network was trained by
-`tools/training/embedding.py` to give the same maps as the middle of a network
-that was trained on photographs of a thousand things.
+Hand-made features measure grain, flatness and outlines, but not strokes, shading or subjects. `tools/training/embedding.py`
+distilled this network from the middle layers of a network trained on photographs of a thousand classes.
 """
 
 from collections.abc import Callable
@@ -15,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 MAPS = {8: 40, 16: 112}
-"""Channels of its maps, by the distance in pixels of their neighbouring places."""
+"""Channels of its feature maps, by stride in pixels."""
 
 MAP_PREFIX = "map "
-"""What the names of its figures begin with."""
+"""Prefix of its feature names."""
 
 _WEIGHTS = Path(__file__).parent / "embedding.safetensors"
 _STEM = (32, 48)
@@ -28,17 +27,17 @@ Convolve = Callable[[int, int, int], nn.Module]
 
 
 def convolve(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """A 3 x 3 convolution that keeps the size, but for its stride."""
+    """Returns a 3 x 3 convolution that keeps the size if its stride is 1."""
     return nn.Conv2d(inputs, outputs, 3, stride, 1)
 
 
 class EmbeddingNetwork(nn.Module):
-    """Strided convolutions with residual blocks, and a map of features at each of the last two sizes.
+    """Strided convolutions with residual blocks, and a feature map at each of the last two sizes.
 
     Source of the blocks: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016.
 
     Args:
-        make: Makes a convolution of so many inputs and outputs and of that stride; in training it normalises too.
+        make: Makes a convolution from its input channels, output channels and stride; in training it also normalizes.
     """
 
     def __init__(self, make: Convolve = convolve) -> None:
@@ -53,7 +52,7 @@ class EmbeddingNetwork(nn.Module):
             width = wider
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """``(B, 3, H, W)`` in [0, 1] to ``(B, 40, H/8, W/8)`` and ``(B, 112, H/16, W/16)``, rounded up."""
+        """Maps ``(B, 3, H, W)`` in [0, 1] to ``(B, 40, H/8, W/8)`` and ``(B, 112, H/16, W/16)``, rounded up."""
         state = self.stem(image * 4 - 2)
         found: list[Tensor] = []
         for stage, head in zip(self.stages, self.maps, strict=True):
@@ -79,13 +78,13 @@ def _load_network() -> EmbeddingNetwork:
 
 
 def embed(view: Tensor) -> dict[str, float]:
-    """The mean and the deviation of every channel of its maps.
+    """Returns the mean and the standard deviation of every channel of its feature maps.
 
     Args:
-        view: ``(1, 3, H, W)`` in [0, 1], on the CPU, best with a longer side of 512 px, as in training.
+        view: ``(1, 3, H, W)`` in [0, 1], on the CPU; best with a long edge of 512 px, as in training.
 
     Returns:
-        Figures by name, always the same names in the same order.
+        Features by name; always the same names in the same order.
     """
     maps = _load_network()(view.contiguous(memory_format=torch.channels_last))
     features: dict[str, float] = {}

@@ -1,8 +1,8 @@
-"""Measured features of an image's pixels, from which its kind is told.
+"""Measures the features of an image's pixels that reveal its domain.
 
-Texture is measured on patches of the image as it is, where noise, compression and fine lines are; outlines, palette and what a
-small network sees in it on the whole at 512 px along the longer side, which survives every reduction. Size and shape of the
-image are not features: they say how it was stored, not what it is.
+Texture is measured on patches at full size, where noise, compression and fine lines show. Outlines, palette and the embedding
+of a small network are measured on the whole image at 512 px along the long edge, so they survive downscaling. The size and
+shape of the image are not features: they say how it was stored, not what it is.
 """
 
 import math
@@ -20,7 +20,7 @@ from ..imaging.tensors import check_image
 from .embedding import embed
 
 PATCH_PX = 128
-"""Side of the patches taken at full size; a multiple of 8, so that they lie on JPEG's grid."""
+"""Side of the full-size patches; a multiple of 8, so that they align with JPEG's grid."""
 
 _PATCHES = 4
 _WHOLE_PX = 512
@@ -30,13 +30,13 @@ Features = dict[str, float]
 
 
 def measure_features(image: Tensor) -> Features:
-    """Measures what tells kinds of image apart.
+    """Measures the features that distinguish the domains.
 
     Args:
-        image: ``(1, 1, 3 or 4, H, W)`` in [0, 1], on any device; transparency is laid over white.
+        image: ``(1, 1, 3 or 4, H, W)`` in [0, 1], on any device; transparency is composited over white.
 
     Returns:
-        Figures by name; always the same names in the same order, all finite.
+        Features by name; always the same names in the same order, all finite.
     """
     check_image(image)
     whole = _at_least(_on_white(_shrink(image, _WHOLE_PX)), 32)
@@ -48,7 +48,7 @@ def measure_features(image: Tensor) -> Features:
 
 
 def measure_patch_features(image: Tensor) -> Features:
-    """The part of `measure_features` that is measured at full size: texture, noise, JPEG's grid.
+    """Measures the full-size part of `measure_features`: texture, noise and JPEG's grid.
 
     Args:
         image: As for `measure_features`.
@@ -61,12 +61,12 @@ def measure_patch_features(image: Tensor) -> Features:
 
 
 def _on_white(view: Tensor) -> Tensor:
-    """RGB over white, in float32 on the CPU: what is measured is small, and the models that judge it are there."""
+    """Returns RGB over white, float32, on the CPU: the inputs are small, and the models that judge them run there."""
     return flatten_alpha(view.cpu().float(), 1.0).expand(-1, 3, -1, -1)
 
 
 def take_patches(image: Tensor) -> Tensor:
-    """Up to 4 x 4 patches spread evenly, at corners that are multiples of 8; the image itself if it is no larger.
+    """Returns up to 4 x 4 evenly spread patches whose corners are multiples of 8; a smaller image is returned whole.
 
     Args:
         image: ``(1, C, H, W)``.
@@ -88,9 +88,9 @@ def _spread(length: int) -> list[int]:
 
 
 def _shrink(image: Tensor, longest_px: int) -> Tensor:
-    """The whole image with the longer side at most so many pixels; never enlarged."""
+    """Shrinks the whole image until its long edge fits; never enlarges."""
     factor = min(max(image.shape[2:]) // (2 * longest_px), *image.shape[2:])
-    if factor > 1:  # the mean of each block's diagonal: near enough, and fast on tens of megapixels
+    if factor > 1:  # the mean of each block's diagonal: close enough, and fast on tens of megapixels
         height, width = (length // factor * factor for length in image.shape[2:])
         diagonal = [image[..., step:height:factor, step:width:factor] for step in range(min(factor, 4))]
         image = sum(diagonal[1:], diagonal[0]) / len(diagonal)
@@ -102,7 +102,7 @@ def _shrink(image: Tensor, longest_px: int) -> Tensor:
 
 
 def _at_least(image: Tensor, side_px: int) -> Tensor:
-    """Mirrors or repeats what is too small to be measured."""
+    """Extends an image that is too small to be measured by mirroring it."""
     for axis in (2, 3):
         while image.shape[axis] < side_px:
             image = torch.cat((image, image.flip(axis)), dim=axis)
@@ -114,7 +114,7 @@ def _share(mask: Tensor) -> float:
 
 
 def _log(value: float) -> float:
-    """Logarithm of a measure in steps of 8 bits, with a floor a tenth of a step."""
+    """Returns the logarithm of a value in 8-bit levels, with a floor of a tenth of a level."""
     return math.log(max(value, 0.0) / _STEP + 0.1)
 
 
@@ -129,7 +129,7 @@ def _measure_texture(view: Tensor) -> Features:
 
 
 def _measure_gradients(view: Tensor) -> Features:
-    """How strong gradients are, in which directions they run, and whether colour changes where lightness does not.
+    """Measures how strong gradients are, their directions, and whether color changes where lightness does not.
 
     Source for the last: Cutzu, Hammoud and Leykin, "Distinguishing paintings from photographs", 2005.
     """
@@ -146,7 +146,7 @@ def _measure_gradients(view: Tensor) -> Features:
     }
     features["colour edges alone"] = math.log(_share((chroma > 6 * _STEP) & (luma < 6 * _STEP)) + 1e-4)
     features["lightness edges alone"] = math.log(_share((luma > 12 * _STEP) & (chroma < 2 * _STEP)) + 1e-3)
-    # The structure tensor over blocks: 1 where all gradients of a block run one way.
+    # Coherence of the structure tensor over blocks: 1 if all gradients of a block share one direction.
     products = torch.cat((down[:, :1] ** 2, across[:, :1] ** 2, down[:, :1] * across[:, :1]), dim=1)
     for size in (8, 16):
         first, second, mixed = functional.avg_pool2d(products, size).unbind(dim=1)
@@ -163,7 +163,7 @@ def _measure_gradients(view: Tensor) -> Features:
 
 
 def _extreme(image: Tensor, radius_px: int, choose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """The maximum or minimum over a square of that radius, 1 or 2, where it lies within the image."""
+    """Returns the maximum or minimum over a square of radius 1 or 2, wherever the square lies within the image."""
     for axis in (2, 3):
         length = image.shape[axis] - 2 * radius_px
         pair = choose(image.narrow(axis, 0, length + 1), image.narrow(axis, 1, length + 1))
@@ -181,7 +181,7 @@ def _inner(image: Tensor, margin_px: int) -> Tensor:
 
 
 def _measure_edges(luma: Tensor) -> Features:
-    """Flatness, edge width, and thin dark and light things (by closing and opening at two widths)."""
+    """Measures flatness, edge width, and thin dark and light lines (by closing and opening at two widths)."""
     highs, lows = [_extreme(luma, 1, torch.maximum)], [_extreme(luma, 1, torch.minimum)]
     for radius in (1, 2):  # over 5 and 9 pixels
         highs.append(_extreme(highs[-1], radius, torch.maximum))
@@ -210,7 +210,7 @@ def _measure_edges(luma: Tensor) -> Features:
 
 
 def _measure_bands(luma: Tensor) -> Features:
-    """Energy, sparseness and slope of octave bands."""
+    """Measures the energy, sparseness and slope of octave bands."""
     features: Features = {}
     current, energies = luma, list[float]()
     for octave in range(4):
@@ -223,7 +223,7 @@ def _measure_bands(luma: Tensor) -> Features:
         features[f"band {octave} kurtosis"] = math.log((band**4).mean().item() / spread.item() ** 2 + 1e-3)
         features[f"band {octave} typical"] = _log(band.abs().median().item())
         current = functional.avg_pool2d(current, 2)
-    for octave in range(len(energies), 4):  # too small for that octave: as the one before
+    for octave in range(len(energies), 4):  # too small for that octave: repeat the previous one
         for kind in ("energy", "kurtosis", "typical"):
             features[f"band {octave} {kind}"] = features[f"band {octave - 1} {kind}"]
         energies.append(energies[-1])
@@ -233,7 +233,7 @@ def _measure_bands(luma: Tensor) -> Features:
 
 
 def _measure_patterns(luma: Tensor) -> Features:
-    """Local binary patterns with a tolerance: flat, spot, edge, corner, by the number of like neighbours.
+    """Measures local binary patterns with a tolerance: flat, spot, edge or corner, by the number of similar neighbors.
 
     Source: Ojala, Pietikainen and Maenpaa, "Multiresolution gray-scale and rotation invariant texture classification with
     local binary patterns", 2002.
@@ -250,7 +250,7 @@ def _measure_patterns(luma: Tensor) -> Features:
 
 
 def _measure_chroma(view: Tensor) -> Features:
-    """How much colours vary beside lightness, and whether the channels' fine detail is alike."""
+    """Measures how much chroma varies relative to luma, and whether the channels share their fine detail."""
     planes = rgb_to_ycbcr(view)
     steps = (planes[..., 1:] - planes[..., :-1]).abs().mean(dim=(0, 2, 3))
     fine = view - box_mean(view, 3)
@@ -265,7 +265,7 @@ def _measure_chroma(view: Tensor) -> Features:
 
 
 def _measure_palette(whole: Tensor) -> Features:
-    """Colours of the whole image: how many, how strong, how light."""
+    """Measures the colors of the whole image: number, saturation and lightness."""
     high, low = whole.amax(dim=1), whole.amin(dim=1)
     saturation = (high - low) / high.clamp(min=_STEP)
     luma = rgb_to_ycbcr(whole)[:, 0]
@@ -303,7 +303,7 @@ def _measure_palette(whole: Tensor) -> Features:
 
 
 def _measure_noise(patches: Tensor) -> Features:
-    """What is left in the flattest tenth and third of 8 x 8 blocks, in luma and in chroma."""
+    """Measures the residual in the flattest tenth and third of 8 x 8 blocks, in luma and chroma."""
     planes = rgb_to_ycbcr(patches)
     residual = planes - box_mean(planes, 3)
     deviation = functional.avg_pool2d(residual.square(), 8).sqrt()
@@ -324,7 +324,7 @@ def _measure_noise(patches: Tensor) -> Features:
 
 
 def _measure_grid(patches: Tensor) -> Features:
-    """Steps that repeat every 8 px: on JPEG's grid, and on whatever grid they are strongest."""
+    """Measures steps that repeat every 8 px, both on JPEG's grid and on the grid where they are strongest."""
     luma = rgb_to_ycbcr(patches)[:, :1]
     features: Features = {}
     strongest: list[float] = []

@@ -1,7 +1,7 @@
-"""ComfyUI's graphs as they are embedded in images: which network made the picture, from which words.
+"""Reads the ComfyUI graphs embedded in images: which model generated the picture, and from which prompt.
 
-Only what the picture came from counts: the graph is walked upstream from its outputs, so a loader that is not connected, or
-one whose result went elsewhere, says nothing.
+The graph is walked upstream from its outputs, so only nodes that contributed to the picture count. A loader that is not
+connected, or whose result went elsewhere, is ignored.
 """
 
 import re
@@ -20,7 +20,7 @@ _SAMPLER = re.compile(r"sampler|sample|denoise", re.IGNORECASE)
 _OUTPUT = re.compile(r"save|preview|output|display|compare|show", re.IGNORECASE)
 _FLUX_NODE = re.compile(r"flux|kontext", re.IGNORECASE)
 _BYPASSED = (2, 4)
-"""LiteGraph's modes of a node that is muted or bypassed."""
+"""LiteGraph's mode values for muted and bypassed nodes."""
 
 
 @dataclass(frozen=True)
@@ -28,26 +28,26 @@ class Generation:
     """How a picture was generated."""
 
     models: tuple[str, ...]
-    """Names of the checkpoint or diffusion model."""
+    """Names of the checkpoints or diffusion models."""
     loras: tuple[str, ...]
-    """Names of what was added to it."""
+    """Names of the LoRAs applied to them."""
     prompt: str
-    """The positive words."""
+    """The positive prompt."""
     flux_nodes: bool
-    """Whether nodes or settings that only FLUX has were used."""
+    """Whether FLUX-only nodes or settings were used."""
 
 
 @dataclass(frozen=True)
 class _Node:
     kind: str
     links: dict[str, str]
-    """Input name to the id of the node it comes from."""
+    """Input name to the id of its source node."""
     values: dict[str, str]
     """Input name to text."""
 
 
 def read_prompt_graph(prompt: dict[str, Any]) -> Generation | None:
-    """Reads the API form, as in the `prompt` chunk; None if nothing in it was sampled."""
+    """Reads the API format, as in the `prompt` chunk; returns None if the graph has no sampler."""
     nodes: dict[str, _Node] = {}
     for key, entry in prompt.items():
         if not isinstance(entry, dict) or not isinstance(entry.get("inputs"), dict):
@@ -60,7 +60,7 @@ def read_prompt_graph(prompt: dict[str, Any]) -> Generation | None:
 
 
 def read_workflow_graph(workflow: dict[str, Any]) -> Generation | None:
-    """Reads the form that the frontend saves, as in the `workflow` chunk; None if nothing in it was sampled."""
+    """Reads the format that the frontend saves, as in the `workflow` chunk; returns None if the graph has no sampler."""
     origins: dict[Any, str] = {}
     for link in _list(workflow.get("links")):
         if isinstance(link, list) and len(link) >= 4:
@@ -117,7 +117,7 @@ def _ends_of(nodes: dict[str, _Node], samplers: list[str], side: str) -> list[st
 
 
 def _upstream(nodes: dict[str, _Node], ends: list[str]) -> Iterator[str]:
-    """The nodes that lead to some nodes, those included, each once."""
+    """Yields the nodes upstream of `ends`, including these, each once."""
     waiting, seen = list(ends), set[str]()
     while waiting:
         key = waiting.pop()

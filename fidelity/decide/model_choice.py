@@ -1,4 +1,4 @@
-"""Choosing networks: those that are installed, ranked for a kind of image and a scale, then the shipped ones."""
+"""Chooses networks: the installed ones, ranked for a domain and a scale, then the shipped ones."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ _DRAWN_WORDS = re.compile(r"anime|manga|cartoon|toon|comic|line[-_ ]?art|sketch|
 _RESTORATION_WORDS = re.compile(r"(?<![0-9a-z])1x|denois|dejpe?g|jpeg|deblur|colordn|graydn|_car_", re.IGNORECASE)
 _SCALE_IN_NAME = re.compile(r"(?<![0-9a-z])(?:up)?(?:x([2-8])|([2-8])x)(?![0-9])", re.IGNORECASE)
 _STRONG_ARCHITECTURES = ("HAT", "DRCT", "DAT", "ATD", "RGT", "SwinIR", "Swin2SR", "OmniSR", "PLKSR", "ESRGAN")
-"""Architectures, best first, of which a network that nothing is known about still beats a shipped one."""
+"""Architectures, best first, of which even an unknown network beats a shipped one."""
 
 
 _Rank = tuple[bool, int, bool, str]
@@ -31,42 +31,42 @@ _Rank = tuple[bool, int, bool, str]
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which file, and why."""
+    """The chosen file, and why."""
 
     path: Path
     reason: str
     """One sentence for the report."""
     is_luma: bool = False
-    """Whether it is a shipped one: they redraw luma alone, whatever is sent through them."""
+    """Whether it is a shipped network; these enlarge luma only, whatever their input."""
     better: str | None = None
-    """A network worth installing, with its page; None unless the choice is a shipped one that "auto" fell back to."""
+    """A network worth installing, with its page; None unless "auto" fell back to a shipped network."""
 
 
 @dataclass(frozen=True)
 class Restorer:
-    """A network at x1 that restores the source before it is enlarged."""
+    """An x1 network that restores the source before it is enlarged."""
 
     network: Network
     is_shipped: bool
-    """Whether it ships with the pack: trained to restore the colors of the scene, and told nothing about the damage."""
+    """Whether it ships with the pack; the shipped one also restores colors and needs no noise level."""
     notes: tuple[str, ...] = ()
-    """Installed networks that could not be used, in words."""
+    """Installed networks that could not be used, as readable text."""
 
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """The passes to a target, the networks that make them, and why those."""
+    """The passes to a target, their networks, and why these were chosen."""
 
     plan: Plan
     """Sizes, order and memory."""
     models: tuple[Network, ...]
-    """One for each network pass that enlarges, in order; empty if a resize is all there is."""
+    """One for each enlarging network pass, in order; empty if the plan is only a resize."""
     choice: ModelChoice
-    """Why the network that does most of the work was taken."""
+    """Why the network that does most of the work was chosen."""
     restorer: "Restorer | None" = None
-    """The network at x1 that the plan begins with, which is not among `models`."""
+    """The x1 network that the plan begins with; it is not in `models`."""
     notes: tuple[str, ...] = ()
-    """What the recipe asked for and could not be planned, in words."""
+    """Requests of the recipe that could not be planned, as readable text."""
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -78,11 +78,11 @@ class ModelChooser:
     """Chooses and loads networks for one image after another.
 
     Args:
-        name: "auto", or a model by path, by file name, or by file name without its ending.
-        models: Files by the name to call them by, from `fidelity.networks.loader.list_models`.
+        name: "auto", or a model by path, by file name, or by file name without its extension.
+        models: Files by name, from `fidelity.networks.loader.list_models`.
 
     Raises:
-        FileNotFoundError: If there is no model of that name.
+        FileNotFoundError: If no model has that name.
         ModelRefusedError: If that model is not usable.
     """
 
@@ -90,17 +90,17 @@ class ModelChooser:
         self._models = models
         self._fixed = None if name == "auto" else _name_choice(find_model(name, models))
         self.fixed = NETWORKS.load(self._fixed.path) if self._fixed else None
-        """The model that was asked for by name; None for "auto"."""
+        """The model that the user chose; None for "auto"."""
 
     def choose(self, recipe: Recipe, scale: float) -> tuple[Network, ModelChoice]:
-        """The network for one image.
+        """Returns the network for one image, and why it was chosen.
 
         Args:
-            recipe: Says which networks fit the kind of image.
-            scale: The enlargement wanted.
+            recipe: Lists the networks that fit the domain.
+            scale: Enlargement factor.
 
         Raises:
-            ModelRefusedError: If no network at all is usable.
+            ModelRefusedError: If no network is usable.
         """
         if self._fixed and self.fixed:
             return self.fixed, self._fixed
@@ -113,7 +113,7 @@ class ModelChooser:
                 continue
             note = f" (skipped: {'; '.join(refused)})" if refused else ""
             return model, replace(choice, reason=choice.reason + note)
-        raise ModelRefusedError(f"no network can be used: {'; '.join(refused)}")
+        raise ModelRefusedError(f"no network is usable: {'; '.join(refused)}")
 
     def plan(
         self,
@@ -125,26 +125,26 @@ class ModelChooser:
         batch: int = 1,
         compute: Compute = AUTO_COMPUTE,
     ) -> ModelPlan:
-        """The cheapest passes from a source to a target, with the networks chosen for them.
+        """Returns the cheapest passes from a source to a target, with the networks chosen for them.
 
         Args:
-            recipe: Says which networks fit the kind of image.
+            recipe: Lists the networks that fit the domain.
             source: (height, width) of the source.
-            target: (height, width) wanted.
-            memory_bytes: What may be held at once.
-            channels: Of the source, 1, 3 or 4.
-            batch: Images that are enlarged together.
+            target: (height, width) of the result.
+            memory_bytes: Memory limit in bytes.
+            channels: Channels of the source: 1, 3 or 4.
+            batch: Number of images enlarged together.
             compute: Where and how networks run.
 
         Raises:
             ModelRefusedError: If no network is usable.
-            RefusedError: If the target cannot be made in that memory, or the recipe is not settled.
+            RefusedError: If the target does not fit in that memory, or the recipe is not settled.
         """
         ratio = max(target[0] / source[0], target[1] / source[1])
         stepwise = recipe.passes == "stepwise"
         chosen = [self.choose(recipe, ratio)]
         if ratio > RESIZE_SHARE * AUTO_SCALE or (stepwise and ratio > RESIZE_SHARE * 2):
-            # More than one pass: the other scale may make a cheaper chain, or the one that was asked for.
+            # More than one pass: the other scale may give a cheaper chain, or the requested stepwise one.
             others = (self.choose(recipe, 2), self.choose(recipe, AUTO_SCALE))
             chosen += [other for other in others if other[0] is not chosen[0][0]]
         known = {model.name: (model, choice) for model, choice in chosen}
@@ -156,12 +156,12 @@ class ModelChooser:
         plan = plan_passes(source, target, networks, memory_bytes, (batch, channels), first, stepwise, debands)
         names = [step.network for step in plan.passes if step.kind == "network" and step.network]
         if stepwise and len(names) > 0 and not any(step.kind == "clean" for step in plan.passes):
-            notes.append("passes stepwise: one pass, since there is no network of scale 2 or the target is near")
+            notes.append("passes stepwise: only one pass, because there is no x2 network or the target scale is small")
         choice = known[names[-1]][1] if names else chosen[0][1]
         return ModelPlan(plan, tuple(known[name][0] for name in names), choice, restorer, tuple(notes))
 
     def choose_restorer(self, restoration: Restoration) -> Restorer:
-        """The best installed network at x1 for "denoise" or "deblock", else the one that ships, which does both."""
+        """Returns the best installed x1 network for "denoise" or "deblock", or else the shipped one, which does both."""
         refused: list[str] = []
         for one in RESTORERS[restoration].values():
             for name in sorted(name for name in self._models if matches(Path(name).stem, one)):
@@ -172,17 +172,17 @@ class ModelChooser:
                     continue
                 if network.scale == 1:
                     return Restorer(network, False)
-                refused.append(f"{name} enlarges")
-        notes = (f"restore {restoration}: by the shipped network (skipped: {'; '.join(refused)})",) if refused else ()
+                refused.append(f"{name} is not an x1 network")
+        notes = (f"restore {restoration}: uses the shipped network (skipped: {'; '.join(refused)})",) if refused else ()
         return Restorer(NETWORKS.load(SHIPPED_RESTORER), True, notes)
 
 
 def estimate_seconds(planned: ModelPlan, compute: Compute = AUTO_COMPUTE) -> list[float]:
-    """Seconds that each network of a plan will take, by a small run of its network on this machine.
+    """Estimates the seconds that each network pass of a plan takes, from a small test run on this machine.
 
     Args:
         planned: The plan.
-        compute: Where and how it is to run.
+        compute: Where and how it will run.
     """
     device = compute.device or torch.device("cpu")
     steps = [step for step in planned.plan.passes if step.network]
@@ -192,20 +192,20 @@ def estimate_seconds(planned: ModelPlan, compute: Compute = AUTO_COMPUTE) -> lis
 
 
 def shipped_model(kind: str, scale: float) -> Path:
-    """The shipped network of a kind, "natural" or "drawn", for an enlargement by `scale`."""
+    """Returns the file of the shipped network of a type, "natural" or "drawn", for an enlargement by `scale`."""
     return SHIPPED_WEIGHTS / f"{kind}-x{2 if scale <= 2 else 4}.safetensors"
 
 
 def rank_models(recipe: Recipe, scale: float, models: Mapping[str, Path]) -> Iterator[ModelChoice]:
-    """Every network that fits, best first; the last is a shipped one.
+    """Yields every network that fits, best first; the last is a shipped one.
 
-    Networks that the recipe names come first, in its order, one whose scale suffices before one whose scale does not;
-    then those of a strong architecture whose file name speaks of the kind of image; then the shipped one. Files are
-    opened, to see their architecture, only once all that the recipe names have been passed over.
+    Networks named by the recipe come first: those whose scale suffices, then the others, each in the recipe's order. Then
+    come networks of a strong architecture whose file name fits the domain, then the shipped one. Files are opened to detect
+    their architecture only after all networks named by the recipe.
 
     Args:
-        recipe: The networks it prefers, and the kind of image.
-        scale: The enlargement wanted.
+        recipe: The preferred networks and the domain.
+        scale: Enlargement factor.
         models: Files by name.
     """
     wanted = 2 if scale <= 2 else 4
@@ -217,7 +217,7 @@ def rank_models(recipe: Recipe, scale: float, models: Mapping[str, Path]) -> Ite
             continue
         place = next((i for i, title in enumerate(recipe.models) if matches(stem, KNOWN_MODELS[title])), None)
         if place is not None:
-            reason = f"installed, and choice {place + 1} of the {recipe.domain} recipe ({recipe.models[place]})"
+            reason = f"installed; choice {place + 1} of the {recipe.domain} recipe ({recipe.models[place]})"
             known.append((_rank(name, place, wanted), ModelChoice(path, reason)))
         elif (recipe.domain in DRAWN_DOMAINS) == bool(_DRAWN_WORDS.search(stem)):
             strangers.append((name, path))
@@ -226,7 +226,7 @@ def rank_models(recipe: Recipe, scale: float, models: Mapping[str, Path]) -> Ite
     for name, path in strangers:
         architecture = detect_architecture(path)
         if architecture in _STRONG_ARCHITECTURES:
-            reason = f"installed, of the strong architecture {architecture}, its name fits {recipe.domain}"
+            reason = f"installed; strong architecture {architecture}, and the file name fits {recipe.domain}"
             strong.append((_rank(name, _STRONG_ARCHITECTURES.index(architecture), wanted), ModelChoice(path, reason)))
     yield from _in_order(strong)
     best = recipe.models[0]
@@ -236,15 +236,15 @@ def rank_models(recipe: Recipe, scale: float, models: Mapping[str, Path]) -> Ite
 
 
 def scale_in_name(stem: str) -> int | None:
-    """The enlargement that a file name speaks of, as in `4x-AnimeSharp` or `SwinIR-M_x2`; None if it speaks of none."""
+    """Returns the scale in a file name, as in `4x-AnimeSharp` or `SwinIR-M_x2`; None if there is none."""
     found = _SCALE_IN_NAME.search(stem)
     return int(found[1] or found[2]) if found else None
 
 
 def _cost_of(network: Network, size: tuple[int, int], compute: Compute) -> NetworkCost:
-    """What planning needs to know of a network; convolutions cost about one operation a parameter and pixel.
+    """Returns the cost of a network for planning; convolutions take about one operation per parameter and pixel.
 
-    Tiles on a GPU take none of the memory that is planned with, and shrink there until they fit.
+    Tiles on a GPU use none of the planned host memory, and shrink until they fit there.
     """
     device = compute.device or torch.device("cpu")
     tile_bytes = 0 if device.type == "cuda" else estimate_memory(network, size, device, compute.precision)
@@ -252,11 +252,11 @@ def _cost_of(network: Network, size: tuple[int, int], compute: Compute) -> Netwo
 
 
 def _name_choice(path: Path) -> ModelChoice:
-    return ModelChoice(path, "named by the user", is_luma=path.parent == SHIPPED_WEIGHTS)
+    return ModelChoice(path, "chosen by the user", is_luma=path.parent == SHIPPED_WEIGHTS)
 
 
 def _rank(name: str, place: int, wanted: int) -> _Rank:
-    """What sorts networks: one that is too small last, then its place, then one of the very scale, then its name."""
+    """Returns the sort key: too small a scale goes last, then by place, then the exact scale first, then by name."""
     scale = scale_in_name(Path(name).stem)
     return bool(scale and scale < wanted), place, scale != wanted, name
 

@@ -1,4 +1,4 @@
-"""Target sizes, and the cheapest chain of passes that reaches them. Pure integers."""
+"""Plans the cheapest chain of passes that reaches a target size. Sizes are pure integers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from ..steps.upscale import RESIZE_SHARE, check_target
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """What planning needs to know of a network."""
+    """The cost of a network, as planning needs it."""
 
     name: str
-    """To call it by."""
+    """Its name in the plan."""
     scale: int
     """Enlargement factor of one pass; 1 for restoration, which is planned once."""
     work: float
-    """Cost of one pixel of its input, in any unit that all networks share."""
+    """Cost per input pixel, in any unit that all networks share."""
     tile_bytes: int
-    """Memory that one tile takes while it is computed."""
+    """Peak memory while one tile is computed."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ class PlannedPass:
     """One step of a plan."""
 
     kind: Literal["restore", "deband", "network", "clean", "resize"]
-    """What is done; "restore" and "deband" work on the source first, at its own size."""
+    """What is done; "restore" and "deband" come first, at the size of the source."""
     network: str | None
-    """Which network; None if none does."""
+    """Name of its network; None if it uses none."""
     source: tuple[int, int]
-    """(height, width) that goes in."""
+    """(height, width) of the input."""
     result: tuple[int, int]
-    """(height, width) that comes out."""
+    """(height, width) of the output."""
     work: float
-    """Cost, in the unit of the networks' `work`; 0 if no network does it."""
+    """Cost, in the unit of `NetworkCost.work`; 0 without a network."""
     peak_bytes: int
-    """Memory held at the worst moment: source, target, one block of what lies between, and a network's tile."""
+    """Peak memory: source, target, one block of the intermediate result, and a network's tile."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Plan:
     source: tuple[int, int]
     """(height, width) of the source."""
     target: tuple[int, int]
-    """(height, width) of the result, met exactly."""
+    """Exact (height, width) of the result."""
     passes: tuple[PlannedPass, ...]
     """In order; the last may be a resize."""
     peak_bytes: int
-    """The most memory that any step needs, holding the colours at the end included."""
+    """Peak memory of all steps, including the color consistency at the end."""
 
     @property
     def work(self) -> float:
@@ -74,21 +74,21 @@ def plan_passes(
 ) -> Plan:
     """Plans the cheapest chain of passes.
 
-    The fewest passes win; among those, one that need not be enlarged further by a resize; among those, the least work.
-    A resize may enlarge by at most `RESIZE_SHARE`, and may reduce by anything.
+    The fewest passes win; among equals, a chain that needs no enlarging resize at the end; then the least work. A resize
+    may enlarge by at most `RESIZE_SHARE`, and may shrink by any factor.
 
     Args:
         source: (height, width) of the source.
-        target: (height, width) wanted.
-        networks: Those that may be used, in order of preference among equals.
-        memory_bytes: What may be held at once.
+        target: (height, width) of the result.
+        networks: The available networks; among equals, earlier ones are preferred.
+        memory_bytes: Memory limit in bytes.
         images: (batch, channels) of the source.
         restorer: A network of scale 1 to begin with.
-        stepwise: Whether to enlarge by 2 at a time and clean in between, as far as there is a network of scale 2.
-        debands: Whether the source is debanded before that.
+        stepwise: Whether to enlarge by 2 at a time with cleanup in between, if there is an x2 network.
+        debands: Whether the source is debanded first.
 
     Raises:
-        RefusedError: If the target cannot be made in that memory, or no network is given.
+        RefusedError: If the target does not fit in that memory, or no network is given.
     """
     check_target(target)
     if not networks:
@@ -106,14 +106,14 @@ def plan_passes(
     if not fitting:
         needed = min(plan.peak_bytes for plan in plans)
         raise RefusedError(
-            f"{target[1]}x{target[0]} px needs about {needed / 2**30:.1f} GiB of memory, {memory_bytes / 2**30:.1f} GiB may be "
-            f"used; {_largest(source, target, memory_bytes, images)}"
+            f"{target[1]}x{target[0]} px needs about {needed / 2**30:.1f} GiB of memory, the limit is "
+            f"{memory_bytes / 2**30:.1f} GiB; {_largest(source, target, memory_bytes, images)}"
         )
     return fitting[0]
 
 
 def _chains(ratio: float, networks: Sequence[NetworkCost]) -> list[tuple[NetworkCost, ...]]:
-    """Every chain that brings an image near enough and of which no pass is needless."""
+    """Returns every chain that gets close enough to the ratio without a needless pass."""
     if ratio <= 1 and any(network.scale > 1 for network in networks):
         return [()]
     open_chains: list[tuple[NetworkCost, ...]] = [()]
@@ -168,7 +168,7 @@ def _networks(chain: list[PlannedPass]) -> list[PlannedPass]:
 
 
 def _grows_last(chain: list[PlannedPass]) -> bool:
-    """Whether a resize has to enlarge what the networks made, by more than rounding."""
+    """Whether a resize has to enlarge the networks' output by more than rounding."""
     last = chain[-1]
     return last.kind == "resize" and max(last.result[0] / last.source[0], last.result[1] / last.source[1]) > 1.02
 
@@ -179,11 +179,11 @@ def _image_bytes(size: tuple[int, int], images: tuple[int, int]) -> int:
 
 
 def _largest(source: tuple[int, int], target: tuple[int, int], memory_bytes: int, images: tuple[int, int]) -> str:
-    """About the largest result of the target's shape that the memory allows, in words."""
+    """Returns text about the largest result of the target's aspect ratio that fits in memory."""
     per_pixel = work_memory_bytes((*images, 1, 1), (*images, 0, 0))
     whole = work_memory_bytes((*images, *source), (*images, *source))
     room = memory_bytes - (whole - per_pixel * source[0] * source[1])
     if room < per_pixel * source[0] * source[1]:
-        return "that is too little for any enlargement of this image"
+        return "that is too little to enlarge this image at all"
     shrink = sqrt(room / per_pixel / (target[0] * target[1]))
     return f"wanted at most about {int(target[1] * shrink)}x{int(target[0] * shrink)} px"

@@ -1,7 +1,7 @@
-"""What an image file's metadata say of where its picture comes from: generators, cameras, drawing programs.
+"""Reads from an image file's metadata where the picture came from: a generator, a camera or a drawing program.
 
-Understood are the text chunks and EXIF that ComfyUI, A1111 and Forge, InvokeAI, NovelAI, SwarmUI and others write, camera EXIF,
-software tags, and whether content credentials (C2PA) are there. Nothing in a file is trusted further than being a hint.
+Supported are the text chunks and EXIF of ComfyUI, A1111 and Forge, InvokeAI, NovelAI, SwarmUI and others, camera EXIF, software
+tags, and the presence of content credentials (C2PA). All of it counts as a hint, never as proof.
 """
 
 import json
@@ -12,10 +12,10 @@ from typing import Any, Literal
 from .generation_graphs import Generation, read_prompt_graph, read_workflow_graph
 
 Family = Literal["flux", "sd", "other"]
-"""What generated an image: the FLUX.1 family, the Stable Diffusion family, or another network."""
+"""What generated an image: a model of the FLUX.1 family, of the Stable Diffusion family, or another one."""
 
 Style = Literal["drawn", "photo", "painting"]
-"""What the words of a prompt or a checkpoint's name speak of."""
+"""The style that a prompt or a checkpoint's name suggests."""
 
 _FLUX_NAMES = re.compile(r"flux|chroma(?!key)|schnell|kontext", re.IGNORECASE)
 _OTHER_NAMES = re.compile(
@@ -58,18 +58,18 @@ _SHORTEST_FIELD = 2
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a file says of its picture."""
+    """What a file says about the origin of its picture."""
 
     family: Family | None = None
-    """Which kind of network generated it; None if nothing says that one did."""
+    """Family of the model that generated it; None if nothing says that one did."""
     style: Style | None = None
-    """What its prompt or checkpoint speaks of."""
+    """The style that its prompt or checkpoint suggests."""
     camera: str | None = None
     """Make and model of the camera that took it."""
     program: str | None = None
     """The drawing program that saved it."""
     evidence: tuple[str, ...] = ()
-    """All of it in words, the telling first."""
+    """All of this as readable text, the most telling first."""
 
 
 @dataclass
@@ -79,15 +79,15 @@ class _Found:
     style: Style | None = None
 
     def generated(self, program: str, generation: Generation) -> None:
-        """Notes a generation unless one was noted before: the most telling form is looked for first."""
+        """Records a generation unless one was recorded before; the most telling format is read first."""
         if self.family is not None:
             return
-        names = ", ".join(generation.models) or "no model named"
+        names = ", ".join(generation.models) or "an unnamed model"
         self.family = family_of(generation)
         self.style = style_of(generation)
-        said = f"generated with {names} ({_FAMILY_WORDS[self.family]}), says {program}"
+        said = f"generated with {names} ({_FAMILY_WORDS[self.family]}), according to {program}"
         if self.style:
-            said += f"; its words speak of a {_STYLE_WORDS[self.style]}"
+            said += f"; the model or prompt suggests a {_STYLE_WORDS[self.style]}"
         self.evidence.append(said)
 
 
@@ -96,12 +96,12 @@ _STYLE_WORDS: dict[Style, str] = {"drawn": "drawing", "photo": "photograph", "pa
 
 
 def interpret(texts: dict[str, str], exif: dict[str, str], credentials: bool = False) -> Provenance:
-    """Makes sense of a file's text chunks and EXIF.
+    """Interprets a file's text chunks and EXIF.
 
     Args:
         texts: Text chunks by keyword; EXIF's UserComment under "UserComment".
         exif: Tags by name.
-        credentials: Whether content credentials (C2PA) are there.
+        credentials: Whether content credentials (C2PA) are present.
     """
     found = _Found()
     _read_comfyui(texts, exif, found)
@@ -109,20 +109,20 @@ def interpret(texts: dict[str, str], exif: dict[str, str], credentials: bool = F
     _read_parameters(texts, exif, found)
     if found.family is None and any("trainedAlgorithmicMedia" in text for text in texts.values()):
         found.family = "other"
-        found.evidence.append("its metadata declares it the work of a trained algorithm")
+        found.evidence.append("the metadata declares that a trained algorithm generated it")
     camera = _read_camera(exif) if found.family is None else None
     if camera:
-        found.evidence.append(f"taken with {camera}, says EXIF")
+        found.evidence.append(f"taken with {camera}, according to EXIF")
     program = _read_program(texts, exif)
     if program:
         found.evidence.append(f"saved by {program}, a drawing program")
     if credentials:
-        found.evidence.append("carries content credentials (C2PA)")
+        found.evidence.append("has content credentials (C2PA)")
     return Provenance(found.family, found.style, camera, program, tuple(found.evidence))
 
 
 def family_of(generation: Generation) -> Family:
-    """The family of networks that a generation names or shows by its nodes."""
+    """Returns the model family of a generation, from its model names or its nodes."""
     names = " ".join(generation.models)
     if _FLUX_NAMES.search(names):
         return "flux"
@@ -132,7 +132,7 @@ def family_of(generation: Generation) -> Family:
 
 
 def style_of(generation: Generation) -> Style | None:
-    """What kind of picture a generation was meant to give: by its model's name, else by its prompt."""
+    """Returns the intended style of a generation, from its model's name or else from its prompt."""
     names = " ".join((*generation.models, *generation.loras))
     if _DRAWN_MODELS.search(names):
         return "drawn"
@@ -148,7 +148,7 @@ def style_of(generation: Generation) -> Style | None:
 
 
 def _read_comfyui(texts: dict[str, str], exif: dict[str, str], found: _Found) -> None:
-    """The graphs that ComfyUI writes: PNG text chunks, or EXIF's Make and Model in WebP and others."""
+    """Reads ComfyUI's graphs: PNG text chunks, or EXIF's Make and Model in WebP and other formats."""
     prompt, workflow = texts.get("prompt"), texts.get("workflow")
     for value in exif.values():
         head, _, rest = value.partition(":")
@@ -164,7 +164,7 @@ def _read_comfyui(texts: dict[str, str], exif: dict[str, str], found: _Found) ->
 
 
 def _read_json(texts: dict[str, str], exif: dict[str, str], found: _Found) -> None:
-    """InvokeAI, SwarmUI, NovelAI, Fooocus, mflux and others that write JSON."""
+    """Reads the JSON of InvokeAI, SwarmUI, NovelAI, Fooocus, mflux and others."""
     if "NovelAI" in texts.get("Software", "") or "NovelAI" in exif.get("Software", ""):
         prompt = texts.get("Description", "") or exif.get("ImageDescription", "")
         found.generated("NovelAI", Generation((f"NovelAI {texts.get('Source', '')}".strip(),), (), prompt, False))
@@ -183,7 +183,7 @@ def _read_json(texts: dict[str, str], exif: dict[str, str], found: _Found) -> No
 
 
 def _find_models(content: dict[str, Any]) -> list[str]:
-    """The names of the main network in a JSON description, whatever it calls the field."""
+    """Returns the names of the main model in a JSON description, whatever the field is called."""
     names: list[str] = []
     for key in _MODEL_KEYS:
         value = content.get(key)
@@ -196,7 +196,7 @@ def _find_models(content: dict[str, Any]) -> list[str]:
 
 
 def _read_parameters(texts: dict[str, str], exif: dict[str, str], found: _Found) -> None:
-    """The text that A1111, Forge and their like write: prompt, negative prompt, then settings."""
+    """Reads the text that A1111, Forge and similar programs write: prompt, negative prompt, then settings."""
     for text in (texts.get("parameters"), texts.get("UserComment"), exif.get("ImageDescription"), texts.get("Dream")):
         if not text or not re.search(r"\bSteps: \d+|--?steps? \d+|\b-s ?\d+", text):
             continue
@@ -204,7 +204,7 @@ def _read_parameters(texts: dict[str, str], exif: dict[str, str], found: _Found)
         model = _MODEL_IN_PARAMETERS.search(settings)
         resource = re.search(r'"type":"checkpoint"[^}]*"modelName":"([^"]+)"', settings)
         prompt = text.split("Negative prompt:")[0].split("\nSteps:")[0]
-        flux = "Distilled CFG Scale" in settings  # Forge writes it for FLUX alone
+        flux = "Distilled CFG Scale" in settings  # Forge writes it only for FLUX
         models = tuple(match[1].strip() for match in (model, resource) if match)
         loras = tuple(re.findall(r"<lora:([^:>]+)", prompt))
         found.generated("its generation parameters", Generation(models, loras, prompt, flux))
@@ -232,7 +232,7 @@ def _parse(text: str | None) -> dict[str, Any] | None:
     try:
         content = json.loads(text)
     except ValueError:
-        try:  # ComfyUI wrote NaN into its graphs, which JSON does not know
+        try:  # ComfyUI writes NaN into its graphs, which is not valid JSON
             content = json.loads(re.sub(r"\bNaN\b", "null", text))
         except ValueError:
             return None

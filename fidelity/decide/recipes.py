@@ -1,4 +1,4 @@
-"""The one place where the defaults of every step live, by kind of image, and where measurements switch steps on."""
+"""The defaults of every step for each domain, and the measurements that switch steps on."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast
@@ -12,10 +12,10 @@ from ..steps.upscale import Channels
 from .damage import Conditions
 
 DRAWN_DOMAINS: tuple[Domain, ...] = ("anime_flux", "anime_sd", "line_art")
-"""Kinds of image that are made of lines and flat areas."""
+"""Domains of images made of lines and flat areas."""
 
 Setting = Literal["channels", "restore", "cleanup", "passes", "deband"]
-"""Settings that a measurement may decide."""
+"""Settings that a measurement can decide."""
 
 DEFAULT_VALUES: dict[Setting, str] = {
     "channels": "luma",
@@ -24,26 +24,26 @@ DEFAULT_VALUES: dict[Setting, str] = {
     "cleanup": "off",
     "passes": "direct",
 }
-"""What such a setting is on "auto" when no measurement decides otherwise."""
+"""Value of each such setting on "auto" if no measurement decides otherwise."""
 
 
 @dataclass(frozen=True)
 class Switch:
-    """One measurement that decides one setting, where that setting is on "auto"."""
+    """A measurement that decides a setting that is on "auto"."""
 
     setting: Setting
-    """What it decides."""
+    """The setting it decides."""
     value: str
-    """What it decides for."""
+    """The value it sets."""
     measure: str
     """A field of `fidelity.decide.damage.Conditions`."""
     above: float | None = None
-    """It decides where the measurement is larger than this..."""
+    """It applies if the measurement is larger than this..."""
     below: float | None = None
-    """...or smaller than this; one of the two is given. A measurement that found nothing decides nothing."""
+    """...or smaller than this; one of the two is given. A measurement of None decides nothing."""
 
     def reason(self, conditions: Conditions) -> str | None:
-        """Why it decides, in words; None if it does not."""
+        """Returns why it applies, as readable text; None if it does not."""
         value = getattr(conditions, self.measure)
         if value is None:
             return None
@@ -56,19 +56,19 @@ class Switch:
 
 
 LEAST_RESTORATION = 0.1
-"""Sources of which less than this share should be restored are left as they are."""
+"""Sources with a restore strength below this are not restored."""
 _LEAVE = Switch("restore", "off", "restore_strength", below=LEAST_RESTORATION)
 _DEBLOCK = Switch("restore", "deblock", "jpeg_quality", below=92)
 _DENOISE = Switch("restore", "denoise", "restore_strength", above=LEAST_RESTORATION)
 _RESTORE = (_LEAVE, _DEBLOCK, _DENOISE)
-"""A slightly damaged source is restored slightly; what an installed network is asked for follows from JPEG's traces."""
+"""A slightly damaged source is restored slightly; JPEG's traces decide between deblocking and denoising."""
 _DEBAND = Switch("deband", "on", "banding", above=0.05)
 _SMOOTH_RINGS = Switch("cleanup", "bilateral", "ringing", above=1.5)
 _SMOOTH_STAIRS = Switch("cleanup", "antialias", "jaggedness", above=0.6)
 _STEPWISE = Switch("passes", "stepwise", "noise_sigma", above=12)
 
 _DRAWN_DENOISE = 0.3
-"""Lines wander beyond it."""
+"""Above it, lines shift."""
 
 _PHOTO_MODELS = ("RealESRGAN_x4plus", "SwinIR", "HAT")
 _DRAWN_MODELS = ("RealESRGAN_x4plus_anime_6B", "4x-AnimeSharp", "waifu2x", "Real-CUGAN")
@@ -76,40 +76,40 @@ _DRAWN_MODELS = ("RealESRGAN_x4plus_anime_6B", "4x-AnimeSharp", "waifu2x", "Real
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every setting of the pipeline for one kind of image."""
+    """Every setting of the pipeline for one domain."""
 
     domain: Domain
-    """What kind of image this is for."""
+    """The domain this is for."""
     models: tuple[str, ...]
-    """Names in `fidelity.decide.model_choice.KNOWN_MODELS`, best first; the first that is installed is taken."""
+    """Names in `fidelity.decide.model_choice.KNOWN_MODELS`, best first; the first installed one is used."""
     shipped: Literal["natural", "drawn"] = "natural"
-    """Which of the shipped networks is taken where none of those is installed."""
+    """Type of the shipped network that is used if none of those is installed."""
     restore: Literal["auto", "off", "denoise", "deblock"] = "auto"
-    """Whether noise or JPEG damage of the source is restored first, by a network at x1, as strongly as damage is measured."""
+    """What an x1 network restores first, noise or JPEG damage; the measured damage sets the strength."""
     deband: Literal["auto", "off", "on"] = "auto"
-    """Whether the stairs of gradients are evened out before the enlargement."""
+    """Whether banding in gradients is smoothed before the enlargement."""
     channels: Channels | Literal["auto"] = "auto"
-    """"luma" sends luma alone through the network, "rgb" all colours."""
+    """"luma" sends only luma through the network, "rgb" all colors."""
     passes: Literal["auto", "direct", "stepwise"] = "auto"
-    """"direct" takes the fewest passes to the target; "stepwise" doubles and cleans in between, if there is a x2 network."""
+    """"direct" uses the fewest passes; "stepwise" doubles with cleanup in between, if there is an x2 network."""
     between: CleanupMethod = "bilateral"
-    """How it is cleaned in between."""
+    """The cleanup filter between stepwise passes."""
     consistency: ConsistencyMode | Literal["off"] = "color"
-    """How the enlargement is held to its source."""
+    """How the enlargement is kept consistent with its source."""
     gate: GateAction | Literal["off"] = "blend"
-    """What happens where colours drifted all the same."""
+    """What happens where colors still drift."""
     gate_limits: GateLimits = field(default_factory=GateLimits)
-    """What counts as drifted, in CIEDE2000."""
+    """The largest accepted drift, in CIEDE2000."""
     cleanup: CleanupMethod | Literal["auto", "off"] = "auto"
-    """What is done to the enlargement at the end."""
+    """The filter applied to the enlargement at the end."""
     cleanup_strength: float = 1.0
-    """How much of it, from 0 to 1."""
+    """Strength of that filter, from 0 to 1."""
     diffusion: tuple[str, ...] = ()
-    """Workflows that draw what no such network does, for this kind of image, best first; never taken by themselves."""
+    """Workflows that generate new detail for this domain by diffusion, best first; never run automatically."""
     diffusion_denoise: float = DENOISE_STEPS[0]
-    """How much the first diffusion pass may redraw, from 0 to 1."""
+    """Denoise strength of the first diffusion pass, from 0 to 1."""
     switches: tuple[Switch, ...] = ()
-    """What decides the settings that are on "auto"; of several for one setting, the first that applies."""
+    """What decides the settings on "auto"; the first switch that applies to a setting wins."""
 
 
 RECIPES: dict[Domain, Recipe] = {
@@ -160,18 +160,18 @@ RECIPES: dict[Domain, Recipe] = {
         switches=(*_RESTORE, _DEBAND, Switch("cleanup", "unsharp", "softness", above=0.45), _STEPWISE),
     ),
 }
-"""The recipes; each setting can be overridden with `dataclasses.replace`."""
+"""The recipes; override any setting with `dataclasses.replace`."""
 
 SAFE_DOMAIN: Domain = "photo"
-"""The recipe for an image of unknown kind."""
+"""The domain whose recipe an image of unknown domain follows."""
 
 
 def settle(recipe: Recipe, conditions: Conditions) -> tuple[Recipe, tuple[str, ...]]:
-    """Decides every setting that is on "auto" by what was measured.
+    """Decides every setting that is on "auto" from the measurements.
 
     Args:
         recipe: The recipe; settings other than "auto" are kept.
-        conditions: What was measured of the image.
+        conditions: Measurements of the image.
 
     Returns:
         The recipe without "auto", and one sentence for each setting that a measurement switched.
@@ -195,14 +195,14 @@ _CLEANUP_SWITCHES = (_SMOOTH_RINGS, _SMOOTH_STAIRS)
 
 
 def choose_cleanup(conditions: Conditions, domain: Domain | None = None) -> tuple[CleanupMethod | None, str]:
-    """What an image is to be cleaned by, and why; None where nothing is measured that needs it.
+    """Returns the cleanup filter an image needs, and why; None if the measurements show no need.
 
     Args:
-        conditions: What was measured of it.
-        domain: Its kind, whose recipe decides; None if that is unknown.
+        conditions: Measurements of the image.
+        domain: Its domain, whose recipe decides; None if unknown.
     """
     if domain and RECIPES[domain].cleanup == "off":
-        return None, f"nothing to clean: the recipe of {domain} leaves it out"
+        return None, f"nothing to clean: the {domain} recipe uses no cleanup"
     switches = [switch for switch in RECIPES[domain].switches if switch.setting == "cleanup"] if domain else _CLEANUP_SWITCHES
     for switch in switches:
         reason = switch.reason(conditions)

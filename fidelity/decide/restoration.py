@@ -1,8 +1,8 @@
-"""How strongly a source should be restored, judged by a small perceptron on texture measurements.
+"""Estimates how strongly to restore a source, with a small perceptron on texture measurements.
 
-Restoring a clean picture costs detail, leaving a damaged one alone costs far more to the eye, and noise, blur and old
-compression that was resized since hide from any single measurement. `tools/training/damage.py` trains the perceptron on
-crops whose best share of restoration is known.
+Restoring a clean picture costs detail; leaving a damaged one alone looks far worse. No single measurement detects noise, blur
+and compression artifacts that were resized later. `tools/training/damage.py` trains the perceptron on crops whose best restore
+strength is known.
 """
 
 import json
@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 _WEIGHTS = Path(__file__).parent / "damage.safetensors"
-_LIMIT = 4.0  # standardised measurements are cut off there, as in training
+_LIMIT = 4.0  # standardized measurements are clipped to this, as in training
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def _load_perceptron() -> _Perceptron:
 
 
 def judge_restoration(features: Mapping[str, float]) -> float:
-    """The share of a restored image that comes nearest the undamaged one, in [0, 1].
+    """Returns the share of the restored image whose blend comes closest to the undamaged image, in [0, 1].
 
     Args:
         features: From `fidelity.decide.features.measure_patch_features`.

@@ -1,4 +1,4 @@
-"""What a user asks for: every setting of an enlargement, checked when it is made."""
+"""Every setting of an enlargement that a user can choose, checked on construction."""
 
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
@@ -11,7 +11,7 @@ from .target import Target
 
 @dataclass(frozen=True)
 class Settings:
-    """What is wanted; everything on "auto" is decided from the image by its recipe.
+    """The user's settings; the image and its recipe decide everything on "auto".
 
     Raises:
         RefusedError: If a value is unknown; the message lists the known ones.
@@ -20,23 +20,23 @@ class Settings:
     target: Target = field(default_factory=Target)
     """Size of the result."""
     domain: Domain | Literal["auto"] = "auto"
-    """Type of image; "auto" lets the file's metadata and the pixels decide."""
+    """Domain of the image; "auto" lets the file's metadata and the pixels decide."""
     model: str = "auto"
     """The network: a name, a file, or "auto" for the best one installed for the domain and the scale."""
     channels: Literal["auto", "luma", "rgb"] = "auto"
-    """Whether the network enlarges luma alone or all colors."""
+    """Whether the network enlarges only luma or all colors."""
     consistency: Literal["auto", "off", "color", "full"] = "auto"
     """How the result is kept consistent with its source: colors and tones, every pixel, or not at all."""
     gate: Literal["auto", "blend", "reject", "report", "off"] = "auto"
-    """What happens where colors drifted beyond the limits."""
+    """What happens where colors drift beyond the limits."""
     restore: Literal["auto", "denoise", "deblock", "off"] = "auto"
     """What is restored before the enlargement."""
     deband: Literal["auto", "on", "off"] = "auto"
-    """Whether the stairs of gradients are smoothed first."""
+    """Whether banding in gradients is smoothed first."""
     passes: Literal["auto", "direct", "stepwise"] = "auto"
-    """As few passes as possible, or doubling with cleanup in between."""
+    """The fewest passes, or doubling with cleanup in between."""
     cleanup: Literal["auto", "bilateral", "guided", "median", "antialias", "unsharp", "off"] = "auto"
-    """The filter that is applied to the result at the end."""
+    """The filter applied to the result at the end."""
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():
@@ -46,11 +46,11 @@ class Settings:
                 raise RefusedError(f"{name} is {value!r}; wanted {', '.join(dict.fromkeys(known))}")
 
     def apply_to(self, recipe: Recipe) -> Recipe:
-        """The recipe with every setting that the user chose in place of its own."""
+        """Returns the recipe with the user's settings in place of its own."""
         return replace(recipe, **{name: value for name, value in self._chosen() if hasattr(recipe, name)})
 
     def chose(self, name: str) -> bool:
-        """Whether the user decided a setting, rather than leave it on "auto"."""
+        """Whether the user chose a setting instead of leaving it on "auto"."""
         return any(name == chosen for chosen, _ in self._chosen())
 
     def _chosen(self) -> list[tuple[str, Any]]:

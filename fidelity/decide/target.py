@@ -1,4 +1,4 @@
-"""The size of a result: what a user may ask for, and the exact pixels that follow."""
+"""The size of a result: what the user asks for, and the exact pixels that follow."""
 
 import re
 from dataclasses import astuple, dataclass, fields
@@ -12,14 +12,14 @@ _CM_PER_INCH = 2.54
 
 @dataclass(frozen=True)
 class PrintSize:
-    """A sheet to print on."""
+    """A sheet of paper to print on."""
 
     height_cm: float
-    """One side of the sheet in centimetres; which of the two is upright does not matter."""
+    """One side of the sheet in centimeters; orientation does not matter."""
     width_cm: float
-    """The other."""
+    """The other side in centimeters."""
     dpi: float = 300.0
-    """Dots to an inch."""
+    """Dots per inch."""
 
     @property
     def pixels(self) -> tuple[float, float]:
@@ -30,40 +30,40 @@ class PrintSize:
 
 @dataclass(frozen=True)
 class Target:
-    """How large the result is to be; at most one of these is given, and none means the model's own scale."""
+    """The wanted size of the result; at most one field is given, and none means the model's own scale."""
 
     scale: float | None = None
-    """Factor on both sides."""
+    """Enlargement factor of both sides."""
     size: tuple[int, int] | None = None
     """Exact (height, width) in pixels."""
     long_edge: int | None = None
-    """Pixels along the longer side."""
+    """Length of the longer side in pixels."""
     megapixels: float | None = None
-    """Millions of pixels."""
+    """Total size in megapixels."""
     print_size: PrintSize | None = None
-    """The largest that fits on a sheet, which is turned as the image is; nothing is cropped."""
+    """The largest size that fits on this sheet, turned to match the image; nothing is cropped."""
 
     def __post_init__(self) -> None:
         given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
         if len(given) > 1:
-            raise RefusedError(f"{' and '.join(given)} were given; wanted one of them")
+            raise RefusedError(f"{' and '.join(given)} were given; wanted only one of them")
         for name in given:
             value = getattr(self, name)
             numbers = astuple(value) if isinstance(value, PrintSize) else value if isinstance(value, tuple) else (value,)
             if not all(0 < number < inf for number in numbers):
-                raise RefusedError(f"{name} is {value}; wanted more than 0, and finite")
+                raise RefusedError(f"{name} is {value}; wanted a finite number above 0")
 
 
 def resolve_target(source: tuple[int, int], target: Target, model_scale: int) -> tuple[int, int]:
-    """The exact (height, width) of the result; the aspect is kept unless `size` says otherwise.
+    """Returns the exact (height, width) of the result; only `size` can change the aspect ratio.
 
     Args:
         source: (height, width) of the source.
-        target: What is wanted.
-        model_scale: Factor to use where nothing is wanted in particular.
+        target: The wanted size.
+        model_scale: Enlargement factor if no size is given.
 
     Raises:
-        RefusedError: If the result would be larger than can be written.
+        RefusedError: If the result is too large to be written.
     """
     if target.size is not None:
         result = target.size
@@ -82,25 +82,25 @@ def resolve_target(source: tuple[int, int], target: Target, model_scale: int) ->
 
 
 def parse_print_size(text: str) -> PrintSize:
-    """A sheet from words such as "30x20cm@300", "8x10in" or "297x210mm@240"; 300 dots to an inch if none are given.
+    """Parses a sheet such as "30x20cm@300", "8x10in" or "297x210mm@240"; 300 dots per inch if none are given.
 
     Raises:
-        RefusedError: If it is none.
+        RefusedError: If the text is not a print size.
     """
     number = r"([0-9]+(?:\.[0-9]+)?)"
     match = re.fullmatch(rf"\s*{number}\s*x\s*{number}\s*(cm|mm|in)\s*(?:@\s*{number})?\s*", text, re.IGNORECASE)
     if match is None:
-        raise RefusedError(f"print size is {text!r}; wanted two sides, a unit and dots to an inch, as in 30x20cm@300")
+        raise RefusedError(f"print size is {text!r}; wanted two sides, a unit and dots per inch, as in 30x20cm@300")
     unit = {"cm": 1.0, "mm": 0.1, "in": _CM_PER_INCH}[match[3].lower()]
     dpi = float(match[4]) if match[4] else PrintSize.dpi
     return PrintSize(float(match[1]) * unit, float(match[2]) * unit, dpi)
 
 
 def parse_memory(text: str) -> int:
-    """Bytes from words such as "8GB", "512 MiB" or "6g"; the units are powers of 1024 either way.
+    """Parses a memory size such as "8GB", "512 MiB" or "6g" into bytes; all units are powers of 1024.
 
     Raises:
-        RefusedError: If it is none.
+        RefusedError: If the text is not a memory size.
     """
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)i?b?\s*", text, re.IGNORECASE)
     if match is None or float(match[1]) == 0:

@@ -157,7 +157,7 @@ class TiledDenoiser:
         batch = min(fitting, self._most or fitting)
         pending = deque(windows)
         while pending:
-            host.check_cancelled()
+            host.check_canceled()
             part = [pending.popleft() for _ in range(min(batch, len(pending)))]
             made = self._attempt(self._cut(step, part))
             if made is None:

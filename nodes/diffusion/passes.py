@@ -141,8 +141,8 @@ def _hold(image: Tensor, colors: Tensor) -> Tensor:
 
 
 def _go_on(_done: int, _total: int) -> None:
-    """Progress callback that stops the work once the user has cancelled."""
-    host.check_cancelled()
+    """Progress callback that stops the work once the user has canceled."""
+    host.check_canceled()
 
 
 def _choose_tile(model: Any, settings: DiffusionSettings) -> DiffusionTile:

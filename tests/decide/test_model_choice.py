@@ -111,7 +111,7 @@ def test_a_network_named_by_the_user_is_taken_whatever_the_kind(install):
     chooser = ModelChooser("mine", install("mine.safetensors", "4x-AnimeSharp.safetensors"))
     for domain in RECIPES:
         model, choice = chooser.choose(RECIPES[domain], 4)
-        assert (model.name, choice.reason, choice.better) == ("mine.safetensors", "named by the user", None)
+        assert (model.name, choice.reason, choice.better) == ("mine.safetensors", "chosen by the user", None)
     assert chooser.fixed is model
 
 
@@ -153,7 +153,7 @@ def test_a_plan_holds_to_the_network_that_was_named(compact_file):
     path = compact_file(2)
     planned = ModelChooser(str(path), list_models([])).plan(RECIPES["photo"], (64, 64), (512, 512), 2**33)
     assert [model.name for model in planned.models] == [path.name] * 3
-    assert planned.choice.reason == "named by the user"
+    assert planned.choice.reason == "chosen by the user"
 
 
 def test_seconds_are_those_of_the_pixels_that_go_in(compact_file, monkeypatch):

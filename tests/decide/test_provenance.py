@@ -158,7 +158,7 @@ def test_a_drawing_program_is_named_and_a_photo_editor_is_not():
 
 
 def test_content_credentials_and_declared_algorithms_are_evidence():
-    assert interpret({}, {}, credentials=True).evidence == ("carries content credentials (C2PA)",)
+    assert interpret({}, {}, credentials=True).evidence == ("has content credentials (C2PA)",)
     found = interpret({"xmp": "digitalsourcetype/trainedAlgorithmicMedia"}, {})
     assert found.family == "other"
 

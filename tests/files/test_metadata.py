@@ -63,7 +63,7 @@ def test_a_camera_is_read(picture, tmp_path):
 def test_content_credentials_are_noticed(picture, tmp_path):
     picture.save(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes() + b"jumb....c2pa")
-    assert read_provenance(tmp_path / "a.jpg").evidence == ("carries content credentials (C2PA)",)
+    assert read_provenance(tmp_path / "a.jpg").evidence == ("has content credentials (C2PA)",)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe1\x00\x10Exif"])

@@ -129,7 +129,7 @@ def test_a_network_that_enlarges_mends_nothing(host, photo):
     }
     status, _, messages = host.wait(host.start(graph))
     assert status == "error"
-    assert "wanted a network of scale 1 to mend with" in messages["execution_error"]["exception_message"]
+    assert "wanted a network of scale 1 to restore with" in messages["execution_error"]["exception_message"]
 
 
 @pytest.mark.parametrize(
@@ -217,4 +217,4 @@ def test_faces_are_redrawn_by_a_network_of_the_hosts_loader(host, photo):
     graph["3"]["inputs"]["boxes"] = ""
     status, _, messages = host.wait(host.start(graph))
     assert status == "error"
-    assert "no faces: wanted boxes" in messages["execution_error"]["exception_message"]
+    assert "no faces given; wanted boxes" in messages["execution_error"]["exception_message"]

@@ -138,7 +138,7 @@ def test_the_report_of_an_enlargement_is_written_into_its_file_and_the_camera_is
     }
     outputs = host.run(graph)
     report = json.loads(outputs["6"]["text"][0])
-    assert "taken with Canon EOS 5D, says EXIF" in report["domain"]["evidence"]
+    assert "taken with Canon EOS 5D, according to EXIF" in report["domain"]["evidence"]
     with Image.open(saved(outputs)) as opened:
         assert f'fidelity:model="{report["model"]["name"]}"' in opened.info["XML:com.adobe.xmp"]
         assert opened.getexif()[ExifTags.Base.Make] == "Canon"

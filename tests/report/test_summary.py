@@ -46,7 +46,7 @@ def test_an_unsure_verdict_says_which_recipe_is_followed():
 
 def test_an_unsure_photo_is_marked_too_and_a_named_kind_has_no_rivals():
     assert summarize_verdict(verdict("photo", 0.3)).startswith("≈ photo 30 %\nunsure")
-    assert summarize_verdict(named_verdict("painting")).split("\n") == ["✓ painting 100 %", "named by the user"]
+    assert summarize_verdict(named_verdict("painting")).split("\n") == ["✓ painting 100 %", "chosen by the user"]
 
 
 def test_a_better_network_is_named():
@@ -56,7 +56,7 @@ def test_a_better_network_is_named():
         "ships with the pack",
         "better: SwinIR, its page",
     ]
-    assert summarize_choice("mine", ModelChoice(Path("mine.pth"), "named by you")).startswith("✓ mine\n")
+    assert summarize_choice("mine", ModelChoice(Path("mine.pth"), "chosen by you")).startswith("✓ mine\n")
 
 
 @pytest.mark.parametrize(
