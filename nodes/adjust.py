@@ -46,7 +46,7 @@ class FidelityPrepare(io.ComfyNode):
                     "restore",
                     options=["auto", "off", "denoise", "deblock"],
                     default=_PREPARE.restore,
-                    tooltip="Restores with a wired, installed or else the shipped 1x model. auto: as strongly as damage is measured.",
+                    tooltip="Restores by a connected or installed 1x model, else the shipped one. auto: as strongly as needed.",
                 ),
                 _number(
                     *("restore_strength", _PREPARE.restore_strength, 0, 1, 0.05),
