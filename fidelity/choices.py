@@ -17,6 +17,9 @@ Precision = Literal["fp32", "bf16", "fp16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 """A precision, or "auto" to let the device decide."""
 
+RestoreChoice = Literal["auto", "off", "denoise", "deblock"]
+"""What is restored before the enlargement; "auto" lets the measured damage decide."""
+
 ColorSpace = Literal["source", "srgb"]
 """source: pixel values keep the color space of the embedded profile; srgb: they are converted to sRGB."""
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from .choices import Domain
+from .choices import Domain, RestoreChoice
 from .decide.damage import measure_conditions
 from .decide.model_choice import ModelChooser, Restorer
 from .decide.recipes import RECIPES, SAFE_DOMAIN, settle
@@ -25,7 +25,7 @@ from .steps.restore import restore
 class Preparation:
     """What to do; the defaults restore measured damage and change nothing else."""
 
-    restore: Literal["auto", "off", "denoise", "deblock"] = "auto"
+    restore: RestoreChoice = "auto"
     """What is restored, noise or JPEG damage; auto: the recipe of the domain decides."""
     restore_strength: float = 1.0
     """Share of the restored image in the blend, from 0 to 1."""
@@ -42,7 +42,7 @@ class Preparation:
 
     def __post_init__(self) -> None:
         for name, value, known in (
-            ("restore", self.restore, ("auto", "off", "denoise", "deblock")),
+            ("restore", self.restore, get_args(RestoreChoice)),
             ("deband", self.deband, ("auto", "off", "on")),
         ):
             if value not in known:

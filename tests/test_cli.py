@@ -119,6 +119,8 @@ def test_a_model_that_is_refused_is_one_line_and_writes_nothing(image_file, tmp_
         ["--tile", "many"],
         ["--domain", "sculpture"],
         ["--gate", "maybe"],
+        ["--restore", "a bit"],
+        ["--restore", "1.5"],
     ],
 )
 def test_wrong_usage_is_exit_two(image_file, tmp_path, options):
@@ -257,6 +259,14 @@ def test_a_plan_is_what_is_then_done(image_file, tmp_path, monkeypatch):
         (step["kind"], step["network"]) for step in planned["passes"]
     ]
     assert [step["kind"] for step in made["passes"] if step["kind"] not in kinds][:2] == ["measure", "consistency"]
+
+
+def test_restore_takes_a_strength(image_file):
+    arguments = ["plan", str(image_file()), "--domain", "photo", "--json", "--restore"]
+    kinds = [
+        [step["kind"] for step in json.loads(run(app, [*arguments, strength]).stdout)["passes"]] for strength in ("0", "0.4")
+    ]
+    assert ["restore" in made for made in kinds] == [False, True]
 
 
 def test_a_plan_beyond_the_memory_is_refused_with_what_would_do(image_file):

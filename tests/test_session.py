@@ -10,6 +10,7 @@ from fidelity.decide.decision import decide
 from fidelity.decide.model_choice import ModelChooser
 from fidelity.decide.settings import Settings
 from fidelity.decide.target import Target
+from fidelity.errors import RefusedError
 from fidelity.imaging.drift import measure_drift
 from fidelity.imaging.metrics import psnr
 from fidelity.imaging.resample import resize
@@ -144,6 +145,26 @@ def test_what_is_clean_is_left_alone_and_damage_is_restored_as_far_as_it_goes(in
     assert strengths == sorted(strengths)
     asked = decide(clean, installed(), Settings(Target(scale=2), "photo", restore="denoise"), 8 * GIB)
     assert (asked.restore_strength, asked.planned.restorer is None) == (1.0, False)
+
+
+def test_the_users_strength_takes_the_place_of_the_measured_one(installed, photo):
+    def decision(image, strength):
+        return decide(image, installed(), Settings(Target(scale=2), "photo", restore_strength=strength), 8 * GIB)
+
+    for image in (photo, noisy(photo)):
+        half = decision(image, 0.5)
+        assert (half.restore_strength, half.planned.restorer is None) == (0.5, False)
+        assert "restore strength 0.50, chosen by the user" in half.reasons
+        assert decision(image, 0.0).planned.restorer is None
+    source = noisy(photo)
+    full, half = (run_passes(source, decision(source, strength)).reference for strength in (1.0, 0.5))
+    torch.testing.assert_close(half, (full + source) / 2, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
+def test_a_strength_outside_its_range_is_refused(strength):
+    with pytest.raises(RefusedError, match=r"restore_strength is .*; wanted 0 to 1"):
+        Settings(restore_strength=strength)
 
 
 def test_a_restored_source_needs_no_cleaning_between_passes(installed, photo):

@@ -1,16 +1,18 @@
 """Options that several subcommands share, and their parsers. Nothing here imports the engine at load time."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from ..choices import MIN_TILE_PX, DeviceName, DomainChoice, PrecisionChoice
+from ..choices import MIN_TILE_PX, DeviceName, DomainChoice, PrecisionChoice, RestoreChoice
 from ..errors import RefusedError
 
 if TYPE_CHECKING:
     from ..decide.target import Target
     from ..networks.compute import Compute
+
+_RESTORE: tuple[RestoreChoice, ...] = get_args(RestoreChoice)
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files or folders.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -32,8 +34,11 @@ ModelName = Annotated[
     typer.Option(metavar="NAME_OR_FILE", help="The network; auto uses the best installed one for the domain and the scale."),
 ]
 Restore = Annotated[
-    Literal["auto", "denoise", "deblock", "off"],
-    typer.Option(help="What an x1 network restores first: noise or JPEG damage."),
+    str,
+    typer.Option(
+        metavar="|".join((*_RESTORE, "0..1")),
+        help="What an x1 network restores first: noise or JPEG damage; or how strongly it restores.",
+    ),
 ]
 Passes = Annotated[
     Literal["auto", "direct", "stepwise"], typer.Option(help="The fewest passes, or doubling with cleanup in between.")
@@ -69,6 +74,24 @@ def read_compute(device: DeviceName, precision: PrecisionChoice, tile: str, memo
     from ..networks.device import choose_device
 
     return Compute(choose_device(device), precision, _parse_tile(tile), parse_memory(memory) if memory else None)
+
+
+def read_restore(text: str) -> tuple[RestoreChoice, float | None]:
+    """Reads what is restored, and how strongly; None lets the measured damage decide.
+
+    Raises:
+        RefusedError: If it is neither a choice nor a number from 0 to 1.
+    """
+    for choice in _RESTORE:
+        if text == choice:
+            return choice, None
+    try:
+        strength = float(text)
+    except ValueError:
+        strength = -1.0
+    if not 0 <= strength <= 1:
+        raise RefusedError(f"--restore is {text!r}; wanted {', '.join(_RESTORE)} or a strength from 0 to 1")
+    return "auto", strength
 
 
 def _parse_size(text: str | None) -> tuple[int, int] | None:

@@ -39,8 +39,9 @@ def plan_command(
 
     target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size))
     compute = as_usage(lambda: options.read_compute(device, precision, "auto", memory))
+    what, strength = as_usage(lambda: options.read_restore(restore))
     with refusing(source) as refused:
-        settings = Settings(target, domain, model, restore=restore, passes=passes)
+        settings = Settings(target, domain, model, restore=what, passes=passes, restore_strength=strength)
         session = Session(settings, compute, list_models([models_dir] if models_dir else []))
         decision = session.decide(read_image(source).image, read_provenance(source))
         plan = PlanReport.of(decision, estimate_seconds(decision.planned, compute))

@@ -77,7 +77,8 @@ def upscale_command(
 
     target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size))
     compute = as_usage(lambda: options.read_compute(device, precision, tile, memory))
-    settings = Settings(target, domain, model, channels, consistency, gate, restore, deband, passes, cleanup)
+    what, strength = as_usage(lambda: options.read_restore(restore))
+    settings = Settings(target, domain, model, channels, consistency, gate, what, deband, passes, cleanup, strength)
     depth = 16 if bits == "16" else 8
     export = as_usage(lambda: Export(depth) if quality is None else Export(depth, quality, lossless=False))
     files: list[Path] = []

@@ -59,7 +59,9 @@ def decide(
     target = resolve_target(size, settings.target, chooser.fixed.scale if chooser.fixed else AUTO_SCALE)
     verdict = classify(first, provenance) if settings.domain == "auto" else named_verdict(settings.domain)
     conditions = measure_conditions(first)
-    recipe, reasons = settle(settings.apply_to(RECIPES[verdict.recipe_domain]), conditions)
+    chosen = settings.restore_strength
+    judged = conditions if chosen is None else replace(conditions, restore_strength=chosen)
+    recipe, reasons = settle(settings.apply_to(RECIPES[verdict.recipe_domain]), judged)
 
     def plan(recipe: Recipe) -> ModelPlan:
         return chooser.plan(recipe, size, target, memory_bytes, image.shape[1], image.shape[0], compute)
@@ -72,9 +74,10 @@ def decide(
     if recipe.channels == "rgb" and enlarges_luma_alone(planned):
         recipe = replace(recipe, channels="luma")
         reasons += ("channels luma: the network enlarges luma only",)
-    strength = 1.0 if settings.chose("restore") else conditions.restore_strength
+    strength = 1.0 if chosen is None and settings.chose("restore") else judged.restore_strength
     if planned.restorer and strength < 0.995:
-        reasons += (f"restore strength {strength:.2f}, based on the measured damage",)
+        source = "based on the measured damage" if chosen is None else "chosen by the user"
+        reasons += (f"restore strength {strength:.2f}, {source}",)
     return Decision(verdict, conditions, recipe, reasons + planned.notes, planned, strength)
 
 

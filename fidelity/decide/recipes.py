@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
-from ..choices import Domain
+from ..choices import Domain, RestoreChoice
 from ..steps.cleanup import CleanupMethod
 from ..steps.consistency import ConsistencyMode
 from ..steps.diffusion import DENOISE_STEPS
@@ -84,7 +84,7 @@ class Recipe:
     """Names in `fidelity.decide.model_choice.KNOWN_MODELS`, best first; the first installed one is used."""
     shipped: Literal["natural", "drawn"] = "natural"
     """Type of the shipped network that is used if none of those is installed."""
-    restore: Literal["auto", "off", "denoise", "deblock"] = "auto"
+    restore: RestoreChoice = "auto"
     """What an x1 network restores first, noise or JPEG damage; the measured damage sets the strength."""
     deband: Literal["auto", "off", "on"] = "auto"
     """Whether banding in gradients is smoothed before the enlargement."""

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
-from ..choices import Domain
+from ..choices import Domain, RestoreChoice
 from ..errors import RefusedError
 from .recipes import Recipe
 from .target import Target
+
+_NOT_OF_RECIPES = ("target", "domain", "model", "restore_strength")
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,16 @@ class Settings:
     """How the result is kept consistent with its source: colors and tones, every pixel, or not at all."""
     gate: Literal["auto", "blend", "reject", "report", "off"] = "auto"
     """What happens where colors drift beyond the limits."""
-    restore: Literal["auto", "denoise", "deblock", "off"] = "auto"
-    """What is restored before the enlargement."""
+    restore: RestoreChoice = "auto"
+    """What is restored before the enlargement; "auto" lets the measured damage decide."""
     deband: Literal["auto", "on", "off"] = "auto"
     """Whether banding in gradients is smoothed first."""
     passes: Literal["auto", "direct", "stepwise"] = "auto"
     """The fewest passes, or doubling with cleanup in between."""
     cleanup: Literal["auto", "bilateral", "guided", "median", "antialias", "unsharp", "off"] = "auto"
     """The filter applied to the result at the end."""
+    restore_strength: float | None = None
+    """Share of the restored source in the blend that is enlarged, from 0 to 1; None lets the measured damage decide."""
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():
@@ -44,6 +48,8 @@ class Settings:
             value = getattr(self, name)
             if known and value not in known:
                 raise RefusedError(f"{name} is {value!r}; wanted {', '.join(dict.fromkeys(known))}")
+        if self.restore_strength is not None and not 0 <= self.restore_strength <= 1:
+            raise RefusedError(f"restore_strength is {self.restore_strength}; wanted 0 to 1")
 
     def apply_to(self, recipe: Recipe) -> Recipe:
         """Returns the recipe with the user's settings in place of its own."""
@@ -54,5 +60,5 @@ class Settings:
         return any(name == chosen for chosen, _ in self._chosen())
 
     def _chosen(self) -> list[tuple[str, Any]]:
-        values = ((one.name, getattr(self, one.name)) for one in fields(self) if one.name not in ("target", "domain", "model"))
+        values = ((one.name, getattr(self, one.name)) for one in fields(self) if one.name not in _NOT_OF_RECIPES)
         return [(name, value) for name, value in values if value != "auto"]
