@@ -11,7 +11,7 @@ from ..fidelity.imaging.drift import drift_map
 from ..fidelity.networks.compute import Compute
 from ..fidelity.report.comparison import compare_models, describe_compared, draw_sheet, report_compared
 from ..fidelity.report.measure import measure_images
-from ..fidelity.report.summary import summarize_figures
+from ..fidelity.report.summary import summarize_metrics
 from ..fidelity.steps.gate import paint_heat_map
 from . import host
 from .target import read_target, target_input
@@ -57,7 +57,7 @@ class FidelityMeasure(io.ComfyNode):
         heat = host.to_host(paint_heat_map(drift_map(truth, candidate)))
         drift = figures["color"]
         numbers = (drift["mean"], drift["max"], decibels, figures.get("ssim") or 0.0)
-        shown = host.show_result(cls, summarize_figures(figures), heat)
+        shown = host.show_result(cls, summarize_metrics(figures), heat)
         return io.NodeOutput(*numbers, heat, json.dumps(figures, indent=1), ui=shown)
 
 

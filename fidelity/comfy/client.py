@@ -220,9 +220,9 @@ def _read_results(entry: Mapping[str, Any], prompt: Prompt) -> list[Result]:
     status = entry.get("status") or {}
     messages = dict(status.get("messages") or ())
     if "execution_error" in messages:
-        told = messages["execution_error"]
-        said = " ".join(str(told.get("exception_message")).split())
-        raise _FailedThereError(f"node {told.get('node_id')} ({_name(prompt, told.get('node_id'))}): {said}")
+        error = messages["execution_error"]
+        message = " ".join(str(error.get("exception_message")).split())
+        raise _FailedThereError(f"node {error.get('node_id')} ({_name(prompt, error.get('node_id'))}): {message}")
     if "execution_interrupted" in messages or status.get("status_str") == "error":
         raise _FailedThereError("canceled on the server")
     results: list[Result] = []

@@ -137,11 +137,13 @@ def _load_experts() -> list[_Expert]:
         tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no dictionary)
         numbers = {name: json.loads(value) for name, value in file.metadata().items()}
     found: list[_Expert] = []
-    for name, told in numbers["experts"].items():
+    for name, expert in numbers["experts"].items():
         own = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
         vectors = own.pop("vectors").float() * numbers["step"]
         found.append(
-            _Expert(told["features"], told["share"], limit=numbers["limit"], familiar=told["familiar"], vectors=vectors, **own)
+            _Expert(
+                expert["features"], expert["share"], limit=numbers["limit"], familiar=expert["familiar"], vectors=vectors, **own
+            )
         )
     return found
 

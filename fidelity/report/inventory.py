@@ -52,7 +52,7 @@ class InstalledModel:
     """Half precisions that the model declares: "fp16", "bf16"."""
     domains: tuple[Domain, ...] = ()
     """Domains whose recipe selects it automatically."""
-    mends: tuple[str, ...] = ()
+    restores: tuple[str, ...] = ()
     """Types of restoration that recipes use it for: "denoise", "deblock"."""
     licence: str | None = None
     """None if unknown."""
@@ -90,7 +90,7 @@ def _describe_file(name: str, path: Path) -> InstalledModel:
         model.multiple_of,
         tuple(precision for precision in model.precisions if precision != "fp32"),
         domains=tuple(domain for domain in DOMAINS if _fits(path, domain, known, is_shipped)),
-        mends=tuple(what for what, ones in RESTORERS.items() if _restores(path, ones.values())),
+        restores=tuple(what for what, ones in RESTORERS.items() if _restores(path, ones.values())),
         licence="MIT" if is_shipped else next((KNOWN_MODELS[title].licence for title in known), None),
     )
 
@@ -148,7 +148,7 @@ def describe_model(model: InstalledModel) -> str:
     """One model as a line for a terminal."""
     if model.refused:
         return f"{model.name}: cannot be used ({model.refused})"
-    use = ", ".join((*model.domains, *model.mends)) or "by name only"
+    use = ", ".join((*model.domains, *model.restores)) or "by name only"
     parameters = (model.parameters or 0) / 1e6
     licence = f", {model.licence}" if model.licence else ""
     return f"{model.name}: {model.architecture} x{model.scale}, {parameters:.2f} M parameters{licence}; {use}"

@@ -75,18 +75,18 @@ def summarize_enlargement(made: Enlargement) -> str:
     return "\n".join([*lines, *decision.reasons, *made.notes, *([f"better: {better}"] if better else [])])
 
 
-def summarize_figures(figures: dict[str, Any]) -> str:
+def summarize_metrics(metrics: dict[str, Any]) -> str:
     """The drift and, for images of one size, the quality metrics.
 
     Args:
-        figures: From `fidelity.report.measure.measure_images`.
+        metrics: From `fidelity.report.measure.measure_images`.
     """
-    lines = [f"· drift {describe_drift(Drift(**figures['color']), 2)}"]
-    if figures.get("identical"):
+    lines = [f"· drift {describe_drift(Drift(**metrics['color']), 2)}"]
+    if metrics.get("identical"):
         lines.append("identical")
     quality = {"psnr_y": "PSNR-Y {:.2f} dB", "ssim": "SSIM {:.4f}", "ms_ssim": "MS-SSIM {:.4f}"}
-    told = [form.format(figures[name]) for name, form in quality.items() if figures.get(name) is not None]
-    return "\n".join([*lines, ", ".join(told) or f"compared at {figures['compared at']}"])
+    parts = [form.format(metrics[name]) for name, form in quality.items() if metrics.get(name) is not None]
+    return "\n".join([*lines, ", ".join(parts) or f"compared at {metrics['compared at']}"])
 
 
 def _percent(share: float) -> str:

@@ -96,20 +96,20 @@ def run_passes(source: Tensor, parts: DiffusionParts, target: tuple[int, int], s
     tile = _choose_tile(parts.model, settings)
     multiple = parts.vae.spacial_compression_encode()
     sizes = plan_pass_sizes((source.shape[2], source.shape[3]), target, multiple)
-    shown, told = colors, list[dict[str, Any]]()
+    current, made = colors, list[dict[str, Any]]()
     progress = host.track_passes(parts.model, len(sizes), settings.steps)
     for index, size in enumerate(sizes):
-        shown, denoise = _enlarge(shown, size, parts), pass_denoise(index, settings.denoise)
-        latent = encode_image(parts.vae, shown, tile.side_px, progress=_go_on)
+        current, denoise = _enlarge(current, size, parts), pass_denoise(index, settings.denoise)
+        latent = encode_image(parts.vae, current, tile.side_px, progress=_go_on)
         tiled = TiledDenoiser(tile.side_px, tile.overlap_px)
         model = tiled.patch(parts.model)
         if settings.fidelity > 0:
             model = RestorationGuidance(latent, settings.fidelity, from_first_step=True).patch(model)
-        conds = apply_control(parts.positive, parts.negative, parts.control_net, shown, settings.control_strength, parts.vae)
+        conds = apply_control(parts.positive, parts.negative, parts.control_net, current, settings.control_strength, parts.vae)
         sampled = host.sample_latent(model, latent, conds, denoise, (settings.seed + index) % _SEEDS, settings, progress(index))
         decoded = decode_latent(parts.vae, sampled, tile.side_px, progress=_go_on)[:, :, : size[0], : size[1]]
-        shown = _hold(decoded, colors)
-        told.append(
+        current = _hold(decoded, colors)
+        made.append(
             {
                 "size": f"{size[1]}x{size[0]}",
                 "denoise": round(denoise, 4),
@@ -117,17 +117,17 @@ def run_passes(source: Tensor, parts: DiffusionParts, target: tuple[int, int], s
                 "overlap_px": tiled.used_overlap_px,
             }
         )
-    if tuple(shown.shape[2:]) != tuple(target):
-        shown = _hold(resize(shown, target).clamp(0, 1), colors)
+    if tuple(current.shape[2:]) != tuple(target):
+        current = _hold(resize(current, target).clamp(0, 1), colors)
     limits = GateLimits()
-    judged = host.run_near_compute(lambda near: gate(near, colors, "blend", limits), shown.movedim(1, -1), colors)
+    judged = host.run_near_compute(lambda near: gate(near, colors, "blend", limits), current.movedim(1, -1), colors)
     result = judged.image.to(source.device)
     result = result.mean(dim=1, keepdim=True) if source.shape[1] == 1 else result
     if source.shape[1] == 4:
         result = torch.cat((result, safe_enlargement(source, source.new_empty(source.shape[0], 4, *target))[:, 3:]), dim=1)
     report = {
         "kind": "diffusion",
-        "passes": told,
+        "passes": made,
         "settings": asdict(settings),
         "gate": to_json(GateReport.of(judged, limits)),
     }

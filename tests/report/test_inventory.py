@@ -18,7 +18,7 @@ from fidelity.report.inventory import describe_machine, describe_model, describe
 
 @pytest.fixture
 def folder(tmp_path, compact_file):
-    """A known name, an unknown one, one that mends, and one that is no network."""
+    """A known name, an unknown one, one that restores, and one that is no network."""
     shutil.copy(compact_file(2), tmp_path / "waifu2x_art.safetensors")
     shutil.copy(compact_file(4, 1), tmp_path / "something.safetensors")
     save_file(FFDNet(3, 8, 12).state_dict(), tmp_path / "ffdnet_color.safetensors")
@@ -34,9 +34,9 @@ def test_each_model_is_told_with_what_it_is_good_for(folder):
     known = found["waifu2x_art.safetensors"]
     assert (known.domains, known.licence, known.scale) == (("anime_flux", "anime_sd", "line_art"), "MIT", 2)
     other = found["something.safetensors"]
-    assert (other.domains, other.mends, other.licence, other.channels) == ((), (), None, 1)
+    assert (other.domains, other.restores, other.licence, other.channels) == ((), (), None, 1)
     mending = found["ffdnet_color.safetensors"]
-    assert (mending.architecture, mending.scale, mending.mends) == ("FFDNet", 1, ("denoise",))
+    assert (mending.architecture, mending.scale, mending.restores) == ("FFDNet", 1, ("denoise",))
     assert found["text.pth"].architecture is None
     assert "damaged or not a model file" in found["text.pth"].refused
 

@@ -14,8 +14,8 @@ from fidelity.report.measure import measure_images
 from fidelity.report.summary import (
     summarize_choice,
     summarize_enlargement,
-    summarize_figures,
     summarize_gate,
+    summarize_metrics,
     summarize_plan,
     summarize_verdict,
 )
@@ -95,13 +95,13 @@ def test_a_plan_and_what_came_of_it():
 
 def test_figures_of_one_size_and_of_two():
     image = scene(1, 3, 40, 40)
-    assert summarize_figures(measure_images(image, image)).split("\n")[:2] == [
+    assert summarize_metrics(measure_images(image, image)).split("\n")[:2] == [
         "· drift 0.00 mean, 0.00 p99, 0.00 max",
         "identical",
     ]
-    near = summarize_figures(measure_images(image, image + 0.01))
+    near = summarize_metrics(measure_images(image, image + 0.01))
     assert "PSNR-Y 41.32 dB" in near and "SSIM" in near
-    assert summarize_figures(measure_images(image, scene(1, 3, 80, 80))).endswith("compared at the smaller size")
+    assert summarize_metrics(measure_images(image, scene(1, 3, 80, 80))).endswith("compared at the smaller size")
 
 
 def test_the_browsers_part_knows_the_nodes_that_tell_something():

@@ -152,18 +152,18 @@ class TorchNetwork:
             self._copies.bound[key] = bound
             if device.type == "cpu":
                 self._copies.kept = bound
-        return bound if self._noise_sigma is None else bound._told(self._noise_sigma)
+        return bound if self._noise_sigma is None else bound._at_noise(self._noise_sigma)
 
     def with_noise(self, sigma: float) -> "TorchNetwork":
-        return self._told(sigma) if isinstance(self.descriptor.model, FFDNet) else self
+        return self._at_noise(sigma) if isinstance(self.descriptor.model, FFDNet) else self
 
-    def _told(self, sigma: float) -> "TorchNetwork":
+    def _at_noise(self, sigma: float) -> "TorchNetwork":
         """Returns a view of the same weights with its own noise level."""
-        told = copy.copy(self)
-        told._noise_sigma = sigma
-        told.descriptor = copy.copy(self.descriptor)
-        told.descriptor._call_fn = partial(_call_with_noise, sigma=sigma)
-        return told
+        view = copy.copy(self)
+        view._noise_sigma = sigma
+        view.descriptor = copy.copy(self.descriptor)
+        view.descriptor._call_fn = partial(_call_with_noise, sigma=sigma)
+        return view
 
     @torch.inference_mode()
     def run(self, batch: Tensor) -> Tensor:
