@@ -1,1 +1,1 @@
-"""For developers: training, benchmarks, and the sources of workflows, thumbnails and pictures."""
+"""Developer tools: training, benchmarks, and the sources of workflows, thumbnails and pictures."""

@@ -1,1 +1,1 @@
-"""Side-by-side measurements. They print tables and assert nothing."""
+"""Benchmarks; they print tables and assert nothing."""

@@ -1,18 +1,18 @@
-"""Time, memory and arithmetic of every architecture at its real size, ours against other ways of running it, in alternation.
+"""Compares ways of running every architecture at its real size: time, memory and throughput, measured alternately.
 
     COMFYUI_PATH=/path/to/ComfyUI python -m tools.benchmarks.architectures --size 160x120 [--names RCAN HAT] [--device cuda]
         [--precisions fp32 bf16] [--compile] [--all-ways] [--output tools/benchmarks/results/cpu.md]
 
-Weights are random: they cost as much as trained ones. "host" is what ComfyUI's node does (tiles of 512, 32 overlapping, fp32);
-"plain" calls the network on the whole image through spandrel; "tiles" uses fixed tiles of 256 with 16 pixels of context, as
-upscaling programs do; "compiled" is plain after torch.compile. All of these get the image in the host's layout, channels last
-in memory. On CUDA, and elsewhere with --all-ways, plain also runs in the requested half precisions, with channels-last
-weights, with a contiguous image, and on CUDA in TF32, which is off for all else, so that fp32 is float32.
+Weights are random; they cost as much as trained ones. "host" is what ComfyUI's node does (tiles of 512 px with 32 px overlap,
+fp32); "plain" calls the network on the whole image through spandrel; "tiles" uses fixed tiles of 256 px with 16 px of context,
+as upscaling programs do; "compiled" is plain after torch.compile. All of these get the image in the host's layout, which is
+channels_last. On CUDA, or with --all-ways, plain also runs in the requested half precisions, with channels_last weights and
+with a contiguous image. On CUDA it also runs in TF32, which is off everywhere else, so fp32 means full float32.
 
-"ours" copies the network with its weights to the device within its time; for the others it is there beforehand. Ratios are
-medians against plain fp32 within the same turn. TFLOP/s count the multiplications and additions of the network alone on an
-image of that size, once each, even where tiles compute some twice; "peak" is their share of a matrix product's rate in the
-same precision on the same device.
+The time of "ours" includes copying the network to the device; for the others it is already there. Ratios are medians against
+plain fp32 within the same turn. TFLOP/s counts every multiplication and addition of the network on an image of that size once,
+even if tiles compute some of them twice. "of peak" is the share of the rate that a matrix product reaches in the same precision
+on the same device.
 """
 
 import argparse
@@ -65,7 +65,7 @@ Figures = tuple[float, int]
 
 
 def fsrcnn() -> FSRCNN:
-    """At x4. The loader infers the scale from flat images staying flat: the last features are 1 and the kernel is a tent."""
+    """FSRCNN at x4. The loader infers the scale on flat images, which must stay flat: last features of 1, a tent kernel."""
     network = FSRCNN(4, 1, 56, 12, 4)
     tent = 1 - (torch.arange(9.0) - 4).abs() / 4
     with torch.no_grad():
@@ -112,7 +112,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "DnCNN": lambda: DnCNN(in_nc=1, out_nc=1, nc=64, nb=17, act_mode="R"),
     "FFDNet": lambda: FFDNet(3, 96, 12),
 }
-"""By name, at the size of their papers or best-known weights; the shipped network is always first."""
+"""Networks by name, with the size in their papers or of their best-known weights."""
 
 _PUBLISHED = {
     "FSRCNN": (("extract.", "feature_extraction."),),
@@ -123,14 +123,14 @@ _PUBLISHED = {
         for level in range(2)
     ),
 }
-"""Parameter names that differ in published files, ours first."""
+"""Parameter names that differ in published files: (ours, theirs)."""
 _LONG_S = 20
-"""For runs this long, the extra cost of a first call is negligible."""
+"""For runs longer than this, in seconds, the extra cost of the first call is negligible."""
 _PEAK_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
 def build(name: str, folder: Path) -> TorchNetwork:
-    """A network of random weights, loaded from a file, as users load it."""
+    """Builds a network with random weights and loads it from a file, as users do."""
     if name == "shipped":
         return _load(SHIPPED_WEIGHTS / "natural-x4.safetensors")
     torch.manual_seed(0)
@@ -149,7 +149,7 @@ def _load(path: Path) -> TorchNetwork:
 
 
 def in_tiles(network: Callable[[Tensor], Tensor], image: Tensor, scale: int, tile: int = 256, context: int = 16) -> Tensor:
-    """Fixed tiles, each with some context that is cropped off."""
+    """Runs a network on fixed tiles, each with some context that is cropped off."""
     height, width = image.shape[2:]
     result = torch.empty(1, 3, height * scale, width * scale)
     for top in range(0, height, tile):
@@ -166,7 +166,7 @@ def in_tiles(network: Callable[[Tensor], Tensor], image: Tensor, scale: int, til
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Multiplications and additions per second of a large matrix product.
 
-    Computed in two ways: on some processors the linear algebra library runs at half the speed of the convolution library.
+    Measured in two ways, since on some processors the linear algebra library is half as fast as the convolution library.
     """
     side = _PEAK_SIDE.get(device.type, 2048)
     first, second = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
@@ -183,7 +183,7 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
             if device.type == "cuda":
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - started)
-            if times[-1] > 1:  # as float16 on most processors
+            if times[-1] > 1:  # such as float16 on most processors
                 break
     return 2 * side**3 / min(times)
 
@@ -199,7 +199,7 @@ def allowing_tf32() -> Generator[None, None, None]:
 
 
 def measure_peaks(device: torch.device, names: list[str]) -> dict[str, float]:
-    """`peak_flops` by the name of a precision."""
+    """Measures `peak_flops` for each precision by name."""
     peaks: dict[str, float] = {}
     for name in names:
         with allowing_tf32() if name == "tf32" else nullcontext():
@@ -208,17 +208,17 @@ def measure_peaks(device: torch.device, names: list[str]) -> dict[str, float]:
 
 
 def copy_network(model: TorchNetwork, **kind: Any) -> Any:
-    """A model's descriptor with its own copy of the network, on another device or in another dtype or memory format."""
+    """Copies a model's descriptor and network to another device, dtype or memory format."""
     whole = accept_rgb(model)
     descriptor = copy.copy(whole)
-    descriptor._model = copy.deepcopy(whole.model).to(**kind)  # spandrel offers no public way
+    descriptor._model = copy.deepcopy(whole.model).to(**kind)  # spandrel has no public API for this
     return descriptor
 
 
 def count_flops(model: TorchNetwork, size: tuple[int, int]) -> float:
-    """Multiplications and additions of the network alone for an image of (height, width), padding included.
+    """Counts the network's multiplications and additions for an image of (height, width), including padding.
 
-    They are counted without computing. A network that needs actual values is counted on 64 x 64 pixels and scaled by the area.
+    Nothing is computed. Only a network that needs actual values runs, on 64x64 px, and its count is scaled by the area.
     """
     network, channels = model.descriptor.model, model.channels_in
     padding = model.descriptor.size_requirements.get_padding(size[1], size[0])
@@ -235,7 +235,7 @@ def count_flops(model: TorchNetwork, size: tuple[int, int]) -> float:
 
 
 def contenders(model: TorchNetwork, image: Tensor, device: torch.device, options: Any) -> Mapping[str, Callable[[], Tensor]]:
-    """Ways of running a network, by name, whose second word is the precision; the baseline comes first."""
+    """Ways of running a network by name; the second word of a name is the precision. The baseline comes first."""
     whole = accept_rgb(model).to(device)
     found: dict[str, Callable[[], Tensor]] = {
         "plain fp32": lambda: whole(image.to(device)).cpu(),
@@ -257,7 +257,7 @@ def contenders(model: TorchNetwork, image: Tensor, device: torch.device, options
 def more_plain_ways(
     model: TorchNetwork, image: Tensor, device: torch.device, precisions: list[str]
 ) -> dict[str, Callable[[], Tensor]]:
-    """The plain call in PyTorch's other modes, as far as the network and the device support them."""
+    """The plain call in other PyTorch modes that the network and the device support."""
     whole, last = accept_rgb(model), copy_network(model, memory_format=torch.channels_last)
     found: dict[str, Callable[[], Tensor]] = {
         "plain fp32 contiguous": lambda: whole(image.contiguous().to(device)).cpu(),
@@ -285,10 +285,10 @@ def main() -> None:
     parser.add_argument("--names", nargs="+", default=known, choices=known, metavar="NAME", help=", ".join(known))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precisions", nargs="+", choices=list(DTYPES), help="fp32 and bf16, on CUDA fp16 too, by default")
+    parser.add_argument("--precisions", nargs="+", choices=list(DTYPES), help="default: fp32 and bf16, on CUDA also fp16")
     parser.add_argument("--no-host", dest="host", action="store_false")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--all-ways", action="store_true", help="more plain ways, which CUDA runs by default")
+    parser.add_argument("--all-ways", action="store_true", help="run plain in more modes; the default on CUDA")
     parser.add_argument("--output", type=Path, help="Markdown file for the table, rewritten after each network")
     options = parser.parse_args()
     keep_fp32_exact()
@@ -310,11 +310,11 @@ def main() -> None:
         f"{machine}; Python {platform.python_version()}, torch {torch.__version__}, spandrel {spandrel.__version__}; median of "
         f"{options.rounds} rounds; matrix products reach "
         + ", ".join(f"{rate / 1e12:.2f} TFLOP/s ({name})" for name, rate in peaks.items())
-        + ". Ours copies the network to the device within its time; for the others it is there beforehand.",
+        + ". The time of ours includes copying the network to the device; for the others it is already there.",
         "",
         f"`python -m tools.benchmarks.architectures {shlex.join(sys.argv[1:])}`",
         "",
-        "| network | parameters, M | FLOP a pixel, M | way | seconds | ratio | MiB | TFLOP/s | of peak |",
+        "| network | parameters, M | FLOP per pixel, M | way | seconds | ratio | MiB | TFLOP/s | of peak |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     print("\n".join(lines), flush=True)
@@ -323,16 +323,16 @@ def main() -> None:
             rows = run(name, image, device, options, peaks, Path(folder))
             print("\n".join(rows), flush=True)
             lines += rows
-            if options.output:  # after each, since some take hours
+            if options.output:  # after each network, since some take hours
                 options.output.write_text("\n".join(lines) + "\n")
 
 
 def time_ways(
     ways: Mapping[str, Callable[[], Tensor]], rounds: int, device: torch.device
 ) -> tuple[dict[str, dict[int, Figures]], dict[str, str]]:
-    """Measurements of every way, turn by turn, and why others failed.
+    """Measures every way turn by turn; returns the measurements and the errors of ways that failed.
 
-    The first turn warms up. It counts for a slow way, unless that is compiled: its first call includes compilation.
+    The first turn is a warm-up. It counts for a slow way, unless that is compiled, since its first call includes compilation.
     """
     seen: dict[str, dict[int, Figures]] = {}
     failed: dict[str, str] = {}
@@ -342,7 +342,7 @@ def time_ways(
                 continue
             try:
                 figures = measure(work, device)
-            except Exception as error:  # where one way fails, the others may work
+            except Exception as error:  # if one way fails, the others may still work
                 failed[way] = one_line(error)[:80]
                 continue
             if turn or (figures[0] > _LONG_S and not way.startswith("compiled")):
@@ -351,7 +351,7 @@ def time_ways(
 
 
 def median_ratio(own: Mapping[int, Figures], base: Mapping[int, Figures]) -> float:
-    """Median of the ratios of seconds within each turn; of the medians, where no turn has both."""
+    """Median ratio of seconds within each turn; the ratio of medians if no turn has both."""
     if not base:
         return math.nan
     shared = own.keys() & base.keys()
@@ -361,12 +361,12 @@ def median_ratio(own: Mapping[int, Figures], base: Mapping[int, Figures]) -> flo
 
 
 def median_of(figures: Mapping[int, Figures], index: int) -> float:
-    """The median of the seconds or the bytes of all turns."""
+    """The median over all turns of the seconds (index 0) or the bytes (index 1)."""
     return statistics.median(one[index] for one in figures.values())
 
 
 def run(name: str, image: Tensor, device: torch.device, options: Any, peaks: Mapping[str, float], folder: Path) -> list[str]:
-    """The lines of the table for one network; failures are listed."""
+    """Measures one network; returns its table rows, including failures."""
     try:
         model = build(name, folder)
         flops = count_flops(model, (image.shape[2], image.shape[3]))
@@ -381,8 +381,8 @@ def run(name: str, image: Tensor, device: torch.device, options: Any, peaks: Map
         ratio = median_ratio(figures, seen.get("plain fp32", {}))
         rate, peak = flops / seconds, peaks[way.split()[1]]
         head = f"| {name} | {parameters:.2f} | {flops / image[0, 0].numel() / 1e6:.2f} |" if not rows else "| | | |"
-        told = f"{seconds:.3g} | {ratio:.2f} | {memory / 2**20:.0f} | {rate / 1e12:.2f} | {100 * rate / peak:.0f} %"
-        rows.append(f"{head} {way} | {told} |")
+        cells = f"{seconds:.3g} | {ratio:.2f} | {memory / 2**20:.0f} | {rate / 1e12:.2f} | {100 * rate / peak:.0f} %"
+        rows.append(f"{head} {way} | {cells} |")
     return rows + [f"| | | | {way} | {words} | | | | |" for way, words in failed.items()]
 
 

@@ -1,17 +1,17 @@
-"""How the consistency projection changes drift, sharpness, overshoot and flat texture, compared with simpler methods.
+"""Compares the consistency projection with simpler methods: drift, sharpness, overshoot and flat texture.
 
     FIDELITY_TEST_DATA=/path/to/data python -m tools.benchmarks.consistency [--methods raw plain project] [--crops DIR]
 
-Sources are the clean ones (Set5's small images, scikit-image's astronaut, anime_clean) and the damaged ones
-(the other images in images/real) of the test data, each enlarged by every super-resolution network there that
-can be loaded. A row that misses a target lists the columns that do. Methods:
+Sources are clean (Set5's small images, scikit-image's astronaut, anime_clean) or damaged (the other images in
+images/real of the test data). Every loadable super-resolution network of the test data enlarges each of them. Every
+row lists the columns that miss their targets. Methods:
 
 - raw: the network's raw RGB output.
-- luma: luma through the network, color differences resampled: the usual remedy.
+- luma: luma through the network, color differences resampled; the usual method.
 - low band: back-projection of one Gaussian low-pass, sigma 2 source pixels, 5 steps.
 - two bands: the same with luma at sigma 2 and color differences at sigma 1, 10 steps.
 - color: `fidelity.steps.consistency.project`; its derivation is in that module's docstring.
-- full: the same module's mode full, which corrects every frequency.
+- full: the mode "full" of the same function, which corrects every frequency.
 
 Columns: color drift mean, p99 and max (CIEDE2000); sharpness against raw; overshoot in percent; flat texture over raw
 in 1/255. They are defined in `fidelity.imaging.drift`.
@@ -43,7 +43,7 @@ Method = Callable[[torch.Tensor, torch.Tensor, Network], torch.Tensor]
 
 
 def back_project(raw: torch.Tensor, source: torch.Tensor, luma: float, chroma: float, steps: int) -> torch.Tensor:
-    """Plain iterative back-projection of a low-passed residual."""
+    """Plain iterative back-projection of a low-pass filtered residual."""
     neutral = torch.tensor([0, 0.5, 0.5]).reshape(1, 3, 1, 1)
     for _ in range(steps):
         residual = rgb_to_ycbcr(source - resize(raw, tuple(source.shape[2:]))) - neutral
@@ -63,7 +63,7 @@ METHODS: dict[str, Method] = {
 
 
 def read_sources(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """The clean and the damaged sources by name."""
+    """Reads the clean and the damaged sources by name."""
     clean = {f"set5 {path.stem}": read(path) for path in sorted((folder / "set5/LRx4").glob("*.png"))}
     clean["astronaut"] = torch.from_numpy(data.astronaut().copy()).permute(2, 0, 1)[None].float() / 255
     damaged = {path.stem: read(path) for path in sorted((folder / "real").iterdir())}
@@ -89,11 +89,12 @@ def misses(kind: str, row: tuple[float, ...]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["raw", "two bands", "color"])
+    parser.add_argument("--crops", type=Path, help="folder to write side-by-side sheets of bicubic and each method to")
     parser.add_argument(
-        "--crops", type=Path, help="write side-by-side sheets of the source, raw and each method into this folder"
-    )
-    parser.add_argument(
-        "--networks", choices=["data", "shipped", "all"], default="data", help="the test data's, the shipped ones, or both"
+        "--networks",
+        choices=["data", "shipped", "all"],
+        default="data",
+        help="networks of the test data, shipped networks, or both",
     )
     options = parser.parse_args()
     folder = data_folder()
@@ -127,7 +128,7 @@ def main() -> None:
                     options.crops.mkdir(parents=True, exist_ok=True)
                     samples = (torch.cat(panels, dim=3)[0] * 255).round().byte().movedim(0, -1).numpy()
                     Image.fromarray(samples).save(options.crops / f"{image_name} {path.stem}.png")
-    print("\nmean and worst of all, and pairs that miss a target")
+    print("\nmean and worst of all, and number of pairs that miss a target")
     for kind, methods in table.items():
         for name, rows in methods.items():
             worst = [

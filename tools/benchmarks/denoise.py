@@ -1,8 +1,8 @@
-"""PSNR of a denoising network on a folder of clean grey images with white Gaussian noise, as papers report it.
+"""Measures PSNR of a denoising network on clean gray images with added white Gaussian noise, as papers report it.
 
     python -m tools.benchmarks.denoise MODEL FOLDER [--sigma 25]
 
-Noise is not clipped, so it is as white as in the literature; outputs are rounded to 8 bits. Values are means over three seeds.
+As in the literature, noise is not clipped, and outputs are rounded to 8 bits. Values are means over three seeds.
 """
 
 import argparse

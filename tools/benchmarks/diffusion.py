@@ -1,14 +1,14 @@
-"""Seconds per step and peak memory of tiled diffusion at the real size of SDXL, against untiled and tile-by-tile sampling.
+"""Compares time and peak memory of tiled diffusion at SDXL's real size with untiled and tile-by-tile sampling.
 
 Run it with the Python that runs ComfyUI:
 
     COMFYUI_PATH=COMFYUI python -m tools.benchmarks.diffusion --sizes 2048 4096 [--control] [--supir] [--output FILE.md]
 
-Weights are random: they cost as much as trained ones. "tiles" is the pack's Tiled Diffusion; "whole" is the same sampler
-without it; "one by one" samples every tile to its end before the next, as tile scripts do, with as many tiles. The last rows
-decode the latent, in tiles that share their normalization and by the host. On a GPU each way runs one step before it is
-measured, and memory is freed between them. Remarks report smaller tiles, a switch to tiles and values that are not finite.
---channels 32 --sizes 512 --tile 256 checks on a CPU that it runs; SUPIR has only one size.
+Weights are random; they cost as much as trained ones. "tiles" is the pack's Tiled Diffusion; "whole" is the same sampler
+without it; "one by one" samples each tile to the end before the next, as tile scripts do, with the same number of tiles. The
+last rows decode the latent: in tiles that share their normalization, and by the host. On a GPU, every method runs one step
+before it is measured, and memory is freed between methods. Remarks report smaller tiles, a switch to tiles, and values that are
+not finite. To check on a CPU that it runs, use --channels 32 --sizes 512 --tile 256; SUPIR has only one size.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def pack(name: str) -> Any:
 
 
 def fill(network: torch.nn.Module) -> torch.nn.Module:
-    """Random weights that keep values in range."""
+    """Fills a network with random weights that keep values in range."""
     for parameter in network.parameters():
         with torch.no_grad():
             if parameter.ndim > 1:
@@ -61,7 +61,7 @@ def fill(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def settings(channels: int) -> dict[str, Any]:
-    """SDXL's UNet at another width."""
+    """Configuration of SDXL's UNet with another width."""
     return {
         "image_size": 32,
         "in_channels": 4,
@@ -83,7 +83,7 @@ def settings(channels: int) -> dict[str, Any]:
 
 
 def make_parts(channels: int, device: torch.device, control: bool) -> tuple[Any, Any, Any, Any]:
-    """MODEL, positive and negative conditioning, VAE."""
+    """Makes MODEL, positive and negative conditioning, and VAE."""
     models, cldm, autoencoder = (
         importlib.import_module(name) for name in ("comfy.supported_models", "comfy.cldm.cldm", "comfy.ldm.models.autoencoder")
     )
@@ -123,7 +123,7 @@ def make_parts(channels: int, device: torch.device, control: bool) -> tuple[Any,
 
 
 def make_supir(device: torch.device) -> Any:
-    """The host's SUPIR network at its real size, as its loader returns it."""
+    """Makes the host's SUPIR network at its real size, as the host's loader returns it."""
     modules, ops, patcher = (
         importlib.import_module(f"comfy.{name}") for name in ("ldm.supir.supir_modules", "ops", "model_patcher")
     )
@@ -133,7 +133,7 @@ def make_supir(device: torch.device) -> Any:
 
 
 def apply_supir(model: Any, holder: Any, latent: torch.Tensor) -> Any:
-    """A clone of a MODEL, guided by a latent through SUPIR, as the host's node patches it."""
+    """Clones a MODEL and patches it as the host's node does, so that a latent guides it through SUPIR."""
     hinted = importlib.import_module("comfy.ldm.supir.supir_patch").SUPIRPatch(
         holder, holder.model.project_modules, latent, 1.0, 1.0
     )
@@ -143,14 +143,14 @@ def apply_supir(model: Any, holder: Any, latent: torch.Tensor) -> Any:
 
 
 def sample(model: Any, latent: torch.Tensor, texts: tuple[Any, Any], steps: int) -> torch.Tensor:
-    """The host's sampler."""
+    """Samples with the host's sampler."""
     sampling = importlib.import_module("comfy.sample")
     noise = sampling.prepare_noise(latent, 0)
     return sampling.sample(model, noise, steps, 5.0, "euler", "normal", *texts, latent, denoise=0.4, disable_pbar=True, seed=0)
 
 
 def one_by_one(model: Any, latent: torch.Tensor, texts: tuple[Any, Any], steps: int, tile: int, overlap: int) -> torch.Tensor:
-    """Samples tile after tile, each to its end."""
+    """Samples one tile after another, each to the end."""
     result = latent.clone()
     for rows, columns in product(*(spread_tiles(length, tile, overlap) for length in latent.shape[-2:])):
         part = (..., slice(*rows), slice(*columns))
@@ -161,7 +161,7 @@ def one_by_one(model: Any, latent: torch.Tensor, texts: tuple[Any, Any], steps: 
 def list_ways(
     model: Any, texts: tuple[Any, Any], vae: Any, latent: torch.Tensor, options: Any
 ) -> dict[str, tuple[Callable[[int], tuple[torch.Tensor, str]], int]]:
-    """What is measured, by name, and for how many steps; each returns its result and a remark."""
+    """The methods to measure by name, each with its number of steps; a method returns its result and a remark."""
     tiled = pack("nodes.diffusion.denoise").TiledDenoiser(options.tile, options.overlap)
     coding, tile, overlap = pack("nodes.diffusion.latents"), options.tile // 8, options.overlap // 8
 
@@ -179,7 +179,7 @@ def list_ways(
         f"tiles of {options.tile}, {options.overlap} shared": (in_tiles, options.steps),
         "whole": (lambda steps: (sample(model, latent, texts, steps), ""), options.steps),
     }
-    if not options.supir:  # needs its hint cut, which tile scripts do not do
+    if not options.supir:  # SUPIR needs its hint cropped per tile, which tile scripts do not do
         ways["one by one"] = (lambda steps: (one_by_one(model, latent, texts, steps, tile, overlap), ""), options.steps)
         ways["decode, tiles of one normalization"] = (lambda _: (coding.decode_latent(vae, latent, whole=False), ""), 1)
         ways["decode, the host's tiles"] = (
@@ -191,10 +191,10 @@ def list_ways(
 
 
 def measure(work: Callable[[int], tuple[torch.Tensor, str]], steps: int, device: torch.device) -> str:
-    """Seconds per step and peak MiB as table cells, or why there are none."""
+    """Measures seconds per step and peak MiB; returns them as table cells, or the error."""
     try:
         if device.type == "cuda":
-            work(1)  # reloads what the previous way evicted, and lets libraries tune
+            work(1)  # reloads what the previous method evicted, and lets libraries autotune
         give_back(device)
         with MemoryWatch(device) as watch:
             started = time.perf_counter()
@@ -219,13 +219,13 @@ def give_back(device: torch.device) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", type=int, default=[2048, 4096], help="sides of the image in pixels")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[2048, 4096], help="side lengths of the image in pixels")
     parser.add_argument("--tile", type=int, default=1024)
     parser.add_argument("--overlap", type=int, default=128)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--channels", type=int, default=320, help="width of the UNet; SDXL has 320")
-    parser.add_argument("--control", action="store_true", help="with a ControlNet of the same size")
-    parser.add_argument("--supir", action="store_true", help="with the host's SUPIR; only sampling is measured then")
+    parser.add_argument("--control", action="store_true", help="add a ControlNet of the same size")
+    parser.add_argument("--supir", action="store_true", help="add the host's SUPIR; measures sampling only")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -240,7 +240,7 @@ def main() -> None:
         "",
         f"`python -m tools.benchmarks.diffusion {shlex.join(sys.argv[1:])}`",
         "",
-        "| image | way | seconds per step | peak MiB |",
+        "| image | method | seconds per step | peak MiB |",
         "|---|---|---|---|",
     ]
     with torch.inference_mode():

@@ -1,11 +1,11 @@
-"""Time and memory of the local filters against kornia's, alternating in one process.
+"""Compares time and memory of the local filters with kornia's, alternating in one process.
 
 Run it with a Python that has kornia, such as the one that runs ComfyUI:
 
     python -m tools.benchmarks.filters --size 1920x1080
 
-Memory is the growth of the process at its peak, as a multiple of the image's own bytes, the result included. "differs" is the
-largest difference between the two results, except within two pixels of the border, where both mirror.
+Memory is the peak growth of the process as a multiple of the image's size in bytes, including the result. "differs" is the
+largest difference between the two results, excluding four pixels at the border, where padding may differ.
 """
 
 import argparse
@@ -24,7 +24,7 @@ _WHOLE = CleanupSettings()
 
 
 def _kornia(method: CleanupMethod, image: Tensor) -> Tensor:
-    """The same filter by kornia, on all channels."""
+    """Applies kornia's version of a filter to all channels."""
     if method == "bilateral":
         return kornia.filters.bilateral_blur(image, 5, _WHOLE.value_range, (_WHOLE.sigma_px, _WHOLE.sigma_px), "reflect", "l2")
     if method == "guided":
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="1920x1080")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ours", action="store_true", help="leave kornia out, for sizes it cannot handle")
+    parser.add_argument("--ours", action="store_true", help="skip kornia, for sizes that it cannot handle")
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
     image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4

@@ -2,8 +2,8 @@
 
     python -m tools.benchmarks.host_soak --server http://127.0.0.1:8188 --pid PID --image NAME [--prompts 50]
 
-NAME is an image in the host's input folder; every prompt requests another size, so that nothing comes from the
-host's cache. If memory is flat from the tenth prompt on, nothing leaks.
+NAME is an image in the host's input folder. Every prompt requests a different size, so that nothing comes from the
+host's cache. If memory stays flat after the tenth prompt, nothing leaks.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
             time.sleep(0.05)
         status = history[prompt]["status"]["status_str"]
         if status != "success":
-            raise SystemExit(f"prompt {index + 1} ended in {status}")
+            raise SystemExit(f"prompt {index + 1} ended with status {status}")
         if index % 5 in (0, 4):
             memory = process.memory_info().rss / 2**20
             print(f"{index + 1:>6}{time.perf_counter() - started:>9.2f}{memory:>12.0f}", flush=True)

@@ -1,9 +1,9 @@
-"""Memory of a chain of passes as the target grows: beyond source and target, it needs that of one block.
+"""Measures the memory of a chain of passes as the target grows; beyond source and target, it should need only one block.
 
     python -m tools.benchmarks.passes --source 384 --scales 4 8 16
 
-Uses the recipe of a photo without restoration or color consistency. "whole" is the memory of the networks' results if each
-pass produced the whole image at once.
+Uses the photo recipe without restoration or color consistency. "whole" is the memory of the last network's result if it
+produced the whole image at once.
 """
 
 import argparse
@@ -20,7 +20,7 @@ _MIB = 2**20
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", type=int, default=384, help="side of the source, pixels")
+    parser.add_argument("--source", type=int, default=384, help="side of the source in pixels")
     parser.add_argument("--scales", type=float, nargs="+", default=[4, 6, 8, 12, 16])
     options = parser.parse_args()
     source = torch.rand(1, 3, options.source, options.source, generator=torch.Generator().manual_seed(0))

@@ -1,10 +1,10 @@
-"""Quality on damaged sources: networks and defaults against bicubic, at three levels of damage, on photographs and drawings.
+"""Compares networks and defaults with bicubic on photographs and drawings at three levels of damage.
 
     FIDELITY_TEST_DATA=FOLDER python -m tools.benchmarks.restoring [--networks NAME_OR_FILE ...] [--sheet FOLDER]
 
-Clean pictures (Set5, scikit-image's photographs, drawings of the test data; the middle 384 px) are damaged with a seed and
-enlarged four times. PSNR-Y, SSIM-Y and CIEDE2000 are against the undamaged original; sharpness is the mean slope at the true
-edges, against the original's.
+Clean pictures (Set5, scikit-image's photographs, drawings of the test data; the central 384 px) are damaged with a fixed seed
+and enlarged four times. PSNR-Y, SSIM-Y and CIEDE2000 compare the result with the undamaged original. Sharpness is the mean
+slope at the original's edges, relative to the original.
 """
 
 import argparse
@@ -43,13 +43,13 @@ class Stage:
     """One round of damage."""
 
     blur_px: float
-    """Sigma of a Gaussian, in pixels before the reduction."""
+    """Sigma of a Gaussian, in pixels before downscaling."""
     reduce: int
-    """By how much it is made smaller afterwards."""
+    """Downscaling factor, applied after the blur."""
     noise: float
     """Standard deviation of Gaussian noise, in 1/255."""
     quality: int
-    """Of the JPEG that it is saved as, 4:2:0."""
+    """JPEG quality, with 4:2:0 subsampling."""
 
 
 LEVELS: dict[str, tuple[Stage, ...]] = {
@@ -60,7 +60,7 @@ LEVELS: dict[str, tuple[Stage, ...]] = {
 
 
 def damage(image: Tensor, level: str, seed: int) -> Tensor:
-    """A clean ``(1, 3, H, W)`` as a damaged one of a quarter of its sides."""
+    """Damages a clean image ``(1, 3, H, W)`` and downscales its sides to a quarter."""
     generator = torch.Generator().manual_seed(seed)
     for stage in LEVELS[level]:
         image = gaussian_blur(image, stage.blur_px)
@@ -71,7 +71,7 @@ def damage(image: Tensor, level: str, seed: int) -> Tensor:
 
 
 def as_jpeg(image: Tensor, quality: int) -> Tensor:
-    """An image as JPEG gives it back."""
+    """Compresses an image as JPEG and decodes it."""
     buffer = io.BytesIO()
     pixels = (image[0].movedim(0, -1) * 255).round().to(torch.uint8).numpy()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=2)
@@ -79,7 +79,7 @@ def as_jpeg(image: Tensor, quality: int) -> Tensor:
 
 
 def read_sources() -> dict[str, dict[str, Tensor]]:
-    """Clean pictures by kind and name, ``(1, 3, up to 384, up to 384)``."""
+    """Reads clean pictures by type and name, ``(1, 3, up to 384, up to 384)``."""
     folder = data_folder() / "images"
     photos = {path.stem: _middle(read_image(path, "srgb").image) for path in sorted((folder / "set5/HR").iterdir())}
     for name in _PHOTOGRAPHS:
@@ -89,7 +89,7 @@ def read_sources() -> dict[str, dict[str, Tensor]]:
     for domain, count in _DRAWINGS.items():
         for path in sorted((folder / "domains" / domain).glob("*.png"))[:count]:
             image = read_image(path, "srgb").image[:, :3]
-            half = resize(image, (image.shape[2] // 2, image.shape[3] // 2)).clamp(0, 1)  # what generators leave is gone
+            half = resize(image, (image.shape[2] // 2, image.shape[3] // 2)).clamp(0, 1)  # removes the generators' artifacts
             drawings[path.stem] = _middle(half if min(half.shape[2:]) >= SIDE_PX // 2 else image)
     return {"photo": photos, "drawn": drawings}
 
@@ -101,7 +101,7 @@ def _middle(image: Tensor) -> Tensor:
 
 
 def edge_slope(truth: Tensor, image: Tensor) -> float:
-    """Mean slope of luma at the strongest tenth of the original's edges, against the original's own."""
+    """Mean slope of luma at the strongest tenth of the original's edges, relative to the original."""
     slopes = [_slope(rgb_to_luma(one)) for one in (truth, image)]
     strong = slopes[0] >= slopes[0].flatten().quantile(0.9)
     return (slopes[1][strong].mean() / slopes[0][strong].mean()).item()
@@ -113,7 +113,7 @@ def _slope(luma: Tensor) -> Tensor:
 
 
 def contenders(names: list[str]) -> dict[str, Callable[[Tensor, str], Tensor]]:
-    """Ways to enlarge a source of a kind by four."""
+    """Methods by name that enlarge a source of a given type four times."""
     found: dict[str, Callable[[Tensor, str], Tensor]] = {
         "bicubic": lambda low, _: resize(low, (low.shape[2] * SCALE, low.shape[3] * SCALE)).clamp(0, 1)
     }
@@ -135,8 +135,10 @@ def contenders(names: list[str]) -> dict[str, Callable[[Tensor, str], Tensor]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="+", default=["default"], help='"default", names in the data, or files')
-    parser.add_argument("--sheet", type=Path, help="a folder for crops of every result beside the original")
+    parser.add_argument(
+        "--networks", nargs="+", default=["default"], help='"default", names of networks in the test data, or files'
+    )
+    parser.add_argument("--sheet", type=Path, help="folder to write every result beside its original to")
     options = parser.parse_args()
     ways = contenders(options.networks)
     print("| | " + " | ".join(ways) + " |\n|---|" + "---|" * len(ways))

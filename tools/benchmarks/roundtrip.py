@@ -1,4 +1,4 @@
-"""What files preserve: every format, image type and depth, written and read again.
+"""Shows what files preserve: writes and reads every format, image type and bit depth.
 
 python -m tools.benchmarks.roundtrip
 """
@@ -24,7 +24,7 @@ CASES = (
     ("WebP, 95", ".webp", Export(8, lossless=False)),
     ("JPEG, 95", ".jpg", Export(8)),
 )
-KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}
+KINDS = {1: "gray", 3: "RGB", 4: "RGBA"}
 
 
 def sample(channels: int) -> Tensor:

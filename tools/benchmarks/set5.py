@@ -1,9 +1,8 @@
-"""PSNR and SSIM of networks on Set5: the network alone, and with each mode of the projection.
+"""Measures PSNR and SSIM of networks on Set5: the network alone, and with each mode of the projection.
 
     FIDELITY_TEST_DATA=/path/to/data python -m tools.benchmarks.set5 [MODEL ...]
 
-Metrics are on BT.601 studio-range luma, borders cropped by the scale, outputs rounded to 8 bits, as in the
-literature.
+Metrics follow the literature: BT.601 studio-range luma, borders cropped by the scale, outputs rounded to 8 bits.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""The shipped networks: quality on photographs' luma (Set5) and on held-out drawings, and speed.
+"""Measures the shipped networks: quality on the luma of photographs (Set5) and of held-out drawings, and speed.
 
     FIDELITY_TEST_DATA=/path/to/data python -m tools.benchmarks.shipped [--sheet FOLDER]
 
-Quality is PSNR-Y / SSIM-Y as in benchmarks.set5. Speed is 1920x1080 to 3840x2160 against realesr-animevideov3-x4 through
-the same engine, in alternation, as a ratio of medians. The sheets show bicubic, Lanczos, the shipped networks and others
-side by side, on pictures of the test data and on held-out drawings with their ground truth.
+Quality is PSNR-Y / SSIM-Y as in tools.benchmarks.set5. Speed is measured from 1920x1080 to 3840x2160, alternating with
+realesr-animevideov3-x4 in the same engine, as a ratio of medians. The sheets show bicubic, Lanczos, the shipped networks and
+others side by side, on pictures of the test data and on held-out drawings with their ground truth.
 """
 
 import argparse
@@ -31,10 +31,10 @@ CROPS = {
     "images/real/anime_clean.png": (150, 60),
     "images/real/anime_jpeg_halo.png": (100, 100),
 }
-"""Sources of the sheets, and the corner of a window of 64x64 px in them."""
+"""Sources of the sheets, each with the top left corner (x, y) of a 64x64 px window."""
 
 DRAWINGS = {1: (40, 60), 10: (20, 10), 11: (60, 90), 14: (90, 90)}
-"""Held-out drawings of the sheets, by number, and the corner of a window of 128x128 px of the ground truth in them."""
+"""Held-out drawings of the sheets by number, each with the corner (x, y) of a 128x128 px window of the ground truth."""
 
 _WINDOW_PX = 64
 _CELL_PX = 256
@@ -43,7 +43,7 @@ _RIVALS = {2: ("realcugan-up2x-conservative",), 4: ("realesr-animevideov3-x4", "
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sheet", type=Path, help="write the side-by-side sheets into this folder, and measure nothing")
+    parser.add_argument("--sheet", type=Path, help="folder to write the side-by-side sheets to; skips the measurements")
     folder = parser.parse_args().sheet
     shipped = [load_model(path) for path in sorted(SHIPPED_WEIGHTS.glob("*.safetensors"))]
     if folder:
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def drawings(scale: int) -> list[tuple[Tensor, Tensor]]:
-    """(small, ground truth) of each held-out drawing."""
+    """(low resolution, ground truth) of each held-out drawing."""
     return [(reduce(truth, scale), truth) for truth in held_out("drawn")]
 
 
@@ -83,7 +83,7 @@ def score(model: Network, pairs: list[tuple[Tensor, Tensor]]) -> tuple[str, str]
 
 
 def time_in_turns(models: list[Network], rounds: int = 3) -> None:
-    """Prints the median seconds of each and its ratio to the first."""
+    """Prints the median seconds of each model and the ratio to the first."""
     image = torch.rand(1, 3, 1080, 1920, generator=torch.Generator().manual_seed(0))
     seconds: dict[str, list[float]] = {model.name: [] for model in models}
     for _ in range(rounds):
@@ -97,7 +97,7 @@ def time_in_turns(models: list[Network], rounds: int = 3) -> None:
 
 
 def draw_pictures(scale: int, models: list[Network]) -> Image.Image:
-    """Windows of real pictures, enlarged in every way."""
+    """Draws windows of real pictures, enlarged by every method."""
     rows: list[list[Tensor]] = []
     for name, (x, y) in CROPS.items():
         results = enlarge_all(read(data_folder() / name), scale, models)
@@ -106,7 +106,7 @@ def draw_pictures(scale: int, models: list[Network]) -> Image.Image:
 
 
 def draw_drawings(scale: int, models: list[Network]) -> Image.Image:
-    """Windows of held-out drawings, reduced and enlarged in every way, and the ground truth."""
+    """Draws windows of held-out drawings, downscaled and enlarged by every method, and the ground truth."""
     drawings, rows = held_out("drawn"), list[list[Tensor]]()
     for number, (x, y) in DRAWINGS.items():
         truth = drawings[number]
@@ -116,7 +116,7 @@ def draw_drawings(scale: int, models: list[Network]) -> Image.Image:
 
 
 def enlarge_all(source: Tensor, scale: int, models: list[Network]) -> list[Tensor]:
-    """By bicubic and Lanczos resampling, then by each network."""
+    """Enlarges by bicubic and Lanczos resampling, then by each network."""
     size = (source.shape[2] * scale, source.shape[3] * scale)
     return [resize(source, size), resize(source, size, "lanczos"), *(upscale(source, model).image for model in models)]
 
@@ -127,12 +127,12 @@ def crop(image: Tensor, x: int, y: int, side: int) -> Tensor:
 
 
 def label(model: Network) -> str:
-    """The name to write over a column."""
+    """The heading of a model's column."""
     return model.name.removesuffix(".safetensors")
 
 
 def lay_out(labels: list[str], rows: list[list[Tensor]]) -> Image.Image:
-    """A sheet with a column for each label and a row for each list of windows, all at one size."""
+    """Lays out a sheet with a column for each label and a row for each list of windows, all at the same size."""
     margin, head = 8, 26
     size = (len(labels) * (_CELL_PX + margin) + margin, head + len(rows) * (_CELL_PX + margin))
     sheet = Image.new("RGB", size, "white")

@@ -1,4 +1,4 @@
-"""Where the benchmarks' images come from."""
+"""Sources of the benchmarks' images."""
 
 import os
 from pathlib import Path
@@ -17,12 +17,12 @@ def data_folder() -> Path:
 
 
 def read(path: Path) -> torch.Tensor:
-    """An image file as (1, 3, H, W)."""
+    """Reads an image file as (1, 3, H, W) in [0, 1]."""
     return torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).permute(2, 0, 1)[None].float() / 255
 
 
 def read_set5(scale: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """(small, ground truth) of each Set5 image by name; the ground truth is cropped to a multiple of the scale."""
+    """Reads (low resolution, ground truth) of each Set5 image by name, the truth cropped to a multiple of the scale."""
     folder = data_folder() / "images/set5"
     pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     for path in sorted((folder / "HR").glob("*.png")):

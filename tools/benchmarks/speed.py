@@ -1,14 +1,14 @@
-"""Time and peak memory of a super-resolution pass against the host's own tiled path, alternating in one process.
+"""Compares time and peak memory of a super-resolution pass with the host's tiled path, alternating in one process.
 
 Run it with the Python that runs ComfyUI:
 
     COMFYUI_PATH=/path/to/ComfyUI python -m tools.benchmarks.speed MODEL.safetensors --size 960x540 --rounds 3
 
 "host" is what ComfyUI's "Upscale Image (using Model)" does: tiles of 512 px with 32 px overlap in float32.
-"ours" is the same network on the same image, all three channels, without the other steps; "luma" sends luma alone through
-the network and adds the color differences. Ratios are medians over the rounds. Memory is the growth of the process at its
-peak. TF32 is off, so that fp32 is float32 for all. "ours" copies the network to the device within its time; the host's copy
-is there beforehand.
+"ours" is the same network on the same image, without the other steps: "rgb" runs it on all three channels, "luma" runs it on
+luma only and adds the color differences. Ratios are medians over the rounds. Memory is the peak growth of the process. TF32 is
+off, so fp32 means full float32 for all. The time of "ours" includes copying the network to the device; the host's network is
+already there.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def keep_fp32_exact() -> None:
 
 
 def measure(work: Callable[[], torch.Tensor], device: torch.device) -> tuple[float, int]:
-    """Seconds, and the growth of memory at its peak in bytes, result included."""
+    """Measures seconds and peak memory growth in bytes, including the result."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -50,7 +50,7 @@ def measure(work: Callable[[], torch.Tensor], device: torch.device) -> tuple[flo
 
 
 def load_host(device: torch.device) -> None:
-    """Makes `comfy` importable and has it use a device."""
+    """Makes `comfy` importable and sets its device."""
     sys.path.insert(0, os.environ["COMFYUI_PATH"])
     arguments, sys.argv = sys.argv, [sys.argv[0], *([] if device.type == "cuda" else ["--cpu"])]
     import comfy.options
@@ -62,7 +62,7 @@ def load_host(device: torch.device) -> None:
 
 
 def host_path(image: torch.Tensor, descriptor: object, device: torch.device) -> Callable[[], torch.Tensor]:
-    """ComfyUI's tiled upscale, called as its node calls it; through its public functions only."""
+    """ComfyUI's tiled upscale, called as its node does, using only public functions."""
     load_host(device)
     import comfy.model_management
     import comfy.utils
@@ -97,7 +97,7 @@ def main() -> None:
     device = torch.device(options.device)
     width, height = (int(part) for part in options.size.split("x"))
     torch.manual_seed(0)
-    # The host holds images as (B, H, W, C); permuted, that is channels_last, as it is in a node.
+    # The host stores images as (B, H, W, C); permuted, they are channels_last, as in a node.
     image = torch.rand(1, height, width, 3).movedim(-1, 1)
     model = load_model(options.model)
     with torch.inference_mode():
@@ -113,7 +113,7 @@ def main() -> None:
         for turn in range(options.rounds + 1):
             for name, work in contenders.items():
                 figures = measure(work, device)
-                if turn:  # the first turn warms up
+                if turn:  # the first turn is a warm-up
                     rows[name].append(figures)
     base = next(iter(rows.values()))
     print(f"{model.name}, {width}x{height} x{model.scale}, {device}, {options.rounds} rounds, torch {torch.__version__}")

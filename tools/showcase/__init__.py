@@ -1,1 +1,1 @@
-"""Sources of the workflows, the demo, and the documentation's pictures."""
+"""Sources of the workflows, the demo and the pictures in the documentation."""

@@ -2,8 +2,8 @@
 
     python -m tools.showcase.blueprint --server http://127.0.0.1:8188 [--chromium /usr/bin/chromium]
 
-The steps of Auto Upscale, each open to change. Here, the cleanup is decided by measuring the enlargement; in Auto Upscale, by
-measuring the source.
+The subgraph contains the steps of Auto Upscale, each open to change. One thing differs: here, the measured enlargement decides
+the cleanup; in Auto Upscale, the measured source does.
 """
 
 import argparse
@@ -66,7 +66,7 @@ _FOLD = """
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", default="http://127.0.0.1:8188")
-    parser.add_argument("--chromium", default=None, help="a browser other than Playwright's own")
+    parser.add_argument("--chromium", default=None, help="path of a Chromium to use instead of Playwright's")
     options = parser.parse_args()
     prompt, numbers = build_prompt(GRAPH, ComfyClient(options.server).known_nodes())
     with open_frontend(options.server, options.chromium) as page:

@@ -1,4 +1,4 @@
-"""The demo: one photograph enlarged by the shipped network, the report, and a labeled before/after sheet.
+"""Makes the demo: a photograph enlarged by the shipped network, its report, and a labeled before/after sheet.
 
 python -m tools.showcase.demo --output demo
 """
@@ -31,11 +31,11 @@ def main() -> None:
     print(json.dumps(made, indent=2))
     sheet = draw_sheet(Image.open(source), Image.open(result), made)
     sheet.save(folder / "before-after.png")
-    print(f"look at {folder / 'before-after.png'}")
+    print(f"see {folder / 'before-after.png'}")
 
 
 def draw_sheet(source: Image.Image, result: Image.Image, made: dict) -> Image.Image:
-    """Crops of the source, its bicubic enlargement and the result, side by side and labeled."""
+    """Draws labeled crops of the source, its bicubic enlargement and the result side by side."""
     scale = result.width // source.width
     cell, margin, head = SIDE_PX * scale, 12, 30
     bicubic = source.resize(result.size, Image.Resampling.BICUBIC)

@@ -60,7 +60,7 @@ _CONDITIONED: tuple[Link, Link] = (("condition", 0), ("condition", 1))
 
 
 def _load(kind: str, setting: str, file: dict[str, str]) -> Step:
-    """A loader of the host, with the download address of its file."""
+    """A loader node of the host, with the download URL of its file."""
     return Step(kind, {setting: file["name"]}, models=(file,))
 
 
@@ -74,7 +74,7 @@ def _sample(
     scheduler: str,
     denoise: float = 1.0,
 ) -> Step:
-    """The host's sampler."""
+    """The host's sampler node."""
     parts = {"model": model, "positive": conds[0], "negative": conds[1], "latent_image": latent}
     settings = {"steps": steps, "cfg": cfg, "sampler_name": sampler, "scheduler": scheduler, "denoise": denoise, "seed": 0}
     return Step("KSampler", {**parts, **settings})
@@ -323,4 +323,4 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
         runs=False,
     ),
 }
-"""By name."""
+"""Diffusion workflows by name."""

@@ -1,8 +1,8 @@
-"""Makes the icon and the banner that the registry shows.
+"""Makes the icon and the banner for the registry.
 
     python -m tools.showcase.emblem docs
 
-The scene in few pixels on the left, in full on the right, with the same colors.
+Both show the scene with the same colors, coarsely pixelated on the left and in full detail on the right.
 """
 
 import argparse
@@ -19,12 +19,12 @@ _WORDS = ("Fidelity Upscale", "bigger, and still itself")
 
 
 def draw_icon() -> Image.Image:
-    """A square."""
+    """Draws the square icon."""
     return _half_coarse(draw_scene().resize((ICON_PX, ICON_PX), Image.Resampling.LANCZOS), ICON_PX // _CELLS, ICON_PX // 2)
 
 
 def draw_banner() -> Image.Image:
-    """21 to 9, with the name."""
+    """Draws the 21:9 banner with the name."""
     width, height = BANNER_PX
     scene = draw_scene()
     tall = scene.width * height // width
@@ -38,7 +38,7 @@ def draw_banner() -> Image.Image:
 
 
 def _half_coarse(picture: Image.Image, cell_px: int, middle: int) -> Image.Image:
-    """A picture whose left half is averaged over cells."""
+    """Pixelates the left half of a picture."""
     middle -= middle % cell_px
     left = picture.crop((0, 0, middle, picture.height))
     few = left.resize((middle // cell_px, picture.height // cell_px), Image.Resampling.BOX)

@@ -1,4 +1,4 @@
-"""Makes the sheet of generated training images that tools/training/README.md shows.
+"""Makes the sheet of generated training images in tools/training/README.md.
 
 python -m tools.showcase.generated tools/training/generated.jpg
 """

@@ -1,13 +1,13 @@
-"""The parts of a shipped workflow: nodes, their links and settings, their groups, and one note for each group.
+"""The parts of a shipped workflow: nodes with links and settings, groups of nodes, and notes on groups.
 
-A setting that is not given has the node's own default, which is the recipe's.
+A setting that is not given keeps the node's default, which comes from the recipe.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
 Link = tuple[str, int]
-"""An output: the key of its node, and its index."""
+"""An output: the key of its node and the output's index."""
 
 
 @dataclass(frozen=True)
@@ -15,13 +15,13 @@ class Step:
     """A node."""
 
     kind: str
-    """Its id."""
+    """The node's id."""
     inputs: dict[str, Any] = field(default_factory=dict[str, Any])
-    """Settings that differ from the defaults, and links as `Link`."""
+    """Settings that differ from the defaults; linked inputs are given as `Link`."""
     title: str | None = None
-    """Title in the graph, if not the node's own name."""
+    """Title in the graph, if it differs from the node's name."""
     models: tuple[dict[str, str], ...] = ()
-    """Files that it needs or could use, for the dialog of missing models: name, url, directory."""
+    """Files that it needs or can use, as name, url and directory, for the host's missing-models dialog."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Graph:
     """A workflow."""
 
     groups: dict[str, dict[str, Step]]
-    """Groups from left to right by title, each with its nodes from top to bottom by key."""
+    """Groups by title, from left to right; each maps keys to nodes, from top to bottom."""
     notes: dict[str, str]
-    """A note in Markdown for each group that has one."""
+    """Notes in Markdown, by the title of their group."""
     runs: bool = True
-    """Whether it runs with nothing but the pack, so that a test runs it."""
+    """Whether it runs with only the pack installed; tests run these workflows."""
 
 
 def model_file(name: str, url: str, directory: str) -> dict[str, str]:

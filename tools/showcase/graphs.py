@@ -1,4 +1,4 @@
-"""The workflows that ship, as graphs."""
+"""The shipped workflows, as graphs."""
 
 from fidelity.choices import Domain
 from fidelity.decide.recipes import RECIPES
@@ -156,4 +156,4 @@ GRAPHS: dict[str, Graph] = {
     ),
     **DIFFUSION_GRAPHS,
 }
-"""By name."""
+"""All shipped workflows by name."""

@@ -1,4 +1,4 @@
-"""Makes an example picture for the help page of every node, from scenes generated here.
+"""Makes an example picture for every node's help page from generated scenes.
 
 python -m tools.showcase.help js/docs/pictures
 """
@@ -21,7 +21,7 @@ from fidelity.imaging.tiling import fade_at_ends
 from fidelity.networks.loader import load_model
 from fidelity.report.comparison import compare_models, draw_sheet
 from fidelity.report.measure import measure_images
-from fidelity.report.summary import summarize_enlargement, summarize_figures, summarize_plan, summarize_verdict
+from fidelity.report.summary import summarize_enlargement, summarize_metrics, summarize_plan, summarize_verdict
 from fidelity.session import Session
 from fidelity.steps.diffusion import pass_denoise, plan_pass_sizes
 from fidelity.steps.faces import FACE_PX, FADE_SHARE
@@ -47,19 +47,19 @@ SIDE_PX = 300
 
 
 def large(image: Tensor) -> Tensor:
-    """The size of the pictures."""
+    """Resizes an image to the pictures' size."""
     return resize(image, (SIDE_PX, SIDE_PX)).clamp(0, 1)
 
 
 def middle(image: Tensor) -> Tensor:
-    """A quarter of it, where trees stand before the sun."""
+    """Magnifies the detail where trees stand in front of the sun."""
     height, width = image.shape[2:]
     piece = image[..., height * 3 // 8 : height * 3 // 4, width * 3 // 8 : width * 3 // 4]
     return piece.repeat_interleave(max(1, SIDE_PX // piece.shape[2]), 2).repeat_interleave(max(1, SIDE_PX // piece.shape[3]), 3)
 
 
 def text(lines: str, title: str = "") -> Image.Image:
-    """Lines of text as a node shows them."""
+    """Draws lines of text as a node shows them."""
     sheet = Image.new("RGB", (2 * SIDE_PX, 40 + 20 * (lines.count("\n") + 1)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     draw.text((4, 4), title, fill="dimgray", font=font)
@@ -68,7 +68,7 @@ def text(lines: str, title: str = "") -> Image.Image:
 
 
 def case(*names: str) -> Image.Image:
-    """Steps of `tools.showcase.steps`, each before and after."""
+    """Draws cases of `tools.showcase.steps`, each before and after."""
     cases, cells = make_cases(), []
     for name in names:
         image, step = cases[name]
@@ -79,8 +79,8 @@ def case(*names: str) -> Image.Image:
 def auto() -> Image.Image:
     source = draw_source()
     made = Session(Settings(domain="line_art")).run(source)
-    told = text(summarize_enlargement(made).split("\nbetter")[0], "what the node shows")
-    return beside([row([("bicubic", middle(resize(source, (400, 400)).clamp(0, 1))), ("result", middle(made.image))]), told])
+    summary = text(summarize_enlargement(made).split("\nbetter")[0], "what the node shows")
+    return beside([row([("bicubic", middle(resize(source, (400, 400)).clamp(0, 1))), ("result", middle(made.image))]), summary])
 
 
 def plan() -> Image.Image:
@@ -91,17 +91,19 @@ def plan() -> Image.Image:
 
 def verdict() -> Image.Image:
     picture = generate("drawn", 7)
-    told = classify(picture)
-    bars = "\n".join(f"{kind:<12}{'=' * round(40 * told.scores[kind])} {told.scores[kind]:.2f}" for kind in DOMAINS)
-    return beside([row([("a generated drawing", large(picture))]), text(f"{summarize_verdict(told)}\n\n{bars}", "its verdict")])
+    result = classify(picture)
+    bars = "\n".join(f"{kind:<12}{'=' * round(40 * result.scores[kind])} {result.scores[kind]:.2f}" for kind in DOMAINS)
+    return beside(
+        [row([("a generated drawing", large(picture))]), text(f"{summarize_verdict(result)}\n\n{bars}", "its verdict")]
+    )
 
 
 def networks() -> Image.Image:
     source = draw_source()
-    shown = [("bicubic", middle(resize(source, (400, 400)).clamp(0, 1)))]
+    cells = [("bicubic", middle(resize(source, (400, 400)).clamp(0, 1)))]
     for kind in ("natural", "drawn"):
-        shown.append((f"{kind}-x4", middle(upscale(source, load_model(shipped_model(kind, 4)), (400, 400)).image)))
-    return row(shown)
+        cells.append((f"{kind}-x4", middle(upscale(source, load_model(shipped_model(kind, 4)), (400, 400)).image)))
+    return row(cells)
 
 
 def alpha() -> Image.Image:
@@ -113,22 +115,22 @@ def alpha() -> Image.Image:
 
 
 def rounding() -> Image.Image:
-    """Truncation to 8 bits of a soft gradient, against rounding; differences are amplified a hundred times."""
+    """Compares truncation of a soft gradient to 8 bits with rounding; errors are amplified a hundred times."""
     soft = resize(draw_source(), (SIDE_PX, SIDE_PX)).clamp(0, 1)
     cut, rounded = (soft * 255).floor() / 255, (soft * 255).round() / 255
-    told = [
+    images = [
         (f"{name}: {drift_map(soft, image, 'full').mean():.2f} mean", image)
         for name, image in (("truncated", cut), ("rounded", rounded))
     ]
-    return row([(f"{title}, error x100", (0.5 + 100 * (image - soft)).clamp(0, 1)) for title, image in told])
+    return row([(f"{title}, error x100", (0.5 + 100 * (image - soft)).clamp(0, 1)) for title, image in images])
 
 
 def measured() -> Image.Image:
     source = draw_source()
     image = drift_away(drawn_scene())
-    told = text(summarize_figures(measure_images(source, image)), "measurements")
+    metrics = text(summarize_metrics(measure_images(source, image)), "measurements")
     heat = enlarge_map(paint_heat_map(drift_map(source, image)), SIDE_PX)
-    return beside([row([("an enlargement", large(image)), ("heat map", heat)]), told])
+    return beside([row([("an enlargement", large(image)), ("heat map", heat)]), metrics])
 
 
 def sheet() -> Image.Image:
@@ -145,12 +147,12 @@ def planes() -> Image.Image:
 
 def passes() -> Image.Image:
     sizes = plan_pass_sizes((768, 768), (4096, 4096))
-    told = [f"{index + 1}. to {size[1]}x{size[0]}, denoise {pass_denoise(index):.2f}" for index, size in enumerate(sizes)]
-    return text("\n".join(told), "an image of 768x768 to 4096x4096")
+    lines = [f"{index + 1}. to {size[1]}x{size[0]}, denoise {pass_denoise(index):.2f}" for index, size in enumerate(sizes)]
+    return text("\n".join(lines), "an image of 768x768 to 4096x4096")
 
 
 def faces() -> Image.Image:
-    """How a restored square is blended into the image."""
+    """Draws how a restored square is blended into the image."""
     share = fade_at_ends(FACE_PX, round(FADE_SHARE * FACE_PX))
     return chart([share.tolist()], "weight of the restored face, across its square", "left to right")
 
@@ -184,7 +186,7 @@ DRAWINGS: dict[str, Callable[[], Image.Image]] = {
     "FidelityTiledDiffusion": share_chart,
     "FidelityUpscale": lambda: row([("source, 100 px", middle(draw_source())), ("400 px", middle(drawn_scene()))]),
 }
-"""By node."""
+"""Drawing functions by node id."""
 
 
 def main() -> None:

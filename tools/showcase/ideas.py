@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/: what each idea does, on pictures generated here.
+"""Makes the pictures in docs/ that show what each idea does, from generated images.
 
 python -m tools.showcase.ideas docs
 """
@@ -34,33 +34,33 @@ _INKS = ("#3f789e", "#b06634", "#6a9a4f", "#a1309b", "#8a6d1f")
 
 
 def drift_away(image: Tensor) -> Tensor:
-    """What upscalers do to colors, exaggerated: more contrast, a warmer white, sharper edges with halos."""
+    """Exaggerates what upscalers do to colors: more contrast, a warmer white, sharper edges with halos."""
     warm = image.new_tensor([1.04, 1.0, 0.93]).reshape(1, 3, 1, 1)
     sharp = image + 0.8 * (image - gaussian_blur(image, 2.0))
     return (0.5 + 1.18 * (sharp * warm - 0.5)).clamp(0, 1)
 
 
 def drawn_scene() -> Tensor:
-    """The scene enlarged by the shipped network for drawings."""
+    """Enlarges the scene with the shipped network for drawings."""
     return upscale(draw_source(), load_model(shipped_model("drawn", 4)), (400, 400)).image
 
 
 def draw_consistency() -> Image.Image:
-    """The source, an upscaler that drifts, and the result of the projection, with heat maps."""
+    """Draws the source, the result of an upscaler that drifts, and the result of the projection, with heat maps."""
     source = draw_source()
     drifted = drift_away(drawn_scene())
     held = project(drifted, source)
-    shown = [("source, bicubic", resize(source, (400, 400)))]
+    cells = [("source, bicubic", resize(source, (400, 400)))]
     for name, image in (("an upscaler that drifts (simulated)", drifted), ("the same, colors preserved", held)):
         drift = measure_drift(source, image)
-        shown.append((f"{name}\nCIEDE2000 {drift.mean:.2f} mean, {drift.max:.2f} max", image))
-    tops = row(shown)
+        cells.append((f"{name}\nCIEDE2000 {drift.mean:.2f} mean, {drift.max:.2f} max", image))
+    tops = row(cells)
     maps = [_legend(), *(to_pillow(enlarge_map(paint_heat_map(drift_map(source, image)))) for image in (drifted, held))]
     return column([tops, beside(maps)])
 
 
 def _legend() -> Image.Image:
-    """The color scale of a heat map."""
+    """Draws the color scale of a heat map."""
     sheet = Image.new("RGB", (400, 400), "white")
     draw = ImageDraw.Draw(sheet)
     bar = to_pillow(paint_heat_map(torch.linspace(0, 3, 240).expand(1, 1, 24, 240).clone()))
@@ -72,7 +72,7 @@ def _legend() -> Image.Image:
 
 
 def draw_gate() -> Image.Image:
-    """An enlargement with an object that the source does not have, its heat map, and the blend."""
+    """Draws an enlargement with an object that the source lacks, its heat map, and the blend."""
     source = draw_source()
     image = resize(source, (400, 400)).clamp(0, 1)
     rows, columns = torch.meshgrid(torch.arange(400.0), torch.arange(400.0), indexing="ij")
@@ -88,7 +88,7 @@ def draw_gate() -> Image.Image:
 
 
 def draw_domains() -> Image.Image:
-    """How each domain is classified from pixels alone, as listed in tools/training/README.md; each row in per cent."""
+    """Draws the confusion matrix of the pixel-based classifier from tools/training/README.md; each row in percent."""
     table = [line.split("|")[1:-1] for line in _TRAINING.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     start = next(index for index, cells in enumerate(table) if cells[0].strip() == "labeled")
     rows = [[int(cell) for cell in cells[1:]] for cells in table[start + 2 : start + 2 + len(DOMAINS)]]
@@ -105,12 +105,12 @@ def draw_domains() -> Image.Image:
             draw.rectangle((x, y, x + side - 3, y + side - 3), fill=shade)
             ink = "white" if share > 0.5 else "black"
             draw.text((x + side // 2 - 14, y + side // 2 - 10), f"{100 * share:.0f}", fill=ink, font=_font(18))
-    draw.text((4, 4), "rows: label, columns: verdict; per cent", fill="dimgray", font=_font())
+    draw.text((4, 4), "rows: label, columns: verdict; percent", fill="dimgray", font=_font())
     return sheet
 
 
 def draw_planning() -> Image.Image:
-    """How equal tiles cover an image where a fixed step leaves slivers, and two plans."""
+    """Draws how equal tiles cover an image where a fixed step leaves slivers, and two plans."""
     side, tile, overlap = 400, 170, 24
     fixed = [(start, min(start + tile, side)) for start in range(0, side - overlap, tile - overlap)]
     equal = spread_tiles(side, tile, overlap, 1)
@@ -143,12 +143,12 @@ def _list_plans(side: int) -> Image.Image:
 
 
 def draw_diffusion() -> Image.Image:
-    """How tiles share a line, and how far the estimate is pulled toward the source."""
+    """Draws how tiles share a line, and how far the estimate is pulled toward the source."""
     return beside([share_chart(), pull_chart()])
 
 
 def share_chart() -> Image.Image:
-    """Weights of three tiles along a line, normalized."""
+    """Draws the normalized weights of three tiles along a line."""
     length, spans = 256, spread_tiles(256, 112, 32, 8)
     weights = torch.zeros(len(spans), length)
     for index, (start, stop) in enumerate(spans):
@@ -158,7 +158,7 @@ def share_chart() -> Image.Image:
 
 
 def pull_chart() -> Image.Image:
-    """How far the estimate is pulled toward the source at each noise level."""
+    """Draws how far the estimate is pulled toward the source at each noise level."""
     highest = 14.6146
     sigmas = [highest * (1 - place / 120) for place in range(121)]
     pulls = [[guidance_weight(sigma, highest, value) for sigma in sigmas] for value in (0.2, 0.5, 0.8)]
@@ -166,7 +166,7 @@ def pull_chart() -> Image.Image:
 
 
 def chart(lines: list[list[float]], title: str, below: str) -> Image.Image:
-    """A line chart of values in [0, 1]."""
+    """Draws a line chart of values in [0, 1]."""
     width, height, edge = 560, 300, 36
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
@@ -184,27 +184,27 @@ def chart(lines: list[list[float]], title: str, below: str) -> Image.Image:
 
 
 def _with_tiles(picture: Image.Image, spans: list[tuple[int, int]]) -> Image.Image:
-    shown = picture.copy()
-    draw = ImageDraw.Draw(shown)
+    marked = picture.copy()
+    draw = ImageDraw.Draw(marked)
     for place, (top, bottom) in enumerate(spans):
         for other, (left, right) in enumerate(spans):
             inset = 2 if (place + other) % 2 else 0
             draw.rectangle((left + inset, top + inset, right - 1 - inset, bottom - 1 - inset), outline="white", width=2)
-    return shown
+    return marked
 
 
 def enlarge_map(heat: Tensor, side: int = 400) -> Tensor:
-    """A heat map as large as the pictures beside it, with visible pixels."""
+    """Enlarges a heat map to the size of the pictures beside it, with visible pixels."""
     return heat.repeat_interleave(math.ceil(side / heat.shape[2]), 2).repeat_interleave(math.ceil(side / heat.shape[3]), 3)
 
 
 def row(cells: list[tuple[str, Tensor]]) -> Image.Image:
-    """Pictures side by side under their titles."""
+    """Places pictures side by side, each below its title."""
     return beside([_titled(title, to_pillow(image)) for title, image in cells])
 
 
 def beside(cells: list[Image.Image]) -> Image.Image:
-    """Side by side, on white."""
+    """Places pictures side by side on white."""
     width = sum(cell.width for cell in cells) + _GAP_PX * (len(cells) - 1)
     sheet, x = Image.new("RGB", (width, max(cell.height for cell in cells)), "white"), 0
     for cell in cells:
@@ -214,7 +214,7 @@ def beside(cells: list[Image.Image]) -> Image.Image:
 
 
 def column(rows: list[Image.Image]) -> Image.Image:
-    """One below the other, on white."""
+    """Stacks pictures vertically on white."""
     sheet, y = Image.new("RGB", (max(one.width for one in rows), sum(one.height for one in rows)), "white"), 0
     for one in rows:
         sheet.paste(one, (0, y))

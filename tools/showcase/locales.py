@@ -1,8 +1,8 @@
-"""Writes the English texts of the nodes in the browser's format, and lists what other languages lack.
+"""Writes the nodes' English texts in the frontend's format, and lists texts missing from other languages.
 
     python -m tools.showcase.locales --server http://127.0.0.1:8188
 
-To add a language, copy locales/en to a folder named by its code (fr, ko, pt-BR), translate the values, and leave the keys.
+To add a language, copy locales/en to a folder named after its code (fr, ko, pt-BR) and translate the values, not the keys.
 """
 
 import argparse
@@ -18,19 +18,19 @@ _FILE = "nodeDefs.json"
 
 
 def collect_texts(known: dict[str, Any]) -> dict[str, Any]:
-    """The texts of the pack's nodes.
+    """Collects the texts of the pack's nodes.
 
     Args:
-        known: The host's answer at /object_info.
+        known: The host's response from /object_info.
 
     Returns:
-        By node: display_name, description, and the name and tooltip of inputs (by name) and outputs (by index).
+        For each node: display_name, description, and the name and tooltip of inputs (by name) and outputs (by index).
     """
     return {name: _node_texts(node) for name, node in sorted(known.items()) if name.startswith("Fidelity")}
 
 
 def flatten(texts: dict[str, Any], path: str = "") -> dict[str, str]:
-    """Texts by their full key."""
+    """Flattens nested texts into a dictionary by full key."""
     flat: dict[str, str] = {}
     for key, value in texts.items():
         flat |= flatten(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
@@ -52,7 +52,7 @@ def _texts(name: str, tooltip: str | None) -> dict[str, str]:
 
 
 def _inputs(declared: dict[str, Any], path: str = "") -> Iterator[tuple[str, str, str | None]]:
-    """Key, label and tooltip of every input; an input within a choice is prefixed by the choice's name."""
+    """Yields key, label and tooltip of every input; the key of an input inside a choice starts with the choice's name."""
     for group in ("required", "optional"):
         for name, (kind, *rest) in declared.get(group, {}).items():
             options = rest[0] if rest else {}
@@ -73,7 +73,7 @@ def main() -> None:
     for folder in sorted(FOLDER.iterdir()):
         given = flatten(json.loads((folder / _FILE).read_text(encoding="utf-8")))
         for key in sorted(set(wanted) ^ set(given)):
-            print(f"{folder.name}: {'lacks' if key in wanted else 'no longer needs'} {key}")
+            print(f"{folder.name}: {'missing' if key in wanted else 'no longer needed'}: {key}")
 
 
 if __name__ == "__main__":

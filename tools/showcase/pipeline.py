@@ -1,8 +1,8 @@
-"""Makes docs/pipeline.jpg: five damaged pictures, enlarged four times bicubically and by the pipeline on its defaults.
+"""Makes docs/pipeline.jpg: five pictures enlarged four times, by bicubic resampling and by the pipeline with its defaults.
 
 python -m tools.showcase.pipeline docs/pipeline.jpg
 
-The generators of `tools.training` make the pictures, so they are ours to ship; each label says what was measured.
+The pictures come from the generators of `tools.training`, so we may ship them. Each label states what was measured.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def pictures() -> list[tuple[str, Tensor, Domain]]:
-    """What was done to each picture, the picture, (1, 3, SIDE_PX, SIDE_PX), and its domain."""
+    """Makes (damage, picture, domain) for each cell; pictures are (1, 3, SIDE_PX, SIDE_PX)."""
     dusk, leaves = draw_source(), generate("natural", 8)
     noise = torch.randn(dusk.shape, generator=torch.Generator().manual_seed(0)) * 14 / 255
     return [
@@ -52,20 +52,20 @@ def pictures() -> list[tuple[str, Tensor, Domain]]:
 
 
 def generate(kind: str, seed: int) -> Tensor:
-    """A generated picture, downscaled so that it is as sharp as real ones."""
+    """Generates a picture and downscales it, so that it is as sharp as a real one."""
     samples = GENERATORS[kind](2 * SIDE_PX, np.random.default_rng(seed), 3)
     return resize(torch.from_numpy(samples)[None].float(), (SIDE_PX, SIDE_PX)).clamp(0, 1)
 
 
 def as_jpeg(picture: Tensor, quality: int) -> Tensor:
-    """The picture after JPEG compression."""
+    """Compresses a picture as JPEG and decodes it."""
     buffer = io.BytesIO()
     to_pillow(picture).save(buffer, "JPEG", quality=quality)
     return torch.from_numpy(np.asarray(Image.open(buffer)).copy()).movedim(-1, 0)[None].float() / 255
 
 
 def draw_cell(title: str, picture: Tensor, domain: Domain) -> Image.Image:
-    """Bicubic and ours side by side, under what was done and what was measured."""
+    """Draws the bicubic result and ours side by side, below the damage and the measurements."""
     made = Session(Settings(domain=domain)).run(picture)
     decision = made.decision
     side = SIDE_PX * SCALE

@@ -1,8 +1,8 @@
-"""Makes a before-and-after picture of every step between a file and its enlargement, for the documentation.
+"""Makes the documentation's before-and-after pictures of every processing step.
 
     python -m tools.showcase.steps docs/steps.jpg
 
-The pictures are generated here, and damaged as named.
+The pictures are generated and then damaged as labeled.
 """
 
 import argparse
@@ -30,13 +30,13 @@ _SIDE_PX, _ZOOM, _TITLE_PX = 96, 2, 22
 
 
 def scene(left: int, top: int, side: int, size: int = _SIDE_PX) -> Tensor:
-    """A square of the scene at dusk, (1, 3, size, size)."""
+    """Crops a square of the dusk scene, resized to (1, 3, size, size)."""
     piece = draw_scene().crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.asarray(piece).copy()).movedim(-1, 0)[None].float() / 255
 
 
 def make_cases() -> dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]]:
-    """The damage, and the step applied to it."""
+    """Makes the cases by title: a damaged image and the step to apply to it."""
     generator = torch.Generator().manual_seed(0)
     trees, leaves, stones = scene(420, 620, 760), generate("natural", 8), generate("natural", 21)
     noisy = (trees + torch.randn(trees.shape, generator=generator) * 0.05).clamp(0, 1)
@@ -64,7 +64,7 @@ def make_cases() -> dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]]:
 
 
 def speckled(image: Tensor, generator: torch.Generator) -> Tensor:
-    """The image with one sample of twenty turned black or white."""
+    """Turns one pixel in twenty black or white."""
     chance = torch.rand(image[:, :1].shape, generator=generator)
     return torch.where(chance < 0.025, 0.0, torch.where(chance > 0.975, 1.0, image))
 
@@ -83,8 +83,8 @@ def main() -> None:
         left, top = index % columns * width, index // columns * height
         draw.text((left + 2, top + 3), title, fill="black", font=font)
         for place, picture in enumerate((image, step(image))):
-            shown = to_pillow(picture).resize((side, side), Image.Resampling.NEAREST if picture.shape[2] < side else None)
-            sheet.paste(shown, (left + place * (side + 2), top + _TITLE_PX))
+            resized = to_pillow(picture).resize((side, side), Image.Resampling.NEAREST if picture.shape[2] < side else None)
+            sheet.paste(resized, (left + place * (side + 2), top + _TITLE_PX))
     sheet.save(options.output, quality=90)
 
 

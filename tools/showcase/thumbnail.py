@@ -1,4 +1,4 @@
-"""The picture in the workflows' thumbnails, before and after; it is generated here, and so ours to ship."""
+"""Draws the scene in the workflows' before-and-after thumbnails; it is generated, so we may ship it."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ _DRAWN_PX = 4 * SIDE_PX
 
 
 def draw_scene() -> Image.Image:
-    """Hills at dusk, at full size."""
+    """Draws hills at dusk at full size."""
     ramp = np.linspace(0, 1, _DRAWN_PX)[:, None, None]
     sky = np.array([46, 62, 120]) * (1 - ramp) + np.array([255, 176, 110]) * ramp
     scene = Image.fromarray(np.broadcast_to(sky, (_DRAWN_PX, _DRAWN_PX, 3)).round().astype(np.uint8))
@@ -21,7 +21,7 @@ def draw_scene() -> Image.Image:
         x = np.arange(0, _DRAWN_PX + 1, 4)
         y = 860 + 210 * index + 90 * np.sin(x / (190 - 30 * index) + 2 * index) + 30 * np.sin(x / 47 + index)
         draw.polygon([(0, _DRAWN_PX), *zip(x.tolist(), y.tolist(), strict=True), (_DRAWN_PX, _DRAWN_PX)], fill=color)
-    for x in range(90, _DRAWN_PX, 210):  # bare trees before the sun
+    for x in range(90, _DRAWN_PX, 210):  # bare trees in front of the sun
         top = 700 + (x * 7) % 180
         draw.line((x, top, x, _DRAWN_PX), fill=(24, 22, 40), width=18)
         for step in range(4):
@@ -32,18 +32,18 @@ def draw_scene() -> Image.Image:
 
 
 def draw_source() -> torch.Tensor:
-    """The scene as a small picture, (1, 3, SIDE_PX / 4, SIDE_PX / 4)."""
+    """Draws the scene as a small picture, (1, 3, SIDE_PX / 4, SIDE_PX / 4)."""
     samples = torch.from_numpy(np.asarray(draw_scene()).copy()).movedim(-1, 0)[None].float() / 255
     return resize(samples, (SIDE_PX // 4, SIDE_PX // 4)).clamp(0, 1)
 
 
 def to_pillow(picture: torch.Tensor) -> Image.Image:
-    """A (1, 3, H, W) picture for Pillow."""
+    """Converts a (1, 3, H, W) picture in [0, 1] to a Pillow image."""
     return Image.fromarray((picture[0].clamp(0, 1) * 255).round().byte().movedim(0, -1).numpy())
 
 
 def before_and_after(source: torch.Tensor, result: Image.Image, name: str) -> Image.Image:
-    """The left half of a bicubic enlargement beside the right half of a result, both labeled."""
+    """Joins the left half of a bicubic enlargement and the right half of a result, both labeled."""
     picture, middle = to_pillow(resize(source, (SIDE_PX, SIDE_PX))), SIDE_PX // 2
     right = (middle, 0, SIDE_PX, SIDE_PX)
     picture.paste(result.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS).crop(right), right)

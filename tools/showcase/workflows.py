@@ -1,10 +1,10 @@
-"""Lays out the workflows of tools/showcase/graphs.py in a browser on a real host; writes both their formats and a picture.
+"""Lays out the workflows of tools/showcase/graphs.py in a browser on a real host; writes both formats and a picture of each.
 
     python -m tools.showcase.workflows --server http://127.0.0.1:8188 [--names photo auto] [--chromium /usr/bin/chromium]
 
-Needs Playwright. The saved file is what the host's own frontend makes of the graph. If a workflow runs with nothing but the
-pack, its picture shows its result for an image generated here, run on that host. Otherwise it shows the graph, without marks of
-missing models if the host has files of their names, even empty ones.
+Requires Playwright. The host's own frontend creates the saved file from the graph. If a workflow runs with only the pack
+installed, it runs on that host on a generated image, and the picture shows the result. Otherwise, the picture shows the graph;
+it has no missing-model warnings if the host has files of the same names, even empty ones.
 """
 
 import argparse
@@ -41,7 +41,7 @@ SOURCES: dict[str, Callable[[], Tensor]] = {
     "two-pass-restore": lambda: as_jpeg(generate("natural", 30), 40),
     "compare-models": lambda: generate("drawn", 16),
 }
-"""The image in a workflow's picture; the scene at dusk if none is named."""
+"""Functions by workflow that make the image in its picture; the default is the dusk scene."""
 VERSIONS = {PACK: __version__, "comfy-core": "0.33.0"}
 _COLORS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#b06634")
 
@@ -116,7 +116,7 @@ _FRAME = """
 
 
 def build_prompt(graph: Graph, known: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """A graph in API format with every default written out, and the number of each key."""
+    """Converts a graph to API format with all defaults written out; returns it and the node number of each key."""
     steps = {key: step for group in graph.groups.values() for key, step in group.items()}
     numbers = {key: str(index + 1) for index, key in enumerate(steps)}
     prompt: dict[str, Any] = {}
@@ -158,7 +158,7 @@ def _default(kind: Any, options: dict[str, Any]) -> Any:
 
 
 def _nested(name: str, kind: Any, options: dict[str, Any], chosen: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """The settings that belong to the chosen option of a dynamic input."""
+    """The settings of the selected option of a dynamic input."""
     if kind != "COMFY_DYNAMICCOMBO_V3":
         return {}
     option = next(one for one in options["options"] if one["key"] == chosen)
@@ -171,7 +171,7 @@ def _nested(name: str, kind: Any, options: dict[str, Any], chosen: Any, given: d
 
 
 def draw(page: Page, graph: Graph, prompt: dict[str, Any], numbers: dict[str, str]) -> dict[str, Any]:
-    """The graph as the frontend saves it, laid out."""
+    """Lays the graph out and returns it as the frontend saves it."""
     page.evaluate("async (prompt) => { await window.app.loadApiJson(prompt, 'workflow') }", prompt)
     time.sleep(1.5)
     steps = {key: step for group in graph.groups.values() for key, step in group.items()}
@@ -194,11 +194,11 @@ def draw(page: Page, graph: Graph, prompt: dict[str, Any], numbers: dict[str, st
 
 @contextmanager
 def open_frontend(server: str, chromium: str | None) -> Generator[Page, None, None]:
-    """The host's frontend in a browser.
+    """Opens the host's frontend in a browser.
 
     Args:
         server: Address of the host.
-        chromium: A browser other than Playwright's own.
+        chromium: Path of a Chromium; None for Playwright's own.
     """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
@@ -211,14 +211,14 @@ def open_frontend(server: str, chromium: str | None) -> Generator[Page, None, No
 
 
 def run(client: ComfyClient, prompt: dict[str, Any]) -> Image.Image:
-    """The last picture that a graph saves or shows."""
+    """Runs a prompt and returns the last picture that it saves or shows."""
     results = client.wait(client.queue(prompt), prompt)
     with tempfile.TemporaryDirectory() as folder:
         return Image.open(client.download(results[-1], Path(folder))).convert("RGB")
 
 
 def upload(client: ComfyClient, picture: Image.Image) -> str:
-    """Puts a picture into the input folder."""
+    """Uploads a picture to the host's input folder and returns its name."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fidelity-scene.png"
         picture.save(path)
@@ -226,7 +226,7 @@ def upload(client: ComfyClient, picture: Image.Image) -> str:
 
 
 def picture_of_run(result: Image.Image, source: Tensor) -> Image.Image:
-    """The result beside a bicubic enlargement; a sheet as it is."""
+    """Joins a result with a bicubic enlargement; a comparison sheet is only downscaled."""
     if result.width == result.height:
         return before_and_after(source, result, "Fidelity")
     result.thumbnail((2 * SIDE_PX, 2 * SIDE_PX), Image.Resampling.LANCZOS)
@@ -234,9 +234,9 @@ def picture_of_run(result: Image.Image, source: Tensor) -> Image.Image:
 
 
 def picture_of_graph(page: Page, drawn: dict[str, Any], scene: str) -> Image.Image:
-    """The graph alone, with a picture as its source."""
-    shown = json.loads(json.dumps(drawn).replace('"example.png"', json.dumps(scene)))
-    page.evaluate("async (graph) => { await window.app.loadGraphData(graph) }", shown)
+    """Takes a screenshot of the graph, with a picture as its source."""
+    graph = json.loads(json.dumps(drawn).replace('"example.png"', json.dumps(scene)))
+    page.evaluate("async (graph) => { await window.app.loadGraphData(graph) }", graph)
     page.keyboard.press("Escape")
     time.sleep(1)
     place = page.evaluate(_FRAME)
@@ -251,7 +251,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", default="http://127.0.0.1:8188")
     parser.add_argument("--names", nargs="+", default=list(GRAPHS))
-    parser.add_argument("--chromium", default=None, help="a browser other than Playwright's own")
+    parser.add_argument("--chromium", default=None, help="path of a Chromium to use instead of Playwright's")
     options = parser.parse_args()
     client = ComfyClient(options.server)
     known = client.known_nodes()
@@ -268,11 +268,11 @@ def main() -> None:
             )
             if graph.runs:
                 prompt[numbers["source"]]["inputs"]["image"] = scene
-                shown = picture_of_run(run(client, prompt), source)
+                picture = picture_of_run(run(client, prompt), source)
             else:
-                shown = picture_of_graph(page, drawn, scene)
-            shown.save(FOLDER / f"{name}.jpg", quality=86)
-            print(name, "ran" if graph.runs else "drawn", flush=True)
+                picture = picture_of_graph(page, drawn, scene)
+            picture.save(FOLDER / f"{name}.jpg", quality=86)
+            print(name, "run" if graph.runs else "laid out", flush=True)
 
 
 if __name__ == "__main__":

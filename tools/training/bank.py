@@ -1,9 +1,9 @@
-"""Banks of clean crops to learn from: generated, or cut from a folder of listed images under free licences.
+"""Builds banks of clean training crops: generated, or cropped from a folder of freely licensed images.
 
     python -m tools.training.bank generated natural 1500 --output FOLDER/generated-natural.npy
     python -m tools.training.bank folder FOLDER/photo --output FOLDER/photo.npy
 
-A bank is one file of ``(N, 320, 320, 3)`` bytes, mapped into memory, so that its size is bounded by the disk alone.
+A bank is one memory-mapped file of ``(N, 320, 320, 3)`` bytes, so only the disk limits its size.
 """
 
 import argparse
@@ -21,25 +21,25 @@ Bytes = NDArray[np.uint8]
 
 SIDE_PX = 320
 CROPS = 10
-"""Crops of one image at most."""
+"""Maximum number of crops per image."""
 LEAST_DEVIATION = 4.0
-"""Of a crop's brightness, in 1/255: flatter ones teach nothing."""
+"""Minimum standard deviation of a crop's brightness, in 1/255; flatter crops teach nothing."""
 
 
 def generated(name: str, count: int, seed: int) -> Iterator[Bytes]:
-    """Images that a generator draws in colour, one a crop."""
+    """Yields color images from a generator, one per crop."""
     for index in range(count):
         image = GENERATORS[name](SIDE_PX, np.random.default_rng((seed, index)), 3)
         yield np.rint(image.transpose(1, 2, 0) * 255).astype(np.uint8)
 
 
 def cut(folder: Path, seed: int, least: float = 1.0) -> Iterator[Bytes]:
-    """Crops of each image of a folder, at random places and sizes; a reduced one shows more and finer detail.
+    """Yields crops of each image in a folder, at random positions and sizes; downscaled crops hold finer detail.
 
     Args:
-        folder: Of clean images.
-        seed: Of the places and sizes.
-        least: By how much each is reduced at least; more than 1 takes traces of compression away.
+        folder: Folder of clean images.
+        seed: Seed of the positions and sizes.
+        least: Minimum downscaling factor; a factor above 1 removes compression artifacts.
     """
     for index, path in enumerate(sorted(folder.iterdir())):
         draw = np.random.default_rng((seed, index))
@@ -56,7 +56,7 @@ def cut(folder: Path, seed: int, least: float = 1.0) -> Iterator[Bytes]:
 
 
 def write(crops: Iterator[Bytes], output: Path) -> int:
-    """Writes a bank in an order of its own, so that a part of it is a fair sample; returns the number of crops."""
+    """Writes a bank in shuffled order, so that any part of it is a fair sample; returns the number of crops."""
     found = list(crops)
     order = np.random.default_rng(0).permutation(len(found))
     temporary = output.with_suffix(".part")
@@ -76,7 +76,7 @@ def main() -> None:
     drawing.add_argument("count", type=int)
     cutting = ways.add_parser("folder")
     cutting.add_argument("folder", type=Path)
-    cutting.add_argument("--reduce", type=float, default=1.0, help="by how much at least")
+    cutting.add_argument("--reduce", type=float, default=1.0, help="minimum downscaling factor")
     for way in (drawing, cutting):
         way.add_argument("--output", type=Path, required=True)
         way.add_argument("--seed", type=int, default=1)

@@ -2,8 +2,8 @@
 
     python -m tools.training.collect FOLDER
 
-They belong to their authors and are never part of this repository. Each is downloaded from its repository at the listed
-commit, and skipped with a message if it is gone.
+The images belong to their authors and are never part of this repository. Each one is downloaded from its own repository at
+the listed commit. If it is gone, it is skipped with a message.
 """
 
 import argparse
@@ -20,7 +20,7 @@ SOURCE = "https://raw.githubusercontent.com"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--source", default=SOURCE, help="where repositories are, as SOURCE/OWNER/NAME/COMMIT/PATH")
+    parser.add_argument("--source", default=SOURCE, help="base URL; files are at SOURCE/OWNER/NAME/COMMIT/PATH")
     options = parser.parse_args()
     missing = 0
     for line in LIST.read_text().splitlines():
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def fetch(entry: dict[str, str], source: str) -> bytes:
-    """The bytes of one listed file."""
+    """Downloads one listed file and returns its bytes."""
     path = urllib.parse.quote(f"{entry['repo']}/{entry['commit']}/{entry['path']}")
     with urllib.request.urlopen(f"{source}/{path}", timeout=60) as answer:
         return answer.read()

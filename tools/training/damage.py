@@ -1,10 +1,11 @@
-"""Trains the small network that says how strongly a source should be restored.
+"""Trains the small network that predicts how strongly a source should be restored.
 
     python -m tools.training.damage --banks FOLDER/*.npy --output fidelity/decide/damage.safetensors
 
-Crops are damaged at random, from not at all to heavily, and restored by the shipped network. The best share of the restored
-image is known in closed form, since the truth is: the projection of what is missing on what restoration changed. A perceptron
-learns it from the texture measurements that also serve to classify. Nothing is learned of any picture's subject.
+Crops get random damage, from none to heavy, and the shipped network restores them. Since the ground truth is known, so is the
+best share of the restored image, in closed form: the projection of the missing signal onto the change that restoration made.
+A perceptron learns this share from the texture measurements that the domain classifier also uses. It learns nothing about what
+a picture shows.
 """
 
 import argparse
@@ -25,12 +26,12 @@ from tools.training.restore import open_banks
 
 HIDDEN = 24
 UNTOUCHED_SHARE = 0.35
-"""Share of crops that are only reduced: what is clean must be told as clean."""
+"""Share of crops that are only downscaled, so that the network learns to recognize clean sources."""
 _SIDES_PX = (80, 96, 128, 160)
 
 
 def draw_example(crop: Bytes, drawn: bool, restorer: Network, draw: np.random.Generator) -> tuple[list[float], float, float]:
-    """The measurements of a damaged crop, the best share of its restored self, and how much that share matters."""
+    """Damages a crop; returns its measurements, the best share of the restored crop, and how much that share matters."""
     side = int(draw.choice(_SIDES_PX))
     high = np.asarray(crop, np.float32) / np.float32(255)
     clean = torch.from_numpy(high).movedim(-1, 0)[None]
@@ -47,7 +48,7 @@ def draw_example(crop: Bytes, drawn: bool, restorer: Network, draw: np.random.Ge
 
 
 def collect(paths: list[Path], count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Measurements ``(N, features)``, best shares ``(N,)`` and weights ``(N,)`` of so many damaged crops."""
+    """Measurements ``(N, features)``, best shares ``(N,)`` and weights ``(N,)`` of `count` damaged crops."""
     network = load_model(SHIPPED_RESTORER).to(torch.device("cpu"), "fp32")
     banks = open_banks(paths)
     examples: list[tuple[list[float], float, float]] = []
@@ -63,7 +64,7 @@ def collect(paths: list[Path], count: int, seed: int) -> tuple[Tensor, Tensor, T
 
 
 def fit(features: Tensor, shares: Tensor, weights: Tensor, steps: int = 3000) -> tuple[list[nn.Linear], Tensor, Tensor]:
-    """A perceptron of one hidden layer on standardised measurements, and their mean and spread."""
+    """Fits a perceptron with one hidden layer to standardized measurements; returns its layers, the mean and the spread."""
     torch.manual_seed(0)
     mean, spread = features.mean(dim=0), features.std(dim=0).clamp(min=1e-4)
     inputs = ((features - mean) / spread).clamp(-4, 4)
@@ -73,8 +74,8 @@ def fit(features: Tensor, shares: Tensor, weights: Tensor, steps: int = 3000) ->
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         chosen = torch.randint(len(inputs), (256,))
-        told = network(inputs[chosen] + 0.05 * torch.randn_like(inputs[chosen])).sigmoid()[:, 0]
-        loss = (weights[chosen] * (told - shares[chosen]).square()).mean()
+        predicted = network(inputs[chosen] + 0.05 * torch.randn_like(inputs[chosen])).sigmoid()[:, 0]
+        loss = (weights[chosen] * (predicted - shares[chosen]).square()).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -90,15 +91,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     features, shares, changes = collect(options.banks, options.crops, seed=3)
-    weights = changes.clamp(max=6) / 6  # where restoration changes nothing, its share does not matter
+    weights = changes.clamp(max=6) / 6  # the share does not matter where restoration changes nothing
     held = len(features) * 4 // 5
     (first, last), mean, spread = fit(features[:held], shares[:held], weights[:held])
     with torch.inference_mode():
-        told = last(torch.tanh(first(((features[held:] - mean) / spread).clamp(-4, 4)))).sigmoid()[:, 0]
-    error = told - shares[held:]
+        predicted = last(torch.tanh(first(((features[held:] - mean) / spread).clamp(-4, 4)))).sigmoid()[:, 0]
+    error = predicted - shares[held:]
     kept = weights[held:]
     explained = 1 - (kept * error.square()).sum() / (kept * (shares[held:] - shares[held:].mean()).square()).sum()
-    print(f"held out: mean absolute error {error.abs().mean():.3f}, weighted share of variance explained {explained:.2f}")
+    print(f"held out: mean absolute error {error.abs().mean():.3f}, weighted explained variance {explained:.2f}")
     (first, last), mean, spread = fit(features, shares, weights)
     tensors = {"mean": mean, "spread": spread, "hidden": first.weight, "hidden_bias": first.bias, "output": last.weight[0]}
     tensors = {name: value.detach().float().contiguous() for name, value in tensors.items()}

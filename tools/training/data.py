@@ -1,4 +1,4 @@
-"""Pairs of small and large training images, all of them generated."""
+"""Pairs of low-resolution and high-resolution training images, all generated."""
 
 from collections.abc import Callable
 from functools import cache
@@ -13,7 +13,7 @@ from tools.training.generators.drawn import drawing
 from tools.training.generators.natural import dead_leaves
 
 Generator = Callable[[int, np.random.Generator, int], NDArray[np.float32]]
-"""Makes one ``(channels, side, side)`` image in [0, 1] from a side, a source of randomness, and 1 or 3 channels."""
+"""Makes one ``(channels, side, side)`` image in [0, 1] from its side, a random generator and 1 or 3 channels."""
 
 GENERATORS: dict[str, Generator] = {"natural": dead_leaves, "drawn": drawing}
 
@@ -24,7 +24,7 @@ _SIDE_PX = 240  # divisible by 2, 3 and 4
 
 
 def reduce(high: Tensor, scale: int) -> Tensor:
-    """The low-resolution image from which a network is to recover the large one: antialiased bicubic, 8 bits."""
+    """Downscales an image to the network's input: antialiased bicubic, rounded to 8 bits."""
     low = resize(high, (high.shape[2] // scale, high.shape[3] // scale)).clamp(0, 1)
     return (low * 255).round() / 255
 
@@ -46,7 +46,7 @@ def make_bank(generator: str, scale: int, channels: int, count: int, seed: int) 
 
 
 def draw_batch(pairs: list[Pair], scale: int, batch: int, patch_px: int, generator: np.random.Generator) -> Pair:
-    """A batch of aligned windows, flipped and turned at random; `patch_px` is the side of the low-resolution one."""
+    """Draws a batch of aligned windows, flipped and rotated at random; `patch_px` is the side of the low-resolution one."""
     lows: list[Tensor] = []
     highs: list[Tensor] = []
     for index in generator.integers(0, len(pairs), batch):

@@ -1,7 +1,8 @@
-"""Random damage of the sorts that real pictures have: blur, resizing, noise, compression, jagged edges, halos, paper.
+"""Random damage as found in real pictures: blur, resizing, noise, compression, jagged edges, halos and paper texture.
 
-One or two rounds of damage, each from nothing to heavy, in the ranges of Real-ESRGAN (Wang et al., 2021), BSRGAN (Zhang et
-al., 2021) and, for drawings, APISR (Wang et al., 2024). Images are ``(H, W, 3)`` float32 in [0, 1], sRGB-encoded.
+Each image goes through one or two rounds of damage, from none to heavy. The ranges are those of Real-ESRGAN (Wang et al.,
+2021), BSRGAN (Zhang et al., 2021) and, for drawings, APISR (Wang et al., 2024). Images are ``(H, W, 3)`` float32 in [0, 1],
+sRGB-encoded.
 """
 
 import io
@@ -21,20 +22,20 @@ Size = tuple[int, int]
 """(height, width) in px."""
 
 CLEAN_SHARE = 0.1
-"""Share of images that are only reduced, by an antialiased bicubic filter."""
+"""Share of images that are only downscaled, with an antialiased bicubic filter."""
 TWO_ROUNDS_SHARE = 0.5
-"""Share of the damaged ones that go through a second, lighter round: saved, edited, saved again."""
+"""Share of damaged images that go through a second, lighter round: saved, edited, saved again."""
 
 
 def degrade(high: Pixels, size: Size, draw: np.random.Generator, drawn: bool) -> Pixels:
-    """Reduces an image to a size and damages it on the way.
+    """Downscales an image to a size and damages it along the way.
 
     Args:
         high: ``(H, W, 3)``, clean.
-        size: (height, width) of the result; at most that of `high`.
+        size: (height, width) of the result; no larger than `high`.
         draw: Source of all randomness.
-        drawn: Whether it shows a drawing: adds video codecs, sharpening halos and paper, and leaves out sensor noise's
-            largest levels.
+        drawn: Whether the image is a drawing: adds video codecs, sharpening halos and paper texture, and omits the
+            highest levels of sensor noise.
 
     Returns:
         ``(*size, 3)`` in [0, 1], rounded to 8 bits.
@@ -55,7 +56,7 @@ def degrade(high: Pixels, size: Size, draw: np.random.Generator, drawn: bool) ->
         if draw.random() < 0.5:
             image = _blur(image, draw, 0.2 + 1.3 * severity)
     image = _alias(image, size, draw) if draw.random() < 0.06 else _resize(image, size, str(draw.choice(_REDUCERS)))
-    if draw.random() < 0.12:  # once more in a size of its own, as by a messenger
+    if draw.random() < 0.12:  # resized once more, as messaging apps do
         between = _scaled_size(image, _random_factor(draw, severity, 0.3, 1.2))
         image = _resize(_resize(image, between, "linear"), size, "bicubic")
     for change in draw.permutation(("noise", "sharpen", "sinc")):
@@ -69,10 +70,10 @@ _REDUCERS = ("area", "area", "linear", "bicubic", "bicubic", "aliased")
 
 
 def _change(name: str, image: Pixels, draw: np.random.Generator, severity: float, drawn: bool) -> Pixels:
-    """One of the changes to an image of the final size, each with a chance of its own."""
+    """Applies one kind of damage to an image of the final size, each with its own probability."""
     if name == "noise":
         if draw.random() < 0.02 and not drawn:
-            return _add_noise(image, draw, 55)  # night, and what denoisers are measured by
+            return _add_noise(image, draw, 55)  # night shots, and the level used in denoising benchmarks
         return _add_noise(image, draw, severity * (15 if drawn else 25)) if draw.random() < 0.7 else image
     if name == "sharpen":
         return _sharpen(image, draw) if draw.random() < (0.2 if drawn else 0.1) else image
@@ -80,7 +81,7 @@ def _change(name: str, image: Pixels, draw: np.random.Generator, severity: float
 
 
 def _random_factor(draw: np.random.Generator, severity: float, low: float, high: float) -> float:
-    """A factor of resizing: down, up or none, the further from 1 the heavier the damage."""
+    """A random scale factor: down, up or 1; the heavier the damage, the further from 1."""
     way = draw.random()
     if way < 0.5:
         return 1 - (1 - low) * severity * draw.random()
@@ -92,7 +93,7 @@ def _scaled_size(image: Pixels, factor: float) -> Size:
 
 
 def _resize(image: Pixels, size: Size, filter_name: str) -> Pixels:
-    """Resizes about the centre; "aliased" is bicubic without antialiasing, as a careless program does it."""
+    """Resizes about the center; "aliased" is bicubic without antialiasing, as in careless programs."""
     if size == image.shape[:2]:
         return image
     height, width = size
@@ -108,7 +109,7 @@ def _resize(image: Pixels, size: Size, filter_name: str) -> Pixels:
 
 
 def _alias(image: Pixels, size: Size, draw: np.random.Generator) -> Pixels:
-    """Jagged edges: reduced further than asked for, then enlarged by repeating pixels, or reduced by dropping them."""
+    """Makes jagged edges: drops pixels, or downscales too far and then repeats pixels."""
     if draw.random() < 0.5:
         return _resize(image, size, "nearest")
     small = tuple(max(8, round(side / draw.uniform(1.1, 2.2))) for side in size)
@@ -127,7 +128,7 @@ def _filter(image: Pixels, kernel: Pixels) -> Pixels:
 
 
 def _gaussian_kernel(draw: np.random.Generator, sigma_max: float) -> Pixels:
-    """A Gaussian, isotropic or not, in its plain, generalised or plateau form (Real-ESRGAN's five kernels)."""
+    """A Gaussian, isotropic or not, in its plain, generalized or plateau form (Real-ESRGAN's five kernels)."""
     first = draw.uniform(0.2, sigma_max)
     second = draw.uniform(0.2, sigma_max) if draw.random() < 0.4 else first
     radius = min(10, max(3, math.ceil(3 * max(first, second))))
@@ -147,7 +148,7 @@ def _gaussian_kernel(draw: np.random.Generator, sigma_max: float) -> Pixels:
 
 
 def _sinc_kernel(draw: np.random.Generator) -> Pixels:
-    """An ideal low-pass in two directions, which rings: what overshooting resizers and codecs leave."""
+    """A separable ideal low-pass; it rings, as overshooting resizers and codecs do."""
     radius, cutoff = int(draw.integers(3, 11)), draw.uniform(math.pi / 3, math.pi)
     steps = np.arange(-radius, radius + 1)
     line = np.sinc(steps * cutoff / math.pi) * cutoff / math.pi
@@ -155,42 +156,42 @@ def _sinc_kernel(draw: np.random.Generator) -> Pixels:
     return np.asarray(kernel / kernel.sum(), np.float32)
 
 
-# Noise, halos, paper
+# Noise, halos and paper
 
 
 def _add_noise(image: Pixels, draw: np.random.Generator, level_max: float) -> Pixels:
-    """Gaussian, Poisson or speckle noise of up to a level in 1/255, the same in all colours in four of ten."""
-    kind, grey = draw.random(), draw.random() < 0.4
+    """Adds Gaussian, Poisson or speckle noise of up to `level_max`, in 1/255; in 40 % of cases it is gray."""
+    kind, gray = draw.random(), draw.random() < 0.4
     level = draw.uniform(0, level_max) / 255
-    shape = (*image.shape[:2], 1) if grey else image.shape
+    shape = (*image.shape[:2], 1) if gray else image.shape
     noise = draw.standard_normal(shape, np.float32) * np.float32(level)
-    if kind < 0.2:  # photons: the deviation grows with the root of the light; Poisson's limit for many of them
+    if kind < 0.2:  # shot noise: the deviation grows with the square root of the light; the Poisson limit for many photons
         noise = noise * np.sqrt(np.maximum(image, 0)) * np.float32(1.5)
     elif kind < 0.3:
         noise = noise * image * np.float32(2)
-    if draw.random() < 0.15:  # demosaicked and denoised by a camera: grains of more than a pixel
+    if draw.random() < 0.15:  # demosaicked and denoised by a camera: grain larger than a pixel
         noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), draw.uniform(0.4, 0.9)), np.float32).reshape(noise.shape) * 2
     return _clip(image + noise)
 
 
 def _sharpen(image: Pixels, draw: np.random.Generator) -> Pixels:
-    """Unsharp masking, strong enough now and then to leave halos."""
+    """Applies unsharp masking, sometimes strong enough to leave halos."""
     soft = np.asarray(cv2.GaussianBlur(image, (0, 0), draw.uniform(0.6, 2.5)), np.float32)
     return _clip(image + np.float32(draw.uniform(0.2, 1.6)) * (image - soft))
 
 
 def _paper(image: Pixels, draw: np.random.Generator) -> Pixels:
-    """The unevenness of scanned paper: fibres of a pixel or two, and slow stains."""
+    """Adds the texture of scanned paper: fibers a pixel or two wide."""
     height, width = image.shape[:2]
-    fibres = np.asarray(cv2.GaussianBlur(draw.standard_normal((height, width), np.float32), (0, 0), draw.uniform(0.5, 1.5)))
-    return _clip(image * (1 + np.float32(draw.uniform(0, 0.06)) * fibres[..., None]))
+    fibers = np.asarray(cv2.GaussianBlur(draw.standard_normal((height, width), np.float32), (0, 0), draw.uniform(0.5, 1.5)))
+    return _clip(image * (1 + np.float32(draw.uniform(0, 0.06)) * fibers[..., None]))
 
 
 # Compression
 
 
 def _compress(image: Pixels, draw: np.random.Generator, severity: float, drawn: bool) -> Pixels:
-    """JPEG mostly; sometimes WebP, AVIF or, for drawings, a frame of a video. Chance of none falls with severity."""
+    """Compresses, mostly as JPEG, sometimes as WebP, AVIF or, for drawings, a video frame; 15 % stay uncompressed."""
     if drawn and draw.random() < 0.1:
         image = _paper(image, draw)
     if draw.random() < 0.15:
@@ -213,7 +214,7 @@ def _through_pillow(image: Pixels, format_name: str, **options: int) -> Pixels:
 
 
 def _through_video(image: Pixels, draw: np.random.Generator, crf: int) -> Pixels:
-    """One frame of H.264 or H.265 in 4:2:0 at a constant rate factor; of even size, as the codecs want it."""
+    """Encodes one frame as H.264 or H.265 in 4:2:0 at a constant rate factor, cropped to the even size that codecs require."""
     height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
     encoder_name, decoder_name = ("libx264", "h264") if draw.random() < 0.7 else ("libx265", "hevc")
     encoder, decoder = av.CodecContext.create(encoder_name, "w"), av.CodecContext.create(decoder_name, "r")
@@ -223,7 +224,7 @@ def _through_video(image: Pixels, draw: np.random.Generator, crf: int) -> Pixels
     encoder.options = {"crf": str(crf), "preset": "veryfast", **quiet}
     frame = av.VideoFrame.from_ndarray((np.clip(image, 0, 1)[:height, :width] * 255 + 0.5).astype(np.uint8), "rgb24")
     packets = [*encoder.encode(frame), *encoder.encode(None)]
-    frames = [shown for packet in (*packets, None) for shown in decoder.decode(packet)]
+    frames = [picture for packet in (*packets, None) for picture in decoder.decode(packet)]
     decoded = frames[0].to_ndarray(format="rgb24")
     result = image.copy()
     result[:height, :width] = decoded.astype(np.float32) / 255

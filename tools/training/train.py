@@ -46,16 +46,16 @@ class Settings:
     loss: str = "charbonnier"
     """charbonnier or l1."""
     average: float = 0.999
-    """Decay of the running mean of the weights, which is exported; 0 exports the last weights."""
+    """Decay of the running mean of the weights, which is exported; 0 exports the final weights."""
     precision: str = "bf16"
-    """bf16 or fp32, of the convolutions; the image itself is summed in fp32."""
+    """bf16 or fp32, for the convolutions; the correction is added to the image in fp32."""
     bank: int = 800
     """Number of generated images to crop windows from."""
     seed: int = 1
 
 
 def make_network(settings: Settings) -> Network:
-    """A network of the settings' size, freshly initialized."""
+    """Makes a freshly initialized network of the size in the settings."""
     torch.manual_seed(settings.seed)
     return Network(
         num_in_ch=settings.channels,
@@ -90,7 +90,7 @@ def train(
     every: int = 200,
     on_save: Callable[[int], None] | None = None,
 ) -> Network:
-    """Trains, resuming from the `.state` file beside the output when it is there, and writes weights and a record.
+    """Trains, resuming from the `.state` file beside the output if it exists, and writes weights and a record.
 
     Args:
         settings: What to train, and how.
@@ -100,7 +100,7 @@ def train(
         on_save: Called with the step after each save.
 
     Returns:
-        The network, with as many channels as the settings say.
+        The network, with the number of channels in the settings.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     network = make_network(settings).to(device)
@@ -112,7 +112,7 @@ def train(
     if state_path.exists():
         state = torch.load(state_path, map_location=device, weights_only=True)
         if state["settings"] != asdict(settings):
-            raise SystemExit(f"{state_path} was written with other settings; remove it to start anew")
+            raise SystemExit(f"{state_path} was written with other settings; delete it to start over")
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
@@ -176,11 +176,11 @@ def save_weights(network: Network, output: Path) -> None:
         network = as_rgb(network)
     weights = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
     save_file(weights, output)
-    output.chmod(0o644)  # safetensors makes files readable by their owner alone
+    output.chmod(0o644)  # safetensors makes files readable only by their owner
 
 
 def command_of(settings: Settings, output: Path) -> str:
-    """The command line that trains a network of these settings."""
+    """The command line that trains a network with these settings."""
     default = Settings()
     options = [
         f"--{field.name.replace('_', '-')} {value}"
@@ -191,7 +191,7 @@ def command_of(settings: Settings, output: Path) -> str:
 
 
 def parse_settings(arguments: Sequence[str] | None = None) -> tuple[Settings, Path]:
-    """Settings and output file from a command line; the process's own by default."""
+    """Parses settings and the output file from a command line, by default the one of this process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     choices = {"generator": list(GENERATORS), "loss": list(LOSSES), "precision": ["bf16", "fp32"]}

@@ -1,6 +1,6 @@
-"""Images that no network was trained on, for choosing between training methods.
+"""Held-out images for choosing between training methods.
 
-Set5 is left for the result: a method chosen on it would be measured on what it was chosen by.
+Set5 is reserved for the final measurement, since choosing a method on it would bias the result.
 """
 
 from functools import cache
@@ -18,7 +18,7 @@ from tools.training.data import GENERATORS, reduce
 _PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 _SIDE_PX = 240
 _HELD_OUT_SEED = 990_000
-"""Far from any seed of a training bank."""
+"""Never used for a training bank."""
 
 
 @cache
@@ -35,14 +35,14 @@ def photographs() -> list[Tensor]:
 
 @cache
 def held_out(generator: str, count: int = 24) -> list[Tensor]:
-    """Generated images from other seeds than any bank's, ``(1, 3, 240, 240)``, grey."""
+    """Generated gray images with seeds that no bank uses, ``(1, 3, 240, 240)``."""
     draw = GENERATORS[generator]
     images = (draw(_SIDE_PX, np.random.default_rng((_HELD_OUT_SEED, index)), 1) for index in range(count))
     return [torch.from_numpy(image)[None].expand(-1, 3, -1, -1) for image in images]
 
 
 def luma_psnr(network: nn.Module | None, images: list[Tensor], scale: int, channels: int = 1) -> float:
-    """Mean PSNR-Y in dB of a network with `channels` input and output channels, or of bicubic if there is none."""
+    """Mean PSNR-Y in dB of a network with `channels` input and output channels, or of bicubic resampling if it is None."""
     figures: list[float] = []
     for image in images:
         truth = rgb_to_luma(image) if channels == 1 else image

@@ -1,4 +1,4 @@
-"""Turns a luma network into an RGB network that every program for super-resolution networks can run."""
+"""Turns a luma network into an RGB network that any super-resolution program can run."""
 
 import torch
 from torch import Tensor
@@ -7,15 +7,15 @@ from fidelity.imaging.color import rgb_to_luma
 from tools.training.network import Network
 
 _LUMA = rgb_to_luma(torch.eye(3).reshape(3, 3, 1, 1)).flatten()
-"""Shares of red, green and blue in luma."""
+"""Weights of red, green and blue in luma."""
 
 
 def as_rgb(luma: Network) -> Network:
-    """The same network for RGB, exactly: luma as before, color differences enlarged bilinearly on two extra channels.
+    """The equivalent RGB network: luma as before, color differences enlarged bilinearly in two extra channels.
 
-    The two channels carry red and blue less luma, unchanged through every layer (a PReLU of slope 1 is the identity), and
-    the last convolution enlarges them; green follows from the definition of luma. At the very border of an image, where
-    convolutions see zeros, the outermost pixels lose some color.
+    The two channels carry red minus luma and blue minus luma unchanged through every layer, since a PReLU of slope 1 is the
+    identity. The last convolution enlarges them; green follows from the definition of luma. At the border of an image, zero
+    padding makes the outermost pixels lose some color.
 
     Args:
         luma: A network with one input and one output channel.

@@ -1,1 +1,1 @@
-"""Generators of training images. They return float32 arrays, grey, in [0, 1], and are deterministic given a seed."""
+"""Generators of training images. They return float32 arrays in [0, 1] and are deterministic for a given seed."""

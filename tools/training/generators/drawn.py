@@ -25,13 +25,13 @@ _LETTERS = "ABCDEFGHKMNPRSTWXYZabcdefghkmnpqrstwxyz0123456789!?&%"
 
 @dataclass
 class _Sheet:
-    """The paper, the hand and the pens of one drawing."""
+    """The canvas and the style of one drawing."""
 
     canvas: Image
     """``(channels, side, side)``."""
     generator: np.random.Generator
     pen_px: float
-    """Usual width of an outline, in pixels of the finished drawing."""
+    """Typical width of an outline, in pixels of the finished drawing."""
     ink: float
     """Tone of the darkest line."""
 
@@ -40,17 +40,17 @@ class _Sheet:
         return self.canvas.shape[1]
 
     def tone(self, value: float) -> Image:
-        """A tone as one value a channel, of a random hue where there is more than one."""
+        """A tone as one value per channel, with a random hue if there are several channels."""
         channels = self.canvas.shape[0]
         hue = self.generator.normal(0, 0.15, (channels, 1, 1)) if channels > 1 else np.zeros((1, 1, 1))
         return np.clip(value + hue - hue.mean(), 0, 1).astype(np.float32)
 
     def paint(self, mask: Mask, fill: Image) -> None:
-        """Puts a fill, a tone or a whole ``(channels, side, side)`` picture, where the mask is set."""
+        """Paints a fill where the mask is set: a tone or a whole ``(channels, side, side)`` picture."""
         np.copyto(self.canvas, fill, where=mask[None])
 
     def ramp(self) -> Image:
-        """A picture that goes from 0 to 1 in some direction, or outward from some place."""
+        """A linear or radial gradient from 0 to 1, with a random direction or center."""
         rows, columns = np.mgrid[0 : self.side, 0 : self.side].astype(np.float32) / self.side
         if self.generator.random() < 0.7:
             angle = self.generator.uniform(0, 2 * np.pi)
@@ -71,7 +71,7 @@ def drawing(size_px: int, generator: np.random.Generator, channels: int = 1) -> 
     Args:
         size_px: Side of the image in pixels.
         generator: Source of all randomness.
-        channels: 1 for luma, 3 for colours.
+        channels: 1 for luma, 3 for colors.
 
     Returns:
         ``(channels, size_px, size_px)`` float32, sRGB-like, in [0, 1].
@@ -86,7 +86,7 @@ def drawing(size_px: int, generator: np.random.Generator, channels: int = 1) -> 
     styles: tuple[Callable[[_Sheet], None], ...] = (_anime, _manga, _line_drawing, _illustration)
     styles[generator.choice(len(styles), p=[0.45, 0.2, 0.15, 0.2])](sheet)
     canvas = sheet.canvas
-    if generator.random() < 0.6:  # how softly it was inked, scanned or rendered
+    if generator.random() < 0.6:  # softness of the ink, the scan or the rendering
         softness = generator.uniform(0.2, 1.0) * _SUPERSAMPLE
         canvas = _soften(canvas, softness)
     small = canvas.reshape(channels, size_px, _SUPERSAMPLE, size_px, _SUPERSAMPLE).mean(axis=(2, 4))
@@ -167,11 +167,11 @@ def _illustration(sheet: _Sheet) -> None:
         _glow(sheet)
 
 
-# What a drawing is made of
+# Elements of a drawing
 
 
 def _ground(sheet: _Sheet) -> None:
-    """Flat, a gradient, or a scene out of focus."""
+    """Paints a flat background, a gradient, or an out-of-focus scene."""
     draw = sheet.generator
     if draw.random() < 0.3:
         sheet.canvas[:] = sheet.tone(draw.uniform(0.05, 1))
@@ -185,7 +185,7 @@ def _ground(sheet: _Sheet) -> None:
 
 
 def _figure(sheet: _Sheet, outlined: bool, paper: bool = False) -> None:
-    """A closed shape of one tone or a gradient, with shadow and light, and an outline darker than itself."""
+    """Draws a closed shape filled with a tone or a gradient, with shadow and highlight, and with a darker outline."""
     draw = sheet.generator
     outline = _closed_curve(sheet, _place(sheet), _reach(sheet, 0.02, 0.4))
     inside = _filled(sheet, outline)
@@ -202,7 +202,7 @@ def _figure(sheet: _Sheet, outlined: bool, paper: bool = False) -> None:
             sheet.paint(part, np.clip(fill * draw.uniform(0.5, 0.92), 0, 1))
         elif draw.random() < 0.5:
             sheet.paint(part, np.clip(fill + draw.uniform(0.05, 0.4), 0, 1))
-        else:  # an airbrushed shadow: hard against the shape, soft inside it
+        else:  # an airbrushed shadow: hard at the shape's edge, soft inside it
             blur = draw.uniform(1, 8) * _SUPERSAMPLE
             weight = _soften(part[None].astype(np.float32), blur) * inside * draw.uniform(0.1, 0.6)
             sheet.canvas *= 1 - weight
@@ -212,7 +212,7 @@ def _figure(sheet: _Sheet, outlined: bool, paper: bool = False) -> None:
 
 
 def _lock(sheet: _Sheet) -> None:
-    """A bundle of strands from one root, as hair is drawn: pointed shapes, lines along them, a band of light."""
+    """Draws strands of hair from one root: pointed shapes, lines along them, and a highlight band."""
     draw = sheet.generator
     root, heading = _place(sheet), draw.uniform(0, 2 * np.pi)
     length, spread = draw.uniform(0.2, 0.7) * sheet.side, draw.uniform(0.02, 0.2) * sheet.side
@@ -237,7 +237,7 @@ def _lock(sheet: _Sheet) -> None:
 
 
 def _eye(sheet: _Sheet) -> None:
-    """Ellipses within one another, a gradient, lights and a heavy lash."""
+    """Draws an eye: nested ellipses, a gradient, highlights and a heavy lash."""
     draw = sheet.generator
     center, radius = _place(sheet), draw.uniform(0.02, 0.12) * sheet.side
     squash, tilt = draw.uniform(0.6, 1.4), draw.uniform(-0.5, 0.5)
@@ -256,7 +256,7 @@ def _eye(sheet: _Sheet) -> None:
 
 
 def _pen_strokes(sheet: _Sheet, count: int) -> None:
-    """Free strokes, mostly of ink, some of white."""
+    """Draws free strokes, mostly in ink, some in white."""
     draw = sheet.generator
     for value, share in ((sheet.ink, 0.8), (1.0, 0.2)):
         lines = [_open_curve(sheet) for _ in range(int(count * share))]
@@ -265,7 +265,7 @@ def _pen_strokes(sheet: _Sheet, count: int) -> None:
 
 
 def _hatching(sheet: _Sheet) -> None:
-    """Fine parallel lines within a shape, once or crossed."""
+    """Draws fine hatching or cross-hatching within a shape."""
     draw = sheet.generator
     area = _blob(sheet, draw.uniform(0.1, 0.4) * sheet.side)
     for _ in range(draw.integers(1, 3)):
@@ -277,7 +277,7 @@ def _hatching(sheet: _Sheet) -> None:
 
 
 def _straight_lines(sheet: _Sheet) -> None:
-    """Buildings, frames and speed: parallel lines, a grid, or lines that meet in a point."""
+    """Draws the straight lines of buildings, frames and motion: parallels, a grid, or lines that converge at a point."""
     draw = sheet.generator
     side, count = sheet.side, int(draw.integers(3, 25))
     lines: list[Points] = []
@@ -298,7 +298,7 @@ def _straight_lines(sheet: _Sheet) -> None:
 
 
 def _lettering(sheet: _Sheet) -> None:
-    """Letters of a typeface, or signs made of a few strokes in a square, with or without a contour."""
+    """Draws letters of a typeface, or characters made of a few strokes in a square, with or without an outline."""
     draw = sheet.generator
     picture = Pillow.new("L", (sheet.side, sheet.side))
     pen = ImageDraw.Draw(picture)
@@ -325,7 +325,7 @@ def _lettering(sheet: _Sheet) -> None:
 def _sign_stroke(
     pen: ImageDraw.ImageDraw, draw: np.random.Generator, left: float, top: float, size: float, weight: int
 ) -> None:
-    """One stroke of a sign: level, upright, slanting, or a box; strokes meet on a grid, as in real writing."""
+    """One stroke of a character: horizontal, vertical, slanted, or a box; strokes meet on a grid, as in real writing."""
     a, b, c, d = (float(value) * size / 4 for value in draw.integers(0, 5, 4))
     kind = draw.random()
     if kind < 0.35:
@@ -340,7 +340,7 @@ def _sign_stroke(
 
 
 def _glow(sheet: _Sheet) -> None:
-    """Light that spills over what is drawn."""
+    """Adds a glow that spills over the drawing."""
     draw = sheet.generator
     y, x = draw.uniform(0, sheet.side, 2)
     rows, columns = np.mgrid[0 : sheet.side, 0 : sheet.side].astype(np.float32)
@@ -357,7 +357,7 @@ def _place(sheet: _Sheet) -> NDArray[np.float64]:
 
 
 def _reach(sheet: _Sheet, low: float, high: float) -> float:
-    """A length in canvas pixels between two shares of the side, small ones as often as large ones."""
+    """A length in canvas pixels between two fractions of the side, log-uniformly distributed."""
     return float(np.exp(sheet.generator.uniform(np.log(low), np.log(high)))) * sheet.side
 
 
@@ -418,7 +418,7 @@ def _filled(sheet: _Sheet, outline: Points) -> Mask:
 
 
 def _inked(sheet: _Sheet, lines: list[Points], taper: bool) -> Mask:
-    """What a pen leaves along the lines: a width that swells and, where asked for, runs out at both ends."""
+    """Mask of pen strokes along the lines; their width swells and, if requested, tapers at both ends."""
     draw = sheet.generator
     picture = Pillow.new("1", (sheet.side, sheet.side))
     pen = ImageDraw.Draw(picture)
@@ -435,7 +435,7 @@ def _inked(sheet: _Sheet, lines: list[Points], taper: bool) -> Mask:
 
 
 def _soften(picture: Image, sigma: float) -> Image:
-    """A Gaussian blur of a ``(channels, height, width)`` picture; a wide one as three box means (Wells, 1986)."""
+    """Gaussian blur of a ``(channels, height, width)`` picture; a wide one uses three box filters (Wells, 1986)."""
     if sigma < 4:
         return np.asarray(ndimage.gaussian_filter(picture, sigma, truncate=3, axes=(1, 2)), np.float32)
     width = round(float(np.sqrt(4 * sigma**2 + 1)))
@@ -445,7 +445,7 @@ def _soften(picture: Image, sigma: float) -> Image:
 
 
 def _screentone(sheet: _Sheet) -> Mask:
-    """Dots on a turned grid, as printed tones are; or lines."""
+    """A screentone: dots on a rotated grid, or lines."""
     draw = sheet.generator
     period = draw.uniform(3, 9) * _SUPERSAMPLE
     angle = draw.choice([np.pi / 4, 0.0, draw.uniform(0, np.pi)])
@@ -453,7 +453,7 @@ def _screentone(sheet: _Sheet) -> Mask:
     along = np.cos(angle) * columns + np.sin(angle) * rows
     across = -np.sin(angle) * columns + np.cos(angle) * rows
     level = draw.uniform(-0.7, 0.7)
-    if draw.random() < 0.3:  # a tone that grows
+    if draw.random() < 0.3:  # a graded tone
         level = level + draw.uniform(-1, 1) * (sheet.ramp()[0] - 0.5)
     wave = np.cos(along) if draw.random() < 0.2 else (np.cos(along) + np.cos(across)) / 2
     return wave > level

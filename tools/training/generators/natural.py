@@ -19,7 +19,7 @@ def dead_leaves(size_px: int, generator: np.random.Generator, channels: int = 1)
     Args:
         size_px: Side of the image in pixels.
         generator: Source of all randomness.
-        channels: 1 for luma, 3 for muted colours.
+        channels: 1 for luma, 3 for muted colors.
 
     Returns:
         ``(channels, size_px, size_px)`` float32, sRGB-like, in [0, 1].
@@ -28,7 +28,7 @@ def dead_leaves(size_px: int, generator: np.random.Generator, channels: int = 1)
     canvas = np.repeat(_texture(canvas_px, generator)[None], channels, axis=0)
     smallest = generator.uniform(2, 8)
     count = int(generator.integers(300, 1500))
-    # Radii with density r^-3 between the bounds: what makes the image look alike at every scale.
+    # A density of r^-3 between the bounds makes the image statistically the same at every scale.
     uniform = generator.random(count)
     low, high = smallest**-2, (canvas_px / 3) ** -2
     radii = (low + uniform * (high - low)) ** -0.5
@@ -40,10 +40,10 @@ def dead_leaves(size_px: int, generator: np.random.Generator, channels: int = 1)
     if generator.random() < 0.4:
         blur = generator.uniform(0.5, 3.0)
         canvas = np.asarray(ndimage.gaussian_filter(canvas, blur, axes=(1, 2)), np.float32)
-        for radius in radii[: count // 4]:  # sharp leaves before a blurred ground: depth of field
+        for radius in radii[: count // 4]:  # sharp leaves in front of a blurred background: depth of field
             _paint_leaf(canvas, texture, float(radius), tone_center, tone_spread, generator)
     canvas = canvas * _shading(canvas_px, generator)
-    if generator.random() < 0.75:  # no lens draws an edge one pixel wide
+    if generator.random() < 0.75:  # no lens resolves an edge one pixel wide
         softness = generator.uniform(0.2, 0.9) * _SUPERSAMPLE
         canvas = np.asarray(ndimage.gaussian_filter(canvas, softness, axes=(1, 2)), np.float32)
     small = canvas.reshape(channels, size_px, _SUPERSAMPLE, size_px, _SUPERSAMPLE).mean(axis=(2, 4))
@@ -84,14 +84,14 @@ def _shape_mask(rows: Image, columns: Image, radius: float, generator: np.random
         return along**2 + (across / generator.uniform(0.4, 1.0)) ** 2 < radius**2
     if kind < 0.75:
         return (np.abs(along) < radius * 0.9) & (np.abs(across) < radius * generator.uniform(0.15, 0.7))
-    if kind < 0.9:  # a stroke, thin however long: twigs, wires, lettering
+    if kind < 0.9:  # a thin stroke of any length: twigs, wires, lettering
         return (np.abs(along) < radius * 0.95) & (np.abs(across) < generator.uniform(0.8, 4.0))
     ripple = 1 + 0.25 * np.sin(np.arctan2(across, along) * generator.integers(3, 9) + angle)
     return along**2 + across**2 < (radius * 0.8 * ripple) ** 2
 
 
 def _texture(side: int, generator: np.random.Generator) -> Image:
-    """Noise with a power-law spectrum, or a grating, in [0, 1] with mean near one half."""
+    """Noise with a power-law spectrum, or a grating, in [0, 1] with a mean near one half."""
     if generator.random() < 0.25:
         angle = generator.uniform(0, np.pi)
         period = generator.uniform(5, 40)
