@@ -110,17 +110,17 @@ def test_a_known_lens_takes_the_place_of_coefficients(host, stored):
 
 
 @pytest.mark.parametrize("loader", ["UpscaleModelLoader", "FidelityLoadUpscaleModel"])
-def test_a_network_that_is_wired_mends(host, photo, loader):
+def test_a_connected_network_restores(host, photo, loader):
     graph = {
         "1": node("LoadImage", image=host.upload(photo)),
-        "7": node(loader, model_name="mends.safetensors"),
+        "7": node(loader, model_name="restores.safetensors"),
         "2": node("FidelityPrepare", image=["1", 0], restore_model=["7", 0], **(PREPARE | {"restore": "denoise"})),
         "5": node("PreviewAny", source=["2", 1]),
     }
-    assert host.run(graph)["5"]["text"][0].startswith("restore denoise: as asked, by ")
+    assert host.run(graph)["5"]["text"][0].startswith("restore denoise: chosen by the user, by ")
 
 
-def test_a_network_that_enlarges_mends_nothing(host, photo):
+def test_a_network_that_enlarges_restores_nothing(host, photo):
     graph = {
         "1": node("LoadImage", image=host.upload(photo)),
         "7": node("UpscaleModelLoader", model_name="small.safetensors"),
