@@ -409,4 +409,4 @@ def _read_method(
         "unsharp_halo": choice["halo"] / 255 if "halo" in choice else None,
     }
     given = {name: value for name, value in values.items() if value is not None}
-    return kind, CleanupSettings(**given), f"{kind}: as asked"
+    return kind, CleanupSettings(**given), f"{kind}: chosen by the user"

@@ -123,8 +123,8 @@ def adapt_strength(chroma_variance: float, edge_density: float, settings: Enhanc
         edge_density: Share of pixels on an edge, in [0, 1].
         settings: Constants of the enhancement.
     """
-    colourful = min(1.0, chroma_variance / settings.max_chroma_variance)
-    chroma_factor = 1 - (1 - settings.min_chroma_factor) * colourful
+    colorfulness = min(1.0, chroma_variance / settings.max_chroma_variance)
+    chroma_factor = 1 - (1 - settings.min_chroma_factor) * colorfulness
     edged = min(1.0, edge_density / settings.min_edge_density)
     edge_factor = settings.min_edge_factor + (1 - settings.min_edge_factor) * edged
     return min(max(settings.strength * chroma_factor * edge_factor, settings.min_strength), settings.max_strength)

@@ -86,7 +86,7 @@ def test_a_clean_photo_is_prepared_by_leaving_it_alone(host, stored):
     assert report == ""
 
 
-def test_noise_is_measured_and_mended_and_told(host, stored):
+def test_measured_noise_is_restored_and_reported(host, stored):
     noisy = (stored + torch.randn(stored.shape, generator=torch.Generator().manual_seed(0)) * 0.06).clamp(0, 1)
     noisy = torch.nn.functional.interpolate(noisy, scale_factor=3, mode="nearest")
     noisy = (noisy * 0.2 + 0.4 + torch.randn(noisy.shape, generator=torch.Generator().manual_seed(1)) * 0.05).clamp(0, 1)
@@ -145,7 +145,7 @@ def test_a_network_that_enlarges_restores_nothing(host, photo):
 def test_each_way_of_cleaning_is_the_engines(host, stored, method, inputs):
     result, report = through(host, stored, "FidelityCleanup", **(CLEANUP | {"method": method} | inputs))
     assert same(result, clean(stored, method))
-    assert report == f"{method}: as asked"
+    assert report == f"{method}: chosen by the user"
 
 
 def test_cleaning_by_itself_leaves_what_needs_none(host, stored):
