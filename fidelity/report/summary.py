@@ -15,7 +15,7 @@ from .text import describe_drift
 
 _MARKS = {"pass": "✓", "blend": "≈", "report": "✗", "reject": "✗"}
 _DONE = {
-    "pass": "passed",
+    "pass": "colors within the limits",
     "blend": "blended back over {share:.1f} % of the area",
     "report": "above the limits, left unchanged",
     "reject": "rejected, fallback returned",
@@ -67,7 +67,7 @@ def summarize_enlargement(made: Enlargement) -> str:
     lines = [
         f"{mark} {kind}" if verdict.is_sure else f"{mark} {decision.recipe.domain} (unsure: {kind})",
         " → ".join(step.network or step.kind for step in decision.planned.plan.passes),
-        f"drift {describe_drift(made.color_drift, 2)}, sharpness {made.sharpness_ratio:.2f}",
+        f"drift {describe_drift(made.color_drift, 2)}, sharpness {made.sharpness_ratio:.2f} of the raw output",
     ]
     if judged:
         lines.append("gate: " + _DONE[judged.action].format(share=100 * judged.blended_share))

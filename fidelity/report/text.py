@@ -13,7 +13,7 @@ def describe_report(report: Report) -> str:
     return (
         f"{given.path} {given.width}x{given.height} -> {made.path} {made.width}x{made.height}  "
         f"{report.recipe['domain']}{unsure}  {report.model.name or 'resize only'}  "
-        f"color drift {describe_drift(report.drift.color, 2)}  sharpness {report.sharpness_ratio:.2f}  "
+        f"color drift {describe_drift(report.drift.color, 2)}  sharpness {report.sharpness_ratio:.2f} of the raw output  "
         f"gate {report.gate.action} against {report.gate.reference}  {report.seconds:.1f} s{notes}"
     )
 

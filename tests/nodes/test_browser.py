@@ -139,7 +139,7 @@ def test_a_result_stays_with_its_workflow_and_out_of_the_history(page, host, pho
           return gate.properties.fidelity_result;
         }"""
     )
-    assert tracked.startswith("✓ passed")
+    assert tracked.startswith("✓ colors within the limits")
     event = page.evaluate(
         """() => {
           const gate = window.app.graph.nodes.find((node) => node.type === "FidelityDeltaEGate");
@@ -152,7 +152,7 @@ def test_a_result_stays_with_its_workflow_and_out_of_the_history(page, host, pho
           return [kept, gate.properties.fidelity_result];
         }"""
     )
-    assert event[0].startswith("✓ passed")
+    assert event[0].startswith("✓ colors within the limits")
     assert event[1] == "✓ of this one"
 
 

@@ -62,7 +62,7 @@ def test_a_better_network_is_named():
 @pytest.mark.parametrize(
     ("action", "shift", "mark", "word"),
     [
-        ("blend", 0.0, "✓", "passed"),
+        ("blend", 0.0, "✓", "colors within the limits"),
         ("blend", 0.2, "≈", "blended back over"),
         ("reject", 0.2, "✗", "rejected"),
         ("report", 0.2, "✗", "left unchanged"),
@@ -90,7 +90,7 @@ def test_a_plan_and_what_came_of_it():
     assert made[0] == "✓ painting 100 %"
     assert made[1] == "drawn-x2.safetensors"
     assert re.match(r"drift 0\.\d\d mean, \d\.\d\d p99, \d\.\d\d max, sharpness \d\.\d\d", made[2])
-    assert made[3] == "gate: passed"
+    assert made[3] == "gate: colors within the limits"
 
 
 def test_figures_of_one_size_and_of_two():
