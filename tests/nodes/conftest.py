@@ -135,7 +135,7 @@ def start_host(base, *options, pack=PACK):
         network = Compact(num_feat=features, num_conv=convolutions, upscale=2)
         save_file(network.state_dict(), models / name)
     save_file(UpConv7(3, (4, 4, 8, 8, 8, 8)).state_dict(), models / "upconv.safetensors")
-    save_file(FFDNet(3, 8, 12).state_dict(), models / "mends.safetensors")
+    save_file(FFDNet(3, 8, 12).state_dict(), models / "restores.safetensors")
     face = RestoreFormer(ch=32, z_channels=32, embed_dim=32, n_embed=8, num_res_blocks=1, ch_mult=(1,) * 6)
     save_file({key: value.clone().contiguous() for key, value in face.state_dict().items()}, models / "face.safetensors")
     (models / "text.pth").write_text("no model")

@@ -112,22 +112,19 @@ def _slope(luma: Tensor) -> Tensor:
     return (down.square() + across.square()).sqrt()
 
 
-def contenders(names: list[str]) -> dict[str, Callable[[Tensor, str], Tensor]]:
-    """Methods by name that enlarge a source of a given type four times."""
-    found: dict[str, Callable[[Tensor, str], Tensor]] = {
-        "bicubic": lambda low, _: resize(low, (low.shape[2] * SCALE, low.shape[3] * SCALE)).clamp(0, 1)
+def contenders(names: list[str]) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Methods by name that enlarge a source four times."""
+    found: dict[str, Callable[[Tensor], Tensor]] = {
+        "bicubic": lambda low: resize(low, (low.shape[2] * SCALE, low.shape[3] * SCALE)).clamp(0, 1)
     }
     known = list_models([data_folder() / "models"])
     for name in names:
         if name == "default":
-            sessions = {
-                kind: Session(Settings(Target(scale=SCALE), domain=domain))  # type: ignore[arg-type]
-                for kind, domain in (("photo", "photo"), ("drawn", "anime_flux"))
-            }
-            found[name] = lambda low, kind, sessions=sessions: sessions[kind].run(low).image
+            session = Session(Settings(Target(scale=SCALE)))
+            found[name] = lambda low, session=session: session.run(low).image
             continue
         network = load_model(find_model(name, known))
-        found[Path(name).stem] = lambda low, _, network=network: (
+        found[Path(name).stem] = lambda low, network=network: (
             upscale(low, network, (low.shape[2] * SCALE, low.shape[3] * SCALE), "rgb").image
         )
     return found
@@ -147,7 +144,7 @@ def main() -> None:
             rows: dict[str, list[tuple[float, ...]]] = {name: [] for name in ways}
             for index, (source_name, truth) in enumerate(sources.items()):
                 low = damage(truth, level, index)
-                results = {name: way(low, kind) for name, way in ways.items()}
+                results = {name: way(low) for name, way in ways.items()}
                 for name, result in results.items():
                     rounded = (result * 255).round() / 255
                     quality = (psnr(truth, rounded, luma=True, crop_px=SCALE), ssim(truth, rounded, luma=True, crop_px=SCALE))
