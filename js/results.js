@@ -8,7 +8,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
-const TELLING = {
+const MIN_HEIGHTS = {
   FidelityAutoUpscale: 110,
   FidelityClassifyDomain: 90,
   FidelityDeltaEGate: 180,
@@ -16,7 +16,7 @@ const TELLING = {
   FidelityLoadUpscaleModel: 80,
   FidelityMeasure: 160,
   FidelityPlanPasses: 90,
-}; // minimum height of the result widget, in pixels
+}; // of the result widget, in pixels
 const COLORS = { "✓": "#5fb865", "≈": "#d9a441", "✗": "#e0625a", "·": "#8ab4d8" };
 const RESULT = "fidelity_result";
 const MAP = "fidelity_map";
@@ -132,7 +132,7 @@ app.registerExtension({
   },
 
   nodeCreated(node) {
-    const height = TELLING[node.comfyClass];
+    const height = MIN_HEIGHTS[node.comfyClass];
     if (!height) {
       return;
     }

@@ -172,7 +172,7 @@ DRAWINGS: dict[str, Callable[[], Image.Image]] = {
     "FidelityMeasure": measured,
     "FidelityMergeYCbCr": planes,
     "FidelityPlanPasses": plan,
-    "FidelityPrepare": lambda: case("noise, restored by the filter", "JPEG 30, restored by the filter"),
+    "FidelityPrepare": lambda: case("noise, restored", "JPEG 30, restored"),
     "FidelityRestorationGuidance": pull_chart,
     "FidelityRestoreFaces": faces,
     "FidelityRunPasses": lambda: row(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fidelity.imaging.color import linear_to_srgb, srgb_to_linear
 from fidelity.imaging.resample import resize
+from fidelity.networks.loader import find_model, list_models, load_model
 from fidelity.steps.balance import Balance, Grade, balance, grade
 from fidelity.steps.cleanup import clean
 from fidelity.steps.deband import deband
@@ -37,6 +38,7 @@ def scene(left: int, top: int, side: int, size: int = _SIDE_PX) -> Tensor:
 
 def make_cases() -> dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]]:
     """Makes the cases by title: a damaged image and the step to apply to it."""
+    restorer = load_model(find_model("restore-x1", list_models([])))
     generator = torch.Generator().manual_seed(0)
     trees, leaves, stones = scene(420, 620, 760), generate("natural", 8), generate("natural", 21)
     noisy = (trees + torch.randn(trees.shape, generator=generator) * 0.05).clamp(0, 1)
@@ -48,8 +50,8 @@ def make_cases() -> dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]]:
     lattice = scene(0, 0, 1600, 200)
     lattice[..., ::25, :] = lattice[..., ::25] = 0.95
     return {
-        "noise, restored by the filter": (noisy, lambda image: restore(image, None, 13)),
-        "JPEG 30, restored by the filter": (as_jpeg(trees, 30), lambda image: restore(image, None, 6)),
+        "noise, restored": (noisy, lambda image: restore(image, restorer, 13, keeps_colors=False)),
+        "JPEG 30, restored": (as_jpeg(trees, 30), lambda image: restore(image, restorer, 6, keeps_colors=False)),
         "64 levels, debanded, contrast 5": (stairs, lambda image: deband(image, value_range=10 / 255)),
         "cast and dark, balanced": (tinted, lambda image: balance(image, Balance("auto", "grey_world", max_gain=2))[0]),
         "lens, k1 -0.2": (lattice, lambda image: correct_geometry(image, Lens(-0.2))),
