@@ -18,6 +18,7 @@ def classify_command(
     """Show the domain of each image, with its confidence, the evidence, and the resulting recipe."""
     from ..decide.damage import measure_conditions
     from ..decide.domain import classify
+    from ..decide.features import measure_patch_features
     from ..decide.recipes import RECIPES, settle
     from ..files.metadata import read_provenance
     from ..files.paths import expand_input
@@ -34,8 +35,9 @@ def classify_command(
         for source in files:
             with refusing(source) as refused:
                 image = read_image(source).image
-                verdict = classify(image, None if ignore_metadata else read_provenance(source))
-                conditions = measure_conditions(image)
+                texture = measure_patch_features(image)
+                verdict = classify(image, None if ignore_metadata else read_provenance(source), texture)
+                conditions = measure_conditions(image, texture)
                 recipe, reasons = settle(RECIPES[verdict.recipe_domain], conditions)
                 details = {"conditions": to_json(conditions), "recipe": settings_of(recipe), "switched": list(reasons)}
                 verdicts.append({"path": str(source)} | to_json(DomainReport.of(verdict)) | details)

@@ -11,7 +11,7 @@ from ..imaging.color import rgb_to_ycbcr
 from ..imaging.drift import flatten_alpha
 from ..imaging.filters import box_mean, local_range
 from ..imaging.tensors import check_image
-from .features import measure_patch_features, take_patches
+from .features import Features, measure_patch_features, take_patches
 from .restoration import judge_restoration
 
 _BLOCK_PX = 8
@@ -55,11 +55,12 @@ class Conditions:
         return max(self.noise_sigma, step / math.sqrt(12))  # the quantization error is uniform
 
 
-def measure_conditions(image: Tensor) -> Conditions:
+def measure_conditions(image: Tensor, texture: Features | None = None) -> Conditions:
     """Measures the conditions of an image on patches of it.
 
     Args:
         image: ``(1, 1, 3 or 4, H, W)`` in [0, 1], on any device; transparency is composited over white.
+        texture: From `fidelity.decide.features.measure_patch_features`, if already measured.
     """
     check_image(image)
     patches = flatten_alpha(take_patches(image).cpu().float(), 1.0).expand(-1, 3, -1, -1)
@@ -80,7 +81,7 @@ def measure_conditions(image: Tensor) -> Conditions:
         ringing=_measure_ringing(luma),
         softness=_measure_blur(luma),
         jaggedness=_measure_jaggedness(luma),
-        restore_strength=judge_restoration(measure_patch_features(image)),
+        restore_strength=judge_restoration(texture or measure_patch_features(image)),
     )
 
 

@@ -8,6 +8,7 @@ from ..choices import AUTO_SCALE
 from ..networks.compute import AUTO_COMPUTE, Compute
 from .damage import Conditions, measure_conditions
 from .domain import Verdict, classify, named_verdict
+from .features import measure_patch_features
 from .model_choice import ModelChooser, ModelPlan
 from .provenance import Provenance
 from .recipes import RECIPES, Recipe, settle
@@ -57,8 +58,9 @@ def decide(
     """
     size, first = (image.shape[2], image.shape[3]), image[:1]
     target = resolve_target(size, settings.target, chooser.fixed.scale if chooser.fixed else AUTO_SCALE)
-    verdict = classify(first, provenance) if settings.domain == "auto" else named_verdict(settings.domain)
-    conditions = measure_conditions(first)
+    texture = measure_patch_features(first)  # both the classifier and the judge of damage need it
+    verdict = classify(first, provenance, texture) if settings.domain == "auto" else named_verdict(settings.domain)
+    conditions = measure_conditions(first, texture)
     chosen = settings.restore_strength
     judged = conditions if chosen is None else replace(conditions, restore_strength=chosen)
     recipe, reasons = settle(settings.apply_to(RECIPES[verdict.recipe_domain]), judged)

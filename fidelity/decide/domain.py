@@ -83,17 +83,18 @@ class Verdict:
         return self.confidence >= MIN_CONFIDENCE
 
 
-def classify(image: Tensor, provenance: Provenance | None = None) -> Verdict:
+def classify(image: Tensor, provenance: Provenance | None = None, texture: Features | None = None) -> Verdict:
     """Detects the domain of an image.
 
     Args:
         image: ``(1, 1, 3 or 4, H, W)`` in [0, 1].
         provenance: What its file says about its origin; without it, the pixels alone decide.
+        texture: From `fidelity.decide.features.measure_patch_features`, if already measured.
 
     Returns:
         The verdict. An image unlike all five domains gets a low confidence.
     """
-    features = measure_features(image)
+    features = measure_features(image, texture)
     scores = _score_pixels(features)
     evidence = tuple(_describe(features))
     if provenance and provenance.evidence:

@@ -29,18 +29,19 @@ _STEP = 1 / 255
 Features = dict[str, float]
 
 
-def measure_features(image: Tensor) -> Features:
+def measure_features(image: Tensor, texture: Features | None = None) -> Features:
     """Measures the features that distinguish the domains.
 
     Args:
         image: ``(1, 1, 3 or 4, H, W)`` in [0, 1], on any device; transparency is composited over white.
+        texture: Its patch features, if they are already measured.
 
     Returns:
         Features by name; always the same names in the same order, all finite.
     """
     check_image(image)
     whole = _at_least(_on_white(_shrink(image, _WHOLE_PX)), 32)
-    features = measure_patch_features(image)
+    features = dict(texture or measure_patch_features(image))
     features |= {f"whole {name}": value for name, value in _measure_edges(rgb_to_ycbcr(whole)[:, :1]).items()}
     features |= _measure_palette(whole)
     features |= embed(whole)
@@ -53,6 +54,7 @@ def measure_patch_features(image: Tensor) -> Features:
     Args:
         image: As for `measure_features`.
     """
+    check_image(image)
     patches = _at_least(_on_white(take_patches(image)), 32)
     features = {f"full {name}": value for name, value in _measure_texture(patches).items()}
     features |= _measure_noise(patches)
