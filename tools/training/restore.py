@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from tools.training.bank import SIDE_PX, Bytes
 from tools.training.degradations import Pixels, degrade
-from tools.training.train import charbonnier
+from tools.training.train import charbonnier, descend
 
 SCALES = (1, 2, 4)
 MARGIN_PX = 8
@@ -210,14 +210,7 @@ def train(
         with torch.autocast("cpu", torch.bfloat16):
             results = network(low.contiguous(memory_format=torch.channels_last))
         loss = measure_loss(results, high, settings.slopes)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 0.5)
-        optimizer.step()
-        decay = min(settings.average, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for kept, current in zip(averaged.parameters(), network.parameters(), strict=True):
-                kept.lerp_(current, 1 - decay)
+        descend(loss, network, averaged, optimizer, step, settings.average, max_norm=0.5)
         total += loss.item()
         if (step + 1) % every == 0 or step + 1 == stop:
             mean = total / ((step - first) % every + 1)

@@ -83,6 +83,36 @@ def learning_rate_at(step: int, settings: Settings) -> float:
     return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
+def descend(
+    loss: Tensor,
+    network: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    decay: float,
+    max_norm: float,
+) -> None:
+    """Takes one optimization step and moves the running average of the weights.
+
+    Args:
+        loss: A scalar.
+        network: The network in training.
+        average: Its copy that holds the average.
+        optimizer: Over the network's parameters.
+        step: Number of steps taken before.
+        decay: Share of the average that a step keeps, in [0, 1]; lower during the first steps.
+        max_norm: Gradients are scaled down to this norm.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), max_norm)
+    optimizer.step()
+    decay = min(decay, (step + 1) / (step + 10))
+    with torch.no_grad():
+        for kept, current in zip(average.parameters(), network.parameters(), strict=True):
+            kept.lerp_(current, 1 - decay)
+
+
 def train(
     settings: Settings,
     output: Path,
@@ -129,14 +159,7 @@ def train(
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             result = network(low.contiguous(memory_format=torch.channels_last))
         loss = measure_loss(result, high)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        decay = min(settings.average, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for kept, current in zip(average.parameters(), network.parameters(), strict=True):
-                kept.lerp_(current, 1 - decay)
+        descend(loss, network, average, optimizer, step, settings.average, max_norm=1.0)
         total += loss.item()
         if (step + 1) % every == 0 or step + 1 == settings.steps:
             mean = total / ((step - first) % every + 1)
