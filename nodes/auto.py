@@ -194,8 +194,10 @@ class FidelityAutoUpscale(host.ChoosingNode):
         target: dict[str, Any] | None = None,
         source: SourceInfo | None = None,
     ) -> io.NodeOutput:
-        steps: dict[str, Any] = {"restore": restore, "deband": deband, "passes": passes, "cleanup": cleanup}
-        session = _open_session(Settings(read_target(target), domain, model_name, **steps), memory_gb)
+        settings = Settings(
+            read_target(target), domain, model_name, restore=restore, deband=deband, passes=passes, cleanup=cleanup
+        )
+        session = _open_session(settings, memory_gb)
         pixels = host.to_engine(image)
         decision = session.decide(pixels, provenance_of(source))
         host.make_room(decision.planned.networks, pixels)

@@ -38,15 +38,15 @@ def test_what_needs_nothing_comes_out_to_the_bit(gentle, chooser):
     assert result.done == ()
 
 
-def test_noise_is_mended_where_measured_and_left_if_told(gentle, chooser):
+def test_noise_is_restored_where_measured_and_left_if_off(gentle, chooser):
     noisy = (gentle + torch.randn(gentle.shape, generator=torch.Generator().manual_seed(0)) * 0.06).clamp(0, 1)
-    mended = prepare(noisy, Preparation(), chooser)
-    assert "restore denoise: restore strength is" in mended.done[0]
-    assert mended.done[0].endswith("by restore-x1.safetensors")
-    assert psnr(mended.image, gentle) > psnr(noisy, gentle) + 3
+    restored = prepare(noisy, Preparation(), chooser)
+    assert "restore denoise: restore strength is" in restored.done[0]
+    assert restored.done[0].endswith("by restore-x1.safetensors")
+    assert psnr(restored.image, gentle) > psnr(noisy, gentle) + 3
     assert torch.equal(prepare(noisy, Preparation(restore="off"), chooser).image, noisy)
     half = prepare(noisy, Preparation(restore_strength=0.5), chooser).image
-    assert torch.allclose(half, (noisy + mended.image) / 2, atol=1e-5)
+    assert torch.allclose(half, (noisy + restored.image) / 2, atol=1e-5)
 
 
 def test_the_stairs_of_a_gradient_are_evened_out_where_measured(chooser):
@@ -64,7 +64,7 @@ def test_light_comes_before_geometry_and_both_are_told(gentle, chooser):
     assert [line.split()[0] for line in result.done] == ["light", "lens"]
 
 
-def test_a_network_given_mends(gentle, chooser, compact):
+def test_a_given_network_restores(gentle, chooser, compact):
     model = compact(1)
     result = prepare(gentle, Preparation("denoise"), chooser, model)
     assert result.done == (f"restore denoise: chosen by the user, by {model.name}",)
@@ -99,10 +99,10 @@ def test_the_domains_recipe_decides_what_is_cleaned():
     )
 
 
-def test_it_mends_as_the_pipeline_does(domain="anime_sd"):
+def test_it_restores_as_the_pipeline_does(domain="anime_sd"):
     generator = torch.Generator().manual_seed(0)
     noisy = (0.5 + 14 / 255 * torch.randn(1, 3, 96, 96, generator=generator)).clamp(0, 1)
-    mended = prepare(noisy, Preparation(domain=domain), ModelChooser("auto", {})).image
+    restored = prepare(noisy, Preparation(domain=domain), ModelChooser("auto", {})).image
     decision = decide(noisy, ModelChooser("auto", {}), Settings(Target(scale=2.0), domain, passes="direct"), 2**32)
     assert decision.recipe.restore == "denoise"
-    assert torch.equal(mended, run_passes(noisy, decision).reference)
+    assert torch.equal(restored, run_passes(noisy, decision).reference)

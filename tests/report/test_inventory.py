@@ -35,8 +35,8 @@ def test_each_model_is_told_with_what_it_is_good_for(folder):
     assert (known.domains, known.licence, known.scale) == (("anime_flux", "anime_sd", "line_art"), "MIT", 2)
     other = found["something.safetensors"]
     assert (other.domains, other.restores, other.licence, other.channels) == ((), (), None, 1)
-    mending = found["ffdnet_color.safetensors"]
-    assert (mending.architecture, mending.scale, mending.restores) == ("FFDNet", 1, ("denoise",))
+    restoring = found["ffdnet_color.safetensors"]
+    assert (restoring.architecture, restoring.scale, restoring.restores) == ("FFDNet", 1, ("denoise",))
     assert found["text.pth"].architecture is None
     assert "damaged or not a model file" in found["text.pth"].refused
 
