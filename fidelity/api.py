@@ -24,6 +24,7 @@ from .files.save import choose_depth, save_result
 from .files.write import DEFAULT_EXPORT, check_writable, quantise
 from .imaging.tensors import check_finite, check_image
 from .networks.compute import AUTO_COMPUTE, Compute
+from .networks.device import choose_device
 from .networks.loader import list_models
 from .report.measure import measure_images
 from .report.report import Report, facts_of, report_input
@@ -93,7 +94,8 @@ def upscale(
         scale: Factor on both sides; 4, or that of the model the settings name, if neither this nor `size` is given.
         size: Exact (height, width) in pixels instead.
         settings: Everything else; a target in it counts where neither `scale` nor `size` is given.
-        compute: Where and how to compute; the best device there is if it names none.
+        compute: Where and how to compute. If it names no device, a tensor is processed on its own device, and anything else on
+            the best device available.
         models_dir: A folder of networks beside the shipped ones.
         progress: Called with (stage, done, total); raising in it cancels the work.
 
@@ -104,6 +106,8 @@ def upscale(
     settings = settings or Settings()
     if scale is not None or size is not None:
         settings = replace(settings, target=Target(scale, size))
+    if compute.device is None and not isinstance(picture, Tensor):
+        compute = replace(compute, device=choose_device())
     session = Session(settings, compute, list_models([Path(models_dir)] if models_dir else []))
     made = session.run(image, _provenance(picture), progress)
     report = Report.of(made, session.settings, session.compute)

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 import fidelity
 from fidelity.files.read import read_image
+from fidelity.networks.compute import Compute
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,6 +48,22 @@ def test_the_same_picture_in_any_type_gives_the_same(photo):
         fidelity.upscale(torch.from_numpy(array).movedim(-1, 0)[None].float() / 255, 2).tensor,
     ]
     assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+def test_a_tensor_stays_on_its_device_and_anything_else_gets_the_best_one(photo, monkeypatch):
+    bound = []
+    real = fidelity.api.Session
+
+    def session(settings, compute, models):
+        bound.append(compute.device)
+        return real(settings, replace(compute, device=None), models)
+
+    monkeypatch.setattr(fidelity.api, "Session", session)
+    monkeypatch.setattr(fidelity.api, "choose_device", lambda: torch.device("cuda", 7))
+    fidelity.upscale(photo[..., :16, :16], 2)
+    fidelity.upscale(np.zeros((16, 16), np.uint8), 2)
+    fidelity.upscale(np.zeros((16, 16), np.uint8), 2, compute=Compute(torch.device("cpu")))
+    assert bound == [None, torch.device("cuda", 7), torch.device("cpu")]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])

@@ -161,6 +161,15 @@ def test_the_users_strength_takes_the_place_of_the_measured_one(installed, photo
     torch.testing.assert_close(half, (full + source) / 2, atol=1e-5, rtol=0)
 
 
+def test_tiles_are_priced_for_the_device_of_the_image_where_none_is_named(photo, installed, monkeypatch):
+    asked = []
+    chooser = installed()
+    plan = chooser.plan
+    monkeypatch.setattr(chooser, "plan", lambda *given: asked.append(given[-1].device) or plan(*given))
+    decide(photo, chooser, Settings(Target(scale=2), "photo"), 8 * GIB)
+    assert set(asked) == {photo.device}
+
+
 @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
 def test_a_strength_outside_its_range_is_refused(strength):
     with pytest.raises(RefusedError, match=r"restore_strength is .*; wanted 0 to 1"):

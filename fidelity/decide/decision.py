@@ -65,8 +65,10 @@ def decide(
     judged = conditions if chosen is None else replace(conditions, restore_strength=chosen)
     recipe, reasons = settle(settings.apply_to(RECIPES[verdict.recipe_domain]), judged)
 
+    where = replace(compute, device=compute.device_for(image))
+
     def plan(recipe: Recipe) -> ModelPlan:
-        return chooser.plan(recipe, size, target, memory_bytes, image.shape[1], image.shape[0], compute)
+        return chooser.plan(recipe, size, target, memory_bytes, image.shape[1], image.shape[0], where)
 
     planned = plan(recipe)
     if planned.restorer and recipe.passes == "stepwise" and not settings.chose("passes"):
