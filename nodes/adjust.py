@@ -8,6 +8,7 @@ from ..fidelity.choices import Domain
 from ..fidelity.decide.damage import measure_conditions
 from ..fidelity.decide.domain import DOMAINS
 from ..fidelity.decide.recipes import choose_cleanup
+from ..fidelity.errors import RefusedError
 from ..fidelity.preparation import Preparation, prepare
 from ..fidelity.steps.balance import Balance, Grade, grade
 from ..fidelity.steps.cleanup import CleanupMethod, CleanupSettings, clean
@@ -386,7 +387,7 @@ def _read_corners(text: str) -> Corners:
         if any(len(corner) != 2 for corner in corners):
             raise ValueError
     except ValueError as error:
-        raise ValueError(f"corners is {text!r}; wanted four pairs as in {_CORNERS}") from error
+        raise RefusedError(f"corners is {text!r}; wanted four pairs as in {_CORNERS}") from error
     return corners
 
 
@@ -394,7 +395,7 @@ def _read_method(
     choice: dict[str, Any] | None, image: Any, domain: Domain | None
 ) -> tuple[CleanupMethod | None, CleanupSettings, str]:
     if choice is None:
-        raise ValueError("method is not one of this node's options; choose it again")
+        raise RefusedError("method is not one of this node's options; choose it again")
     kind: Any = choice["method"]
     if kind == "auto":
         found, reason = choose_cleanup(measure_conditions(image[:1]), domain)

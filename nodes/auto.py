@@ -89,7 +89,7 @@ class FidelityPlanPasses(host.ChoosingNode):
             description="Plans how an image reaches its target size before any work starts: domain, measured damage, models, "
             "passes and memory. Refuses a target that does not fit in memory. Run the plan with Run Passes (Fidelity).",
             search_aliases=["multi pass", "upscale plan", "scheduler", "print size", "dpi", "target size", "4k", "8k"],
-            hidden=host.TELLING,
+            hidden=host.WORKFLOW_INPUT,
             inputs=_deciding_inputs(),
             outputs=[
                 _Plan.Output(display_name="plan", tooltip="For Run Passes (Fidelity)."),
@@ -171,7 +171,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
             description="Does the whole job in one node: detects the image's domain, measures damage, plans the passes, "
             "restores, upscales, matches the colors to the source, checks them with CIEDE2000 and reports every decision.",
             search_aliases=["upscale", "enlarge", "super resolution", "hires", "4k", "one click", "auto", "denoise", "deblock"],
-            hidden=host.TELLING,
+            hidden=host.WORKFLOW_INPUT,
             inputs=[*_deciding_inputs(), cleanup],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The finished image."),

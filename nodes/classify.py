@@ -25,7 +25,7 @@ class FidelityClassifyDomain(io.ComfyNode):
             "Stable Diffusion, line art drawn by hand, or painting. Wire the domain into Load Upscale Model (Fidelity), set "
             "to auto.",
             search_aliases=["classify", "detect style", "photo or anime", "image type", "content type"],
-            hidden=host.TELLING,
+            hidden=host.WORKFLOW_INPUT,
             inputs=[
                 io.Image.Input("image", tooltip="The source. For a batch, only the first image is classified."),
                 io.Combo.Input(

@@ -61,7 +61,7 @@ class FidelityDeltaEGate(io.ComfyNode):
             description="Measures how far colors drifted from the source (CIEDE2000 at the source's size) and acts if that "
             "exceeds the limits: blends those regions toward a safe upscale, rejects the image, or only reports.",
             search_aliases=["delta e", "ciede2000", "color check", "color match", "color difference", "heat map"],
-            hidden=host.TELLING,
+            hidden=host.WORKFLOW_INPUT,
             inputs=[
                 io.Image.Input("image", tooltip="The upscaled image, from any upscaler."),
                 io.Image.Input("reference", tooltip=_SOURCE_TOOLTIP),

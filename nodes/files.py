@@ -195,7 +195,7 @@ class FidelitySaveImage(io.ComfyNode):
 
 def _read_format(choice: dict[str, Any] | None) -> tuple[str, Export]:
     if choice is None:
-        raise ValueError("format is not one of this node's options; choose it again")
+        raise RefusedError("format is not one of this node's options; choose it again")
     kind = choice["format"].split()[0]
     export = Export(
         bits=16 if choice.get("bits") == "16" else 8,

@@ -22,6 +22,7 @@ from torch import Tensor
 from ..fidelity.choices import Domain
 from ..fidelity.decide.model_choice import ModelChoice, ModelChooser
 from ..fidelity.decide.recipes import RECIPES
+from ..fidelity.errors import RefusedError
 from ..fidelity.files.paths import READ_SUFFIXES
 from ..fidelity.imaging.resample import resize
 from ..fidelity.networks.backends.torch import TorchNetwork
@@ -110,7 +111,7 @@ def preview(images: Tensor) -> ui.PreviewImage:
     return ui.PreviewImage(shown if shown.shape[-1] > 1 else shown.expand(-1, -1, -1, 3))
 
 
-TELLING = [io.Hidden.extra_pnginfo]
+WORKFLOW_INPUT = [io.Hidden.extra_pnginfo]
 """What a node that shows its result asks the host for: the workflow it runs in."""
 
 
@@ -288,7 +289,7 @@ def refuse_caches(model_options: dict[str, Any]) -> None:
     """Raises if a cache would reuse one tile's output for another: EasyCache caches by prompt, not by tile."""
     cache = model_options.get("transformer_options", {}).get("easycache")
     if type(cache).__name__ == "EasyCacheHolder":
-        raise ValueError("EasyCache reuses the output of one tile for the next; remove it, or use LazyCache")
+        raise RefusedError("EasyCache reuses the output of one tile for the next; remove it, or use LazyCache")
 
 
 def fit_size_conditioning(model: Any, conds: Any, whole: tuple[int, int], size: tuple[int, int]) -> Any:

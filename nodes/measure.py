@@ -30,7 +30,7 @@ class FidelityMeasure(io.ComfyNode):
             description="Compares an image with a reference: PSNR, SSIM and CIEDE2000 if both have the same size, color drift "
             "at the smaller size if not, with a heat map.",
             search_aliases=["psnr", "ssim", "ciede2000", "delta e", "metrics", "image difference", "image quality"],
-            hidden=host.TELLING,
+            hidden=host.WORKFLOW_INPUT,
             inputs=[
                 io.Image.Input("image", tooltip="The image to measure. For a batch, the first image."),
                 io.Image.Input(

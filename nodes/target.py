@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..fidelity.choices import AUTO_SCALE
 from ..fidelity.decide.target import PrintSize, Target
+from ..fidelity.errors import RefusedError
 from ..fidelity.steps.upscale import MAX_SIDE_PX
 
 
@@ -60,10 +61,10 @@ def read_target(choice: dict[str, Any] | None) -> Target:
     """Reads the target from the input.
 
     Raises:
-        ValueError: If the host did not know the option and dropped it, as it does with prompts from another version.
+        RefusedError: If the host did not know the option and dropped it, as it does with prompts from another version.
     """
     if choice is None:
-        raise ValueError("target is not one of this node's options; choose it again")
+        raise RefusedError("target is not one of this node's options; choose it again")
     size = (choice["height"], choice["width"]) if choice["target"] == "size" else None
     sheet = PrintSize(choice["height_cm"], choice["width_cm"], choice["dpi"]) if choice["target"] == "print size" else None
     return Target(choice.get("scale"), size, choice.get("long_edge"), choice.get("megapixels"), sheet)

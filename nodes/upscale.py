@@ -24,7 +24,7 @@ class FidelityLoadUpscaleModel(host.ChoosingNode):
             description="Loads a super-resolution model: the best one available for a domain, one that ships with the pack, or "
             "one from models/upscale_models. Also works with core's Upscale Image (using Model).",
             search_aliases=["upscale model loader", "load upscaler", "esrgan", "realesrgan", "super resolution model"],
-            hidden=host.TELLING,
+            hidden=host.WORKFLOW_INPUT,
             inputs=[
                 io.Combo.Input(
                     "model_name",

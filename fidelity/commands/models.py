@@ -8,9 +8,9 @@ from . import options
 def models_command(models_dir: options.ModelsDir = None, as_json: options.Json = False) -> None:
     """List the installed networks, with details and the domains that use each by default."""
     from ..networks.loader import list_models
-    from ..report.inventory import describe_model, describe_models, report_models
+    from ..report.inventory import describe_model, inspect_models, report_models
 
-    found = describe_models(list_models([models_dir] if models_dir else []))
+    found = inspect_models(list_models([models_dir] if models_dir else []))
     if as_json:
         print(json.dumps(report_models(found), indent=2))
         return

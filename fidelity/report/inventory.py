@@ -60,7 +60,7 @@ class InstalledModel:
     """Why it cannot be used; None if it can."""
 
 
-def describe_models(models: Mapping[str, Path]) -> Iterator[InstalledModel]:
+def inspect_models(models: Mapping[str, Path]) -> Iterator[InstalledModel]:
     """Loads every model file in turn and describes it; a file that fails to load is described by the reason.
 
     Args:

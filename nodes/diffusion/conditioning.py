@@ -13,6 +13,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from ...fidelity.errors import RefusedError
+
 Conds = Sequence[Sequence[dict[str, Any]] | None]
 """The host's form: one list for positive and one for negative, which is None if it is not computed."""
 
@@ -71,7 +73,7 @@ class TileConditioning:
             latent: The whole latent, ``(B, C, …, H, W)``.
 
         Raises:
-            ValueError: If the conditioning cannot be cropped: GLIGEN boxes, or a ControlNet spread over several GPUs.
+            RefusedError: If the conditioning cannot be cropped: GLIGEN boxes, or a ControlNet spread over several GPUs.
         """
         controls: dict[int, Any] = {}
         result: list[list[dict[str, Any]] | None] = []
@@ -87,7 +89,7 @@ class TileConditioning:
     ) -> dict[str, Any] | None:
         """Crops one conditioning to the tiles; None if it has no effect in any of them."""
         if cond.get("gligen") is not None:
-            raise ValueError(
+            raise RefusedError(
                 "GLIGEN places its boxes in the whole image and cannot be cropped to tiles; remove it, or use one tile"
             )
         made, shape = dict(cond), latent.shape
@@ -119,7 +121,7 @@ class TileConditioning:
             controls[id(control)] = kept
             return kept
         if control.multigpu_clones:
-            raise ValueError("a ControlNet spread over several GPUs cannot be cropped to tiles; use one GPU, or one tile")
+            raise RefusedError("a ControlNet spread over several GPUs cannot be cropped to tiles; use one GPU, or one tile")
         made = copy.copy(control)  # keeps the state that the host set up for this run
         made.previous_controlnet = self._cut_control(control.previous_controlnet, windows, shape, controls)
         factor = control.compression_ratio * (control.vae.spacial_compression_encode() if control.vae is not None else 1)
@@ -155,7 +157,7 @@ def cut_patches(model_options: dict[str, Any], windows: Sequence[Window], shape:
         shape: Shape of the whole latent.
 
     Raises:
-        ValueError: If a patch holds the whole image in a form that cannot be cropped, or a hint of another size.
+        RefusedError: If a patch holds the whole image in a form that cannot be cropped, or a hint of another size.
     """
     patches = model_options.get("transformer_options", {}).get("patches")
     if not patches:
@@ -173,13 +175,13 @@ def _cut_patch(entry: Any, windows: Sequence[Window], shape: torch.Size, owners:
     if hint is None:
         whole = next((name for name in _WHOLE_IMAGE_PARTS if _has_places(getattr(owner, name, None))), None)
         if whole:
-            raise ValueError(
+            raise RefusedError(
                 f"the model's {type(owner).__name__} holds the whole image and cannot be cropped to tiles; use one tile"
             )
         return entry
     if hint.shape[-2:] != shape[-2:]:
         seen, wanted = ("x".join(str(side) for side in reversed(size)) for size in (hint.shape[-2:], shape[-2:]))
-        raise ValueError(f"SUPIR's image is {seen} latent samples, the sampled latent {wanted}; wanted one size")
+        raise RefusedError(f"SUPIR's image is {seen} latent samples, the sampled latent {wanted}; wanted one size")
     if id(owner) not in owners:
         owners[id(owner)] = copy.copy(owner)
         owners[id(owner)].hint_latent = _stack(hint, windows, shape[0])
@@ -217,7 +219,7 @@ class ControlStrength:
             return None
         made = self._copies.get(control)
         if control.multigpu_clones:
-            raise ValueError("a ControlNet spread over several GPUs cannot follow the noise; use one GPU")
+            raise RefusedError("a ControlNet spread over several GPUs cannot follow the noise; use one GPU")
         if made is None:
             made = self._copies[control] = copy.copy(control)
         kept = {name: made.__dict__[name] for name in ("cond_hint", "control_input") if name in made.__dict__}

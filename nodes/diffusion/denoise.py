@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...fidelity.errors import RefusedError
 from ...fidelity.steps.diffusion import (
     ALIGN_LATENTS,
     GuidanceBand,
@@ -79,10 +80,12 @@ class TiledDenoiser:
         """Clones a MODEL so that it works in tiles; the original stays unchanged.
 
         Raises:
-            ValueError: If the overlap is more than half of a tile.
+            RefusedError: If the overlap is more than half of a tile.
         """
         if self.overlap_px * 2 > self.tile_px:
-            raise ValueError(f"overlap is {self.overlap_px} px with a tile of {self.tile_px}; wanted at most half of the tile")
+            raise RefusedError(
+                f"overlap is {self.overlap_px} px with a tile of {self.tile_px}; wanted at most half of the tile"
+            )
         made = model.clone()
         made.add_wrapper_with_key(host.CALC_COND_BATCH, _KEY, self)
         made.add_wrapper_with_key(host.PREPARE_SAMPLING, _KEY, self.prepare)
@@ -227,7 +230,7 @@ class RestorationGuidance:
         denoised: Tensor = step["denoised"]
         assert self._ready is not None
         if self._ready.shape[1:] != denoised.shape[1:] or denoised.shape[0] % self._ready.shape[0]:
-            raise ValueError(
+            raise RefusedError(
                 f"the source's latent is {tuple(self._ready.shape)}, the sampled one {tuple(denoised.shape)}; wanted one size"
             )
         source = self._ready.to(denoised).repeat(denoised.shape[0] // self._ready.shape[0], *[1] * (denoised.ndim - 1))

@@ -151,7 +151,7 @@ class FidelityDiffusionPass(io.ComfyNode):
             f"{PASS_FACTOR:g} times, each sampled in tiles under guidance with less denoise than the last, with colors matched "
             "to the source and checked at the end.",
             search_aliases=["upscale", "sd upscale", "ultimate sd upscale", "hires fix", "img2img", "tile controlnet", "supir"],
-            hidden=host.TELLING,
+            hidden=host.WORKFLOW_INPUT,
             inputs=[
                 io.Image.Input("image", tooltip="Grey, RGB or RGBA."),
                 io.Model.Input("model", tooltip="SD 1.5, SDXL, or a diffusion transformer."),

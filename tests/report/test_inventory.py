@@ -13,7 +13,7 @@ from fidelity.networks.loader import list_models
 from fidelity.networks.probe import NetworkProbe
 from fidelity.networks.runner import Runner
 from fidelity.report import inventory
-from fidelity.report.inventory import describe_machine, describe_model, describe_models, examine_machine
+from fidelity.report.inventory import describe_machine, describe_model, examine_machine, inspect_models
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def folder(tmp_path, compact_file):
 
 
 def test_each_model_is_told_with_what_it_is_good_for(folder):
-    found = {model.name: model for model in describe_models(list_models([folder]))}
+    found = {model.name: model for model in inspect_models(list_models([folder]))}
     natural = found["natural-x4.safetensors"]
     assert (natural.scale, natural.channels, natural.licence, natural.domains) == (4, 3, "MIT", ("photo", "painting"))
     assert natural.receptive_field_px == 8
@@ -50,14 +50,14 @@ def test_a_file_that_fails_in_any_way_is_told_and_the_rest_too(folder, monkeypat
         return NetworkProbe(1, 1.0)
 
     monkeypatch.setattr("fidelity.networks.backends.torch.probe_module", fail)
-    found = {model.name: model for model in describe_models(list_models([folder]))}
+    found = {model.name: model for model in inspect_models(list_models([folder]))}
     assert found["something.safetensors"].refused == "no such layer"
     assert found["numbered.pth"].refused
     assert found["waifu2x_art.safetensors"].refused is None
 
 
 def test_a_model_is_one_line(folder):
-    lines = {model.name: describe_model(model) for model in describe_models(list_models([folder]))}
+    lines = {model.name: describe_model(model) for model in inspect_models(list_models([folder]))}
     assert lines["something.safetensors"].endswith("; by name only")
     assert lines["ffdnet_color.safetensors"].endswith("; denoise")
     assert lines["text.pth"].startswith("text.pth: cannot be used (")
