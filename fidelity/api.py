@@ -202,7 +202,7 @@ def _like(image: Tensor, picture: Picture) -> Any:
     if isinstance(picture, np.ndarray) and np.issubdtype(picture.dtype, np.floating):
         array: NDArray[Any] = image[0].movedim(0, -1).cpu().numpy().astype(picture.dtype)
     else:
-        array = quantise(image[0], 16 if deep else 8)
+        array = quantise(image, 16 if deep else 8)
     if isinstance(picture, np.ndarray):
         return array[..., 0] if picture.ndim == 2 else array
     return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)

@@ -8,7 +8,7 @@ from .errors import RefusedError
 from .files.metadata import read_provenance
 from .files.read import read_image
 from .files.save import choose_depth, save_result
-from .files.write import DEEP_SUFFIXES, DEFAULT_EXPORT, Export, check_writable
+from .files.write import DEEP_SUFFIXES, DEFAULT_EXPORT, Export, check_writable, writer_bytes_per_pixel
 from .report.report import Report, facts_of, report_input, report_output
 from .session import Session, StageProgress
 
@@ -54,17 +54,21 @@ def upscale_file(
     file = read_image(source, options.color_space)
     if output.suffix.lower() in (".jpg", ".jpeg") and file.image.shape[1] == 4 and bool((file.image[:, 3] == 1).all()):
         file = replace(file, image=file.image[:, :3])  # transparency that hides nothing need not be stored
-    decision = session.decide(file.image, read_provenance(source))
+    channels = file.image.shape[1]
+    export = choose_depth(options.export, file, output) if options.keeps_depth else options.export
+    decision = session.decide(file.image, read_provenance(source), writer_bytes_per_pixel(output, channels, export))
     height, width = decision.planned.plan.target
     if options.size_suffix:
         output = output.with_name(f"{output.stem}_{width}x{height}{output.suffix}")
     if output.resolve() == source.resolve():
         raise RefusedError(f"{output}: is the source itself; wanted another file name")
-    export = choose_depth(options.export, file, output) if options.keeps_depth else options.export
-    check_writable(output, (height, width), file.image.shape[1], export)
+    check_writable(output, (height, width), channels, export)
     if options.keeps_depth and file.bits > 8 and export.bits == 8:
         file = replace(file, notes=(*file.notes, f"the source has {file.bits} bits per channel, this format stores 8"))
-    enlargement = session.carry_out(file.image, decision, progress)
+    scratch = output.parent if decision.planned.plan.in_files else None
+    if scratch:
+        scratch.mkdir(parents=True, exist_ok=True)
+    enlargement = session.carry_out(file.image, decision, progress, scratch)
     report = replace(
         Report.of(enlargement, session.settings, session.compute),
         input=report_input(source, decision.planned.plan.source, file.notes),
@@ -72,5 +76,5 @@ def upscale_file(
     )
     sheet = session.settings.target.print_size
     dpi = sheet.dpi if sheet else None
-    save_result(output, enlargement.image, file, facts_of(report), export, options.color_space, options.keep_gps, dpi=dpi)
+    save_result(output, enlargement.rows, file, facts_of(report), export, options.color_space, options.keep_gps, dpi=dpi)
     return report

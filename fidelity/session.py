@@ -5,25 +5,41 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from .decide.decision import Decision, decide
 from .decide.model_choice import ModelChooser
 from .decide.provenance import Provenance
+from .decide.recipes import Recipe
 from .decide.settings import Settings
 from .errors import RefusedError
-from .imaging.drift import Drift, measure_drift, overshoot_percent, sharpness
+from .imaging.drift import Drift, DriftBand, compare_rows, flatten_rows, sharpness, summarize_drift, survey_rows
+from .imaging.rows import (
+    FileRows,
+    MappedSource,
+    PartRows,
+    Resized,
+    Rows,
+    RowSource,
+    Shape,
+    TensorRows,
+    check_room,
+    image_of,
+    read_all,
+)
 from .networks.compute import AUTO_COMPUTE, Compute
 from .networks.loader import list_models
 from .networks.memory import free_host_bytes, run_where_room
 from .progress import Progress, part_of
+from .steps.alpha import bleed_colors
 from .steps.chain import Between, Pass
-from .steps.cleanup import clean
-from .steps.consistency import project_
+from .steps.cleanup import CleanupMethod, clean, clean_rows
+from .steps.consistency import ConsistencyMode, project_, project_rows
 from .steps.deband import deband
-from .steps.gate import GateResult, gate
+from .steps.gate import GateVerdict, gate_rows
 from .steps.restore import restore
-from .steps.upscale import upscale
+from .steps.upscale import upscale, upscale_rows
 
 StageProgress = Callable[[str, int, int], None]
 """Called with (stage, done, total), where total covers all stages; an exception raised in it cancels the work."""
@@ -43,20 +59,25 @@ _STAGES = {
 class RawOutput:
     """What the networks produced, before colors are made consistent."""
 
-    image: Tensor
-    """``(B, C, H, W)`` in [0, 1]."""
+    rows: Rows
+    """``(B, C, H, W)`` in [0, 1], as rows."""
     reference: Tensor
     """The networks' input, which is the source after any restoration; the image is made consistent with it."""
     passes: tuple[Pass, ...]
     """Every step so far, restoration first."""
+
+    @property
+    def image(self) -> Tensor:
+        """``(B, C, H, W)`` in [0, 1]."""
+        return read_all(self.rows)
 
 
 @dataclass(frozen=True)
 class Enlargement:
     """A finished image and what was decided, done and measured."""
 
-    image: Tensor
-    """``(B, C, H, W)`` in [0, 1], on the source's device."""
+    rows: Rows
+    """``(B, C, H, W)`` in [0, 1], as rows: in memory, on the source's device, or in a temporary file."""
     decision: Decision
     """What was decided, and why."""
     passes: tuple[Pass, ...]
@@ -69,12 +90,17 @@ class Enlargement:
     """Sharpness relative to the network's raw output."""
     overshoot_percent: float
     """Percentage of samples outside the source's local range."""
-    gate: GateResult | None
+    gate: GateVerdict | None
     """The gate's decision; None if it was off."""
     notes: tuple[str, ...]
     """Planned steps that were not done, as readable text."""
     seconds: float
     """Wall time of all steps."""
+
+    @property
+    def image(self) -> Tensor:
+        """``(B, C, H, W)`` in [0, 1]; all of it in memory."""
+        return read_all(self.rows)
 
 
 class Session:
@@ -101,10 +127,12 @@ class Session:
         self.compute = compute
         self.chooser = ModelChooser(self.settings.model, list_models([]) if models is None else models)
 
-    def decide(self, image: Tensor, provenance: Provenance | None = None) -> Decision:
+    def decide(
+        self, image: Tensor, provenance: Provenance | None = None, writer_bytes_per_pixel: float | None = None
+    ) -> Decision:
         """Decides how an image would be enlarged; see `fidelity.decide.decision.decide`."""
         memory = self.compute.memory_bytes or free_host_bytes()
-        return decide(image, self.chooser, self.settings, memory, self.compute, provenance)
+        return decide(image, self.chooser, self.settings, memory, self.compute, provenance, writer_bytes_per_pixel)
 
     def run(self, image: Tensor, provenance: Provenance | None = None, progress: StageProgress | None = None) -> Enlargement:
         """Decides how to enlarge an image, then does so.
@@ -119,13 +147,19 @@ class Session:
         """
         return self.carry_out(image, self.decide(image, provenance), progress)
 
-    def carry_out(self, image: Tensor, decision: Decision, progress: StageProgress | None = None) -> Enlargement:
-        """Carries out a decision for an image, or for another one of its size; see `run`."""
-        return carry_out(image, decision, self.compute, progress)
+    def carry_out(
+        self, image: Tensor, decision: Decision, progress: StageProgress | None = None, scratch: Path | None = None
+    ) -> Enlargement:
+        """Carries out a decision for an image, or for another one of its size; see `run` and `carry_out`."""
+        return carry_out(image, decision, self.compute, progress, scratch)
 
 
 def run_passes(
-    image: Tensor, decision: Decision, compute: Compute = AUTO_COMPUTE, progress: StageProgress | None = None
+    image: Tensor,
+    decision: Decision,
+    compute: Compute = AUTO_COMPUTE,
+    progress: StageProgress | None = None,
+    scratch: Path | None = None,
 ) -> RawOutput:
     """Runs the planned passes: restores the source if the recipe says so, then runs the networks on it in blocks.
 
@@ -136,9 +170,11 @@ def run_passes(
         decision: From `fidelity.decide.decision.decide`.
         compute: Where and how the networks run.
         progress: Called after every part of the work.
+        scratch: Folder for a result that does not fit in memory; it is kept in memory if not given.
 
     Raises:
-        RefusedError: If the image does not have the size that the plan is for, or the recipe is not settled.
+        RefusedError: If the image does not have the size that the plan is for, the recipe is not settled, or the folder has too
+            little room.
     """
     size, planned, recipe = (image.shape[2], image.shape[3]), decision.planned, decision.recipe
     if size != planned.plan.source:
@@ -162,12 +198,21 @@ def run_passes(
     if recipe.passes == "stepwise":
         between = Between(recipe.between, 0.0 if planned.restorer else decision.conditions.noise_sigma)
     part = _stage(progress, "upscale")
-    raw = upscale(reference, planned.models, planned.plan.target, recipe.channels, compute, part, between)
-    return RawOutput(raw.image, reference, passes + raw.passes)
+    if scratch is None:
+        raw = upscale(reference, planned.models, planned.plan.target, recipe.channels, compute, part, between)
+        return RawOutput(TensorRows(raw.image), reference, passes + raw.passes)
+    check_room(scratch, planned.plan.scratch_bytes)
+    sink = FileRows((1, image.shape[1], *planned.plan.target), folder=scratch)
+    passes += upscale_rows(reference, planned.models, sink, recipe.channels, compute, part, between)
+    return RawOutput(sink, reference, passes)
 
 
 def carry_out(
-    image: Tensor, decision: Decision, compute: Compute = AUTO_COMPUTE, progress: StageProgress | None = None
+    image: Tensor,
+    decision: Decision,
+    compute: Compute = AUTO_COMPUTE,
+    progress: StageProgress | None = None,
+    scratch: Path | None = None,
 ) -> Enlargement:
     """Carries out a decision.
 
@@ -176,56 +221,117 @@ def carry_out(
         decision: From `fidelity.decide.decision.decide`, for this image or another one of its size.
         compute: Where and how to compute.
         progress: Called after every part of the work.
+        scratch: Folder for a single image's result and intermediate maps, which are then not kept in memory.
 
     Returns:
         The enlargement on the image's device, with its metrics.
     """
     watch = _Watch()
     recipe = decision.recipe
-    raw = run_passes(image, decision, compute, progress)
-    result, reference, passes = raw.image, raw.reference, list(raw.passes)
-    del raw  # now only `result` refers to the raw output, which the projection changes in place
+    raw = run_passes(image, decision, compute, progress, scratch)
+    result, reference, passes = raw.rows, raw.reference, list(raw.passes)
     watch.lap()
     raw_sharpness = sharpness(result)
     passes.append(Pass("measure", 1.0, None, watch.lap()))
     if recipe.consistency != "off":
-        mode, part, device = recipe.consistency, _stage(progress, "consistency"), compute.device_for(image)
-        result = run_where_room(lambda near: project_(near, reference, mode, progress=part), result, reference, device)
-        result = result.to(image.device)
+        part = _stage(progress, "consistency")
+        result = _make_consistent(result, reference, recipe.consistency, compute.device_for(image), part, scratch)
         passes.append(Pass("consistency", 1.0, None, watch.lap()))
+    new_map = _maps_in(scratch)
+    survey = survey_rows(TensorRows(image), result, new_map)
     judged, drift = None, None
     if recipe.gate != "off":
-        judged = gate(result, reference, recipe.gate, recipe.gate_limits)
-        result, drift = judged.image, judged.after
+        judged = _judge(result, reference, recipe, survey.small)
+        drift = judged.after
+        if judged.action in ("blend", "reject"):
+            survey = survey_rows(TensorRows(image), result, new_map)
         passes.append(Pass("gate", 1.0, None, watch.lap()))
     _report(progress, "gate")
     notes: list[str] = []
     if recipe.cleanup not in ("auto", "off"):
-        cleaned = clean(result, recipe.cleanup, recipe.cleanup_strength, progress=_stage(progress, "cleanup"))
-        after = measure_drift(reference, cleaned)
+        cleaned = _clean(result, recipe.cleanup, recipe.cleanup_strength, _stage(progress, "cleanup"), scratch)
+        seen = survey_rows(TensorRows(image), cleaned, new_map)
+        after = summarize_drift(_compare(reference, seen.small))
         limits = recipe.gate_limits
         if drift and (after.mean > max(limits.mean, drift.mean) or after.max > max(limits.max, drift.max)):
             notes.append(f"cleanup {recipe.cleanup} was undone: it shifted colors by up to {after.max:.2f} CIEDE2000")
         else:
-            result, drift = cleaned, after
+            result, drift, survey = cleaned, after, seen
             passes.append(Pass("clean", 1.0, None, watch.lap()))
     _report(progress, "cleanup")
-    color = drift if drift and reference is image else measure_drift(image, result)
-    full, overshoot = measure_drift(image, result, "full"), overshoot_percent(image, result)
-    ratio = sharpness(result) / raw_sharpness if raw_sharpness > 0 else 1.0
+    color = drift if drift and reference is image else summarize_drift(_compare(image, survey.small))
+    full = summarize_drift(_compare(image, survey.small, "full"))
+    ratio = survey.sharpness / raw_sharpness if raw_sharpness > 0 else 1.0
     passes.append(Pass("measure", 1.0, None, watch.lap()))
     return Enlargement(
-        image=result,
+        rows=result,
         decision=decision,
         passes=tuple(passes),
         color_drift=color,
         full_drift=full,
         sharpness_ratio=ratio,
-        overshoot_percent=overshoot,
+        overshoot_percent=survey.overshoot_percent,
         gate=judged,
         notes=tuple(notes),
         seconds=watch.seconds,
     )
+
+
+def _make_consistent(
+    result: Rows,
+    reference: Tensor,
+    mode: ConsistencyMode,
+    device: torch.device,
+    progress: Progress | None,
+    scratch: Path | None,
+) -> Rows:
+    if isinstance(result, TensorRows):
+        image = result.image
+        near = run_where_room(lambda near: project_(near, reference, mode, progress=progress), image, reference, device)
+        return TensorRows(near.to(image.device))
+    colors = bleed_colors(reference) if reference.shape[1] == 4 else reference
+    target = PartRows(result, slice(0, 3)) if reference.shape[1] == 4 else result
+    project_rows(target, TensorRows(colors), mode, progress=progress, new_map=_maps_in(scratch))
+    return result
+
+
+def _judge(result: Rows, reference: Tensor, recipe: Recipe, small: RowSource) -> GateVerdict:
+    def find_safe(index: int) -> RowSource:
+        source = reference[index : index + 1]
+        colors = torch.cat((bleed_colors(source), source[:, 3:]), dim=1) if source.shape[1] == 4 else source
+        safe = Resized(TensorRows(colors), result.shape[2:])
+        return MappedSource(safe, _clamp, result.shape[1])
+
+    def measure(index: int) -> Tensor:
+        source = TensorRows(reference[index : index + 1])
+        return _compare(source.image, survey_rows(source, image_of(result, index)).small)
+
+    assert recipe.gate not in ("auto", "off")  # the recipe is settled, and the caller checked
+    return gate_rows(result, find_safe, measure, recipe.gate, recipe.gate_limits, _compare(reference, small))
+
+
+def _compare(source: Tensor, small: RowSource, band: DriftBand = "color") -> Tensor:
+    """CIEDE2000 between a source and an enlargement that was reduced to its size."""
+    rows = flatten_rows(TensorRows(source))
+    smaller = rows if rows.shape[2:] == small.shape[2:] else MappedSource(Resized(rows, small.shape[2:]), _clamp, rows.shape[1])
+    return compare_rows(smaller, small, band)
+
+
+def _clamp(band: Tensor) -> Tensor:
+    return band.clamp(0, 1)
+
+
+def _clean(result: Rows, method: CleanupMethod, strength: float, progress: Progress | None, scratch: Path | None) -> Rows:
+    if isinstance(result, TensorRows):
+        return TensorRows(clean(result.image, method, strength, progress=progress))
+    output = FileRows(result.shape, folder=scratch)
+    clean_rows(result, output, method, strength, progress=progress)
+    return output
+
+
+def _maps_in(scratch: Path | None) -> Callable[[Shape], Rows] | None:
+    """Creates maps of intermediate values in files if there is a folder for them."""
+    return (lambda shape: FileRows(shape, -1.0, 2.0, scratch)) if scratch else None
 
 
 class _Watch:

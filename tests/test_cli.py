@@ -270,9 +270,12 @@ def test_restore_takes_a_strength(image_file):
 
 
 def test_a_plan_beyond_the_memory_is_refused_with_what_would_do(image_file):
-    result = run(app, ["plan", str(image_file()), "--size", "60000x45000", "--memory", "8GB"])
+    large = ["plan", str(image_file()), "--size", "60000x45000", "--memory"]
+    result = run(app, [*large, "0.1GB"])
     assert result.exit_code == 1
-    assert "GiB; wanted at most about" in result.stderr
+    assert "px needs about" in result.stderr
+    assert "the limit is 0.1 GiB; wanted at least that much memory" in result.stderr
+    assert "result and maps in temporary files of" in run(app, [*large, "8GB"]).stdout
     assert run(app, ["plan", str(image_file()), "--size", "96x72", "--memory", "lots"]).exit_code == 2
 
 

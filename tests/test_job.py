@@ -12,7 +12,6 @@ from fidelity.decide.target import PrintSize, Target
 from fidelity.errors import RefusedError
 from fidelity.files.read import read_image
 from fidelity.files.save import save_result
-from fidelity.files.sixteen_bit import encode_deep
 from fidelity.files.write import Export
 from fidelity.imaging.drift import measure_drift
 from fidelity.imaging.resample import resize
@@ -21,6 +20,7 @@ from fidelity.networks.compute import Compute
 from fidelity.report.report import GateReport, read_facts, to_json
 from fidelity.session import Session
 from fidelity.steps.gate import GateLimits, gate
+from tests.deep import encode_deep
 
 
 @pytest.fixture

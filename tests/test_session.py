@@ -165,7 +165,7 @@ def test_tiles_are_priced_for_the_device_of_the_image_where_none_is_named(photo,
     asked = []
     chooser = installed()
     plan = chooser.plan
-    monkeypatch.setattr(chooser, "plan", lambda *given: asked.append(given[-1].device) or plan(*given))
+    monkeypatch.setattr(chooser, "plan", lambda *given: asked.append(given[6].device) or plan(*given))
     decide(photo, chooser, Settings(Target(scale=2), "photo"), 8 * GIB)
     assert set(asked) == {photo.device}
 
@@ -263,3 +263,44 @@ def test_the_stairs_of_a_gradient_are_evened_out_before_it_is_enlarged():
     truth = torch.linspace(0.3, 0.45, 512).expand(1, 3, 256, 512)
     errors = {name: (made.image - truth)[..., 40:-40].abs().mean() for name, made in results.items()}
     assert errors["auto"] < 0.7 * errors["off"]
+
+
+@pytest.mark.parametrize("picture", ["color", "grey", "alpha", "noisy", "drifting"])
+def test_a_result_in_files_is_the_one_in_memory(order, photo, tmp_path, picture):
+    """What goes through temporary files differs from what stays in memory by less than a quarter of an 8-bit step."""
+    image, limits = photo, None
+    if picture == "grey":
+        image = photo.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1)
+    elif picture == "alpha":
+        alpha = torch.linspace(0, 1, photo.shape[3]).expand_as(photo[:, :1])
+        image = torch.cat((photo, alpha), dim=1)
+    elif picture == "noisy":
+        image = noisy(photo)
+    elif picture == "drifting":
+        limits = GateLimits(0.02, 0.1)
+    cleanup = "bilateral" if picture == "color" else "off"
+    decision = order(image, Target(scale=3), limits, cleanup=cleanup)
+    whole, filed = carry_out(image, decision), carry_out(image, decision, scratch=tmp_path)
+    assert (filed.image - whole.image).abs().max() < 1 / 1024
+    assert [step.kind for step in filed.passes] == [step.kind for step in whole.passes]
+    assert filed.color_drift.mean == pytest.approx(whole.color_drift.mean, abs=0.01)
+    assert filed.sharpness_ratio == pytest.approx(whole.sharpness_ratio, abs=0.01)
+    assert filed.gate.action == whole.gate.action == ("blend" if picture == "drifting" else "pass")
+    del filed
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_goes_to_files_only_when_memory_is_short_and_a_file_is_the_goal(installed, photo):
+    def plan(memory, writer):
+        settings = Settings(Target(size=(12000, 9000)), "photo", restore="off")
+        return decide(photo, installed(), settings, memory, writer_bytes_per_pixel=writer).planned.plan
+
+    assert not plan(64 * GIB, 0.0).in_files
+    short = plan(2 * GIB, 0.0)
+    assert short.in_files
+    assert short.peak_bytes < 2 * GIB < short.scratch_bytes + 2 * GIB
+    assert short.scratch_bytes > 6 * 12000 * 9000
+    with pytest.raises(RefusedError, match="wanted at most about"):
+        plan(GIB, None)
+    with pytest.raises(RefusedError, match="wanted at least that much memory"):
+        plan(2 * GIB, 1000.0)

@@ -43,7 +43,7 @@ def plan_command(
     with refusing(source) as refused:
         settings = Settings(target, domain, model, restore=what, passes=passes, restore_strength=strength)
         session = Session(settings, compute, list_models([models_dir] if models_dir else []))
-        decision = session.decide(read_image(source).image, read_provenance(source))
+        decision = session.decide(read_image(source).image, read_provenance(source), writer_bytes_per_pixel=0.0)
         plan = PlanReport.of(decision, estimate_seconds(decision.planned, compute))
         print(json.dumps(to_json(plan), indent=2) if as_json else describe_plan(plan))
     if refused:

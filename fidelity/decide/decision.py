@@ -41,6 +41,7 @@ def decide(
     memory_bytes: int,
     compute: Compute = AUTO_COMPUTE,
     provenance: Provenance | None = None,
+    writer_bytes_per_pixel: float | None = None,
 ) -> Decision:
     """Decides how an image is enlarged.
 
@@ -51,6 +52,7 @@ def decide(
         memory_bytes: Memory limit in bytes.
         compute: Where and how networks run.
         provenance: What the image's file says about its origin.
+        writer_bytes_per_pixel: See `fidelity.decide.planning.plan_passes`.
 
     Raises:
         ModelRefusedError: If no network is usable.
@@ -68,7 +70,8 @@ def decide(
     where = replace(compute, device=compute.device_for(image))
 
     def plan(recipe: Recipe) -> ModelPlan:
-        return chooser.plan(recipe, size, target, memory_bytes, image.shape[1], image.shape[0], where)
+        images = (image.shape[1], image.shape[0])
+        return chooser.plan(recipe, size, target, memory_bytes, *images, where, writer_bytes_per_pixel)
 
     planned = plan(recipe)
     if planned.restorer and recipe.passes == "stepwise" and not settings.chose("passes"):

@@ -124,6 +124,7 @@ class ModelChooser:
         channels: int = 3,
         batch: int = 1,
         compute: Compute = AUTO_COMPUTE,
+        writer_bytes_per_pixel: float | None = None,
     ) -> ModelPlan:
         """Returns the cheapest passes from a source to a target, with the networks chosen for them.
 
@@ -135,6 +136,7 @@ class ModelChooser:
             channels: Channels of the source: 1, 3 or 4.
             batch: Number of images enlarged together.
             compute: Where and how networks run.
+            writer_bytes_per_pixel: See `fidelity.decide.planning.plan_passes`.
 
         Raises:
             ModelRefusedError: If no network is usable.
@@ -153,7 +155,8 @@ class ModelChooser:
         networks = [_cost_of(model, source, compute) for model, _ in known.values()]
         first = _cost_of(restorer.network, source, compute) if restorer else None
         debands = recipe.deband == "on"
-        plan = plan_passes(source, target, networks, memory_bytes, (batch, channels), first, stepwise, debands)
+        images = (batch, channels)
+        plan = plan_passes(source, target, networks, memory_bytes, images, first, stepwise, debands, writer_bytes_per_pixel)
         names = [step.network for step in plan.passes if step.kind == "network" and step.network]
         if stepwise and len(names) > 0 and not any(step.kind == "clean" for step in plan.passes):
             notes.append("passes stepwise: only one pass, because there is no x2 network or the target scale is small")

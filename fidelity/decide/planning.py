@@ -1,7 +1,7 @@
 """Plans the cheapest chain of passes that reaches a target size. Sizes are pure integers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod, sqrt
 from typing import Literal
 
@@ -55,6 +55,10 @@ class Plan:
     """In order; the last may be a resize."""
     peak_bytes: int
     """Peak memory of all steps, including the color consistency at the end."""
+    in_files: bool = False
+    """Whether the result and the maps of the color consistency are in temporary files, because memory is short."""
+    scratch_bytes: int = 0
+    """Size of those files."""
 
     @property
     def work(self) -> float:
@@ -71,6 +75,7 @@ def plan_passes(
     restorer: NetworkCost | None = None,
     stepwise: bool = False,
     debands: bool = False,
+    writer_bytes_per_pixel: float | None = None,
 ) -> Plan:
     """Plans the cheapest chain of passes.
 
@@ -86,6 +91,8 @@ def plan_passes(
         restorer: A network of scale 1 to begin with.
         stepwise: Whether to enlarge by 2 at a time with cleanup in between, if there is an x2 network.
         debands: Whether the source is debanded first.
+        writer_bytes_per_pixel: Memory per pixel of the result while it is written to a file. A result that does not fit in
+            memory then goes to a temporary file first. None if the result has to be in memory.
 
     Raises:
         RefusedError: If the target does not fit in that memory, or no network is given.
@@ -103,13 +110,40 @@ def plan_passes(
     finish = work_memory_bytes((*images, *target), (*images, *source))
     plans = [Plan(source, target, tuple(chain), max(finish, *(step.peak_bytes for step in chain))) for chain in steps]
     fitting = [plan for plan in plans if plan.peak_bytes <= memory_bytes]
+    if not fitting and writer_bytes_per_pixel is not None and images[0] == 1:
+        plans = [_move_to_files(plan, images, writer_bytes_per_pixel) for plan in plans]
+        fitting = [plan for plan in plans if plan.peak_bytes <= memory_bytes]
     if not fitting:
         needed = min(plan.peak_bytes for plan in plans)
+        wanted = "wanted at least that much memory" if plans[0].in_files else _largest(source, target, memory_bytes, images)
         raise RefusedError(
             f"{target[1]}x{target[0]} px needs about {needed / 2**30:.1f} GiB of memory, the limit is "
-            f"{memory_bytes / 2**30:.1f} GiB; {_largest(source, target, memory_bytes, images)}"
+            f"{memory_bytes / 2**30:.1f} GiB; {wanted}"
         )
     return fitting[0]
+
+
+def _move_to_files(plan: Plan, images: tuple[int, int], writer_bytes_per_pixel: float) -> Plan:
+    """The same plan with the result and the maps of its size in temporary files."""
+    target, source = _image_bytes(plan.target, images), _image_bytes(plan.source, images)
+    restored = source if any(step.kind in ("restore", "deband") for step in plan.passes) else 0
+    strip = min(_STRIP_BLOCKS * BLOCK_BYTES, target)
+    steps = tuple(
+        replace(step, peak_bytes=step.peak_bytes - target + (restored + strip if step.kind == "network" else 0))
+        for step in plan.passes
+    )
+    difference = 4 * plan.source[0] * plan.source[1]
+    writer = int(writer_bytes_per_pixel * plan.target[0] * plan.target[1])
+    finish = source + restored + 2 * difference + writer
+    scratch = (target + _SCRATCH_MAPS * source) // 2  # 16 bits per sample
+    return replace(
+        plan, passes=steps, peak_bytes=max(finish, *(step.peak_bytes for step in steps)), in_files=True, scratch_bytes=scratch
+    )
+
+
+_STRIP_BLOCKS = 2
+"""Copies of a block of the networks' output while a strip is assembled."""
+_SCRATCH_MAPS = 6
 
 
 def _chains(ratio: float, networks: Sequence[NetworkCost]) -> list[tuple[NetworkCost, ...]]:

@@ -150,7 +150,7 @@ def _to_srgb(source: SourceFile) -> SourceFile:
     tables = read_table_profile(source.icc_profile)
     if tables:
         return replace(source, image=tables_to_srgb(source.image, tables), icc_profile=None)
-    colors = quantise(source.image[0, :3], 8)
+    colors = quantise(source.image[:, :3], 8)
     picture = Image.fromarray(colors[..., 0] if colors.shape[2] == 1 else colors)
     converted = convert_by_tables(picture, source.icc_profile)
     if converted is None:

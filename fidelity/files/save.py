@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..choices import ColorSpace
 from ..imaging.color import is_grey
+from ..imaging.rows import MappedSource, RowSource, TensorRows, band_rows
 from .icc import from_srgb, read_profile
 from .paths import FileRefusedError
 from .read import SourceFile
@@ -17,7 +18,7 @@ from .write import DEEP_SUFFIXES, DEFAULT_EXPORT, Export, max_exif_bytes, write_
 
 def save_result(
     path: Path,
-    image: Tensor,
+    image: Tensor | RowSource,
     source: SourceFile | None,
     facts: Mapping[str, str | float],
     export: Export = DEFAULT_EXPORT,
@@ -39,6 +40,7 @@ def save_result(
         graphs: See `make_extras`.
         dpi: Print resolution in dots per inch; the source's if not given.
     """
+    image = TensorRows(image) if isinstance(image, Tensor) else image
     if source and color_space == "source" and source.embedded_profile and not source.icc_profile:
         image = _to_embedded(path, image, source.embedded_profile)
         source = replace(source, icc_profile=source.embedded_profile)
@@ -47,7 +49,7 @@ def save_result(
     write_image(path, image, replace(extras, dpi=dpi or (source.dpi if source else None)), export)
 
 
-def _to_embedded(path: Path, image: Tensor, embedded: bytes) -> Tensor:
+def _to_embedded(path: Path, image: RowSource, embedded: bytes) -> RowSource:
     """Converts an sRGB image to the source's profile; grey that was expanded to RGB becomes one channel again."""
     profile = read_profile(embedded)
     if profile is None:
@@ -55,10 +57,10 @@ def _to_embedded(path: Path, image: Tensor, embedded: bytes) -> Tensor:
             f"{path}: cannot convert back to the source's table-based color profile; wanted color_space srgb"
         )
     if len(profile.curves) == 1 and image.shape[1] > 1:
-        if image.shape[1] == 4 or not is_grey(image):
+        if image.shape[1] == 4 or not all(is_grey(image.read(rows)) for rows in band_rows(image)):
             raise FileRefusedError(f"{path}: the source's color profile is grey but the image is not; wanted color_space srgb")
-        image = image[:, :1]
-    return from_srgb(image.float(), profile)
+        image = MappedSource(image, lambda band: band[:, :1], 1)
+    return MappedSource(image, lambda band: from_srgb(band, profile), image.shape[1])
 
 
 def choose_depth(export: Export, source: SourceFile | None, output: Path) -> Export:

@@ -1,4 +1,4 @@
-"""PNG and TIFF with 16 bits per channel through FFmpeg's codecs, where Pillow preserves only 8."""
+"""Reads PNG and TIFF with 16 bits per channel and writes TIFF, through FFmpeg's codecs; Pillow preserves only 8."""
 
 from fractions import Fraction
 from typing import Any, Literal
@@ -17,17 +17,15 @@ TiffCompression = Literal["deflate", "lzw", "raw"]
 
 Samples = NDArray[np.uint8 | np.uint16]
 
-_PIXEL_FORMATS: dict[tuple[DeepFormat, int, int], str] = {
-    ("png", 16, 1): "gray16be",
-    ("png", 16, 3): "rgb48be",
-    ("png", 16, 4): "rgba64be",
-    ("tiff", 16, 1): "gray16le",
-    ("tiff", 16, 3): "rgb48le",
-    ("tiff", 16, 4): "rgba64le",
-    ("tiff", 8, 1): "gray",
-    ("tiff", 8, 3): "rgb24",
-    ("tiff", 8, 4): "rgba",
+_PIXEL_FORMATS: dict[tuple[int, int], str] = {
+    (16, 1): "gray16le",
+    (16, 3): "rgb48le",
+    (16, 4): "rgba64le",
+    (8, 1): "gray",
+    (8, 3): "rgb24",
+    (8, 4): "rgba",
 }
+"""FFmpeg's pixel formats in a TIFF, by bits and channels."""
 
 
 class DeepFormatError(RefusedError):
@@ -67,23 +65,22 @@ def decode_deep(content: bytes, kind: DeepFormat) -> NDArray[np.uint16]:
     return array[..., None] if array.ndim == 2 else array
 
 
-def encode_deep(samples: Samples, kind: DeepFormat, compression: TiffCompression = "deflate") -> bytes:
-    """Encodes a picture with 16 bits per channel, or 8 in a TIFF.
+def encode_tiff(samples: Samples, compression: TiffCompression = "deflate") -> bytes:
+    """Encodes a TIFF with 8 or 16 bits per channel.
 
     Args:
-        samples: ``(H, W, C)`` of 16 or 8 bits; C is 1, 3 or 4, alpha last.
-        kind: The format.
-        compression: Compression of a TIFF; PNG always uses deflate.
+        samples: ``(H, W, C)`` of 16 or 8 bits; C is 1, 3 or 4.
+        compression: Its compression.
 
     Returns:
         The whole file, without metadata.
     """
     height, width, channels = samples.shape
-    pixel_format = _PIXEL_FORMATS[kind, samples.itemsize * 8, channels]
-    codec = av.CodecContext.create(kind, "w")
+    pixel_format = _PIXEL_FORMATS[samples.itemsize * 8, channels]
+    codec = av.CodecContext.create("tiff", "w")
     assert isinstance(codec, av.VideoCodecContext)
     codec.width, codec.height, codec.pix_fmt, codec.time_base = width, height, pixel_format, Fraction(1)
-    codec.options = {"pred": "mixed"} if kind == "png" else {"compression_algo": compression}
+    codec.options = {"compression_algo": compression}
     plane: Any = np.ascontiguousarray(samples[..., 0] if channels == 1 else samples)
     frame = av.VideoFrame.from_ndarray(plane, format=pixel_format)
     return b"".join(bytes(packet) for packet in (*codec.encode(frame), *codec.encode(None)))

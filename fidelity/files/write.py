@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +12,11 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from torch import Tensor
 
 from ..errors import RefusedError
-from ..imaging.bands import iterate_bands
+from ..imaging.rows import RowSource, TensorRows, band_rows, read_all
 from .icc import read_profile, to_srgb
 from .paths import FileRefusedError, check_folder, write_whole
-from .sixteen_bit import Samples, encode_deep
+from .png import make_chunk, write_png
+from .sixteen_bit import Samples, encode_tiff
 from .tags import Extras, load_tags
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
@@ -31,7 +31,6 @@ _MAX_TIFF_BYTES = 2**32 - 2**20
 _METERS_PER_INCH = 0.0254
 _BASELINE_DPI = 72.0
 """Default of TIFF, which requires a resolution."""
-_PNG_HEAD_BYTES = 33  # the signature and the first chunk
 _OLD_DEFLATE, _DEFLATE = 32_946, 8  # the same compression, under the code that more programs recognize
 _XMP_TAG = 700
 _INCHES = 2
@@ -75,32 +74,33 @@ class Export:
 DEFAULT_EXPORT = Export()
 
 
-def write_image(path: Path, image: Tensor, extras: Extras | None = None, export: Export = DEFAULT_EXPORT) -> None:
+def write_image(path: Path, image: Tensor | RowSource, extras: Extras | None = None, export: Export = DEFAULT_EXPORT) -> None:
     """Writes an image atomically, with samples rounded to nearest.
 
     Args:
         path: File to write; its ending selects the format.
-        image: ``(1, C, H, W)`` in [0, 1].
+        image: ``(1, C, H, W)`` in [0, 1]. PNG is written in bands; for the other formats the whole image is held as integers.
         extras: Metadata to write.
         export: How to store the samples.
 
     Raises:
         FileRefusedError: If the format does not support the image or the file cannot be written.
     """
+    image = TensorRows(image) if isinstance(image, Tensor) else image
     check_writable(path, (image.shape[2], image.shape[3]), image.shape[1], export)
     extras = extras or Extras()
     kind = FORMATS[path.suffix.lower()]
     if kind == "WEBP" and image.shape[1] == 1 and extras.icc_profile:
         profile = read_profile(extras.icc_profile)  # WebP stores grey as RGB, which a grey profile does not match
-        image, extras = to_srgb(image, profile) if profile else image, replace(extras, icc_profile=None)
-    samples = quantise(image[0], export.bits if path.suffix.lower() in DEEP_SUFFIXES else 8)
+        image = TensorRows(to_srgb(read_all(image), profile)) if profile else image
+        extras = replace(extras, icc_profile=None)
+    if kind == "PNG":
+        write_whole(path, lambda file: write_png(file, image, export.bits, _png_chunks(extras)))
+        return
+    samples = quantise(image, export.bits if kind == "TIFF" else 8)
     if kind == "TIFF":
         encoded = _encode_tiff(samples, extras, export)
         write_whole(path, lambda file: file.writelines(encoded))
-    elif samples.itemsize == 2:
-        content = encode_deep(samples, "png")
-        parts = (content[:_PNG_HEAD_BYTES], *_png_chunks(extras), content[content.index(b"IDAT") - 4 :])
-        write_whole(path, lambda file: file.writelines(parts))
     else:
         picture = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
         options = _pillow_options(kind, extras, export)
@@ -134,6 +134,15 @@ def check_writable(path: Path, size: tuple[int, int], channels: int, export: Exp
         raise FileRefusedError(f"{path}: {size[1]}x{size[0]} px of {export.bits} bits exceed TIFF's 4 GiB; wanted .png")
 
 
+def writer_bytes_per_pixel(path: Path, channels: int, export: Export = DEFAULT_EXPORT) -> float:
+    """Memory per pixel that `write_image` needs besides the image: none for PNG, which is written in bands."""
+    kind = FORMATS.get(path.suffix.lower())
+    if kind == "PNG":
+        return 0.0
+    whole = channels * (export.bits if kind == "TIFF" else 8) // 8
+    return 3.0 * whole if kind == "TIFF" else whole + 4.0  # Pillow stores colors in 4 bytes
+
+
 def check_options(suffix: str, bits: int | None, quality: int | None) -> None:
     """Refuses options that do not apply to a format, instead of ignoring them.
 
@@ -156,18 +165,18 @@ def max_exif_bytes(suffix: str) -> int | None:
     return _LARGEST_EXIF_BYTES.get(FORMATS.get(suffix.lower(), ""))
 
 
-def quantise(image: Tensor, bits: Literal[8, 16]) -> Samples:
-    """Converts ``(C, H, W)`` in [0, 1] to ``(H, W, C)`` integers, rounded; in bands, because every step makes a copy.
+def quantise(image: Tensor | RowSource, bits: Literal[8, 16]) -> Samples:
+    """Converts ``(1, C, H, W)`` in [0, 1] to ``(H, W, C)`` integers, rounded; in bands, because every step makes a copy.
 
     Args:
         image: The image.
         bits: 8 for uint8, 16 for uint16.
     """
-    channels, height, width = image.shape
-    white = 2**bits - 1
+    image = TensorRows(image) if isinstance(image, Tensor) else image
+    _, channels, height, width = image.shape
     samples: Samples = np.empty((height, width, channels), np.uint8 if bits == 8 else np.uint16)
-    for rows in iterate_bands(height, channels * width * 4):
-        scaled = image[:, rows].float().clamp(0, 1).mul(white).round()
+    for rows in band_rows(image):
+        scaled = image.read(rows)[0].clamp(0, 1).mul_(2**bits - 1).round_()
         samples[rows] = scaled.movedim(0, -1).cpu().numpy()
     return samples
 
@@ -180,17 +189,14 @@ def _pillow_options(kind: str, extras: Extras, export: Export) -> dict[str, Any]
         options["exif"] = extras.exif
     if extras.dpi and kind != "WEBP":
         options["dpi"] = (extras.dpi, extras.dpi)
-    if kind == "PNG":
-        options |= {"compress_level": 4, "pnginfo": _png_texts(extras)}
+    if extras.xmp:
+        options["xmp"] = extras.xmp
+    if kind == "JPEG":
+        options |= {"quality": export.quality, "subsampling": export.subsampling}
+    elif export.lossless:
+        options |= {"lossless": True, "quality": 60, "exact": True}
     else:
-        if extras.xmp:
-            options["xmp"] = extras.xmp
-        if kind == "JPEG":
-            options |= {"quality": export.quality, "subsampling": export.subsampling}
-        elif export.lossless:
-            options |= {"lossless": True, "quality": 60, "exact": True}
-        else:
-            options |= {"quality": export.quality}
+        options |= {"quality": export.quality}
     return options
 
 
@@ -203,7 +209,7 @@ def _png_texts(extras: Extras) -> PngImagePlugin.PngInfo:
     return texts
 
 
-def _png_chunks(extras: Extras) -> Iterator[bytes]:
+def _png_chunks(extras: Extras) -> list[bytes]:
     """The chunks between a PNG's header and its pixels."""
     chunks: list[tuple[bytes, bytes]] = []
     if extras.icc_profile:
@@ -214,13 +220,12 @@ def _png_chunks(extras: Extras) -> Iterator[bytes]:
         per_meter = round(extras.dpi / _METERS_PER_INCH)
         chunks.append((b"pHYs", struct.pack(">IIB", per_meter, per_meter, 1)))
     chunks += [(name, data) for name, data, *_ in _png_texts(extras).chunks]
-    for name, data in chunks:
-        yield struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return [make_chunk(name, data) for name, data in chunks]
 
 
 def _encode_tiff(samples: Samples, extras: Extras, export: Export) -> list[bytes]:
     """Encodes a TIFF with FFmpeg's strips and Pillow's directory, which adds profile, EXIF and XMP."""
-    content = encode_deep(samples, "tiff", export.compression)
+    content = encode_tiff(samples, export.compression)
     with Image.open(io.BytesIO(content)) as opened:
         assert isinstance(opened, TiffImagePlugin.TiffImageFile)
         made = opened.tag_v2

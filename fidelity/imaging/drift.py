@@ -1,7 +1,7 @@
 """Measures what upscaling changed: color drift, sharpness, overshoot and texture in flat areas."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .bands import iterate_bands
+from .bands import iterate_bands_around
 from .color import delta_e
 from .filters import box_mean, gaussian_blur, local_range
 from .resample import resize
-from .tensors import check_image, working_dtype
+from .rows import CPU_BAND_BYTES, GPU_BAND_BYTES, MappedSource, Resized, Rows, RowSource, Shape, TensorRows, band_rows
+from .tensors import check_image
 
 DriftBand = Literal["color", "full"]
 
@@ -65,9 +66,31 @@ def drift_map(reference: Tensor, candidate: Tensor, band: DriftBand = "color") -
     check_image(candidate, "candidate")
     with_alpha = [image[:, 3:] for image in (reference, candidate) if image.shape[1] == 4]
     lone_alpha = with_alpha[0] if len(with_alpha) == 1 else None
-    small_reference, small_candidate = (_at_size(image, size, band, lone_alpha) for image in (reference, candidate))
-    batch = max(small_reference.shape[0], small_candidate.shape[0])
-    return delta_e(small_reference.expand(batch, -1, -1, -1), small_candidate.expand(batch, -1, -1, -1))
+    small, compared = (TensorRows(_at_size(image, size, lone_alpha)) for image in (reference, candidate))
+    return compare_rows(small, compared, band)
+
+
+def compare_rows(reference: RowSource, candidate: RowSource, band: DriftBand = "color") -> Tensor:
+    """Computes CIEDE2000 between two images of the same size without alpha, in bands.
+
+    Args:
+        reference: ``(B or 1, 1 or 3, h, w)`` in [0, 1].
+        candidate: ``(B or 1, 1 or 3, h, w)`` in [0, 1].
+        band: See `drift_map`.
+
+    Returns:
+        ``(B, 1, h, w)`` in float32.
+    """
+    batch, _, height, width = (max(pair) for pair in zip(reference.shape, candidate.shape, strict=True))
+    difference = torch.empty((batch, 1, height, width), device=candidate.device)
+    reach = math.ceil(4 * COLOR_BAND_SIGMA_PX) if band == "color" else 0
+    size = 12 * CPU_BAND_BYTES if candidate.device.type == "cpu" else GPU_BAND_BYTES
+    for rows, wide, inner in iterate_bands_around(height, batch * 3 * width * 4, reach, size // 8):
+        pair = [image.read(wide).to(difference.device) for image in (reference, candidate)]
+        if band == "color":
+            pair = [gaussian_blur(image, COLOR_BAND_SIGMA_PX) for image in pair]
+        difference[:, :, rows] = delta_e(*(image[:, :, inner].expand(batch, -1, -1, -1) for image in pair))
+    return difference
 
 
 def summarize_drift(difference: Tensor) -> Drift:
@@ -83,16 +106,35 @@ def measure_drift(reference: Tensor, candidate: Tensor, band: DriftBand = "color
     return summarize_drift(drift_map(reference, candidate, band))
 
 
-def sharpness(image: Tensor) -> float:
+def sharpness(image: Tensor | RowSource) -> float:
     """Returns the standard deviation of a 3x3 Laplacian of the channel mean; alpha is ignored."""
-    total = squares = 0.0
-    for grey in _grey_bands(image, halo=1):
-        kernel = grey.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
-        edges = functional.conv2d(functional.pad(grey, (1, 1, 0, 0), mode="replicate"), kernel.reshape(1, 1, 3, 3))
-        total += edges.sum().item()
-        squares += edges.square().sum().item()
-    count = image.shape[0] * image.shape[2] * image.shape[3]
-    return math.sqrt(max(0.0, squares / count - (total / count) ** 2))
+    image, sums = TensorRows(image) if isinstance(image, Tensor) else image, _LaplacianSums()
+    for rows in band_rows(image):
+        top, bottom = max(0, rows.start - 1), min(image.shape[2], rows.stop + 1)
+        sums.add(image.read(slice(top, bottom)), rows.start - top, rows.stop + 1 - bottom)
+    return sums.deviation()
+
+
+class _LaplacianSums:
+    """Sums a 3x3 Laplacian of the channel mean over bands; border pixels are repeated."""
+
+    def __init__(self) -> None:
+        self._sum = self._squares = 0.0
+        self._count = 0
+
+    def add(self, band: Tensor, above: int, missing_below: int) -> None:
+        """Adds rows that come with one more row above (`above` is 1) and below (`missing_below` is 0), where there are any."""
+        grey = band[:, :3].mean(dim=1, keepdim=True)
+        grey = functional.pad(grey, (1, 1, 1 - above, missing_below), mode="replicate")
+        edges = grey[..., :-2, 1:-1] + grey[..., 2:, 1:-1] + grey[..., 1:-1, :-2] + grey[..., 1:-1, 2:]
+        edges -= 4 * grey[..., 1:-1, 1:-1]
+        self._sum += edges.sum().item()
+        self._squares += edges.square().sum().item()
+        self._count += edges.numel()
+
+    def deviation(self) -> float:
+        """The standard deviation of all values."""
+        return math.sqrt(max(0.0, self._squares / self._count - (self._sum / self._count) ** 2))
 
 
 def sharpness_ratio(raw: Tensor, result: Tensor) -> float:
@@ -107,41 +149,86 @@ def overshoot_percent(source: Tensor, result: Tensor) -> float:
     The range is that of the 5x5 source pixels around a sample, widened by `OVERSHOOT_TOLERANCE`.
     Images with alpha are composited over mid-grey, as for drift, so that hidden colors do not count.
     """
-    source = flatten_alpha(source)
-    channels = max(min(3, result.shape[1]), source.shape[1])
-    outside = 0
-    for rows, lowest, highest in SourceRange(source, (result.shape[2], result.shape[3])).bands():
-        band = flatten_alpha(result[:, :, rows].float())
-        over = (band < lowest - OVERSHOOT_TOLERANCE) | (band > highest + OVERSHOOT_TOLERANCE)
-        outside += int(over.sum())
-    return 100 * outside / (result.shape[0] * channels * result[0, 0].numel())
+    return overshoot_of_rows(TensorRows(flatten_alpha(source)), TensorRows(flatten_alpha(result)))
+
+
+def overshoot_of_rows(source: RowSource, result: RowSource) -> float:
+    """Returns `overshoot_percent` of images without alpha, in bands."""
+    allowed = SourceRange(source, result.shape[2:])
+    outside = sum(_count_overshoot(result.read(rows), allowed, rows) for rows in band_rows(result))
+    batch, channels, height, width = result.shape
+    return 100 * outside / (batch * max(channels, source.shape[1]) * height * width)
+
+
+def _count_overshoot(band: Tensor, allowed: "SourceRange", rows: slice) -> int:
+    lowest, highest = allowed.at(rows)
+    return int((torch.maximum(lowest - band, band - highest) > OVERSHOOT_TOLERANCE).sum())
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over an enlargement finds."""
+
+    small: Rows
+    """The enlargement over mid-grey, reduced to the size at which it is compared with its source."""
+    sharpness: float
+    """See `sharpness`."""
+    overshoot_percent: float
+    """See `overshoot_percent`."""
+
+
+def survey_rows(source: RowSource, result: RowSource, new_map: Callable[[Shape], Rows] | None = None) -> Survey:
+    """Measures an enlargement in one pass from top to bottom.
+
+    Args:
+        source: ``(B, C, h, w)``.
+        result: ``(B, C, H, W)``.
+        new_map: Creates the reduced image; in memory if not given.
+    """
+    source, flat = flatten_rows(source), flatten_rows(result)
+    batch, channels, height, width = flat.shape
+    size = min(source.shape[2], height), min(source.shape[3], width)
+    shape = (batch, channels, *size)
+    small = new_map(shape) if new_map else TensorRows(torch.empty(shape, device=result.device))
+    allowed, reduced = SourceRange(source, (height, width)), Resized(flat, size)
+    reducer = reduced.reducer()
+    sums, outside = _LaplacianSums(), 0
+    for rows in band_rows(flat):
+        top, bottom = max(0, rows.start - 1), min(height, rows.stop + 1)
+        wide = result.read(slice(top, bottom))
+        sums.add(wide, rows.start - top, rows.stop + 1 - bottom)
+        band = flatten_alpha(wide[:, :, rows.start - top : rows.stop - top])
+        outside += _count_overshoot(band, allowed, rows)
+        finished = reducer.add(band)
+        if finished:
+            small.write(finished[0], finished[1].clamp_(0, 1))
+    samples = batch * max(channels, source.shape[1]) * height * width
+    return Survey(small, sums.deviation(), 100 * outside / samples)
 
 
 class SourceRange:
     """The source's local range at each sample of a larger image."""
 
-    def __init__(self, source: Tensor, size: tuple[int, int]) -> None:
-        """Computes the range over `SOURCE_RANGE_PX` around every pixel.
+    def __init__(self, source: RowSource, size: tuple[int, int]) -> None:
+        """Prepares the range over `SOURCE_RANGE_PX` around every pixel.
 
         Args:
-            source: ``(B, C, h, w)``; alpha is ignored.
+            source: ``(B, 1 or 3, h, w)``.
             size: (height, width) of the larger image.
         """
-        height, width = size
-        self._rows = _nearest(height, source.shape[2], source.device)
-        self._columns = _nearest(width, source.shape[3], source.device)
-        self._bounds = local_range(source[:, :3].float(), SOURCE_RANGE_PX)
+        self._source = source
+        self._rows = _nearest(size[0], source.shape[2], torch.device("cpu"))
+        self._columns = _nearest(size[1], source.shape[3], source.device)
 
-    def bands(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yields (rows, lowest, highest), starting at the top of the larger image."""
-        row_bytes = self._bounds[0].shape[0] * 3 * len(self._columns) * 4
-        for rows in iterate_bands(len(self._rows), row_bytes):
-            index = self._rows[rows]
-            first, last = int(index[0]), int(index[-1]) + 1
-            lowest, highest = (
-                bound[:, :, first:last].index_select(3, self._columns).index_select(2, index - first) for bound in self._bounds
-            )
-            yield rows, lowest, highest
+    def at(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Returns the lowest and the highest value at each sample of some rows of the larger image."""
+        index, reach = self._rows[rows], SOURCE_RANGE_PX // 2
+        first, last = int(index[0]), int(index[-1]) + 1
+        top, bottom = max(0, first - reach), min(self._source.shape[2], last + reach)
+        bounds = local_range(self._source.read(slice(top, bottom)), SOURCE_RANGE_PX)
+        index = index.to(self._columns.device) - top
+        lowest, highest = (bound.index_select(2, index).index_select(3, self._columns) for bound in bounds)
+        return lowest, highest
 
 
 def flat_texture(raw: Tensor, result: Tensor) -> tuple[float, float]:
@@ -165,28 +252,21 @@ def flatten_alpha(image: Tensor, backdrop: float = 0.5) -> Tensor:
     return image[:, :3] * alpha + backdrop * (1 - alpha)
 
 
-def _at_size(image: Tensor, size: tuple[int, int], band: DriftBand, lone_alpha: Tensor | None) -> Tensor:
+def flatten_rows(image: RowSource) -> RowSource:
+    """Returns an image that `flatten_alpha` is applied to as it is read."""
+    return MappedSource(image, flatten_alpha, 3) if image.shape[1] == 4 else image
+
+
+def _at_size(image: Tensor, size: tuple[int, int], lone_alpha: Tensor | None) -> Tensor:
     if lone_alpha is None:
-        small = resize(flatten_alpha(image), size).float().clamp_(0, 1)
-    else:
-        alpha = resize(lone_alpha.to(image.device), size).float().clamp_(0, 1)
-        small = resize(image[:, :3], size).float().clamp_(0, 1)
-        small = flatten_alpha(torch.cat((small.expand(-1, 3, -1, -1), alpha.expand(small.shape[0], -1, -1, -1)), dim=1))
-    return gaussian_blur(small, COLOR_BAND_SIGMA_PX) if band == "color" else small
+        return resize(flatten_alpha(image), size).float().clamp_(0, 1)
+    alpha = resize(lone_alpha.to(image.device), size).float().clamp_(0, 1)
+    small = resize(image[:, :3], size).float().clamp_(0, 1)
+    return flatten_alpha(torch.cat((small.expand(-1, 3, -1, -1), alpha.expand(small.shape[0], -1, -1, -1)), dim=1))
 
 
 def _nearest(outputs: int, inputs: int, device: torch.device) -> Tensor:
     return ((torch.arange(outputs, device=device) * 2 + 1) * inputs // (2 * outputs)).clamp(max=inputs - 1)
-
-
-def _grey_bands(image: Tensor, halo: int) -> Iterator[Tensor]:
-    """Yields bands of the channel mean with `halo` more rows above and below; border rows are repeated."""
-    height, width = image.shape[2:]
-    for rows in iterate_bands(height, image.shape[0] * 3 * width * 4):
-        top, bottom = max(0, rows.start - halo), min(height, rows.stop + halo)
-        grey = image[:, :3, top:bottom].to(working_dtype(image.dtype)).mean(dim=1, keepdim=True)
-        missing = (0, 0, halo - (rows.start - top), halo - (bottom - rows.stop))
-        yield functional.pad(grey, missing, mode="replicate")
 
 
 def _local_deviation(image: Tensor) -> Tensor:

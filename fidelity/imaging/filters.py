@@ -1,5 +1,8 @@
 """Local filters."""
 
+import math
+
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -40,6 +43,19 @@ def local_range(image: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
 
 
 def _local_maximum(image: Tensor, size_px: int) -> Tensor:
-    radius = size_px // 2
-    along_rows = functional.max_pool2d(image, (size_px, 1), stride=1, padding=(radius, 0))
-    return functional.max_pool2d(along_rows, (1, size_px), stride=1, padding=(0, radius))
+    for axis in (2, 3):
+        image = _running_maximum(image, size_px, axis)
+    return image
+
+
+def _running_maximum(image: Tensor, size_px: int, axis: int) -> Tensor:
+    """The maximum over a window along one axis: windows of doubling length, as few comparisons as possible."""
+    length, radius = image.shape[axis], size_px // 2
+    pads = [0, 0, 0, 0]
+    pads[6 - 2 * axis] = pads[7 - 2 * axis] = radius
+    wide, reached = functional.pad(image, pads, value=-math.inf), 1
+    while reached < size_px:
+        step = min(reached, size_px - reached)
+        count = wide.shape[axis] - step
+        wide, reached = torch.maximum(wide.narrow(axis, 0, count), wide.narrow(axis, step, count)), reached + step
+    return wide.narrow(axis, 0, length)

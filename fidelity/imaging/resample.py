@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -42,7 +43,7 @@ class AxisWeights:
         return matrix.scatter_add_(1, self.first[:, None] + torch.arange(self.weights.shape[1]), self.weights)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Block:
     outputs: slice
     inputs: slice
@@ -139,6 +140,20 @@ def compose_weights(outer: AxisWeights, inner: AxisWeights) -> AxisWeights:
     return AxisWeights(inner.input_length, first, weights)
 
 
+def restrict_weights(axis: AxisWeights, window: slice) -> AxisWeights:
+    """Restricts a square operator to a window; samples outside it count as 0."""
+    length = window.stop - window.start
+    if length == axis.input_length:
+        return axis
+    taps = min(axis.weights.shape[1], length)
+    index = axis.first[window, None] + torch.arange(axis.weights.shape[1])
+    first = axis.first[window].clamp(window.start, window.stop - taps)
+    inside = (index >= window.start) & (index < window.stop)
+    weights = torch.zeros(length, taps, dtype=torch.float64)
+    weights.scatter_add_(1, (index - first[:, None]).clamp(0, taps - 1), axis.weights[window] * inside)
+    return AxisWeights(length, first - window.start, weights)
+
+
 def apply_separable(image: Tensor, rows: AxisWeights, columns: AxisWeights, dtype: torch.dtype | None = None) -> Tensor:
     """Applies one operator along the height and one along the width.
 
@@ -160,27 +175,79 @@ def apply_separable(image: Tensor, rows: AxisWeights, columns: AxisWeights, dtyp
 def iterate_separable(image: Tensor, rows: AxisWeights, columns: AxisWeights) -> Iterator[tuple[slice, Tensor]]:
     """Yields the result of `apply_separable` band by band, as (row slice, float32 band), from the top."""
     dtype = working_dtype(image.dtype)
-    row_blocks = _blocks(rows, dtype, image.device)
-    column_blocks = _blocks(columns, dtype, image.device)
     shrinks = rows.output_length < rows.input_length
-    for block in row_blocks:
+    for block in _blocks(rows, dtype, image.device):
         band = image[:, :, block.inputs].to(dtype)
         if shrinks:  # reduces rows first, so that the second product is smaller
-            yield block.outputs, _apply_columns(block.matrix @ band, columns, column_blocks)
+            yield block.outputs, apply_columns(block.matrix @ band, columns)
         else:
-            yield block.outputs, block.matrix @ _apply_columns(band, columns, column_blocks)
+            yield block.outputs, block.matrix @ apply_columns(band, columns)
 
 
-def _apply_columns(band: Tensor, columns: AxisWeights, blocks: list[_Block]) -> Tensor:
+def apply_columns(band: Tensor, columns: AxisWeights) -> Tensor:
+    """Applies an operator along the width of a ``(B, C, rows, W)`` band in its working dtype."""
     output = band.new_empty((*band.shape[:3], columns.output_length))
+    blocks, run = _column_blocks(columns, band.dtype, band.device)
     for block in blocks:
         output[..., block.outputs] = band[..., block.inputs] @ block.matrix.T
+    if run:  # equal blocks as one batch: up to 6 times as fast as one by one
+        lines = band.reshape(-1, columns.input_length)
+        outputs, inputs = run.matrix.shape
+        windows = lines.as_strided(
+            (run.count, len(lines), inputs), (run.step, columns.input_length, 1), lines.storage_offset() + run.first_input
+        )
+        results = output.view(len(lines), -1)[:, run.first_output : run.first_output + run.count * outputs]
+        results.view(len(lines), run.count, outputs).copy_((windows @ run.matrix.T).movedim(0, 1))
     return output
+
+
+def block_of_outputs(axis: AxisWeights, outputs: slice, device: torch.device) -> tuple[slice, Tensor]:
+    """Returns the inputs that some outputs depend on, and the ``(outputs, inputs)`` float32 matrix between them."""
+    inputs, matrix = _matrix_of(axis, outputs)
+    return inputs, matrix.to(device=device, dtype=torch.float32)
+
+
+class RowReducer:
+    """Applies a separable operator to an image that arrives in bands from top to bottom, and yields finished rows."""
+
+    def __init__(self, rows: AxisWeights, columns: AxisWeights) -> None:
+        """Starts at the top.
+
+        Args:
+            rows: Operator along the height.
+            columns: Operator along the width.
+        """
+        self._rows = rows
+        self._columns = columns
+        self._done = 0
+        self._waiting: Tensor | None = None
+        self._first = 0
+
+    def add(self, band: Tensor) -> tuple[slice, Tensor] | None:
+        """Takes the next rows, ``(B, C, rows, W)`` in float32.
+
+        Returns:
+            The output rows that are now complete, as (row slice, values); None if there are none.
+        """
+        reduced = apply_columns(band, self._columns)
+        waiting = reduced if self._waiting is None else torch.cat((self._waiting, reduced), dim=2)
+        stop = self._first + waiting.shape[2]
+        taps = self._rows.weights.shape[1]
+        ready = int(torch.searchsorted(self._rows.first, stop - taps, right=True))
+        if ready <= self._done:
+            self._waiting = waiting
+            return None
+        outputs = slice(self._done, ready)
+        inputs, matrix = block_of_outputs(self._rows, outputs, band.device)
+        values = matrix @ waiting[:, :, inputs.start - self._first : inputs.stop - self._first]
+        keep = int(self._rows.first[ready]) if ready < self._rows.output_length else stop
+        self._waiting, self._first, self._done = waiting[:, :, keep - self._first :].contiguous(), keep, ready
+        return outputs, values
 
 
 def _blocks(axis: AxisWeights, dtype: torch.dtype, device: torch.device) -> list[_Block]:
     # A block of n outputs reads about n · ratio + taps inputs, so n trades wasted multiplications against calls.
-    outputs = 64 if device.type == "cpu" else 256
+    outputs = 48 if device.type == "cpu" else 256
     if axis.output_length < axis.input_length:
         outputs = max(8, outputs // 4)
     return _cached_blocks(axis, outputs, dtype, device)
@@ -189,17 +256,50 @@ def _blocks(axis: AxisWeights, dtype: torch.dtype, device: torch.device) -> list
 @lru_cache(maxsize=64)
 @torch.inference_mode(mode=False)
 def _cached_blocks(axis: AxisWeights, outputs: int, dtype: torch.dtype, device: torch.device) -> list[_Block]:
-    weights = axis.weights
-    taps = weights.shape[1]
     blocks: list[_Block] = []
-    for start in range(0, weights.shape[0], outputs):
-        stop = min(start + outputs, weights.shape[0])
-        first = axis.first[start:stop]
-        low, high = int(first.min()), int(first.max()) + taps
-        matrix = torch.zeros(stop - start, high - low, dtype=torch.float64)
-        matrix.scatter_add_(1, (first - low)[:, None] + torch.arange(taps), weights[start:stop])
-        blocks.append(_Block(slice(start, stop), slice(low, high), matrix.to(device=device, dtype=dtype)))
+    for start in range(0, axis.output_length, outputs):
+        place = slice(start, min(start + outputs, axis.output_length))
+        inputs, matrix = _matrix_of(axis, place)
+        blocks.append(_Block(place, inputs, matrix.to(device=device, dtype=dtype)))
     return blocks
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Blocks that follow each other with equal matrices, at equal distances."""
+
+    first_output: int
+    first_input: int
+    step: int
+    """Inputs from one block to the next."""
+    count: int
+    matrix: Tensor
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)
+def _column_blocks(axis: AxisWeights, dtype: torch.dtype, device: torch.device) -> tuple[list[_Block], _Run | None]:
+    """The blocks of an axis, where those between the borders are joined if the ratio makes them equal."""
+    outputs = 64 if axis.output_length > axis.input_length else 16
+    blocks = _cached_blocks(axis, outputs, dtype, device)
+    middle = [block for block in blocks if block.matrix.shape == blocks[len(blocks) // 2].matrix.shape]
+    middle = [block for block in middle if torch.allclose(block.matrix, middle[len(middle) // 2].matrix, rtol=0, atol=1e-6)]
+    steps = {second.inputs.start - first.inputs.start for first, second in pairwise(middle)}
+    is_run = len(steps) == 1 and middle[-1].outputs.start - middle[0].outputs.start == (len(middle) - 1) * outputs
+    if not is_run:
+        return blocks, None
+    first = middle[0]
+    run = _Run(first.outputs.start, first.inputs.start, steps.pop(), len(middle), first.matrix)
+    return [block for block in blocks if block not in middle], run
+
+
+def _matrix_of(axis: AxisWeights, outputs: slice) -> tuple[slice, Tensor]:
+    """The inputs that some outputs depend on, and the float64 matrix between them."""
+    first, weights = axis.first[outputs], axis.weights[outputs]
+    low, high = int(first.min()), int(first.max()) + weights.shape[1]
+    matrix = torch.zeros(len(first), high - low, dtype=torch.float64)
+    matrix.scatter_add_(1, (first - low)[:, None] + torch.arange(weights.shape[1]), weights)
+    return slice(low, high), matrix
 
 
 def _bicubic(distance: Tensor) -> Tensor:

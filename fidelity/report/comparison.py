@@ -302,7 +302,7 @@ def _paste_cells(cells: list[tuple[str, list[Tensor | None]]], side: int) -> Ten
         for row, picture in enumerate(pictures):
             if picture is None:
                 continue
-            samples = quantise(picture[0, :3].expand(3, -1, -1), 8)
+            samples = quantise(picture[:, :3].expand(-1, 3, -1, -1), 8)
             sheet.paste(Image.fromarray(samples), (column * pitch, top + row * pitch))
     return torch.from_numpy(np.asarray(sheet).copy()).movedim(-1, 0)[None].float() / 255
 

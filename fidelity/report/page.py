@@ -59,7 +59,7 @@ def _is_known(key: str, results: list[Compared]) -> bool:
 
 
 def _as_url(image: Tensor) -> str:
-    samples = quantise(image[0], 8)
+    samples = quantise(image, 8)
     picture = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", lossless=True, method=2)

@@ -14,7 +14,7 @@ from ..imaging.drift import Drift
 from ..networks.compute import Compute
 from ..session import Enlargement
 from ..steps.chain import Pass
-from ..steps.gate import GateLimits, GateResult
+from ..steps.gate import GateLimits, GateVerdict
 from .memory import peak_memory_bytes
 
 
@@ -114,7 +114,7 @@ class GateReport:
     """What the image was compared with, as text."""
 
     @staticmethod
-    def of(result: GateResult | None, limits: GateLimits, reference: str | None = None) -> "GateReport":
+    def of(result: GateVerdict | None, limits: GateLimits, reference: str | None = None) -> "GateReport":
         """The report of a gate's result; None means the gate was off."""
         if result is None:
             return GateReport("off", None, limits.mean, limits.max, reference=reference)
@@ -250,6 +250,8 @@ class PlanReport:
     passes: tuple[PassReport, ...]
     peak_memory_bytes: int
     """Peak memory of any step, including color consistency at the end."""
+    scratch_bytes: int
+    """Size of the temporary files of a result that does not fit in memory; 0 if it does."""
     network_seconds: float | None
     """Estimated time of all network passes."""
     reason: str
@@ -281,7 +283,8 @@ class PlanReport:
         )
         source, target = SizeReport.of(planned.plan.source), SizeReport.of(planned.plan.target)
         choice, total = planned.choice, sum(seconds) if seconds else None
-        return PlanReport(source, target, steps, planned.plan.peak_bytes, total, choice.reason, choice.better, planned.notes)
+        peak, scratch = planned.plan.peak_bytes, planned.plan.scratch_bytes
+        return PlanReport(source, target, steps, peak, scratch, total, choice.reason, choice.better, planned.notes)
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:

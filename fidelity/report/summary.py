@@ -10,7 +10,7 @@ from ..decide.domain import Verdict
 from ..decide.model_choice import ModelChoice
 from ..imaging.drift import Drift
 from ..session import Enlargement
-from ..steps.gate import GateLimits, GateResult
+from ..steps.gate import GateLimits, GateVerdict
 from .text import describe_drift
 
 _MARKS = {"pass": "✓", "blend": "≈", "report": "✗", "reject": "✗"}
@@ -38,7 +38,7 @@ def summarize_choice(name: str, choice: ModelChoice) -> str:
     return "\n".join([f"{'≈' if better else '✓'} {name}", choice.reason, *better])
 
 
-def summarize_gate(result: GateResult, limits: GateLimits) -> str:
+def summarize_gate(result: GateVerdict, limits: GateLimits) -> str:
     """What the gate did, with the drift before and after."""
     done = _DONE[result.action].format(share=100 * result.blended_share)
     lines = [f"{_MARKS[result.action]} {done}", f"drift {describe_drift(result.before, 2)}"]

@@ -25,6 +25,8 @@ def describe_plan(plan: PlanReport) -> str:
         took = f", about {step.seconds:.1f} s" if step.seconds is not None else ""
         lines.append(f"{number}. {step.network or step.kind}: to {step.result}, {_gibibytes(step.peak_memory_bytes)}{took}")
     lines.append(f"peak memory at most {_gibibytes(plan.peak_memory_bytes)}, including color consistency")
+    if plan.scratch_bytes:
+        lines.append(f"result and maps in temporary files of {_gibibytes(plan.scratch_bytes)}, because memory is short")
     lines.append(f"network: {plan.reason}" + (f"; better: {plan.better}" if plan.better else ""))
     return "\n".join((*lines, *plan.notes))
 

@@ -9,13 +9,14 @@ Where the context covers the receptive fields, the result equals that of whole i
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..imaging.resample import AxisWeights, apply_separable, iterate_separable, resize_weights
+from ..imaging.rows import Rows, RowSource, resize_rows
 from ..imaging.tensors import empty_image
 from ..imaging.tiling import Span, fade_weights, plan_spans
 from ..networks.compute import AUTO_COMPUTE, Compute
@@ -159,6 +160,47 @@ class Chain:
             return output, [_network_pass(self._runners[0], report, time.perf_counter() - started)]
         return output, self._run_blocks(image, output, progress)
 
+    def run_rows(self, source: RowSource, sink: Rows, progress: Progress | None = None) -> list[Pass]:
+        """Enlarges an image in strips of rows, so that neither source nor target need be in memory.
+
+        Args:
+            source: ``(B, C, H, W)`` in [0, 1].
+            sink: ``(B, C, *target)``; written from top to bottom.
+            progress: Called as the work proceeds.
+        """
+        size = source.shape[2:]
+        if not self._runners:
+            started = time.perf_counter()
+            resize_rows(source, sink)
+            seconds = time.perf_counter() - started
+            return [] if size == self._target else [Pass("resize", _factor(size, self._target), None, seconds)]
+        context, multiple, bounded = self._reach()
+        pixels = BLOCK_BYTES // (4 * source.shape[0] * source.shape[1])
+        drawn_rows = max(_SHORTEST_BLOCK_PX, pixels // (size[1] * self._scale))
+        drawn_columns = max(_SHORTEST_BLOCK_PX, pixels // drawn_rows)
+        ratios = [wanted / length for wanted, length in zip(self._target, size, strict=True)]
+        rows_at_once = max(_SHORTEST_BLOCK_PX, int(drawn_rows * ratios[0] / self._scale))
+        columns_at_once = max(_SHORTEST_BLOCK_PX, int(drawn_columns * ratios[1] / self._scale))
+        fades = [0 if bounded else max(1, round(BLEND_FADE_PX * ratio)) for ratio in ratios]
+        strips = plan_stretches(size[0], self._target[0], self._scale, rows_at_once, context, fades[0], multiple)
+        columns = plan_stretches(size[1], self._target[1], self._scale, columns_at_once, context, fades[1], multiple)
+        log, carried = _Log(self._runners, size, self._target), None
+        for index, strip in enumerate(strips):
+            first, last = strip.target.core
+            band = source.read(slice(*strip.window))
+            drawn = torch.zeros((*source.shape[:2], last - first, self._target[1]), device=source.device)
+            placed = replace(strip, target=replace(strip.target, core=(0, last - first)))
+            for number, stretch in enumerate(columns):
+                done, count = index * len(columns) + number, len(strips) * len(columns)
+                part = part_of(progress, done / count, (done + 1) / count)
+                self._run_block(band[..., slice(*stretch.window)], placed, stretch, drawn, part, log)
+            if carried is not None:
+                drawn[:, :, : carried.shape[2]] += carried
+            kept = last - first - strip.target.fade_out
+            sink.write(slice(first, first + kept), drawn[:, :, :kept])
+            carried = drawn[:, :, kept:] if strip.target.fade_out else None
+        return log.passes(seamless=bounded or len(strips) * len(columns) == 1)
+
     def _resize(self, image: Tensor, output: Tensor) -> list[Pass]:
         size = (image.shape[2], image.shape[3])
         if size == self._target:
@@ -193,19 +235,24 @@ class Chain:
         count = len(blocks[0]) * len(blocks[1])
         for index, (rows, columns) in enumerate((rows, columns) for rows in blocks[0] for columns in blocks[1]):
             piece = image[:, :, slice(*rows.window), slice(*columns.window)]
-            part = part_of(progress, index / count, (index + 1) / count)
-            drawn = self._run_networks(piece, part, log)
-            started = time.perf_counter()
-            drawn = drawn[:, :, slice(*rows.drawn), slice(*columns.drawn)]
-            if rows.weights or columns.weights:
-                height, width = drawn.shape[2:]
-                down, across = rows.weights or _same(height), columns.weights or _same(width)
-                drawn = apply_separable(drawn, down, across).clamp_(0, 1)
-            _place(output, drawn, rows.target, columns.target)
-            log.resized(time.perf_counter() - started)
-            if part:
-                part(1, 1)
+            self._run_block(piece, rows, columns, output, part_of(progress, index / count, (index + 1) / count), log)
         return log.passes(seamless=bounded or count == 1)
+
+    def _run_block(
+        self, piece: Tensor, rows: Stretch, columns: Stretch, output: Tensor, progress: Progress | None, log: "_Log"
+    ) -> None:
+        """Runs the networks on the source region of one block, resizes the result and places it."""
+        drawn = self._run_networks(piece, progress, log)
+        started = time.perf_counter()
+        drawn = drawn[:, :, slice(*rows.drawn), slice(*columns.drawn)]
+        if rows.weights or columns.weights:
+            height, width = drawn.shape[2:]
+            down, across = rows.weights or _same(height), columns.weights or _same(width)
+            drawn = apply_separable(drawn, down, across).clamp_(0, 1)
+        _place(output, drawn, rows.target, columns.target)
+        log.resized(time.perf_counter() - started)
+        if progress:
+            progress(1, 1)
 
     def _run_networks(self, piece: Tensor, progress: Progress | None, log: "_Log") -> Tensor:
         works = [math.prod(runner.scale for runner in self._runners[:place]) ** 2 for place in range(len(self._runners))]

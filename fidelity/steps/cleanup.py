@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import RefusedError
 from ..imaging.bands import BAND_BYTES, iterate_bands_around
 from ..imaging.color import rgb_to_luma
+from ..imaging.rows import Rows, RowSource, TensorRows
 from ..imaging.smoothing import (
     TENSOR_SIGMA_PX,
     bilateral_filter,
@@ -23,7 +24,7 @@ from ..imaging.smoothing import (
     unsharp_mask,
 )
 from ..imaging.tensors import check_finite, check_image
-from ..progress import Progress
+from ..progress import Progress, part_of
 
 CleanupMethod = Literal["bilateral", "guided", "median", "antialias", "unsharp"]
 """bilateral and guided: smooth small variations and preserve edges; median: removes specks and jagged steps of lines;
@@ -126,31 +127,74 @@ def clean(
             raise RefusedError(f"{name} has shape {tuple(other.shape)}; wanted the size of the image, {tuple(image.shape)}")
         if other is not None:
             check_finite(other, name)
-    apply = _choose_filter(method, settings, noise_sigma)
     output = image.clone()
+    for index in range(image.shape[0]):
+        part = slice(index, index + 1)
+        clean_rows(
+            TensorRows(image[part]),
+            TensorRows(output[part]),
+            method,
+            strength,
+            noise_sigma,
+            settings,
+            channels,
+            mask=None if mask is None else mask[min(index, mask.shape[0] - 1)].unsqueeze(0),
+            guide=None if guide is None else guide[min(index, guide.shape[0] - 1)].unsqueeze(0),
+            progress=part_of(progress, index / image.shape[0], (index + 1) / image.shape[0]),
+        )
+    return output
+
+
+def clean_rows(
+    image: RowSource,
+    output: Rows,
+    method: CleanupMethod,
+    strength: float = 1.0,
+    noise_sigma: float = 0.0,
+    settings: CleanupSettings = DEFAULT_SETTINGS,
+    channels: CleanupChannels = "luma",
+    mask: Tensor | None = None,
+    guide: Tensor | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Filters one image in bands; see `clean`.
+
+    Args:
+        image: ``(1, 1, 3 or 4, H, W)``.
+        output: Rows of the same shape.
+        method: See `clean`.
+        strength: See `clean`.
+        noise_sigma: See `clean`.
+        settings: See `clean`.
+        channels: See `clean`.
+        mask: ``(1, 1, H, W)``.
+        guide: ``(1, 1, 3 or 4, H, W)``.
+        progress: Called with (rows done, rows in all).
+    """
+    apply = _choose_filter(method, settings, noise_sigma)
     height, width = image.shape[2:]
     side = 2 * settings.median_radius_px + 1
     live_planes = 3 * side * side if method == "median" else _LIVE_PLANES
     row_bytes = width * 4 * live_planes * (1 if channels == "luma" else 3)
-    for index in range(image.shape[0]):
-        for rows, wide, inner in iterate_bands_around(height, row_bytes, settings.reach_px(method), 8 * BAND_BYTES):
-            plane = _planes(image, index, wide, channels)
-            guides = None if guide is None else _planes(guide, min(index, guide.shape[0] - 1), wide, channels)
-            if guides is not None and guides.shape[1] not in (1, plane.shape[1]):
-                guides = rgb_to_luma(guides)
-            change = (apply(plane, guides) - plane)[:, :, inner] * strength
-            if mask is not None:
-                change = change * mask[min(index, mask.shape[0] - 1), :, rows].to(change)
-            band = output[index : index + 1, :3, rows]
-            band.copy_((band.float() + change).clamp_(0, 1))
-            if progress:
-                progress(index * height + rows.stop, image.shape[0] * height)
-    return output
+    for rows, wide, inner in iterate_bands_around(height, row_bytes, settings.reach_px(method), 8 * BAND_BYTES):
+        around = image.read(wide)
+        plane = _planes(around, channels)
+        guides = None if guide is None else _planes(guide[:, :, wide].float(), channels)
+        if guides is not None and guides.shape[1] not in (1, plane.shape[1]):
+            guides = rgb_to_luma(guides)
+        change = (apply(plane, guides) - plane)[:, :, inner] * strength
+        if mask is not None:
+            change = change * mask[:, :, rows].to(change)
+        band = around[:, :, inner].clone()
+        band[:, :3].add_(change).clamp_(0, 1)
+        output.write(rows, band)
+        if progress:
+            progress(rows.stop, height)
 
 
-def _planes(image: Tensor, index: int, rows: slice, channels: CleanupChannels) -> Tensor:
-    around = image[index : index + 1, :3, rows].float()
-    return rgb_to_luma(around) if channels == "luma" and around.shape[1] == 3 else around
+def _planes(image: Tensor, channels: CleanupChannels) -> Tensor:
+    colors = image[:, :3]
+    return rgb_to_luma(colors) if channels == "luma" and colors.shape[1] == 3 else colors
 
 
 def _choose_filter(

@@ -19,7 +19,7 @@ decompositions for multi-scale tone and detail manipulation", 2008, applied to t
 image). The floor on w keeps the solution from following noise in textured areas. The color differences have
 a lower floor and a smaller λ, because correcting them does not soften lines. A plain low-pass of r either
 leaves drift beside every edge or spreads the network's errors at edges into flat areas as mottle.
-Conjugate gradients solve for s; the large image only receives U(s).
+Conjugate gradients solve for s in windows of the source that overlap; the large image only receives U(s).
 
 Sharpening networks also exceed the source's local color range. Samples outside the range of the source's
 5x5 neighborhood are pulled back by firm shrinkage (Gao and Bruce, "WaveShrink with firm shrinkage", 1997):
@@ -28,26 +28,46 @@ the source could not resolve. The threshold is set so that about 2 % of the samp
 truth itself has 3 to 7 % of them on Set5, a sharpening network up to 47 %. An area whose tone has drifted is
 outside that range as a whole, and pulling it back sample by sample would imprint the steps of the range on
 it. So a first, much smoother correction moves areas back before the range is applied.
+
+The work is a few passes over the enlargement in bands of rows, and maps of the source's size. Each pass adds a correction,
+limits overshoot and reduces the result for the next solution. So a large enlargement may be in a file.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..errors import RefusedError
+from ..imaging.bands import iterate_bands_around
 from ..imaging.color import is_grey, rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
-from ..imaging.drift import COLOR_BAND_SIGMA_PX, OVERSHOOT_TOLERANCE, SourceRange, common_size
+from ..imaging.drift import COLOR_BAND_SIGMA_PX, OVERSHOOT_TOLERANCE, SourceRange
 from ..imaging.filters import gaussian_blur
-from ..imaging.resample import AxisWeights, apply_separable, compose_weights, iterate_separable, resize, resize_weights
+from ..imaging.resample import AxisWeights, apply_separable, compose_weights, restrict_weights
+from ..imaging.rows import (
+    MappedRows,
+    MappedSource,
+    Resized,
+    Rows,
+    RowSource,
+    Shape,
+    TensorRows,
+    band_rows,
+    copy_rows,
+    resize_rows,
+)
 from ..imaging.tensors import check_pair
 from ..progress import Progress
 from .alpha import bleed_colors
 
 ConsistencyMode = Literal["color", "full"]
+
+NewMap = Callable[[Shape], Rows]
+"""Creates rows for intermediate values in [-1, 2]: in memory, or in a file."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +90,12 @@ class ConsistencySettings:
     their edges."""
     edge: float = 2 / 255
     """θ: step between neighboring source pixels at which an area ends."""
-    solver_steps: int = 12
-    """Conjugate-gradient steps in each round of mode color."""
+    tone_steps: int = 8
+    """Conjugate-gradient steps of the smooth first correction."""
+    solver_steps: int = 10
+    """Conjugate-gradient steps of the correction after it."""
+    later_steps: int = 2
+    """Conjugate-gradient steps of the others, which have little left to correct."""
     overshoot_share: float = 0.018
     """Share of samples that may stay outside the source's local range; 1 allows all of them."""
     full_steps: int = 30
@@ -112,160 +136,290 @@ def project_(
 ) -> Tensor:
     """`project`, in place: overwrites the enlargement, which saves a copy."""
     check_pair(image, reference)
-    if mode not in ("color", "full"):
-        raise RefusedError(f"mode is {mode!r}; wanted 'color' or 'full'")
-    settings = settings or ConsistencySettings()
-    rounds = settings.rounds + (mode == "color")
     for index in range(image.shape[0]):
         source = reference[index % reference.shape[0]].unsqueeze(0).to(image.device)
-        target = image[index : index + 1, : min(3, image.shape[1])]
-        _project_colors(target, source, mode, settings, _counted(progress, index * rounds, image.shape[0] * rounds))
+        colors = bleed_colors(source) if source.shape[1] == 4 else source
+        target = TensorRows(image[index : index + 1, : min(3, image.shape[1])])
+        part = _part(progress, index, image.shape[0])
+        project_rows(target, TensorRows(colors), mode, settings, part)
     return image
 
 
-def _counted(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
-    return lambda done: progress(before + done, total) if progress else None
-
-
-def _project_colors(
-    target: Tensor, source: Tensor, mode: ConsistencyMode, settings: ConsistencySettings, report: Callable[[int], None]
+def project_rows(
+    target: Rows,
+    source: RowSource,
+    mode: ConsistencyMode = "color",
+    settings: ConsistencySettings | None = None,
+    progress: Progress | None = None,
+    new_map: NewMap | None = None,
 ) -> None:
-    """Projects one image, ``(1, 1 or 3, H, W)``, in place."""
-    colors = bleed_colors(source) if source.shape[1] == 4 else source
-    if target.shape[1] == 1:
-        colors = rgb_to_luma(colors)
-    elif is_grey(colors):
-        luma = rgb_to_luma(target)
-        _project_colors(luma, colors[:, :1], mode, settings, report)
-        target.copy_(luma.expand_as(target))
-        return
-    small = common_size(source, target)
-    wanted = resize(colors.float(), small).clamp_(0, 1)
-    large = (target.shape[2], target.shape[3])
-    down = tuple(resize_weights(a, b) for a, b in zip(large, small, strict=True))
-    up = tuple(resize_weights(b, a) for a, b in zip(large, small, strict=True))
-    target.clamp_(0, 1)
-    if mode == "color":
-        drawn = apply_separable(target, *down, dtype=torch.float32)
-        solvers = [_color_solver(drawn, settings, settings.tone_smoothness)]
-        solvers += [_color_solver(drawn, settings)] * settings.rounds
-        allowed = SourceRange(wanted, large)
-    else:
-        solvers, allowed = [_full_solver(down, up, settings)] * settings.rounds, None
-    correction = torch.zeros_like(wanted)
-    for done, solve in enumerate(solvers, 1):
-        left = wanted - apply_separable(target, *down, dtype=torch.float32)
-        update = solve(correction, left)
-        for rows, values in iterate_separable(update, *up):
-            band = target[:, :, rows]
-            band.copy_(values.add_(band).clamp_(0, 1))
-        correction += update
-        if allowed:
-            limit_overshoot_(target, allowed, settings.overshoot_share)
-        report(done)
-
-
-def limit_overshoot_(image: Tensor, allowed: SourceRange, share: float) -> None:
-    """Pulls samples outside the source's local range back, in place, until at most `share` of all samples is outside.
+    """Projects one image in place, in bands.
 
     Args:
-        image: ``(1, C, H, W)``, changed in place.
-        allowed: The local range of the source.
-        share: Share of samples that may stay outside, in [0, 1]; the strongest stay.
+        target: The enlargement, ``(1, 1 or 3, H, W)``; overwritten.
+        source: ``(1, 1 or 3, h, w)``, colors only.
+        mode: See `project`.
+        settings: Constants; the defaults if not given.
+        progress: Called after each band.
+        new_map: Creates the maps of the source's size; in memory if not given.
+
+    Raises:
+        RefusedError: If the mode is unknown.
     """
-    counts = torch.zeros(_EXCESS_BINS, device=image.device)
-    for rows, lowest, highest in allowed.bands():
-        excess = _excess(image[:, :, rows], lowest, highest)
-        outside = (excess > OVERSHOOT_TOLERANCE).sum(dim=1).flatten().float()
-        place = (excess.amax(dim=1).flatten() * _EXCESS_BINS).long().clamp(0, _EXCESS_BINS - 1)
-        counts.index_add_(0, place, outside)
-    above = counts.flip(0).cumsum(0).flip(0)
-    threshold = int((above > share * image[0].numel()).sum()) / _EXCESS_BINS
-    # Just over half an 8-bit step below the tolerance, so that rounding to a file does not cross it again.
-    tolerance = OVERSHOOT_TOLERANCE - 0.6 / 255
-    if threshold <= tolerance:
-        return
+    if mode not in ("color", "full"):
+        raise RefusedError(f"mode is {mode!r}; wanted 'color' or 'full'")
+    if target.shape[1] == 1 and source.shape[1] == 3:
+        source = MappedSource(source, rgb_to_luma, 1)
+    elif target.shape[1] == 3 and all(is_grey(source.read(rows)) for rows in band_rows(source)):
+        target = MappedRows(target, rgb_to_luma, 1, lambda luma: luma.expand(-1, 3, -1, -1))
+        source = MappedSource(source, lambda band: band[:, :1], 1)
+    device = target.device
+    new_map = new_map or (lambda shape: TensorRows(torch.empty(shape, device=device)))
+    size = (min(source.shape[2], target.shape[2]), min(source.shape[3], target.shape[3]))
+    if size != source.shape[2:]:
+        smaller = new_map((1, source.shape[1], *size))
+        resize_rows(source, smaller)
+        source = smaller
+    _Projection(target, source, mode, settings or ConsistencySettings(), progress, new_map).run()
+
+
+def _part(progress: Progress | None, index: int, count: int) -> Progress | None:
+    return (lambda done, total: progress(index * total + done, count * total)) if progress else None
+
+
+class _Projection:
+    """The projection of one image onto a source that is no larger."""
+
+    def __init__(
+        self,
+        target: Rows,
+        source: RowSource,
+        mode: ConsistencyMode,
+        settings: ConsistencySettings,
+        progress: Progress | None,
+        new_map: NewMap,
+    ) -> None:
+        self._target, self._mode, self._settings = target, mode, settings
+        self._progress, self._done, self._total = progress, 0, 0
+        shape = (1, target.shape[1], *source.shape[2:])
+        self._wanted = MappedSource(source, lambda band: band.clamp(0, 1), source.shape[1])
+        self._seen, self._update, self._correction, self._raw = (new_map(shape) for _ in range(4))
+        self._shrunk = Resized(target, source.shape[2:])
+        self._grown = Resized(self._update, target.shape[2:])
+        self._allowed = SourceRange(self._wanted, target.shape[2:])
+
+    def run(self) -> None:
+        """Overwrites the target."""
+        settings = self._settings
+        if self._mode == "color":
+            solvers = [
+                partial(_solve_colors, settings=settings, steps=settings.tone_steps, stiffness=settings.tone_smoothness),
+                partial(_solve_colors, settings=settings, steps=settings.solver_steps),
+            ]
+            solvers += [partial(_solve_colors, settings=settings, steps=settings.later_steps)] * (settings.rounds - 1)
+        else:
+            pairs = zip(self._shrunk.weights, self._grown.weights, strict=True)
+            axes = [compose_weights(outer, inner) for outer, inner in pairs]
+            solvers = [partial(_solve_full, axes=axes, settings=settings)] * settings.rounds
+        self._total = (1 + len(solvers)) * self._target.shape[2] + len(solvers) * self._seen.shape[2]
+        self._sweep(corrects=False)
+        copy_rows(self._seen, self._raw)
+        for number, solve in enumerate(solvers):
+            self._solve(solve, is_first=number == 0)
+            self._sweep(corrects=True)
+
+    def _solve(self, solve: "Callable[[_Window], Tensor]", is_first: bool) -> None:
+        """Finds the next update, and adds the last one to the correction on the way."""
+        height, width = self._seen.shape[2:]
+        core, context = (_CPU_WINDOW, _CONTEXT_PX) if self._target.device.type == "cpu" else (_GPU_WINDOW, _CONTEXT_PX)
+        for rows in band_rows(self._correction):
+            before, last = self._correction.read(rows), self._update.read(rows)
+            self._correction.write(rows, torch.zeros_like(before) if is_first else before + last)
+        for rows, wide_rows, inner_rows in iterate_bands_around(height, 1, context, core[0]):
+            maps = [part.read(wide_rows) for part in (self._raw, self._correction, self._wanted, self._seen)]
+            update = torch.empty_like(maps[0][:, :, inner_rows])
+            for columns, wide_columns, inner_columns in iterate_bands_around(width, 1, context, core[1]):
+                raw, correction, wanted, seen = (part[..., wide_columns] for part in maps)
+                window = _Window(raw, correction.contiguous(), wanted - seen, wide_rows, wide_columns)
+                update[..., columns] = solve(window)[:, :, inner_rows, inner_columns]
+            self._update.write(rows, update)
+            self._report(rows)
+
+    def _sweep(self, corrects: bool) -> None:
+        """Passes over the target: corrects it, limits its overshoot and reduces it to the source's size."""
+        threshold = self._find_threshold() if corrects and self._mode == "color" else None
+        reducer = self._shrunk.reducer()
+        for rows in band_rows(self._target):
+            band = self._target.read(rows)
+            band = self._grown.read(rows).add_(band).clamp_(0, 1) if corrects else band.clamp(0, 1)
+            if threshold is not None:
+                band = limit_overshoot(band, *self._allowed.at(rows), threshold)
+            self._target.write(rows, band)
+            finished = reducer.add(band)
+            if finished:
+                self._seen.write(*finished)
+            self._report(rows)
+
+    def _find_threshold(self) -> float | None:
+        """The overshoot threshold after the update, from stripes that are spread over the target."""
+        height, width = self._target.shape[2:]
+        period = max(16, -(-height // _STRIPES))
+        stripe = min(period, max(2, round(period * _STRIPE_PIXELS / (height * width))))
+        counter = OvershootCounter(self._settings.overshoot_share, self._target.device)
+        for top in range(0, height, period):
+            rows = slice(top, min(top + stripe, height))
+            band = self._grown.read(rows).add_(self._target.read(rows)).clamp_(0, 1)
+            counter.add(band, *self._allowed.at(rows))
+        return counter.threshold()
+
+    def _report(self, rows: slice) -> None:
+        self._done += rows.stop - rows.start
+        if self._progress:
+            self._progress(self._done, self._total)
+
+
+_CPU_WINDOW = (256, 512)
+"""(height, width) in source pixels that are solved at once: a few maps of this size fit the cache of a CPU."""
+_GPU_WINDOW = (2048, 4096)
+_CONTEXT_PX = 32
+"""Source pixels around a window that are solved with it, so that windows agree where they meet."""
+_STRIPES = 128
+_STRIPE_PIXELS = 2**20
+"""Pixels of a large target that its overshoot is counted in."""
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A part of the maps, ``(1, C, h, w)`` each."""
+
+    raw: Tensor
+    """The raw output, reduced."""
+    correction: Tensor
+    """All corrections so far."""
+    left: Tensor
+    """Difference that is left between source and reduced target."""
+    rows: slice
+    """Position in the source."""
+    columns: slice
+    """Position in the source."""
+
+
+class OvershootCounter:
+    """Finds the threshold above which only a given share of all samples exceeds the source's local range."""
+
+    def __init__(self, share: float, device: torch.device) -> None:
+        """Starts counting.
+
+        Args:
+            share: Share of samples that may stay outside, in [0, 1]; the strongest stay.
+            device: Device of the bands.
+        """
+        self._share = share
+        self._counts = torch.zeros(_EXCESS_BINS, device=device)
+        self._samples = 0
+
+    def add(self, band: Tensor, lowest: Tensor, highest: Tensor) -> None:
+        """Counts some samples and the range that each may have."""
+        excess = torch.maximum(lowest - band, band - highest)
+        outside = (excess > OVERSHOOT_TOLERANCE).sum(dim=1)
+        place = (excess.amax(dim=1) * _EXCESS_BINS).long().clamp_(0, _EXCESS_BINS - 1)
+        self._counts.index_add_(0, place.flatten(), outside.flatten().float())
+        self._samples += band.numel()
+
+    def threshold(self) -> float | None:
+        """Returns the threshold; None if nothing needs to be limited."""
+        above = self._counts.flip(0).cumsum(0).flip(0)
+        threshold = int((above > self._share * self._samples).sum()) / _EXCESS_BINS
+        return threshold if threshold > _TOLERANCE else None
+
+
+def limit_overshoot(band: Tensor, lowest: Tensor, highest: Tensor, threshold: float) -> Tensor:
+    """Pulls samples outside their range back; excesses well above the threshold stay.
+
+    Args:
+        band: ``(1, C, rows, W)``; overwritten.
+        lowest: The lowest allowed value of each sample.
+        highest: The highest allowed value of each sample.
+        threshold: From `OvershootCounter`.
+
+    Returns:
+        The band.
+    """
+    excess = (band - highest).clamp_(min=0).sub_((lowest - band).clamp_(min=0))
+    strongest = excess.abs().amax(dim=1, keepdim=True)
     kept = _FIRM_SPAN * threshold
-    for rows, lowest, highest in allowed.bands():
-        band = image[:, :, rows].float()
-        excess = _excess(band, lowest, highest)
-        strongest = excess.amax(dim=1, keepdim=True)
-        between = tolerance + (strongest - threshold) * (kept - tolerance) / (kept - threshold)
-        limited = torch.where(strongest < threshold, strongest.clamp(max=tolerance), torch.minimum(between, strongest))
-        # One share for all channels of a pixel: limiting only some of them would shift its color.
-        cut = excess * (1 - limited / strongest.clamp(min=1e-6))
-        image[:, :, rows] = torch.where(band > highest, band - cut, band + cut)
+    between = _TOLERANCE + (strongest - threshold) * (kept - _TOLERANCE) / (kept - threshold)
+    limited = torch.where(strongest < threshold, strongest.clamp(max=_TOLERANCE), torch.minimum(between, strongest))
+    # One share for all channels of a pixel: limiting only some of them would shift its color.
+    return band.addcmul_(excess, 1 - limited / strongest.clamp(min=1e-6), value=-1)
 
 
 _EXCESS_BINS = 4096
 _FIRM_SPAN = 1.8
 """Excesses of at least this many thresholds are kept; below, the limit blends in without a step."""
+_TOLERANCE = OVERSHOOT_TOLERANCE - 0.6 / 255
+"""Just over half an 8-bit step below the tolerance, so that rounding to a file does not cross it again."""
 
 
-def _excess(band: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
-    """How far each sample lies outside its range; 0 inside."""
-    return torch.maximum(lowest - band, band - highest).clamp(min=0)
-
-
-def _color_solver(drawn: Tensor, settings: ConsistencySettings, stiffness: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
-    """The weighted least squares of the module docstring; `drawn` is the raw output, reduced to the source's size."""
+def _solve_colors(window: _Window, settings: ConsistencySettings, steps: int, stiffness: float = 1.0) -> Tensor:
+    """The weighted least squares of the module docstring."""
+    raw = window.raw
     luma, chroma = stiffness * settings.luma_smoothness, stiffness * settings.chroma_smoothness
-    smoothness = drawn.new_tensor([luma, chroma, chroma][: drawn.shape[1]]).reshape(1, -1, 1, 1)
+    smoothness = raw.new_tensor([luma, chroma, chroma][: raw.shape[1]]).reshape(1, -1, 1, 1)
     floors = [settings.luma_floor, settings.chroma_floor, settings.chroma_floor]
-    floor = drawn.new_tensor(floors[: drawn.shape[1]]).reshape(1, -1, 1, 1)
-    weights = []
+    floor = raw.new_tensor(floors[: raw.shape[1]]).reshape(1, -1, 1, 1)
+    weights: list[Tensor] = []
     for axis in (2, 3):
-        step = drawn.diff(dim=axis).square().mean(dim=1, keepdim=True)
+        step = raw.diff(dim=axis).square_().mean(dim=1, keepdim=True)
         weights.append(smoothness * (floor + (1 - floor) / (1 + step / settings.edge**2)))
 
     def normal_operator(correction: Tensor) -> Tensor:
         result = gaussian_blur(correction, COLOR_BAND_SIGMA_PX * math.sqrt(2))
         for axis, weight in zip((2, 3), weights, strict=True):
-            flow = weight * correction.diff(dim=axis)
+            flow = correction.diff(dim=axis).mul_(weight)
             length = correction.shape[axis] - 1
             result.narrow(axis, 1, length).add_(flow)
             result.narrow(axis, 0, length).sub_(flow)
         return result
 
-    def solve(correction: Tensor, left: Tensor) -> Tensor:
-        before, missing = _to_opponent(correction), _to_opponent(correction + left)
-        start = before + gaussian_blur(missing - before, COLOR_BAND_SIGMA_PX)
-        goal = gaussian_blur(missing, COLOR_BAND_SIGMA_PX * math.sqrt(2))
-        return _from_opponent(_conjugate_gradients(normal_operator, goal, start, settings.solver_steps) - before)
-
-    return solve
+    before, left = _to_opponent(window.correction), _to_opponent(window.left)
+    goal = gaussian_blur(before + left, COLOR_BAND_SIGMA_PX * math.sqrt(2))
+    start = gaussian_blur(left, COLOR_BAND_SIGMA_PX).add_(before)
+    return _from_opponent(_conjugate_gradients(normal_operator, goal, start, steps) - before)
 
 
-def _full_solver(
-    down: tuple[AxisWeights, ...], up: tuple[AxisWeights, ...], settings: ConsistencySettings
-) -> Callable[[Tensor, Tensor], Tensor]:
+def _solve_full(window: _Window, axes: list[AxisWeights], settings: ConsistencySettings) -> Tensor:
     """Back-projection at the source's size: D after U is itself a small operator there."""
-    rows, columns = (compose_weights(outer, inner) for outer, inner in zip(down, up, strict=True))
-
-    def solve(_correction: Tensor, left: Tensor) -> Tensor:
-        update = torch.zeros_like(left)
-        for _ in range(settings.full_steps):
-            update += left - apply_separable(update, rows, columns)
-        return update
-
-    return solve
+    rows, columns = (restrict_weights(axis, place) for axis, place in zip(axes, (window.rows, window.columns), strict=True))
+    update = torch.zeros_like(window.left)
+    for _ in range(settings.full_steps):
+        update += window.left - apply_separable(update, rows, columns)
+    return update
 
 
-def _conjugate_gradients(operator: Callable[[Tensor], Tensor], goal: Tensor, start: Tensor, steps: int) -> Tensor:
-    """Solves operator(x) = goal for each channel separately (Hestenes and Stiefel, 1952)."""
-    solution = start.clone()
+def _conjugate_gradients(operator: Callable[[Tensor], Tensor], goal: Tensor, solution: Tensor, steps: int) -> Tensor:
+    """Solves operator(x) = goal for each channel separately, starting at `solution`, which is overwritten.
+
+    Source: Hestenes and Stiefel, "Methods of conjugate gradients for solving linear systems", 1952.
+    """
     residual = goal - operator(solution)
     direction = residual.clone()
-    energy = residual.square().sum(dim=(2, 3), keepdim=True)
+    energy = _dot(residual, residual)
     for _ in range(steps):
         image = operator(direction)
-        step = energy / (direction * image).sum(dim=(2, 3), keepdim=True).clamp(min=1e-20)
-        solution += step * direction
-        residual -= step * image
-        reduced = residual.square().sum(dim=(2, 3), keepdim=True)
-        direction = residual + reduced / energy.clamp(min=1e-20) * direction
+        step = energy / _dot(direction, image).clamp(min=1e-20)
+        solution.addcmul_(step, direction)
+        residual.addcmul_(step, image, value=-1)
+        reduced = _dot(residual, residual)
+        direction.mul_(reduced / energy.clamp(min=1e-20)).add_(residual)
         energy = reduced
     return solution
+
+
+def _dot(first: Tensor, second: Tensor) -> Tensor:
+    """The inner product of each channel, ``(1, C, 1, 1)``."""
+    pairs = zip(first[0].flatten(1), second[0].flatten(1), strict=True)
+    return torch.stack([torch.dot(one, other) for one, other in pairs]).reshape(1, -1, 1, 1)
 
 
 def _to_opponent(difference: Tensor) -> Tensor:

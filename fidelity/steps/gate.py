@@ -1,16 +1,18 @@
 """The Delta-E gate: passes an enlargement, blends it back where its colors drifted from the source, or rejects it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ..errors import RefusedError
 from ..imaging.drift import Drift, drift_map, summarize_drift
-from ..imaging.filters import gaussian_blur
-from ..imaging.resample import iterate_separable, resize, resize_weights
+from ..imaging.filters import gaussian_blur, local_range
+from ..imaging.resample import resize
+from ..imaging.rows import Resized, Rows, RowSource, TensorRows, band_rows, copy_rows, image_of
 from ..imaging.tensors import check_pair
 from .alpha import bleed_colors
 
@@ -33,11 +35,9 @@ class GateLimits:
 
 
 @dataclass(frozen=True)
-class GateResult:
+class GateVerdict:
     """The gate's decision and the measurements behind it."""
 
-    image: Tensor
-    """``(B, C, H, W)``: the image itself, the blend, or the fallback."""
     action: Literal["pass", "blend", "reject", "report"]
     """What it did; "pass" means that the image was within the limits and is returned unchanged."""
     passed: bool
@@ -50,6 +50,14 @@ class GateResult:
     """Share of the area that was blended back, in [0, 1]."""
     difference: Tensor
     """``(B, 1, h, w)`` CIEDE2000 map of the input, at the source's size."""
+
+
+@dataclass(frozen=True)
+class GateResult(GateVerdict):
+    """The gate's decision with the resulting image."""
+
+    image: Tensor
+    """``(B, C, H, W)``: the image itself, the blend, or the fallback."""
 
 
 def gate(
@@ -76,10 +84,7 @@ def gate(
     """
     check_pair(image, reference)
     limits = limits or GateLimits()
-    if action not in ("blend", "reject", "report"):
-        raise RefusedError(f"action is {action!r}; wanted 'blend', 'reject' or 'report'")
-    if min(limits.mean, limits.max) < 0:
-        raise RefusedError(f"limits are {limits.mean} mean and {limits.max} max; wanted 0 or more")
+    _check_request(action, limits)
     if fallback is not None and fallback.shape != image.shape:
         raise RefusedError(f"fallback is {tuple(fallback.shape)}, image {tuple(image.shape)}; wanted equal shapes")
     reference = reference.to(image.device)
@@ -88,19 +93,64 @@ def gate(
     failing = [index for index in range(image.shape[0]) if not _within(difference[index], limits)]
     if not failing or action == "report":
         done = "report" if failing else "pass"
-        return GateResult(image, done, not failing, before, before, 0.0, difference)
-    output, share = image.clone(), 0.0
-    for index in failing:
+        return GateResult(done, not failing, before, before, 0.0, difference, image)
+    output = image.clone()
+
+    def find_safe(index: int) -> RowSource:
         source = reference[index % reference.shape[0]].unsqueeze(0)
-        current = output[index : index + 1]
-        safe = safe_enlargement(source, current) if fallback is None else fallback[index : index + 1].to(image)
+        safe = safe_enlargement(source, output[index : index + 1]) if fallback is None else fallback[index : index + 1]
+        return TensorRows(safe.to(image))
+
+    def measure(index: int) -> Tensor:
+        return drift_map(reference[index % reference.shape[0]].unsqueeze(0), output[index : index + 1])
+
+    verdict = gate_rows(TensorRows(output), find_safe, measure, action, limits, difference)
+    return GateResult(**vars(verdict), image=output)
+
+
+def gate_rows(
+    target: Rows,
+    find_safe: Callable[[int], RowSource],
+    measure: Callable[[int], Tensor],
+    action: GateAction,
+    limits: GateLimits,
+    difference: Tensor,
+) -> GateVerdict:
+    """Acts, in place, on images that are read and written in bands; see `gate`.
+
+    Args:
+        target: The enlargement, ``(B, C, H, W)``.
+        find_safe: Returns a safe enlargement of one image of the batch, ``(1, C, H, W)``.
+        measure: Returns the CIEDE2000 map of one image of the target as it is, ``(1, 1, h, w)``.
+        action: What to do when the limits are exceeded.
+        limits: Mean and maximum CIEDE2000.
+        difference: ``(B, 1, h, w)``: the maps before anything is changed.
+
+    Raises:
+        RefusedError: If a limit is negative or the action is unknown.
+    """
+    _check_request(action, limits)
+    before, batch = summarize_drift(difference), target.shape[0]
+    failing = [index for index in range(batch) if not _within(difference[index], limits)]
+    if not failing or action == "report":
+        return GateVerdict("report" if failing else "pass", not failing, before, before, 0.0, difference)
+    share, after = 0.0, difference.clone()
+    for index in failing:
+        image, safe = image_of(target, index), find_safe(index)
         if action == "reject":
-            current.copy_(safe)
+            copy_rows(safe, image)
             share += 1
         else:
-            share += _blend_back_(current, safe, source, difference[index : index + 1], limits)
-    after = summarize_drift(drift_map(reference, output))
-    return GateResult(output, action, False, before, after, share / image.shape[0], difference)
+            share += _blend_back(image, safe, partial(measure, index), difference[index : index + 1], limits)
+        after[index : index + 1] = measure(index)
+    return GateVerdict(action, False, before, summarize_drift(after), share / batch, difference)
+
+
+def _check_request(action: GateAction, limits: GateLimits) -> None:
+    if action not in ("blend", "reject", "report"):
+        raise RefusedError(f"action is {action!r}; wanted 'blend', 'reject' or 'report'")
+    if min(limits.mean, limits.max) < 0:
+        raise RefusedError(f"limits are {limits.mean} mean and {limits.max} max; wanted 0 or more")
 
 
 def safe_enlargement(source: Tensor, like: Tensor) -> Tensor:
@@ -139,22 +189,22 @@ def _within(difference: Tensor, limits: GateLimits) -> bool:
     return difference.mean().item() <= limits.mean and difference.max().item() <= limits.max
 
 
-def _blend_back_(image: Tensor, safe: Tensor, source: Tensor, difference: Tensor, limits: GateLimits) -> float:
+def _blend_back(target: Rows, safe: RowSource, measure: Callable[[], Tensor], difference: Tensor, limits: GateLimits) -> float:
     """Blends one image toward `safe`, in place, as far as the limits require; returns the share of the area changed."""
-    raw = image.clone()
     weight = torch.zeros_like(difference)
+    blended = weight
     for attempt in range(_ROUNDS):
         cap = _cap(difference, limits)
         # Blending lowers the difference about linearly, so this share of the fallback brings it down to the aim.
         aim = 0.9 * cap * (1 - attempt / _ROUNDS)
         needed = (1 - aim / difference.clamp(min=1e-6)).clamp(min=0) * (difference > cap)
-        grown = functional.max_pool2d(needed, _REACH_PX, stride=1, padding=_REACH_PX // 2)
-        weight = weight + (1 - weight) * grown
-        _mix_(image, raw, safe, gaussian_blur(weight, 1.0).maximum(weight * (attempt == _ROUNDS - 1)))
-        difference = drift_map(source, image)
+        weight = weight + (1 - weight) * local_range(needed, _REACH_PX)[1]
+        before, blended = blended, gaussian_blur(weight, 1.0).maximum(weight * (attempt == _ROUNDS - 1))
+        _mix(target, safe, before, blended)
+        difference = measure()
         if _within(difference, limits):
             return (weight > 0).float().mean().item()
-    image.copy_(safe)
+    copy_rows(safe, target)
     return 1.0
 
 
@@ -166,8 +216,11 @@ def _cap(difference: Tensor, limits: GateLimits) -> float:
     return cap
 
 
-def _mix_(image: Tensor, raw: Tensor, safe: Tensor, weight: Tensor) -> None:
-    rows = resize_weights(weight.shape[2], image.shape[2])
-    columns = resize_weights(weight.shape[3], image.shape[3])
-    for band, share in iterate_separable(weight, rows, columns):
-        image[:, :, band] = torch.lerp(raw[:, :, band].float(), safe[:, :, band].float(), share.clamp(0, 1))
+def _mix(target: Rows, safe: RowSource, before: Tensor, wanted: Tensor) -> None:
+    """Raises the share of `safe` in the target from one map, ``(1, 1, h, w)``, to another."""
+    maps = [Resized(TensorRows(share), target.shape[2:]) for share in (before, wanted)]
+    for rows in band_rows(target):
+        old, new = (share.read(rows).clamp_(0, 1) for share in maps)
+        step = ((new - old) / (1 - old).clamp(min=1e-6)).clamp_(0, 1)
+        if step.any():
+            target.write(rows, torch.lerp(target.read(rows), safe.read(rows), step))

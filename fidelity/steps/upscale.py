@@ -12,7 +12,7 @@ from torch.nn import functional
 from ..errors import RefusedError
 from ..imaging.color import is_grey, rgb_to_luma
 from ..imaging.filters import local_range
-from ..imaging.resample import iterate_separable, resize_weights
+from ..imaging.rows import MappedRows, MappedSource, PartRows, Resized, Rows, TensorRows, band_rows, copy_rows
 from ..imaging.tensors import check_finite, check_image, empty_image
 from ..networks.compute import AUTO_COMPUTE, Compute
 from ..networks.network import Network
@@ -106,6 +106,38 @@ def upscale(
     return Upscaled(output, tuple(passes))
 
 
+def upscale_rows(
+    image: Tensor,
+    models: Sequence[Network],
+    sink: Rows,
+    channels: Channels = "luma",
+    compute: Compute = AUTO_COMPUTE,
+    progress: Progress | None = None,
+    between: Between | None = None,
+) -> tuple[Pass, ...]:
+    """Enlarges one image to the size of a sink, in strips; see `upscale`.
+
+    Args:
+        image: ``(1, 1, 3 or 4, H, W)``.
+        models: The networks, each used once, in that order.
+        sink: Rows of as many channels; written several times if there is alpha.
+        channels: See `upscale`.
+        compute: Where and how to run the networks.
+        progress: Called as the work proceeds, over all passes together.
+        between: Cleanup after each network but the last; none if not given.
+
+    Returns:
+        The passes.
+
+    Raises:
+        RefusedError: If the image is not finite, or the target is too large.
+    """
+    check_image(image)
+    check_target(sink.shape[2:])
+    enlarger = _Enlarger(list(models), sink.shape[2:], channels, compute, between)
+    return tuple(enlarger.run_rows(_within_range(image), sink, progress))
+
+
 @dataclass(frozen=True)
 class _Enlarger:
     """Enlarges images that are all grey or all in color, and whose alpha is all uniform or all varying."""
@@ -140,9 +172,34 @@ class _Enlarger:
                 coverage.copy_(_hold_alpha(coverage, alpha))
         return passes
 
+    def run_rows(self, image: Tensor, sink: Rows, progress: Progress | None) -> list[Pass]:
+        """Does the same in strips, for one image."""
+        alpha = image[:, 3:]
+        colors = bleed_colors(image) if len(alpha[0]) else image
+        first = part_of(progress, 0, 1.0 if _is_flat(image) else 0.5)
+        target = PartRows(sink, slice(0, 3)) if len(alpha[0]) else sink
+        if is_grey(colors):
+            back = MappedRows(target, rgb_to_luma, 1, lambda luma: luma.clamp(0, 1).expand(-1, target.shape[1], -1, -1))
+            passes = self._bind("luma", image).run_rows(TensorRows(colors[:, :1]), back, first)
+        elif self.channels == "luma" or any(one.channels_out == 1 for one in self.models):
+            luma, merged = MappedSource(TensorRows(colors), rgb_to_luma, 1), _ChromaSink(colors, target)
+            passes = self._bind("luma", image).run_rows(luma, merged, first)
+        else:
+            clamped = MappedRows(target, lambda band: band, 3, lambda band: band.clamp(0, 1))
+            passes = self._bind("image", image).run_rows(TensorRows(colors), clamped, first)
+        if len(alpha[0]):
+            coverage = alpha[:, :, :1, :1]
+            if not _is_flat(image):
+                drawn, more = self._bind("luma", alpha).run(alpha, progress=part_of(progress, 0.5, 1))
+                coverage, passes = _hold_alpha(drawn, alpha), passes + more
+            copy_rows(TensorRows(coverage.expand(1, 1, *self.target)), PartRows(sink, slice(3, 4)))
+        return passes
+
     def _chain(self, image: Tensor, kind: Literal["image", "luma"], output: Tensor, progress: Progress | None) -> list[Pass]:
-        chain = Chain(self.models, self.target, kind, self.compute.device_for(image), self.compute, self.between)
-        return chain.run(image, output, progress)[1]
+        return self._bind(kind, image).run(image, output, progress)[1]
+
+    def _bind(self, kind: Literal["image", "luma"], image: Tensor) -> Chain:
+        return Chain(self.models, self.target, kind, self.compute.device_for(image), self.compute, self.between)
 
 
 def _is_flat(image: Tensor) -> bool:
@@ -173,13 +230,31 @@ def merge_chroma(luma: Tensor, colors: Tensor, output: Tensor | None = None) -> 
     """
     if output is None:
         output = empty_image(luma, 3, luma.shape[2], luma.shape[3], dtype=colors.dtype)
-    # Color differences are linear, so R-Y, G-Y and B-Y can be resampled as they are and Y added back.
-    differences = colors.float() - rgb_to_luma(colors.float())
-    rows = resize_weights(colors.shape[2], luma.shape[2])
-    columns = resize_weights(colors.shape[3], luma.shape[3])
-    for band, values in iterate_separable(differences, rows, columns):
-        output[:, :, band] = values.add_(luma[:, :, band]).clamp_(0, 1)
+    sink = _ChromaSink(colors, TensorRows(output))
+    for rows in band_rows(sink):
+        sink.write(rows, luma[:, :, rows].float())
     return output
+
+
+class _ChromaSink:
+    """Takes rows of luma, adds the resampled color differences of a source and passes RGB on."""
+
+    def __init__(self, colors: Tensor, target: Rows) -> None:
+        batch, _, height, width = target.shape
+        self.shape = (batch, 1, height, width)
+        self.device = target.device
+        self._target = target
+        # Color differences are linear, so R-Y, G-Y and B-Y can be resampled as they are and Y added back.
+        differences = MappedSource(TensorRows(colors), lambda band: band - rgb_to_luma(band), 3)
+        self._differences = Resized(differences, (height, width))
+
+    def read(self, rows: slice) -> Tensor:
+        """Returns the luma of some rows."""
+        return rgb_to_luma(self._target.read(rows))
+
+    def write(self, rows: slice, values: Tensor) -> None:
+        """Adds color to some rows of luma."""
+        self._target.write(rows, self._differences.read(rows).add_(values).clamp_(0, 1))
 
 
 def _hold_alpha(coverage: Tensor, alpha: Tensor) -> Tensor:

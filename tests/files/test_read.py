@@ -10,7 +10,7 @@ from PIL import Image, ImageCms, TiffImagePlugin
 from fidelity.files import read as reading
 from fidelity.files.paths import FileRefusedError
 from fidelity.files.read import read_image
-from fidelity.files.sixteen_bit import encode_deep
+from tests.deep import encode_deep
 
 
 @pytest.mark.parametrize(

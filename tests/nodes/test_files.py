@@ -9,10 +9,10 @@ import torch
 from PIL import ExifTags, Image
 
 from fidelity.files.read import read_image
-from fidelity.files.sixteen_bit import encode_deep
 from fidelity.files.tags import Extras
 from fidelity.files.write import write_image
 from fidelity.imaging.drift import measure_drift
+from tests.deep import encode_deep
 
 
 def node(kind, **inputs):

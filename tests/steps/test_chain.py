@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fidelity.imaging.resample import resize
+from fidelity.imaging.rows import FileRows, TensorRows, read_all
 from fidelity.steps import chain
 from fidelity.steps.chain import Between, Chain, plan_stretches
 from fidelity.steps.cleanup import clean
@@ -95,3 +96,36 @@ def test_progress_counts_up_to_all_of_it(compact, random_image, monkeypatch):
     assert seen == sorted(seen)
     assert len(seen) > 8
     assert seen[-1] == 1
+
+
+@pytest.mark.parametrize("kind", ["image", "luma"])
+@pytest.mark.parametrize("between", [None, Between("bilateral", 5.0)])
+@pytest.mark.parametrize("target", [(148, 176), (131, 190), (60, 45)])
+def test_strips_give_what_the_whole_gives(compact, random_image, monkeypatch, kind, between, target):
+    image = random_image(1, 1 if kind == "luma" else 3, 37, 44)
+    models = [compact(2), compact(2)]
+    whole, _ = Chain(models, target, kind, CPU, between=between).run(image)
+    monkeypatch.setattr(chain, "BLOCK_BYTES", 4 * image.shape[1] * 176 * 70)
+    sink = FileRows((1, image.shape[1], *target))
+    passes = Chain(models, target, kind, CPU, between=between).run_rows(TensorRows(image), sink)
+    assert (read_all(sink) - whole).abs().max() < 1 / 1024
+    assert all(step.seamless for step in passes)
+    assert [step.kind for step in passes][:1] == ["network"]
+
+
+def test_strips_of_networks_that_look_everywhere_are_blended_too(faulty, monkeypatch):
+    model = faulty(spoil=lambda image, result: (result + image.mean() - 0.5).clamp(0, 1))
+    ramp = torch.linspace(0.2, 0.8, 200)[:, None].expand(1, 3, 200, 90)
+    monkeypatch.setattr(chain, "BLOCK_BYTES", 4 * 3 * 150 * 150)
+    sink = FileRows((1, 3, 600, 270))
+    passes = Chain([model], (600, 270), "image", CPU).run_rows(TensorRows(ramp), sink)
+    assert not passes[0].seamless
+    assert read_all(sink).diff(dim=2).abs().max() < 0.02
+
+
+def test_strips_of_a_resize_alone_are_written(random_image):
+    image = random_image(1, 3, 40, 30)
+    sink = FileRows((1, 3, 55, 41))
+    (step,) = Chain([], (55, 41), "image", CPU).run_rows(TensorRows(image), sink)
+    assert step.kind == "resize"
+    assert (read_all(sink) - resize(image, (55, 41)).clamp(0, 1)).abs().max() < 1e-4

@@ -7,7 +7,9 @@ from fidelity.imaging.drift import SourceRange, flat_texture, measure_drift, ove
 from fidelity.imaging.filters import gaussian_blur
 from fidelity.imaging.metrics import psnr
 from fidelity.imaging.resample import resize
-from fidelity.steps.consistency import ConsistencySettings, limit_overshoot_, project
+from fidelity.imaging.rows import FileRows, TensorRows, copy_rows, read_all
+from fidelity.steps import consistency
+from fidelity.steps.consistency import OvershootCounter, limit_overshoot, project, project_rows
 
 
 def drifted(photo, scale):
@@ -139,28 +141,56 @@ def test_the_smallest_sources_work(random_image, size):
         assert measure_drift(source, result).mean <= measure_drift(source, raw).mean
 
 
+def limited(raw, source, share):
+    """The overshoot limit on a whole image."""
+    allowed = SourceRange(TensorRows(source), tuple(raw.shape[2:]))
+    bounds = allowed.at(slice(0, raw.shape[2]))
+    counter = OvershootCounter(share, raw.device)
+    counter.add(raw, *bounds)
+    threshold = counter.threshold()
+    return raw if threshold is None else limit_overshoot(raw.clone(), *bounds, threshold)
+
+
 def test_overshoot_is_brought_down_to_its_share_and_strong_lines_stay(photo):
     raw = drifted(photo, 4)
     assert overshoot_percent(photo, raw) > 5
-    limited = raw.clone()
-    limit_overshoot_(limited, SourceRange(photo, (384, 448)), 0.018)
-    assert 1 < overshoot_percent(photo, limited) < 2
-    assert overshoot_percent(photo, (limited * 255).round() / 255) < 2
-    assert sharpness_ratio(raw, limited) > 0.9
+    result = limited(raw, photo, 0.018)
+    assert 1 < overshoot_percent(photo, result) < 2
+    assert overshoot_percent(photo, (result * 255).round() / 255) < 2
+    assert sharpness_ratio(raw, result) > 0.9
 
 
 def test_overshoot_within_its_share_is_left_alone(photo):
     large = resize(photo, (192, 224)).clamp(0, 1)
-    limited = large.clone()
-    limit_overshoot_(limited, SourceRange(photo, (192, 224)), 1.0)
-    assert torch.equal(limited, large)
+    assert limited(large, photo, 1.0) is large
 
 
-def test_progress_counts_the_rounds_of_every_image(photo):
+@pytest.mark.parametrize("mode", ["color", "full"])
+def test_windows_agree_where_they_meet(photo, monkeypatch, mode):
+    raw = drifted(photo, 2)
+    whole = project(raw, photo, mode)
+    monkeypatch.setattr(consistency, "_CPU_WINDOW", (40, 48))
+    assert (project(raw, photo, mode) - whole).abs().mean() < 1 / 4096
+    assert (project(raw, photo, mode) - whole).abs().max() < 8 / 1024
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_rows_in_files_give_what_tensors_give(photo, channels):
+    source = photo[:, :channels].contiguous()
+    raw = drifted(photo, 2)[:, :channels].contiguous()
+    target = FileRows((1, channels, *raw.shape[2:]))
+    copy_rows(TensorRows(raw), target)
+    project_rows(target, TensorRows(source), new_map=lambda shape: FileRows(shape, -1, 2))
+    assert (read_all(target) - project(raw, source)).abs().max() < 1 / 1024
+
+
+@pytest.mark.parametrize("mode", ["color", "full"])
+def test_progress_rises_to_the_end_over_all_images(photo, mode):
     seen = []
-    project(drifted(photo, 2).repeat(2, 1, 1, 1), photo, progress=lambda done, total: seen.append((done, total)))
-    total = 2 * (ConsistencySettings().rounds + 1)
-    assert seen == [(index + 1, total) for index in range(total)]
+    project(drifted(photo, 2).repeat(2, 1, 1, 1), photo, mode, progress=lambda done, total: seen.append(done / total))
+    assert seen == sorted(seen)
+    assert len(seen) > 10
+    assert seen[-1] == 1
 
 
 def test_an_unknown_mode_is_refused(photo):

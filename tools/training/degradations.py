@@ -23,8 +23,14 @@ Size = tuple[int, int]
 
 CLEAN_SHARE = 0.1
 """Share of images that are only downscaled, with an antialiased bicubic filter."""
+LIGHTER = 1.4
+"""Exponent on the severity of the damage: above 1, light damage is more frequent than heavy damage."""
 TWO_ROUNDS_SHARE = 0.5
 """Share of damaged images that go through a second, lighter round: saved, edited, saved again."""
+JAGGED_SHARE = 0.1
+"""Share of damaged images that are resized by dropping or repeating pixels."""
+NIGHT_SHARE = 0.06
+"""Share of damaged photographs with the noise of night shots, and of denoising benchmarks: up to 55/255."""
 
 
 def degrade(high: Pixels, size: Size, draw: np.random.Generator, drawn: bool) -> Pixels:
@@ -42,7 +48,7 @@ def degrade(high: Pixels, size: Size, draw: np.random.Generator, drawn: bool) ->
     """
     if draw.random() < CLEAN_SHARE:
         return _to_8_bits(_resize(high, size, "bicubic"))
-    severity = float(draw.uniform(0.05, 1))
+    severity = 0.03 + 0.97 * draw.random() ** LIGHTER
     image = high
     two_rounds = draw.random() < TWO_ROUNDS_SHARE
     if draw.random() < (0.8 if two_rounds else 0.7):
@@ -55,7 +61,7 @@ def degrade(high: Pixels, size: Size, draw: np.random.Generator, drawn: bool) ->
         image = _compress(image, draw, severity, drawn)
         if draw.random() < 0.5:
             image = _blur(image, draw, 0.2 + 1.3 * severity)
-    image = _alias(image, size, draw) if draw.random() < 0.06 else _resize(image, size, str(draw.choice(_REDUCERS)))
+    image = _alias(image, size, draw) if draw.random() < JAGGED_SHARE else _resize(image, size, str(draw.choice(_REDUCERS)))
     if draw.random() < 0.12:  # resized once more, as messaging apps do
         between = _scaled_size(image, _random_factor(draw, severity, 0.3, 1.2))
         image = _resize(_resize(image, between, "linear"), size, "bicubic")
@@ -72,8 +78,8 @@ _REDUCERS = ("area", "area", "linear", "bicubic", "bicubic", "aliased")
 def _change(name: str, image: Pixels, draw: np.random.Generator, severity: float, drawn: bool) -> Pixels:
     """Applies one kind of damage to an image of the final size, each with its own probability."""
     if name == "noise":
-        if draw.random() < 0.02 and not drawn:
-            return _add_noise(image, draw, 55)  # night shots, and the level used in denoising benchmarks
+        if draw.random() < NIGHT_SHARE and not drawn:
+            return _add_noise(image, draw, 55)
         return _add_noise(image, draw, severity * (15 if drawn else 25)) if draw.random() < 0.7 else image
     if name == "sharpen":
         return _sharpen(image, draw) if draw.random() < (0.2 if drawn else 0.1) else image

@@ -1,0 +1,270 @@
+"""Images as rows that are read and written in bands, so that a large one need not be in memory.
+
+A tensor is the simplest form; `FileRows` keeps an image in a temporary file.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import RefusedError
+from .bands import iterate_bands
+from .resample import RowReducer, apply_columns, block_of_outputs, resize_weights
+
+Shape = tuple[int, int, int, int]
+"""``(B, C, H, W)``."""
+
+CPU_BAND_BYTES = 2**20
+"""Float32 bytes of one image in a band on a CPU: what a step keeps of it fits the cache."""
+GPU_BAND_BYTES = 64 * 2**20
+"""The same on a GPU, where large bands pay."""
+
+
+class RowSource(Protocol):
+    """An image of ``(B, C, H, W)`` samples that is read in bands of whole rows."""
+
+    @property
+    def shape(self) -> Shape:
+        """``(B, C, H, W)``."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """The device that bands are read to."""
+        ...
+
+    def read(self, rows: slice) -> Tensor:
+        """Returns some rows, ``(B, C, rows, W)``, in float32; the caller must not change them."""
+        ...
+
+
+class Rows(RowSource, Protocol):
+    """An image that is also written in bands."""
+
+    def write(self, rows: slice, values: Tensor) -> None:
+        """Replaces some rows."""
+        ...
+
+
+class TensorRows:
+    """A tensor as rows."""
+
+    def __init__(self, image: Tensor) -> None:
+        """Reads and writes an image, ``(B, C, H, W)``, in place."""
+        self.image = image
+
+    @property
+    def shape(self) -> Shape:
+        """``(B, C, H, W)``."""
+        batch, channels, height, width = self.image.shape
+        return batch, channels, height, width
+
+    @property
+    def device(self) -> torch.device:
+        """The tensor's device."""
+        return self.image.device
+
+    def read(self, rows: slice) -> Tensor:
+        """Returns some rows in float32: a view if the tensor is float32."""
+        return self.image[:, :, rows].float()
+
+    def write(self, rows: slice, values: Tensor) -> None:
+        """Replaces some rows."""
+        self.image[:, :, rows] = values
+
+
+class FileRows:
+    """One image in a temporary file, 16 bits per sample; the file disappears with the object."""
+
+    def __init__(self, shape: Shape, low: float = 0.0, high: float = 1.0, folder: Path | None = None) -> None:
+        """Creates the file.
+
+        Args:
+            shape: ``(1, C, H, W)``.
+            low: The smallest value that is stored; smaller ones are clipped.
+            high: The largest value that is stored; larger ones are clipped.
+            folder: Folder of the file; the system's folder for temporary files if not given.
+
+        Raises:
+            OSError: If the file cannot be created.
+        """
+        self.shape = shape
+        self.device = torch.device("cpu")
+        self._low, self._step = low, (high - low) / 65535
+        self._row_bytes = 2 * shape[1] * shape[3]
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (open as long as the object lives)
+        self._file.truncate(shape[2] * self._row_bytes)
+
+    def read(self, rows: slice) -> Tensor:
+        """Returns some rows in float32."""
+        start, stop, _ = rows.indices(self.shape[2])
+        self._file.seek(start * self._row_bytes)
+        codes = np.frombuffer(self._file.read((stop - start) * self._row_bytes), np.uint16)
+        lines = torch.from_numpy(codes.astype(np.float32)).reshape(stop - start, self.shape[1], self.shape[3])
+        return lines.mul_(self._step).add_(self._low).movedim(0, 1)[None]
+
+    def write(self, rows: slice, values: Tensor) -> None:
+        """Replaces some rows; values are rounded to the nearest of 65536 steps."""
+        codes = values[0].movedim(0, 1).float().sub(self._low).div_(self._step).add_(0.5).clamp_(0, 65535)
+        self._file.seek(rows.indices(self.shape[2])[0] * self._row_bytes)
+        self._file.write(codes.cpu().numpy().astype(np.uint16).tobytes())
+
+
+def check_room(folder: Path, needed_bytes: int) -> None:
+    """Refuses work whose temporary files do not fit on the disk of a folder.
+
+    Raises:
+        RefusedError: If there is too little room.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
+        gib = 2**30
+        raise RefusedError(
+            f"{folder}: needs {needed_bytes / gib:.1f} GiB for temporary files, {free / gib:.1f} GiB are free; "
+            "wanted more room, or more memory"
+        )
+
+
+class MappedSource:
+    """Another image through a function of each sample or pixel."""
+
+    def __init__(self, rows: RowSource, function: Callable[[Tensor], Tensor], channels: int) -> None:
+        """Wraps an image.
+
+        Args:
+            rows: The image.
+            function: Maps ``(B, C, rows, W)`` to ``(B, channels, rows, W)``.
+            channels: Number of channels after the function.
+        """
+        self._source, self._function = rows, function
+        batch, _, height, width = rows.shape
+        self.shape: Shape = (batch, channels, height, width)
+        self.device = rows.device
+
+    def read(self, rows: slice) -> Tensor:
+        """Returns some rows after the function."""
+        return self._function(self._source.read(rows))
+
+
+class MappedRows(MappedSource):
+    """Another image through a function of each sample or pixel, and back when rows are written."""
+
+    def __init__(
+        self, rows: Rows, function: Callable[[Tensor], Tensor], channels: int, back: Callable[[Tensor], Tensor]
+    ) -> None:
+        """Wraps an image.
+
+        Args:
+            rows: The image.
+            function: Maps ``(B, C, rows, W)`` to ``(B, channels, rows, W)``.
+            channels: Number of channels after the function.
+            back: Maps ``(B, channels, rows, W)`` to what is written to the image.
+        """
+        super().__init__(rows, function, channels)
+        self._rows, self._back = rows, back
+
+    def write(self, rows: slice, values: Tensor) -> None:
+        """Replaces some rows of the wrapped image."""
+        self._rows.write(rows, self._back(values))
+
+
+class PartRows:
+    """Some channels of another image; the others keep their values when rows are written."""
+
+    def __init__(self, rows: Rows, channels: slice) -> None:
+        """Wraps an image.
+
+        Args:
+            rows: The image.
+            channels: The channels to read and write.
+        """
+        self._rows, self._channels = rows, channels
+        batch, count, height, width = rows.shape
+        self.shape: Shape = (batch, len(range(*channels.indices(count))), height, width)
+        self.device = rows.device
+
+    def read(self, rows: slice) -> Tensor:
+        """Returns some rows of these channels."""
+        return self._rows.read(rows)[:, self._channels]
+
+    def write(self, rows: slice, values: Tensor) -> None:
+        """Replaces some rows of these channels."""
+        whole = self._rows.read(rows).clone()
+        whole[:, self._channels] = values
+        self._rows.write(rows, whole)
+
+
+def band_rows(rows: RowSource) -> Iterator[slice]:
+    """Yields slices that cover an image's height in bands of the best size for its device."""
+    batch, channels, height, width = rows.shape
+    size = CPU_BAND_BYTES if rows.device.type == "cpu" else GPU_BAND_BYTES
+    return iterate_bands(height, batch * channels * width * 4, size)
+
+
+def image_of(rows: Rows, index: int) -> Rows:
+    """Returns one image of a batch."""
+    return TensorRows(rows.image[index : index + 1]) if isinstance(rows, TensorRows) else rows
+
+
+def read_all(rows: RowSource) -> Tensor:
+    """Returns a whole image as a tensor; the wrapped tensor itself where there is one."""
+    return rows.image if isinstance(rows, TensorRows) else rows.read(slice(0, rows.shape[2]))
+
+
+class Resized:
+    """An image resized with the antialiased bicubic filter of `fidelity.imaging.resample.resize`, for access by bands."""
+
+    def __init__(self, rows: RowSource, size: tuple[int, int]) -> None:
+        """Prepares the weights.
+
+        Args:
+            rows: The image to resize.
+            size: (height, width) of the result.
+        """
+        self._source = rows
+        batch, channels, height, width = rows.shape
+        self.shape: Shape = (batch, channels, *size)
+        self.device = rows.device
+        self.weights = resize_weights(height, size[0]), resize_weights(width, size[1])
+        """The operators along the height and the width."""
+
+    def read(self, rows: slice) -> Tensor:
+        """Returns some rows of the resized image, not clamped."""
+        inputs, matrix = block_of_outputs(self.weights[0], rows, self.device)
+        return matrix @ apply_columns(self._source.read(inputs), self.weights[1])
+
+    def reducer(self) -> RowReducer:
+        """Returns a reducer that takes the source's bands one after another, where they are at hand anyway."""
+        return RowReducer(*self.weights)
+
+
+def copy_rows(source: RowSource, target: Rows) -> None:
+    """Copies an image of the same shape."""
+    for rows in band_rows(target):
+        target.write(rows, source.read(rows))
+
+
+def resize_rows(source: RowSource, target: Rows, clamp: bool = True) -> None:
+    """Resizes an image to the size of another and writes it there.
+
+    Args:
+        source: The image to read, once, from top to bottom.
+        target: The image to write.
+        clamp: Whether to clamp to [0, 1].
+    """
+    resized = Resized(source, target.shape[2:])
+    if target.shape[2] >= source.shape[2]:
+        for rows in band_rows(target):
+            target.write(rows, resized.read(rows).clamp_(0, 1) if clamp else resized.read(rows))
+        return
+    reducer = resized.reducer()
+    for rows in band_rows(source):
+        done = reducer.add(source.read(rows))
+        if done:
+            target.write(done[0], done[1].clamp_(0, 1) if clamp else done[1])
