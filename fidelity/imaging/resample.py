@@ -192,9 +192,10 @@ def apply_columns(band: Tensor, columns: AxisWeights) -> Tensor:
         output[..., block.outputs] = band[..., block.inputs] @ block.matrix.T
     if run:  # equal blocks as one batch: up to 6 times as fast as one by one
         lines = band.reshape(-1, columns.input_length)
+        lines = lines if lines.stride(1) == 1 else lines.contiguous()
         outputs, inputs = run.matrix.shape
         windows = lines.as_strided(
-            (run.count, len(lines), inputs), (run.step, columns.input_length, 1), lines.storage_offset() + run.first_input
+            (run.count, len(lines), inputs), (run.step, lines.stride(0), 1), lines.storage_offset() + run.first_input
         )
         results = output.view(len(lines), -1)[:, run.first_output : run.first_output + run.count * outputs]
         results.view(len(lines), run.count, outputs).copy_((windows @ run.matrix.T).movedim(0, 1))

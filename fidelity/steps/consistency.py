@@ -211,12 +211,13 @@ class _Projection:
     def run(self) -> None:
         """Overwrites the target."""
         settings = self._settings
+        solve = partial(_solve_colors, settings=settings)
         if self._mode == "color":
             solvers = [
-                partial(_solve_colors, settings=settings, steps=settings.tone_steps, stiffness=settings.tone_smoothness),
-                partial(_solve_colors, settings=settings, steps=settings.solver_steps),
+                partial(solve, steps=settings.tone_steps, enough=_TONE_DRIFT, stiffness=settings.tone_smoothness),
+                partial(solve, steps=settings.solver_steps, enough=_ANY_DRIFT),
             ]
-            solvers += [partial(_solve_colors, settings=settings, steps=settings.later_steps)] * (settings.rounds - 1)
+            solvers += [partial(solve, steps=settings.later_steps, enough=_LATE_DRIFT)] * (settings.rounds - 1)
         else:
             pairs = zip(self._shrunk.weights, self._grown.weights, strict=True)
             axes = [compose_weights(outer, inner) for outer, inner in pairs]
@@ -224,12 +225,15 @@ class _Projection:
         self._total = (1 + len(solvers)) * self._target.shape[2] + len(solvers) * self._seen.shape[2]
         self._sweep(corrects=False)
         copy_rows(self._seen, self._raw)
-        for number, solve in enumerate(solvers):
-            self._solve(solve, is_first=number == 0)
-            self._sweep(corrects=True)
+        for number, solver in enumerate(solvers):
+            if self._solve(solver, is_first=number == 0):
+                self._sweep(corrects=True)
+            else:
+                self._report(slice(0, self._target.shape[2]))
 
-    def _solve(self, solve: "Callable[[_Window], Tensor]", is_first: bool) -> None:
-        """Finds the next update, and adds the last one to the correction on the way."""
+    def _solve(self, solve: "Callable[[_Window], Tensor | None]", is_first: bool) -> bool:
+        """Finds the next update, and adds the last one to the correction on the way; returns whether there is any."""
+        is_needed = False
         height, width = self._seen.shape[2:]
         core, context = (_CPU_WINDOW, _CONTEXT_PX) if self._target.device.type == "cpu" else (_GPU_WINDOW, _CONTEXT_PX)
         for rows in band_rows(self._correction):
@@ -241,9 +245,12 @@ class _Projection:
             for columns, wide_columns, inner_columns in iterate_bands_around(width, 1, context, core[1]):
                 raw, correction, wanted, seen = (part[..., wide_columns] for part in maps)
                 window = _Window(raw, correction.contiguous(), wanted - seen, wide_rows, wide_columns)
-                update[..., columns] = solve(window)[:, :, inner_rows, inner_columns]
+                found = solve(window)
+                is_needed = is_needed or found is not None
+                update[..., columns] = 0 if found is None else found[:, :, inner_rows, inner_columns]
             self._update.write(rows, update)
             self._report(rows)
+        return is_needed
 
     def _sweep(self, corrects: bool) -> None:
         """Passes over the target: corrects it, limits its overshoot and reduces it to the source's size."""
@@ -278,13 +285,13 @@ class _Projection:
             self._progress(self._done, self._total)
 
 
-_CPU_WINDOW = (256, 512)
+_CPU_WINDOW = (512, 1024)
 """(height, width) in source pixels that are solved at once: a few maps of this size fit the cache of a CPU."""
 _GPU_WINDOW = (2048, 4096)
 _CONTEXT_PX = 32
 """Source pixels around a window that are solved with it, so that windows agree where they meet."""
-_STRIPES = 128
-_STRIPE_PIXELS = 2**20
+_STRIPES = 48
+_STRIPE_PIXELS = 2**18
 """Pixels of a large target that its overshoot is counted in."""
 
 
@@ -361,8 +368,26 @@ _TOLERANCE = OVERSHOOT_TOLERANCE - 0.6 / 255
 """Just over half an 8-bit step below the tolerance, so that rounding to a file does not cross it again."""
 
 
-def _solve_colors(window: _Window, settings: ConsistencySettings, steps: int, stiffness: float = 1.0) -> Tensor:
-    """The weighted least squares of the module docstring."""
+@dataclass(frozen=True)
+class _Enough:
+    """A window with less drift than this is left as it is."""
+
+    drift: float
+    """Drift of a pixel that counts."""
+    share: float
+    """Share of the pixels that must have it."""
+
+
+_TONE_DRIFT = _Enough(OVERSHOOT_TOLERANCE, 0.02)
+"""Less moves no area out of its range, and later corrections do the rest."""
+_ANY_DRIFT = _Enough(0.0, 0.0)
+_LATE_DRIFT = _Enough(0.5 / 255, 0.001)
+
+
+def _solve_colors(
+    window: _Window, settings: ConsistencySettings, steps: int, enough: _Enough, stiffness: float = 1.0
+) -> Tensor | None:
+    """The weighted least squares of the module docstring; None if there is too little to correct."""
     raw = window.raw
     luma, chroma = stiffness * settings.luma_smoothness, stiffness * settings.chroma_smoothness
     smoothness = raw.new_tensor([luma, chroma, chroma][: raw.shape[1]]).reshape(1, -1, 1, 1)
@@ -383,8 +408,11 @@ def _solve_colors(window: _Window, settings: ConsistencySettings, steps: int, st
         return result
 
     before, left = _to_opponent(window.correction), _to_opponent(window.left)
+    start = gaussian_blur(left, COLOR_BAND_SIGMA_PX)
+    if (start.abs() > enough.drift).float().mean() < enough.share:
+        return None
+    start += before
     goal = gaussian_blur(before + left, COLOR_BAND_SIGMA_PX * math.sqrt(2))
-    start = gaussian_blur(left, COLOR_BAND_SIGMA_PX).add_(before)
     return _from_opponent(_conjugate_gradients(normal_operator, goal, start, steps) - before)
 
 

@@ -4,11 +4,12 @@ import torch
 from torch import Tensor
 
 from ..errors import RefusedError
+from ..imaging.bands import iterate_bands
 from ..imaging.tensors import check_finite, check_image
 from ..networks.compute import AUTO_COMPUTE, Compute
 from ..networks.network import Network
 from ..progress import Progress
-from .consistency import project
+from .consistency import project_
 from .upscale import upscale
 
 
@@ -43,8 +44,10 @@ def restore(
     check_finite(image)
     if network.scale != 1:
         raise RefusedError(f"{network.name} enlarges {network.scale} times; wanted a network of scale 1 to restore with")
-    colors = image[:, :3].clamp(0, 1)
+    colors = image[:, :3]
     restored = upscale(colors, network.with_noise(damage_sigma), None, "rgb", compute, progress).image
     if keeps_colors:
-        restored = project(restored, colors)
-    return torch.cat((restored if strength == 1 else torch.lerp(colors, restored, strength), image[:, 3:]), dim=1)
+        project_(restored, colors)
+    for rows in iterate_bands(image.shape[2], colors[:, :, :1].nbytes):
+        restored[:, :, rows].lerp_(colors[:, :, rows].clamp(0, 1), 1 - strength)
+    return torch.cat((restored, image[:, 3:]), dim=1) if image.shape[1] == 4 else restored

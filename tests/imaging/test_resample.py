@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fidelity.imaging.filters import gaussian_blur
 from fidelity.imaging.resample import apply_separable, compose_weights, gaussian_weights, resize, resize_weights
 
 PILLOW = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
@@ -77,3 +78,15 @@ def test_half_precision_is_computed_in_float_and_returned_in_half(random_image, 
 def test_a_size_of_zero_is_refused(random_image):
     with pytest.raises(ValueError, match="target size is 5x0; wanted at least 1x1"):
         resize(random_image(1, 3, 4, 4), (0, 5))
+
+
+@pytest.mark.parametrize("size", [(300, 600), (75, 150), (150, 300)])
+def test_parts_of_larger_images_are_resized_like_copies(random_image, size):
+    image = random_image(2, 3, 160, 320)
+    for part in (
+        image[:, :, 5:155, 10:310],
+        image[:, 1:2, :150, 20:],
+        image.movedim(1, -1).contiguous().movedim(-1, 1)[:, :, 10:, 20:],
+    ):
+        assert torch.allclose(resize(part, size), resize(part.contiguous().clone(), size), atol=1e-6)
+        assert torch.allclose(gaussian_blur(part, 2.0), gaussian_blur(part.contiguous().clone(), 2.0), atol=1e-6)
