@@ -1,6 +1,7 @@
 """One file becomes another: its depth, its colours, and what belongs beside its pixels."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,6 +40,28 @@ def test_sixteen_bits_go_in_and_come_out(tmp_path, session):
     assert len(smooth.unique()) > 4 * len((smooth * 255).round().unique())
     upscale_file(tmp_path / "deep.png", tmp_path / "eight.png", session, FileOptions(keeps_depth=False))
     assert read_image(tmp_path / "eight.png").bits == 8
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.tif"])
+def test_a_result_that_goes_through_files_is_never_whole_in_memory(image_file, tmp_path, session, monkeypatch, name):
+    source = image_file()
+    upscale_file(source, tmp_path / f"whole_{name}", session)
+    decide = session.decide
+
+    def decide_short_of_memory(*given):
+        decision = decide(*given)
+        plan = replace(decision.planned.plan, in_files=True, scratch_bytes=1)
+        return replace(decision, planned=replace(decision.planned, plan=plan))
+
+    def refuse(_rows):
+        raise AssertionError("the whole image was asked for")
+
+    monkeypatch.setattr(session, "decide", decide_short_of_memory)
+    monkeypatch.setattr("fidelity.session.read_all", refuse)
+    upscale_file(source, tmp_path / "new" / name, session)
+    whole, filed = (read_image(tmp_path / place / name).image for place, name in (("", f"whole_{name}"), ("new", name)))
+    assert (whole - filed).abs().max() <= 1 / 255
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [name]
 
 
 def test_eight_bits_become_sixteen_only_if_asked(image_file, tmp_path, session):

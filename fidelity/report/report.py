@@ -171,7 +171,7 @@ class Report:
         return Report(
             domain=DomainReport.of(decision.verdict),
             conditions=decision.conditions,
-            recipe=settings_of(recipe) | used | {"device": str(compute.device_for(enlargement.image))},
+            recipe=settings_of(recipe) | used | {"device": str(compute.device or enlargement.rows.device)},
             switched=(*decision.reasons, *enlargement.notes),
             model=ModelReport(
                 model.name if model else None,
