@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,6 +78,9 @@ class TensorRows:
         self.image[:, :, rows] = values
 
 
+_HALF = 2**15
+
+
 class FileRows:
     """One image in a temporary file, 16 bits per sample; the file disappears with the object."""
 
@@ -105,15 +107,20 @@ class FileRows:
         """Returns some rows in float32."""
         start, stop, _ = rows.indices(self.shape[2])
         self._file.seek(start * self._row_bytes)
-        codes = np.frombuffer(self._file.read((stop - start) * self._row_bytes), np.uint16)
-        lines = torch.from_numpy(codes.astype(np.float32)).reshape(stop - start, self.shape[1], self.shape[3])
-        return lines.mul_(self._step).add_(self._low).movedim(0, 1)[None]
+        content = bytearray((stop - start) * self._row_bytes)
+        self._file.readinto(content)
+        codes = torch.frombuffer(content, dtype=torch.int16).reshape(stop - start, self.shape[1], self.shape[3])
+        values = torch.empty((1, self.shape[1], stop - start, self.shape[3]))
+        values[0].copy_(codes.movedim(1, 0))
+        return values.mul_(self._step).add_(self._low + _HALF * self._step)
 
     def write(self, rows: slice, values: Tensor) -> None:
         """Replaces some rows; values are rounded to the nearest of 65536 steps."""
-        codes = values[0].movedim(0, 1).float().sub(self._low).div_(self._step).add_(0.5).clamp_(0, 65535)
+        scaled = torch.sub(values[0].float(), self._low).div_(self._step).sub_(_HALF).round_().clamp_(-_HALF, _HALF - 1)
+        codes = torch.empty((scaled.shape[1], *self.shape[1::2]), dtype=torch.int16)
+        codes.movedim(0, 1).copy_(scaled)
         self._file.seek(rows.indices(self.shape[2])[0] * self._row_bytes)
-        self._file.write(codes.cpu().numpy().astype(np.uint16).tobytes())
+        self._file.write(codes.numpy().tobytes())
 
 
 def check_room(folder: Path, needed_bytes: int) -> None:
