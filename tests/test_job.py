@@ -60,7 +60,7 @@ def test_a_result_that_goes_through_files_is_never_whole_in_memory(image_file, t
     monkeypatch.setattr("fidelity.session.read_all", refuse)
     upscale_file(source, tmp_path / "new" / name, session)
     whole, filed = (read_image(tmp_path / place / name).image for place, name in (("", f"whole_{name}"), ("new", name)))
-    assert (whole - filed).abs().max() <= 1 / 255
+    assert (whole - filed).abs().max() <= 1.01 / 255
     assert [path.name for path in (tmp_path / "new").iterdir()] == [name]
 
 

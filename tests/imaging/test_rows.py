@@ -31,7 +31,7 @@ def test_what_was_written_is_read_back(new_rows, random_image):
     for part in (slice(30, 40), slice(0, 7), slice(7, 30)):
         rows.write(part, image[:, :, part])
     for part in (slice(0, 40), slice(5, 9), slice(39, 40)):
-        assert (rows.read(part) - image[:, :, part]).abs().max() <= 0.5 / 65535
+        assert (rows.read(part) - image[:, :, part]).abs().max() <= 0.6 / 65535
 
 
 def test_a_file_clips_to_its_range_and_disappears(tmp_path):
