@@ -25,6 +25,7 @@ from .files.write import DEFAULT_EXPORT, check_writable, quantise
 from .imaging.tensors import check_finite, check_image
 from .networks.compute import AUTO_COMPUTE, Compute
 from .networks.device import choose_device
+from .networks.fetch import models_folder
 from .networks.loader import list_models
 from .report.measure import measure_images
 from .report.report import Report, facts_of, report_input
@@ -108,7 +109,7 @@ def upscale(
         settings = replace(settings, target=Target(scale, size))
     if compute.device is None and not isinstance(picture, Tensor):
         compute = replace(compute, device=choose_device())
-    session = Session(settings, compute, list_models([Path(models_dir)] if models_dir else []))
+    session = Session(settings, compute, list_models([*([Path(models_dir)] if models_dir else []), models_folder()]))
     made = session.run(image, _provenance(picture), progress)
     report = Report.of(made, session.settings, session.compute)
     if source:

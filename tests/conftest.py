@@ -16,6 +16,9 @@ from torch import nn
 from fidelity.networks.backends.torch import TorchNetwork
 from fidelity.networks.loader import load_model
 
+# Networks that a user of this machine may have got must not change what tests see.
+os.environ["FIDELITY_MODELS"] = str(Path(__file__).parent / "no such folder")
+
 # Tests run on the CPU: hosted Apple machines report a GPU that has no memory to give.
 torch.backends.mps.is_available = lambda: False
 

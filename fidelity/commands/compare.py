@@ -42,7 +42,7 @@ def compare_command(
     from ..files.paths import write_whole
     from ..files.read import read_image
     from ..files.write import check_writable, write_image
-    from ..networks.loader import find_model, list_models
+    from ..networks.loader import find_model
     from ..report.comparison import check_reference, compare_models, describe_compared, draw_sheet, report_compared
     from ..report.page import build_page
 
@@ -66,7 +66,7 @@ def compare_command(
             image = image[:, :, top : top + height, left : left + width]
             size = (enlarged[1] - enlarged[0], enlarged[3] - enlarged[2])
             truth = None if truth is None else truth[:, :, enlarged[0] : enlarged[1], enlarged[2] : enlarged[3]]
-        known = list_models([models_dir] if models_dir else [])
+        known = options.find_models(models_dir)
         chosen = {name: find_model(name, known) for name in names}
         count = partial(progress, "networks") if progress else None
         results = compare_models(image, chosen, size, truth, compute=compute, progress=count)

@@ -1,21 +1,52 @@
-"""`fidelity models` and `fidelity doctor`."""
+"""`fidelity models`, `fidelity models get` and `fidelity doctor`."""
 
 import json
+from typing import Annotated
+
+import typer
 
 from . import options
+from .terminal import refusing
+
+models_app = typer.Typer(help="List the installed networks, or get one.", invoke_without_command=True)
 
 
-def models_command(models_dir: options.ModelsDir = None, as_json: options.Json = False) -> None:
-    """List the installed networks, with details and the domains that use each by default."""
-    from ..networks.loader import list_models
+@models_app.callback()
+def models_command(context: typer.Context, models_dir: options.ModelsDir = None, as_json: options.Json = False) -> None:
+    """List the installed networks, with details and the domains that use each by default; or get one."""
+    if context.invoked_subcommand:
+        return
+    from ..networks.fetch import DOWNLOADS
     from ..report.inventory import describe_model, inspect_models, report_models
 
-    found = inspect_models(list_models([models_dir] if models_dir else []))
+    models = options.find_models(models_dir)
+    found = inspect_models(models)
     if as_json:
         print(json.dumps(report_models(found), indent=2))
         return
     for model in found:
         print(describe_model(model), flush=True)
+    for one in DOWNLOADS.values():
+        if f"{one.name}.safetensors" not in models:
+            print(f"{one.name}: not installed; {one.purpose}; fidelity models get {one.name}")
+
+
+@models_app.command("get")
+def get_command(
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Networks to get, as `fidelity models` names them.")],
+    models_dir: options.NewModelsDir = None,
+) -> None:
+    """Get well-known networks: download, check and store them."""
+    from ..networks.fetch import fetch_model, models_folder
+
+    failures = 0
+    for name in names:
+        with refusing() as refused:
+            path = fetch_model(name, models_dir or models_folder())
+            print(f"{name}: {path}", flush=True)
+        failures += len(refused)
+    if failures:
+        raise typer.Exit(1)
 
 
 def doctor_command(as_json: options.Json = False) -> None:

@@ -19,6 +19,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ModelsDir = Annotated[
     Path | None, typer.Option(help="A folder of networks, in addition to the shipped ones.", exists=True, file_okay=False)
 ]
+NewModelsDir = Annotated[
+    Path | None,
+    typer.Option("--models-dir", help="Folder to store them in.", show_default="~/.fidelity/models", file_okay=False),
+]
 Scale = Annotated[
     float | None, typer.Option(help="Enlargement factor of both sides.", show_default="the model's own, 4 for auto")
 ]
@@ -109,3 +113,11 @@ def _parse_tile(text: str) -> int | None:
     if not text.isdigit() or int(text) < MIN_TILE_PX:
         raise RefusedError(f"--tile is {text!r}; wanted auto or at least {MIN_TILE_PX} pixels")
     return int(text)
+
+
+def find_models(models_dir: Path | None) -> dict[str, Path]:
+    """Lists the networks in a folder, those that `fidelity models get` stored, and the shipped ones."""
+    from ..networks.fetch import models_folder
+    from ..networks.loader import list_models
+
+    return list_models([*([models_dir] if models_dir else []), models_folder()])

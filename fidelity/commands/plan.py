@@ -32,7 +32,6 @@ def plan_command(
     from ..decide.settings import Settings
     from ..files.metadata import read_provenance
     from ..files.read import read_image
-    from ..networks.loader import list_models
     from ..report.report import PlanReport, to_json
     from ..report.text import describe_plan
     from ..session import Session
@@ -42,7 +41,7 @@ def plan_command(
     what, strength = as_usage(lambda: options.read_restore(restore))
     with refusing(source) as refused:
         settings = Settings(target, domain, model, restore=what, passes=passes, restore_strength=strength)
-        session = Session(settings, compute, list_models([models_dir] if models_dir else []))
+        session = Session(settings, compute, options.find_models(models_dir))
         decision = session.decide(read_image(source).image, read_provenance(source), writer_bytes_per_pixel=0.0)
         plan = PlanReport.of(decision, estimate_seconds(decision.planned, compute))
         print(json.dumps(to_json(plan), indent=2) if as_json else describe_plan(plan))

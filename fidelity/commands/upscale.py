@@ -70,7 +70,6 @@ def upscale_command(
     from ..files.paths import check_folder, expand_input, name_outputs, write_whole
     from ..files.write import Export, check_options
     from ..job import FileOptions, upscale_file
-    from ..networks.loader import list_models
     from ..report.report import to_json
     from ..report.text import describe_report
     from ..session import Session
@@ -90,7 +89,7 @@ def upscale_command(
     with refusing() as refused:
         if report:
             check_folder(report)
-        session = Session(settings, compute, list_models([models_dir] if models_dir else []))
+        session = Session(settings, compute, options.find_models(models_dir))
     if refused or not files:
         raise typer.Exit(1)
     is_folder = _is_folder(out, inputs, files)
