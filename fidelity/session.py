@@ -230,6 +230,7 @@ def carry_out(
     recipe = decision.recipe
     raw = run_passes(image, decision, compute, progress, scratch)
     result, reference, passes = raw.rows, raw.reference, list(raw.passes)
+    del raw  # so that the raw output goes as soon as a step replaces it
     watch.lap()
     raw_sharpness = sharpness(result)
     passes.append(Pass("measure", 1.0, None, watch.lap()))

@@ -292,14 +292,14 @@ def test_a_result_in_files_is_the_one_in_memory(order, photo, tmp_path, picture)
 
 def test_a_plan_goes_to_files_only_when_memory_is_short_and_a_file_is_the_goal(installed, photo):
     def plan(memory, writer):
-        settings = Settings(Target(size=(12000, 9000)), "photo", restore="off")
+        settings = Settings(Target(size=(12000, 15000)), "photo", restore="off")
         return decide(photo, installed(), settings, memory, writer_bytes_per_pixel=writer).planned.plan
 
     assert not plan(64 * GIB, 0.0).in_files
     short = plan(2 * GIB, 0.0)
     assert short.in_files
     assert short.peak_bytes < 2 * GIB < short.scratch_bytes + 2 * GIB
-    assert short.scratch_bytes > 6 * 12000 * 9000
+    assert short.scratch_bytes > 6 * 12000 * 15000
     with pytest.raises(RefusedError, match="wanted at most about"):
         plan(GIB, None)
     with pytest.raises(RefusedError, match="wanted at least that much memory"):

@@ -214,7 +214,8 @@ def _image_bytes(size: tuple[int, int], images: tuple[int, int]) -> int:
 
 def _largest(source: tuple[int, int], target: tuple[int, int], memory_bytes: int, images: tuple[int, int]) -> str:
     """Returns text about the largest result of the target's aspect ratio that fits in memory."""
-    per_pixel = work_memory_bytes((*images, 1, 1), (*images, 0, 0))
+    nothing = work_memory_bytes((*images, 0, 0), (*images, 0, 0))
+    per_pixel = work_memory_bytes((*images, 1, 1), (*images, 0, 0)) - nothing
     whole = work_memory_bytes((*images, *source), (*images, *source))
     room = memory_bytes - (whole - per_pixel * source[0] * source[1])
     if room < per_pixel * source[0] * source[1]:

@@ -10,10 +10,9 @@ from torch import Tensor
 Result = TypeVar("Result")
 
 
-_RESULT_BYTES = 16  # a step uses float32 bands of a result, besides its input and output
-
-
-_SOURCE_BYTES = 128  # the projection's solver keeps about 30 float32 copies at source size
+_RESULT_BYTES = 6  # a float32 result that most steps change in place; cleanup copies it
+_SOURCE_BYTES = 40  # float32: the restored source, the result at its size, and the projection's four maps
+_BAND_BYTES = 2**27  # bands, windows and blocks of any size of image
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -45,7 +44,7 @@ def work_memory_bytes(result: tuple[int, ...], source: tuple[int, ...]) -> int:
     """Returns the most memory that the steps after the network need, for ``(B, C, H, W)`` shapes of a result and its source."""
     channels = max(result[1], source[1])
     small = min(result[2], source[2]) * min(result[3], source[3])
-    return result[0] * channels * (result[2] * result[3] * _RESULT_BYTES + small * _SOURCE_BYTES)
+    return result[0] * channels * (result[2] * result[3] * _RESULT_BYTES + small * _SOURCE_BYTES) + _BAND_BYTES
 
 
 def run_where_room(step: Callable[[Tensor], Result], image: Tensor, source: Tensor, device: torch.device) -> Result:
