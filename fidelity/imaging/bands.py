@@ -9,7 +9,16 @@ from ..errors import RefusedError
 from .tensors import memory_format_of, working_dtype
 
 BAND_BYTES = 16 * 2**20
-"""Float32 bytes of one image in one band; large enough to keep a GPU busy, small enough to fit a cache."""
+"""Float32 bytes of one image in one band, for steps that keep several copies of it in memory."""
+CPU_BAND_BYTES = 2**20
+"""The same on a CPU, so small that what a step keeps of it fits the cache."""
+GPU_BAND_BYTES = 64 * 2**20
+"""The same on a GPU, which large bands keep busy."""
+
+
+def best_band_bytes(device: torch.device) -> int:
+    """The size of a band that suits a device."""
+    return CPU_BAND_BYTES if device.type == "cpu" else GPU_BAND_BYTES
 
 
 def iterate_bands(height: int, bytes_per_row: int, band_bytes: int = BAND_BYTES) -> Iterator[slice]:
@@ -44,7 +53,7 @@ def map_bands(function: Callable[..., Tensor], *images: Tensor) -> Tensor:
     dtype = working_dtype(first.dtype)
     widest = max(image.shape[0] * image.shape[1] for image in images)
     output: Tensor | None = None
-    for rows in iterate_bands(height, widest * width * dtype.itemsize):
+    for rows in iterate_bands(height, widest * width * dtype.itemsize, best_band_bytes(first.device)):
         band = function(*(image[:, :, rows].to(dtype) for image in images))
         if output is None:
             shape = (band.shape[0], band.shape[1], height, width)

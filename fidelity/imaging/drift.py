@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .bands import iterate_bands_around
+from .bands import best_band_bytes, iterate_bands_around
 from .color import delta_e
 from .filters import box_mean, gaussian_blur, local_range
 from .resample import resize
-from .rows import CPU_BAND_BYTES, GPU_BAND_BYTES, MappedSource, Resized, Rows, RowSource, Shape, TensorRows, band_rows
+from .rows import MappedSource, Resized, Rows, RowSource, Shape, TensorRows, band_rows
 from .tensors import check_image
 
 DriftBand = Literal["color", "full"]
@@ -84,8 +84,8 @@ def compare_rows(reference: RowSource, candidate: RowSource, band: DriftBand = "
     batch, _, height, width = (max(pair) for pair in zip(reference.shape, candidate.shape, strict=True))
     difference = torch.empty((batch, 1, height, width), device=candidate.device)
     reach = math.ceil(4 * COLOR_BAND_SIGMA_PX) if band == "color" else 0
-    size = 12 * CPU_BAND_BYTES if candidate.device.type == "cpu" else GPU_BAND_BYTES
-    for rows, wide, inner in iterate_bands_around(height, batch * 3 * width * 4, reach, size // 8):
+    size = best_band_bytes(candidate.device) + 2 * reach * batch * 3 * width * 4  # at least as many rows as are context
+    for rows, wide, inner in iterate_bands_around(height, batch * 3 * width * 4, reach, size):
         pair = [image.read(wide).to(difference.device) for image in (reference, candidate)]
         if band == "color":
             pair = [gaussian_blur(image, COLOR_BAND_SIGMA_PX) for image in pair]

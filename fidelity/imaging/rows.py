@@ -13,16 +13,11 @@ import torch
 from torch import Tensor
 
 from ..errors import RefusedError
-from .bands import iterate_bands
+from .bands import best_band_bytes, iterate_bands
 from .resample import RowReducer, apply_columns, block_of_outputs, resize_weights
 
 Shape = tuple[int, int, int, int]
 """``(B, C, H, W)``."""
-
-CPU_BAND_BYTES = 2**20
-"""Float32 bytes of one image in a band on a CPU: what a step keeps of it fits the cache."""
-GPU_BAND_BYTES = 64 * 2**20
-"""The same on a GPU, where large bands pay."""
 
 
 class RowSource(Protocol):
@@ -210,8 +205,7 @@ class PartRows:
 def band_rows(rows: RowSource) -> Iterator[slice]:
     """Yields slices that cover an image's height in bands of the best size for its device."""
     batch, channels, height, width = rows.shape
-    size = CPU_BAND_BYTES if rows.device.type == "cpu" else GPU_BAND_BYTES
-    return iterate_bands(height, batch * channels * width * 4, size)
+    return iterate_bands(height, batch * channels * width * 4, best_band_bytes(rows.device))
 
 
 def image_of(rows: Rows, index: int) -> Rows:

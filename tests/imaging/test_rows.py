@@ -47,7 +47,7 @@ def test_resizing_by_rows_is_resizing(new_rows, random_image, monkeypatch, size)
     image = random_image(1, 3, 40, 24)
     expected = resize(image, size).clamp(0, 1)
     target = new_rows((1, 3, *size))
-    monkeypatch.setattr("fidelity.imaging.rows.CPU_BAND_BYTES", 3000)
+    monkeypatch.setattr("fidelity.imaging.bands.CPU_BAND_BYTES", 3000)
     resize_rows(TensorRows(image), target)
     assert (read_all(target) - expected).abs().max() < 2e-5
     resized = Resized(TensorRows(image), size)
