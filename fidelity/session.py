@@ -62,7 +62,8 @@ class RawOutput:
     rows: Rows
     """``(B, C, H, W)`` in [0, 1], as rows."""
     reference: Tensor
-    """The networks' input, which is the source after any restoration; the image is made consistent with it."""
+    """The source after any restoration: the image is made consistent with it. Also the networks' input, unless they restore on
+    their own."""
     passes: tuple[Pass, ...]
     """Every step so far, restoration first."""
 
@@ -198,12 +199,13 @@ def run_passes(
     if recipe.passes == "stepwise":
         between = Between(recipe.between, 0.0 if planned.restorer else decision.conditions.noise_sigma)
     part = _stage(progress, "upscale")
+    source = image if planned.takes_damage else reference
     if scratch is None:
-        raw = upscale(reference, planned.models, planned.plan.target, recipe.channels, compute, part, between)
+        raw = upscale(source, planned.models, planned.plan.target, recipe.channels, compute, part, between)
         return RawOutput(TensorRows(raw.image), reference, passes + raw.passes)
     check_room(scratch, planned.plan.scratch_bytes)
     sink = FileRows((1, image.shape[1], *planned.plan.target), folder=scratch)
-    passes += upscale_rows(reference, planned.models, sink, recipe.channels, compute, part, between)
+    passes += upscale_rows(source, planned.models, sink, recipe.channels, compute, part, between)
     return RawOutput(sink, reference, passes)
 
 

@@ -304,3 +304,24 @@ def test_a_plan_goes_to_files_only_when_memory_is_short_and_a_file_is_the_goal(i
         plan(GIB, None)
     with pytest.raises(RefusedError, match="wanted at least that much memory"):
         plan(2 * GIB, 1000.0)
+
+
+@pytest.mark.parametrize(("name", "takes_damage"), [("RealESRGAN_x4plus", True), ("4x-AnimeSharp", False)])
+def test_a_network_that_restores_on_its_own_gets_the_source_as_it_is(installed, photo, name, takes_damage):
+    image = noisy(photo)
+    decision = decide(image, installed(**{name: 4}), Settings(Target(scale=4), "photo", model="auto"), 8 * GIB)
+    raw = run_passes(image, decision)
+    assert decision.planned.restorer
+    assert not torch.equal(raw.reference, image)
+    given = image if takes_damage else raw.reference
+    expected = upscale(given, decision.planned.models, channels=decision.recipe.channels).image
+    assert torch.allclose(raw.image, expected, atol=1e-5)
+    assert any("restores on its own" in reason for reason in decision.reasons) == takes_damage
+
+
+def test_a_clean_source_needs_no_division_of_restoration(installed, photo):
+    chooser = installed(RealESRGAN_x4plus=4)
+    decision = decide(
+        resize(photo, (200, 240)).clamp(0, 1), chooser, Settings(Target(scale=4), "photo", restore="off"), 8 * GIB
+    )
+    assert not decision.planned.takes_damage

@@ -60,3 +60,15 @@ RESTORERS: dict[Restoration, dict[str, KnownModel]] = {
 def matches(stem: str, known: KnownModel) -> bool:
     """Whether a file name without its extension is that of a known network."""
     return re.search(known.pattern, stem, re.IGNORECASE) is not None
+
+
+_TRAINED_ON_DAMAGE = re.compile(r"real[-_ ]?esr|bsrgan|realsr|real[-_ ]?hat|apisr", re.IGNORECASE)
+
+
+def restores_too(stem: str) -> bool:
+    """Whether a file name without its extension is that of an enlarging network that was trained on damaged sources.
+
+    Such a network does better on the damaged source than on a restored one, whose remaining damage it does not know
+    (`python -m tools.benchmarks.holding`).
+    """
+    return _TRAINED_ON_DAMAGE.search(stem) is not None

@@ -15,7 +15,7 @@ from ..networks.network import Network
 from ..networks.runner import estimate_memory
 from ..networks.speed import measure_seconds_per_pixel
 from ..steps.upscale import RESIZE_SHARE
-from .catalogue import KNOWN_MODELS, RESTORERS, Restoration, matches
+from .catalogue import KNOWN_MODELS, RESTORERS, Restoration, matches, restores_too
 from .planning import NetworkCost, Plan, plan_passes
 from .recipes import DRAWN_DOMAINS, Recipe
 
@@ -66,7 +66,10 @@ class ModelPlan:
     restorer: "Restorer | None" = None
     """The x1 network that the plan begins with; it is not in `models`."""
     notes: tuple[str, ...] = ()
-    """Requests of the recipe that could not be planned, as readable text."""
+    """Requests of the recipe that could not be planned, and how restoration is divided, as readable text."""
+    takes_damage: bool = False
+    """Whether the enlarging networks restore on their own: they get the source as it is, and the restorer's image is only what
+    colors are held to."""
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -161,7 +164,12 @@ class ModelChooser:
         if stepwise and len(names) > 0 and not any(step.kind == "clean" for step in plan.passes):
             notes.append("passes stepwise: only one pass, because there is no x2 network or the target scale is small")
         choice = known[names[-1]][1] if names else chosen[0][1]
-        return ModelPlan(plan, tuple(known[name][0] for name in names), choice, restorer, tuple(notes))
+        takes_damage = restorer is not None and bool(names) and restores_too(choice.path.stem)
+        if takes_damage:
+            notes.append(
+                f"{choice.path.stem} restores on its own: it gets the source as it is, held to the restored one's colors"
+            )
+        return ModelPlan(plan, tuple(known[name][0] for name in names), choice, restorer, tuple(notes), takes_damage)
 
     def choose_restorer(self, restoration: Restoration) -> Restorer:
         """Returns the best installed x1 network for "denoise" or "deblock", or else the shipped one, which does both."""
