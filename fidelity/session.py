@@ -27,6 +27,7 @@ from .imaging.rows import (
     check_room,
     image_of,
     read_all,
+    resize_rows,
 )
 from .networks.compute import AUTO_COMPUTE, Compute
 from .networks.loader import list_models
@@ -244,7 +245,7 @@ def carry_out(
     survey = survey_rows(TensorRows(image), result, new_map)
     judged, drift = None, None
     if recipe.gate != "off":
-        judged = _judge(result, reference, recipe, survey.small)
+        judged = _judge(result, reference, recipe, survey.small, new_map)
         drift = judged.after
         if judged.action in ("blend", "reject"):
             survey = survey_rows(TensorRows(image), result, new_map)
@@ -298,7 +299,9 @@ def _make_consistent(
     return result
 
 
-def _judge(result: Rows, reference: Tensor, recipe: Recipe, small: RowSource) -> GateVerdict:
+def _judge(
+    result: Rows, reference: Tensor, recipe: Recipe, small: Rows, new_map: Callable[[Shape], Rows] | None
+) -> GateVerdict:
     def find_safe(index: int) -> RowSource:
         source = reference[index : index + 1]
         colors = torch.cat((bleed_colors(source), source[:, 3:]), dim=1) if source.shape[1] == 4 else source
@@ -306,8 +309,10 @@ def _judge(result: Rows, reference: Tensor, recipe: Recipe, small: RowSource) ->
         return MappedSource(safe, _clamp, result.shape[1])
 
     def measure(index: int) -> Tensor:
-        source = TensorRows(reference[index : index + 1])
-        return _compare(source.image, survey_rows(source, image_of(result, index)).small)
+        shape = (1, *small.shape[1:])
+        reduced = new_map(shape) if new_map else TensorRows(torch.empty(shape, device=result.device))
+        resize_rows(flatten_rows(image_of(result, index)), reduced)
+        return _compare(reference[index : index + 1], reduced)
 
     assert recipe.gate not in ("auto", "off")  # the recipe is settled, and the caller checked
     return gate_rows(result, find_safe, measure, recipe.gate, recipe.gate_limits, _compare(reference, small))

@@ -13,7 +13,7 @@ LAYERS = (
     ("steps",),
     ("decide",),
     ("files",),
-    ("session", "preparation"),
+    ("session", "preparation", "fetch"),
     ("report",),
     ("comfy", "job", "api"),
     ("commands",),

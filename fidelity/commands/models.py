@@ -16,7 +16,7 @@ def models_command(context: typer.Context, models_dir: options.ModelsDir = None,
     """List the installed networks, with details and the domains that use each by default; or get one."""
     if context.invoked_subcommand:
         return
-    from ..networks.fetch import DOWNLOADS
+    from ..fetch import DOWNLOADS
     from ..report.inventory import describe_model, inspect_models, report_models
 
     models = options.find_models(models_dir)
@@ -37,7 +37,7 @@ def get_command(
     models_dir: options.NewModelsDir = None,
 ) -> None:
     """Get well-known networks: download, check and store them."""
-    from ..networks.fetch import fetch_model, models_folder
+    from ..fetch import fetch_model, models_folder
 
     failures = 0
     for name in names:

@@ -68,8 +68,8 @@ class ModelPlan:
     notes: tuple[str, ...] = ()
     """Requests of the recipe that could not be planned, and how restoration is divided, as readable text."""
     takes_damage: bool = False
-    """Whether the enlarging networks restore on their own: they get the source as it is, and the restorer's image is only what
-    colors are held to."""
+    """Whether the first of the enlarging networks restores on its own: it gets the source as it is, and the restorer's image is
+    only what colors are held to."""
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -164,11 +164,10 @@ class ModelChooser:
         if stepwise and len(names) > 0 and not any(step.kind == "clean" for step in plan.passes):
             notes.append("passes stepwise: only one pass, because there is no x2 network or the target scale is small")
         choice = known[names[-1]][1] if names else chosen[0][1]
-        takes_damage = restorer is not None and bool(names) and restores_too(choice.path.stem)
+        leading = known[names[0]][1].path.stem if names else ""
+        takes_damage = restorer is not None and restores_too(leading)
         if takes_damage:
-            notes.append(
-                f"{choice.path.stem} restores on its own: it gets the source as it is, held to the restored one's colors"
-            )
+            notes.append(f"{leading} restores on its own: it gets the source as it is, held to the restored one's colors")
         return ModelPlan(plan, tuple(known[name][0] for name in names), choice, restorer, tuple(notes), takes_damage)
 
     def choose_restorer(self, restoration: Restoration) -> Restorer:

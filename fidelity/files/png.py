@@ -54,6 +54,12 @@ def write_png(file: IO[bytes], image: RowSource, bits: Literal[8, 16], chunks: I
     file.write(make_chunk(b"IEND", b""))
 
 
+def round_samples(image: RowSource, rows: slice, bits: Literal[8, 16]) -> NDArray[np.float32]:
+    """Returns some rows of ``(1, C, H, W)`` in [0, 1] as ``(rows, W, C)`` whole numbers from 0 to the largest of that depth."""
+    scaled = image.read(rows)[0].clamp(0, 1).mul_(2**bits - 1).round_()
+    return scaled.movedim(0, -1).cpu().numpy()
+
+
 def make_chunk(name: bytes, data: bytes) -> bytes:
     """Returns a complete chunk: length, name, data and checksum."""
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
@@ -65,8 +71,7 @@ def _filtered_bands(image: RowSource, bits: Literal[8, 16]) -> Iterator[bytes]:
     pixel_bytes = channels * bits // 8
     above = np.zeros(width * pixel_bytes, np.uint8)
     for rows in iterate_bands(height, width * pixel_bytes, _BAND_BYTES):
-        scaled = image.read(rows)[0].clamp(0, 1).mul_(2**bits - 1).round_().movedim(0, -1).cpu().numpy()
-        integers = np.ascontiguousarray(scaled, np.uint8 if bits == 8 else ">u2")
+        integers = np.ascontiguousarray(round_samples(image, rows, bits), np.uint8 if bits == 8 else ">u2")
         samples = integers.view(np.uint8).reshape(rows.stop - rows.start, -1)
         yield _filter(samples, above, pixel_bytes).tobytes()
         above = samples[-1]

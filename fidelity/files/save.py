@@ -7,8 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..choices import ColorSpace
-from ..imaging.color import is_grey
-from ..imaging.rows import MappedSource, RowSource, TensorRows, band_rows
+from ..imaging.rows import MappedSource, RowSource, TensorRows, has_grey_rows
 from .icc import from_srgb, read_profile
 from .paths import FileRefusedError
 from .read import SourceFile
@@ -57,7 +56,7 @@ def _to_embedded(path: Path, image: RowSource, embedded: bytes) -> RowSource:
             f"{path}: cannot convert back to the source's table-based color profile; wanted color_space srgb"
         )
     if len(profile.curves) == 1 and image.shape[1] > 1:
-        if image.shape[1] == 4 or not all(is_grey(image.read(rows)) for rows in band_rows(image)):
+        if image.shape[1] == 4 or not has_grey_rows(image):
             raise FileRefusedError(f"{path}: the source's color profile is grey but the image is not; wanted color_space srgb")
         image = MappedSource(image, lambda band: band[:, :1], 1)
     return MappedSource(image, lambda band: from_srgb(band, profile), image.shape[1])

@@ -15,7 +15,7 @@ from ..errors import RefusedError
 from ..imaging.rows import RowSource, TensorRows, band_rows, read_all
 from .icc import read_profile, to_srgb
 from .paths import FileRefusedError, check_folder, write_whole
-from .png import make_chunk, write_png
+from .png import make_chunk, round_samples, write_png
 from .sixteen_bit import Samples, encode_tiff
 from .tags import Extras, load_tags
 
@@ -176,8 +176,7 @@ def quantise(image: Tensor | RowSource, bits: Literal[8, 16]) -> Samples:
     _, channels, height, width = image.shape
     samples: Samples = np.empty((height, width, channels), np.uint8 if bits == 8 else np.uint16)
     for rows in band_rows(image):
-        scaled = image.read(rows)[0].clamp(0, 1).mul_(2**bits - 1).round_()
-        samples[rows] = scaled.movedim(0, -1).cpu().numpy()
+        samples[rows] = round_samples(image, rows, bits)
     return samples
 
 

@@ -14,7 +14,7 @@ from .bands import best_band_bytes, iterate_bands_around
 from .color import delta_e
 from .filters import box_mean, gaussian_blur, local_range
 from .resample import resize
-from .rows import MappedSource, Resized, Rows, RowSource, Shape, TensorRows, band_rows
+from .rows import MappedSource, Resized, Rows, RowSource, Shape, TensorRows, band_rows, band_rows_around
 from .tensors import check_image
 
 DriftBand = Literal["color", "full"]
@@ -109,9 +109,8 @@ def measure_drift(reference: Tensor, candidate: Tensor, band: DriftBand = "color
 def sharpness(image: Tensor | RowSource) -> float:
     """Returns the standard deviation of a 3x3 Laplacian of the channel mean; alpha is ignored."""
     image, sums = TensorRows(image) if isinstance(image, Tensor) else image, _LaplacianSums()
-    for rows in band_rows(image):
-        top, bottom = max(0, rows.start - 1), min(image.shape[2], rows.stop + 1)
-        sums.add(image.read(slice(top, bottom)), rows.start - top, rows.stop + 1 - bottom)
+    for _, wide, inner in band_rows_around(image, 1):
+        sums.add(image.read(wide), inner)
     return sums.deviation()
 
 
@@ -122,10 +121,11 @@ class _LaplacianSums:
         self._sum = self._squares = 0.0
         self._count = 0
 
-    def add(self, band: Tensor, above: int, missing_below: int) -> None:
-        """Adds rows that come with one more row above (`above` is 1) and below (`missing_below` is 0), where there are any."""
-        grey = band[:, :3].mean(dim=1, keepdim=True)
-        grey = functional.pad(grey, (1, 1, 1 - above, missing_below), mode="replicate")
+    def add(self, wide: Tensor, inner: slice) -> None:
+        """Adds the rows `inner` of a band that has one more row above and below, where there are any."""
+        grey = wide[:, :3].mean(dim=1, keepdim=True)
+        missing = (1 - inner.start, 1 + inner.stop - grey.shape[2])
+        grey = functional.pad(grey, (1, 1, *missing), mode="replicate")
         edges = grey[..., :-2, 1:-1] + grey[..., 2:, 1:-1] + grey[..., 1:-1, :-2] + grey[..., 1:-1, 2:]
         edges -= 4 * grey[..., 1:-1, 1:-1]
         self._sum += edges.sum().item()
@@ -149,20 +149,21 @@ def overshoot_percent(source: Tensor, result: Tensor) -> float:
     The range is that of the 5x5 source pixels around a sample, widened by `OVERSHOOT_TOLERANCE`.
     Images with alpha are composited over mid-grey, as for drift, so that hidden colors do not count.
     """
-    return overshoot_of_rows(TensorRows(flatten_alpha(source)), TensorRows(flatten_alpha(result)))
-
-
-def overshoot_of_rows(source: RowSource, result: RowSource) -> float:
-    """Returns `overshoot_percent` of images without alpha, in bands."""
-    allowed = SourceRange(source, result.shape[2:])
-    outside = sum(_count_overshoot(result.read(rows), allowed, rows) for rows in band_rows(result))
-    batch, channels, height, width = result.shape
-    return 100 * outside / (batch * max(channels, source.shape[1]) * height * width)
+    shown, flat = flatten_rows(TensorRows(source)), flatten_rows(TensorRows(result))
+    allowed = SourceRange(shown, flat.shape[2:])
+    outside = sum(_count_overshoot(flat.read(rows), allowed, rows) for rows in band_rows(flat))
+    return _as_percent(outside, shown, flat)
 
 
 def _count_overshoot(band: Tensor, allowed: "SourceRange", rows: slice) -> int:
     lowest, highest = allowed.at(rows)
     return int((torch.maximum(lowest - band, band - highest) > OVERSHOOT_TOLERANCE).sum())
+
+
+def _as_percent(samples: int, source: RowSource, result: RowSource) -> float:
+    """Samples as a percentage of all of a result's, which has as many channels as its source if that has more."""
+    batch, channels, height, width = result.shape
+    return 100 * samples / (batch * max(channels, source.shape[1]) * height * width)
 
 
 @dataclass(frozen=True)
@@ -193,17 +194,15 @@ def survey_rows(source: RowSource, result: RowSource, new_map: Callable[[Shape],
     allowed, reduced = SourceRange(source, (height, width)), Resized(flat, size)
     reducer = reduced.reducer()
     sums, outside = _LaplacianSums(), 0
-    for rows in band_rows(flat):
-        top, bottom = max(0, rows.start - 1), min(height, rows.stop + 1)
-        wide = result.read(slice(top, bottom))
-        sums.add(wide, rows.start - top, rows.stop + 1 - bottom)
-        band = flatten_alpha(wide[:, :, rows.start - top : rows.stop - top])
+    for rows, wide_rows, inner in band_rows_around(result, 1):
+        wide = result.read(wide_rows)
+        sums.add(wide, inner)
+        band = flatten_alpha(wide[:, :, inner])
         outside += _count_overshoot(band, allowed, rows)
         finished = reducer.add(band)
         if finished:
             small.write(finished[0], finished[1].clamp_(0, 1))
-    samples = batch * max(channels, source.shape[1]) * height * width
-    return Survey(small, sums.deviation(), 100 * outside / samples)
+    return Survey(small, sums.deviation(), _as_percent(outside, source, flat))
 
 
 class SourceRange:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ..errors import RefusedError
-from .bands import best_band_bytes, iterate_bands
+from .bands import best_band_bytes, iterate_bands, iterate_bands_around
+from .color import is_grey
 from .resample import RowReducer, apply_columns, block_of_outputs, resize_weights
 
 Shape = tuple[int, int, int, int]
@@ -208,6 +209,17 @@ def band_rows(rows: RowSource) -> Iterator[slice]:
     return iterate_bands(height, batch * channels * width * 4, best_band_bytes(rows.device))
 
 
+def band_rows_around(rows: RowSource, reach_px: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Yields such bands with context: (rows, rows with context, rows within that context)."""
+    batch, channels, height, width = rows.shape
+    return iterate_bands_around(height, batch * channels * width * 4, reach_px, best_band_bytes(rows.device))
+
+
+def has_grey_rows(rows: RowSource) -> bool:
+    """Whether an image is grey; see `fidelity.imaging.color.is_grey`."""
+    return all(is_grey(rows.read(part)) for part in band_rows(rows))
+
+
 def image_of(rows: Rows, index: int) -> Rows:
     """Returns one image of a batch."""
     return TensorRows(rows.image[index : index + 1]) if isinstance(rows, TensorRows) else rows
@@ -251,21 +263,20 @@ def copy_rows(source: RowSource, target: Rows) -> None:
         target.write(rows, source.read(rows))
 
 
-def resize_rows(source: RowSource, target: Rows, clamp: bool = True) -> None:
-    """Resizes an image to the size of another and writes it there.
+def resize_rows(source: RowSource, target: Rows) -> None:
+    """Resizes an image to the size of another and writes it there, clamped to [0, 1].
 
     Args:
         source: The image to read, once, from top to bottom.
         target: The image to write.
-        clamp: Whether to clamp to [0, 1].
     """
     resized = Resized(source, target.shape[2:])
     if target.shape[2] >= source.shape[2]:
         for rows in band_rows(target):
-            target.write(rows, resized.read(rows).clamp_(0, 1) if clamp else resized.read(rows))
+            target.write(rows, resized.read(rows).clamp_(0, 1))
         return
     reducer = resized.reducer()
     for rows in band_rows(source):
         done = reducer.add(source.read(rows))
         if done:
-            target.write(done[0], done[1].clamp_(0, 1) if clamp else done[1])
+            target.write(done[0], done[1].clamp_(0, 1))

@@ -44,7 +44,7 @@ from torch import Tensor
 
 from ..errors import RefusedError
 from ..imaging.bands import iterate_bands_around
-from ..imaging.color import is_grey, rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
+from ..imaging.color import rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
 from ..imaging.drift import COLOR_BAND_SIGMA_PX, OVERSHOOT_TOLERANCE, SourceRange
 from ..imaging.filters import gaussian_blur
 from ..imaging.resample import AxisWeights, apply_separable, compose_weights, restrict_weights
@@ -58,10 +58,11 @@ from ..imaging.rows import (
     TensorRows,
     band_rows,
     copy_rows,
+    has_grey_rows,
     resize_rows,
 )
 from ..imaging.tensors import check_pair
-from ..progress import Progress
+from ..progress import Progress, part_of
 from .alpha import bleed_colors
 
 ConsistencyMode = Literal["color", "full"]
@@ -140,7 +141,7 @@ def project_(
         source = reference[index % reference.shape[0]].unsqueeze(0).to(image.device)
         colors = bleed_colors(source) if source.shape[1] == 4 else source
         target = TensorRows(image[index : index + 1, : min(3, image.shape[1])])
-        part = _part(progress, index, image.shape[0])
+        part = part_of(progress, index / image.shape[0], (index + 1) / image.shape[0])
         project_rows(target, TensorRows(colors), mode, settings, part)
     return image
 
@@ -170,7 +171,7 @@ def project_rows(
         raise RefusedError(f"mode is {mode!r}; wanted 'color' or 'full'")
     if target.shape[1] == 1 and source.shape[1] == 3:
         source = MappedSource(source, rgb_to_luma, 1)
-    elif target.shape[1] == 3 and all(is_grey(source.read(rows)) for rows in band_rows(source)):
+    elif target.shape[1] == 3 and has_grey_rows(source):
         target = MappedRows(target, rgb_to_luma, 1, lambda luma: luma.expand(-1, 3, -1, -1))
         source = MappedSource(source, lambda band: band[:, :1], 1)
     device = target.device
@@ -181,10 +182,6 @@ def project_rows(
         resize_rows(source, smaller)
         source = smaller
     _Projection(target, source, mode, settings or ConsistencySettings(), progress, new_map).run()
-
-
-def _part(progress: Progress | None, index: int, count: int) -> Progress | None:
-    return (lambda done, total: progress(index * total + done, count * total)) if progress else None
 
 
 class _Projection:
@@ -225,20 +222,19 @@ class _Projection:
         self._total = (1 + len(solvers)) * self._target.shape[2] + len(solvers) * self._seen.shape[2]
         self._sweep(corrects=False)
         copy_rows(self._seen, self._raw)
-        for number, solver in enumerate(solvers):
-            if self._solve(solver, is_first=number == 0):
+        for rows in band_rows(self._correction):
+            self._correction.write(rows, torch.zeros_like(self._seen.read(rows)))
+        for solver in solvers:
+            if self._solve(solver):
                 self._sweep(corrects=True)
             else:
                 self._report(slice(0, self._target.shape[2]))
 
-    def _solve(self, solve: "Callable[[_Window], Tensor | None]", is_first: bool) -> bool:
-        """Finds the next update, and adds the last one to the correction on the way; returns whether there is any."""
+    def _solve(self, solve: "Callable[[_Window], Tensor | None]") -> bool:
+        """Finds the next update and adds it to the correction; returns whether there is any."""
         is_needed = False
         height, width = self._seen.shape[2:]
         core, context = (_CPU_WINDOW, _CONTEXT_PX) if self._target.device.type == "cpu" else (_GPU_WINDOW, _CONTEXT_PX)
-        for rows in band_rows(self._correction):
-            before, last = self._correction.read(rows), self._update.read(rows)
-            self._correction.write(rows, torch.zeros_like(before) if is_first else before + last)
         for rows, wide_rows, inner_rows in iterate_bands_around(height, 1, context, core[0]):
             maps = [part.read(wide_rows) for part in (self._raw, self._correction, self._wanted, self._seen)]
             update = torch.empty_like(maps[0][:, :, inner_rows])
@@ -250,6 +246,8 @@ class _Projection:
                 update[..., columns] = 0 if found is None else found[:, :, inner_rows, inner_columns]
             self._update.write(rows, update)
             self._report(rows)
+        for rows in band_rows(self._correction):
+            self._correction.write(rows, self._correction.read(rows) + self._update.read(rows))
         return is_needed
 
     def _sweep(self, corrects: bool) -> None:

@@ -84,17 +84,12 @@ def gate(
     """
     check_pair(image, reference)
     limits = limits or GateLimits()
-    _check_request(action, limits)
     if fallback is not None and fallback.shape != image.shape:
         raise RefusedError(f"fallback is {tuple(fallback.shape)}, image {tuple(image.shape)}; wanted equal shapes")
     reference = reference.to(image.device)
     difference = drift_map(reference, image)
-    before = summarize_drift(difference)
-    failing = [index for index in range(image.shape[0]) if not _within(difference[index], limits)]
-    if not failing or action == "report":
-        done = "report" if failing else "pass"
-        return GateResult(done, not failing, before, before, 0.0, difference, image)
-    output = image.clone()
+    acts = action != "report" and not all(_within(one, limits) for one in difference)
+    output = image.clone() if acts else image
 
     def find_safe(index: int) -> RowSource:
         source = reference[index % reference.shape[0]].unsqueeze(0)
@@ -129,7 +124,10 @@ def gate_rows(
     Raises:
         RefusedError: If a limit is negative or the action is unknown.
     """
-    _check_request(action, limits)
+    if action not in ("blend", "reject", "report"):
+        raise RefusedError(f"action is {action!r}; wanted 'blend', 'reject' or 'report'")
+    if min(limits.mean, limits.max) < 0:
+        raise RefusedError(f"limits are {limits.mean} mean and {limits.max} max; wanted 0 or more")
     before, batch = summarize_drift(difference), target.shape[0]
     failing = [index for index in range(batch) if not _within(difference[index], limits)]
     if not failing or action == "report":
@@ -144,13 +142,6 @@ def gate_rows(
             share += _blend_back(image, safe, partial(measure, index), difference[index : index + 1], limits)
         after[index : index + 1] = measure(index)
     return GateVerdict(action, False, before, summarize_drift(after), share / batch, difference)
-
-
-def _check_request(action: GateAction, limits: GateLimits) -> None:
-    if action not in ("blend", "reject", "report"):
-        raise RefusedError(f"action is {action!r}; wanted 'blend', 'reject' or 'report'")
-    if min(limits.mean, limits.max) < 0:
-        raise RefusedError(f"limits are {limits.mean} mean and {limits.max} max; wanted 0 or more")
 
 
 def safe_enlargement(source: Tensor, like: Tensor) -> Tensor:

