@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .decide.decision import Decision, decide
-from .decide.model_choice import ModelChooser
+from .decide.model_choice import ModelChooser, Restorer
 from .decide.provenance import Provenance
 from .decide.recipes import Recipe
 from .decide.settings import Settings
@@ -37,9 +37,9 @@ from .steps.alpha import bleed_colors
 from .steps.chain import Between, Pass
 from .steps.cleanup import CleanupMethod, clean, clean_rows
 from .steps.consistency import ConsistencyMode, project_, project_rows
-from .steps.deband import deband
+from .steps.deband import deband, deband_rows
 from .steps.gate import GateVerdict, gate_rows
-from .steps.restore import restore
+from .steps.restore import restore, restore_rows
 from .steps.upscale import upscale, upscale_rows
 
 StageProgress = Callable[[str, int, int], None]
@@ -62,9 +62,9 @@ class RawOutput:
 
     rows: Rows
     """``(B, C, H, W)`` in [0, 1], as rows."""
-    reference: Tensor
-    """The source after any restoration: the image is made consistent with it. Also the networks' input, unless they restore on
-    their own."""
+    reference_rows: RowSource
+    """The source after any restoration, as rows: the image is made consistent with it. Also the networks' input, unless they
+    restore on their own."""
     passes: tuple[Pass, ...]
     """Every step so far, restoration first."""
 
@@ -72,6 +72,11 @@ class RawOutput:
     def image(self) -> Tensor:
         """``(B, C, H, W)`` in [0, 1]."""
         return read_all(self.rows)
+
+    @property
+    def reference(self) -> Tensor:
+        """``(B, C, h, w)`` in [0, 1]; the source itself if nothing was restored."""
+        return read_all(self.reference_rows)
 
 
 @dataclass(frozen=True)
@@ -165,14 +170,15 @@ def run_passes(
 ) -> RawOutput:
     """Runs the planned passes: restores the source if the recipe says so, then runs the networks on it in blocks.
 
-    Besides the source, its restored copy and the target, it needs memory for only one block, whatever the target size.
+    Besides the source, its restored copy and the target, it needs memory for only one block, whatever the target size. With
+    a folder for temporary files, the restored copy and the target are in files.
 
     Args:
         image: ``(B, C, H, W)``, of the size that the plan is for.
         decision: From `fidelity.decide.decision.decide`.
         compute: Where and how the networks run.
         progress: Called after every part of the work.
-        scratch: Folder for a result that does not fit in memory; it is kept in memory if not given.
+        scratch: Folder for the result and the restored source of a single image; they are kept in memory if not given.
 
     Raises:
         RefusedError: If the image does not have the size that the plan is for, the recipe is not settled, or the folder has too
@@ -184,30 +190,52 @@ def run_passes(
         raise RefusedError(f"the image is {seen}, the plan is for {wanted}; wanted equal sizes")
     if recipe.channels == "auto":
         raise RefusedError("the recipe has channels on auto; wanted a settled recipe")
-    passes: tuple[Pass, ...] = ()
-    reference = image
+    if scratch:
+        check_room(scratch, planned.plan.scratch_bytes)
+    source, watch, passes = TensorRows(image), _Watch(), list[Pass]()
+    reference: RowSource = source
     if planned.restorer:
-        started, part = time.perf_counter(), _stage(progress, "restore")
-        network, damage = planned.restorer.network, decision.conditions.damage_sigma
-        strength, keeps_colors = decision.restore_strength, not planned.restorer.is_shipped
-        reference = restore(image, network, damage, keeps_colors, compute, part, strength)
-        passes = (Pass("restore", 1.0, None, time.perf_counter() - started, network.name),)
+        reference = _restore(reference, planned.restorer, decision, compute, _stage(progress, "restore"), scratch)
+        passes.append(Pass("restore", 1.0, None, watch.lap(), planned.restorer.network.name))
     if recipe.deband == "on":
-        started = time.perf_counter()
-        reference = deband(reference, progress=_stage(progress, "deband"))
-        passes += (Pass("deband", 1.0, None, time.perf_counter() - started),)
+        reference = _deband(reference, _stage(progress, "deband"), scratch)
+        passes.append(Pass("deband", 1.0, None, watch.lap()))
     between = None
     if recipe.passes == "stepwise":
         between = Between(recipe.between, 0.0 if planned.restorer else decision.conditions.noise_sigma)
     part = _stage(progress, "upscale")
-    source = image if planned.takes_damage else reference
+    given = source if planned.takes_damage else reference
     if scratch is None:
-        raw = upscale(source, planned.models, planned.plan.target, recipe.channels, compute, part, between)
-        return RawOutput(TensorRows(raw.image), reference, passes + raw.passes)
-    check_room(scratch, planned.plan.scratch_bytes)
+        raw = upscale(read_all(given), planned.models, planned.plan.target, recipe.channels, compute, part, between)
+        return RawOutput(TensorRows(raw.image), reference, (*passes, *raw.passes))
     sink = FileRows((1, image.shape[1], *planned.plan.target), folder=scratch)
-    passes += upscale_rows(source, planned.models, sink, recipe.channels, compute, part, between)
-    return RawOutput(sink, reference, passes)
+    passes += upscale_rows(given, planned.models, sink, recipe.channels, compute, part, between)
+    return RawOutput(sink, reference, tuple(passes))
+
+
+def _restore(
+    source: RowSource,
+    restorer: Restorer,
+    decision: Decision,
+    compute: Compute,
+    progress: Progress | None,
+    scratch: Path | None,
+) -> RowSource:
+    network, keeps_colors = restorer.network, not restorer.is_shipped
+    damage, strength = decision.conditions.damage_sigma, decision.restore_strength
+    if scratch is None:
+        return TensorRows(restore(read_all(source), network, damage, keeps_colors, compute, progress, strength))
+    output = FileRows(source.shape, folder=scratch)
+    restore_rows(source, output, network, damage, keeps_colors, compute, progress, strength)
+    return output
+
+
+def _deband(source: RowSource, progress: Progress | None, scratch: Path | None) -> RowSource:
+    if scratch is None:
+        return TensorRows(deband(read_all(source), progress=progress))
+    output = FileRows(source.shape, folder=scratch)
+    deband_rows(source, output, progress=progress)
+    return output
 
 
 def carry_out(
@@ -230,9 +258,10 @@ def carry_out(
         The enlargement on the image's device, with its metrics.
     """
     watch = _Watch()
-    recipe = decision.recipe
+    recipe, source = decision.recipe, TensorRows(image)
     raw = run_passes(image, decision, compute, progress, scratch)
-    result, reference, passes = raw.rows, raw.reference, list(raw.passes)
+    result, reference, passes = raw.rows, raw.reference_rows, list(raw.passes)
+    is_restored = any(step.kind in ("restore", "deband") for step in passes)
     del raw  # so that the raw output goes as soon as a step replaces it
     watch.lap()
     raw_sharpness = sharpness(result)
@@ -242,19 +271,19 @@ def carry_out(
         result = _make_consistent(result, reference, recipe.consistency, compute.device_for(image), part, scratch)
         passes.append(Pass("consistency", 1.0, None, watch.lap()))
     new_map = _maps_in(scratch)
-    survey = survey_rows(TensorRows(image), result, new_map)
+    survey = survey_rows(source, result, new_map)
     judged, drift = None, None
     if recipe.gate != "off":
         judged = _judge(result, reference, recipe, survey.small, new_map)
         drift = judged.after
         if judged.action in ("blend", "reject"):
-            survey = survey_rows(TensorRows(image), result, new_map)
+            survey = survey_rows(source, result, new_map)
         passes.append(Pass("gate", 1.0, None, watch.lap()))
     _report(progress, "gate")
     notes: list[str] = []
     if recipe.cleanup not in ("auto", "off"):
         cleaned = _clean(result, recipe.cleanup, recipe.cleanup_strength, _stage(progress, "cleanup"), scratch)
-        seen = survey_rows(TensorRows(image), cleaned, new_map)
+        seen = survey_rows(source, cleaned, new_map)
         after = summarize_drift(_compare(reference, seen.small))
         limits = recipe.gate_limits
         if drift and (after.mean > max(limits.mean, drift.mean) or after.max > max(limits.max, drift.max)):
@@ -263,8 +292,8 @@ def carry_out(
             result, drift, survey = cleaned, after, seen
             passes.append(Pass("clean", 1.0, None, watch.lap()))
     _report(progress, "cleanup")
-    color = drift if drift and reference is image else summarize_drift(_compare(image, survey.small))
-    full = summarize_drift(_compare(image, survey.small, "full"))
+    color = drift if drift and not is_restored else summarize_drift(_compare(source, survey.small))
+    full = summarize_drift(_compare(source, survey.small, "full"))
     ratio = survey.sharpness / raw_sharpness if raw_sharpness > 0 else 1.0
     passes.append(Pass("measure", 1.0, None, watch.lap()))
     return Enlargement(
@@ -283,44 +312,47 @@ def carry_out(
 
 def _make_consistent(
     result: Rows,
-    reference: Tensor,
+    reference: RowSource,
     mode: ConsistencyMode,
     device: torch.device,
     progress: Progress | None,
     scratch: Path | None,
 ) -> Rows:
     if isinstance(result, TensorRows):
-        image = result.image
-        near = run_where_room(lambda near: project_(near, reference, mode, progress=progress), image, reference, device)
+        image, held = result.image, read_all(reference)
+        near = run_where_room(lambda near: project_(near, held, mode, progress=progress), image, held, device)
         return TensorRows(near.to(image.device))
-    colors = bleed_colors(reference) if reference.shape[1] == 4 else reference
-    target = PartRows(result, slice(0, 3)) if reference.shape[1] == 4 else result
-    project_rows(target, TensorRows(colors), mode, progress=progress, new_map=_maps_in(scratch))
+    target, colors = result, reference
+    if reference.shape[1] == 4:
+        target, colors = PartRows(result, slice(0, 3)), TensorRows(bleed_colors(read_all(reference)))
+    project_rows(target, colors, mode, progress=progress, new_map=_maps_in(scratch))
     return result
 
 
 def _judge(
-    result: Rows, reference: Tensor, recipe: Recipe, small: Rows, new_map: Callable[[Shape], Rows] | None
+    result: Rows, reference: RowSource, recipe: Recipe, small: Rows, new_map: Callable[[Shape], Rows] | None
 ) -> GateVerdict:
     def find_safe(index: int) -> RowSource:
-        source = reference[index : index + 1]
-        colors = torch.cat((bleed_colors(source), source[:, 3:]), dim=1) if source.shape[1] == 4 else source
-        safe = Resized(TensorRows(colors), result.shape[2:])
+        colors = image_of(reference, index)
+        if colors.shape[1] == 4:
+            whole = read_all(colors)
+            colors = TensorRows(torch.cat((bleed_colors(whole), whole[:, 3:]), dim=1))
+        safe = Resized(colors, result.shape[2:])
         return MappedSource(safe, _clamp, result.shape[1])
 
     def measure(index: int) -> Tensor:
         shape = (1, *small.shape[1:])
         reduced = new_map(shape) if new_map else TensorRows(torch.empty(shape, device=result.device))
         resize_rows(flatten_rows(image_of(result, index)), reduced)
-        return _compare(reference[index : index + 1], reduced)
+        return _compare(image_of(reference, index), reduced)
 
     assert recipe.gate not in ("auto", "off")  # the recipe is settled, and the caller checked
     return gate_rows(result, find_safe, measure, recipe.gate, recipe.gate_limits, _compare(reference, small))
 
 
-def _compare(source: Tensor, small: RowSource, band: DriftBand = "color") -> Tensor:
+def _compare(source: RowSource, small: RowSource, band: DriftBand = "color") -> Tensor:
     """CIEDE2000 between a source and an enlargement that was reduced to its size."""
-    rows = flatten_rows(TensorRows(source))
+    rows = flatten_rows(source)
     smaller = rows if rows.shape[2:] == small.shape[2:] else MappedSource(Resized(rows, small.shape[2:]), _clamp, rows.shape[1])
     return compare_rows(smaller, small, band)
 

@@ -58,7 +58,9 @@ def test_a_result_that_goes_through_files_is_never_whole_in_memory(image_file, t
 
     monkeypatch.setattr(session, "decide", decide_short_of_memory)
     monkeypatch.setattr("fidelity.session.read_all", refuse)
-    upscale_file(source, tmp_path / "new" / name, session)
+    monkeypatch.setattr("fidelity.steps.upscale.read_all", refuse)
+    report = upscale_file(source, tmp_path / "new" / name, session)
+    assert report.passes[0].kind == "restore"  # all noise
     whole, filed = (read_image(tmp_path / place / name).image for place, name in (("", f"whole_{name}"), ("new", name)))
     assert (whole - filed).abs().max() <= 1.01 / 255
     assert [path.name for path in (tmp_path / "new").iterdir()] == [name]

@@ -126,16 +126,15 @@ def plan_passes(
 def _move_to_files(plan: Plan, images: tuple[int, int], writer_bytes_per_pixel: float) -> Plan:
     """The same plan with the result and the maps of its size in temporary files."""
     target, source = _image_bytes(plan.target, images), _image_bytes(plan.source, images)
-    restored = source if any(step.kind in ("restore", "deband") for step in plan.passes) else 0
     strip = min(_STRIP_BLOCKS * BLOCK_BYTES, target)
-    steps = tuple(
-        replace(step, peak_bytes=step.peak_bytes - target + (restored + strip if step.kind == "network" else 0))
-        for step in plan.passes
-    )
+    with_alpha = 2 * source if images[1] == 4 else 0  # alpha and the colors under it need the whole source
+    room = {"network": strip - target + with_alpha, "restore": strip - target - source, "deband": -target - source}
+    steps = tuple(replace(step, peak_bytes=step.peak_bytes + room.get(step.kind, -target)) for step in plan.passes)
     difference = 4 * plan.source[0] * plan.source[1]
     writer = int(writer_bytes_per_pixel * plan.target[0] * plan.target[1])
-    finish = source + restored + 2 * difference + writer
-    scratch = (target + _SCRATCH_MAPS * source) // 2  # 16 bits per sample
+    finish = source + with_alpha + 2 * difference + writer
+    restored = sum(step.kind in ("restore", "deband") for step in plan.passes)
+    scratch = (target + (_SCRATCH_MAPS + restored) * source) // 2  # 16 bits per sample
     return replace(
         plan, passes=steps, peak_bytes=max(finish, *(step.peak_bytes for step in steps)), in_files=True, scratch_bytes=scratch
     )

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, overload
 
 import torch
 from torch import Tensor
@@ -177,7 +177,20 @@ class MappedRows(MappedSource):
         self._rows.write(rows, self._back(values))
 
 
-class PartRows:
+class PartSource(MappedSource):
+    """Some channels of another image."""
+
+    def __init__(self, rows: RowSource, channels: slice) -> None:
+        """Wraps an image.
+
+        Args:
+            rows: The image.
+            channels: The channels to read.
+        """
+        super().__init__(rows, lambda band: band[:, channels], len(range(*channels.indices(rows.shape[1]))))
+
+
+class PartRows(PartSource):
     """Some channels of another image; the others keep their values when rows are written."""
 
     def __init__(self, rows: Rows, channels: slice) -> None:
@@ -187,14 +200,8 @@ class PartRows:
             rows: The image.
             channels: The channels to read and write.
         """
+        super().__init__(rows, channels)
         self._rows, self._channels = rows, channels
-        batch, count, height, width = rows.shape
-        self.shape: Shape = (batch, len(range(*channels.indices(count))), height, width)
-        self.device = rows.device
-
-    def read(self, rows: slice) -> Tensor:
-        """Returns some rows of these channels."""
-        return self._rows.read(rows)[:, self._channels]
 
     def write(self, rows: slice, values: Tensor) -> None:
         """Replaces some rows of these channels."""
@@ -220,8 +227,12 @@ def has_grey_rows(rows: RowSource) -> bool:
     return all(is_grey(rows.read(part)) for part in band_rows(rows))
 
 
-def image_of(rows: Rows, index: int) -> Rows:
-    """Returns one image of a batch."""
+@overload
+def image_of(rows: Rows, index: int) -> Rows: ...
+@overload
+def image_of(rows: RowSource, index: int) -> RowSource: ...
+def image_of(rows: RowSource, index: int) -> RowSource:
+    """Returns one image of a batch in memory; anything else is one image."""
     return TensorRows(rows.image[index : index + 1]) if isinstance(rows, TensorRows) else rows
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..choices import MIN_TILE_PX, PrecisionChoice
 from ..errors import RefusedError
+from ..imaging.rows import RowSource
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Compute:
         if self.memory_bytes is not None and self.memory_bytes <= 0:
             raise RefusedError(f"memory is {self.memory_bytes} bytes; wanted more than 0")
 
-    def device_for(self, image: Tensor) -> torch.device:
+    def device_for(self, image: Tensor | RowSource) -> torch.device:
         """Returns the device to process an image on."""
         return self.device or image.device
 

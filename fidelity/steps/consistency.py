@@ -51,6 +51,7 @@ from ..imaging.resample import AxisWeights, apply_separable, compose_weights, re
 from ..imaging.rows import (
     MappedRows,
     MappedSource,
+    PartSource,
     Resized,
     Rows,
     RowSource,
@@ -173,7 +174,7 @@ def project_rows(
         source = MappedSource(source, rgb_to_luma, 1)
     elif target.shape[1] == 3 and has_grey_rows(source):
         target = MappedRows(target, rgb_to_luma, 1, lambda luma: luma.expand(-1, 3, -1, -1))
-        source = MappedSource(source, lambda band: band[:, :1], 1)
+        source = PartSource(source, slice(0, 1))
     device = target.device
     new_map = new_map or (lambda shape: TensorRows(torch.empty(shape, device=device)))
     size = (min(source.shape[2], target.shape[2]), min(source.shape[3], target.shape[3]))

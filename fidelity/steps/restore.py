@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from ..errors import RefusedError
-from ..imaging.bands import iterate_bands
+from ..imaging.rows import PartRows, PartSource, Rows, RowSource, TensorRows, band_rows, copy_rows
 from ..imaging.tensors import check_finite, check_image
 from ..networks.compute import AUTO_COMPUTE, Compute
 from ..networks.network import Network
 from ..progress import Progress
-from .consistency import project_
-from .upscale import upscale
+from .consistency import project_rows
+from .upscale import upscale, upscale_rows
 
 
 def restore(
@@ -42,12 +42,47 @@ def restore(
     """
     check_image(image)
     check_finite(image)
+    colors = image[:, :3]
+    restored = upscale(colors, _restorer(network, damage_sigma), None, "rgb", compute, progress).image
+    for before, after in zip(colors.split(1), restored.split(1), strict=True):
+        _hold(TensorRows(after), TensorRows(before), keeps_colors, strength)
+    return torch.cat((restored, image[:, 3:]), dim=1) if image.shape[1] == 4 else restored
+
+
+def restore_rows(
+    source: RowSource,
+    output: Rows,
+    network: Network,
+    damage_sigma: float,
+    keeps_colors: bool = True,
+    compute: Compute = AUTO_COMPUTE,
+    progress: Progress | None = None,
+    strength: float = 1.0,
+) -> None:
+    """Restores one image, ``(1, 1, 3 or 4, H, W)``, into rows of the same shape; see `restore`.
+
+    Raises:
+        RefusedError: If the image is not finite, or the network enlarges.
+    """
+    restorer, colors, target = _restorer(network, damage_sigma), source, output
+    if source.shape[1] == 4:
+        copy_rows(source, output)
+        colors, target = PartSource(source, slice(0, 3)), PartRows(output, slice(0, 3))
+    upscale_rows(colors, [restorer], target, "rgb", compute, progress)
+    _hold(target, colors, keeps_colors, strength)
+
+
+def _restorer(network: Network, damage_sigma: float) -> Network:
     if network.scale != 1:
         raise RefusedError(f"{network.name} enlarges {network.scale} times; wanted a network of scale 1 to restore with")
-    colors = image[:, :3]
-    restored = upscale(colors, network.with_noise(damage_sigma), None, "rgb", compute, progress).image
+    return network.with_noise(damage_sigma)
+
+
+def _hold(restored: Rows, colors: RowSource, keeps_colors: bool, strength: float) -> None:
+    """Holds a restored image to the colors of its source if asked for, and mixes the source in; in place."""
     if keeps_colors:
-        project_(restored, colors)
-    for rows in iterate_bands(image.shape[2], colors[:, :, :1].nbytes):
-        restored[:, :, rows].lerp_(colors[:, :, rows].clamp(0, 1), 1 - strength)
-    return torch.cat((restored, image[:, 3:]), dim=1) if image.shape[1] == 4 else restored
+        project_rows(restored, colors)
+    if strength == 1:
+        return
+    for rows in band_rows(restored):
+        restored.write(rows, torch.lerp(colors.read(rows).clamp(0, 1), restored.read(rows), strength))

@@ -12,7 +12,20 @@ from torch.nn import functional
 from ..errors import RefusedError
 from ..imaging.color import is_grey, rgb_to_luma
 from ..imaging.filters import local_range
-from ..imaging.rows import MappedRows, MappedSource, PartRows, Resized, Rows, TensorRows, band_rows, copy_rows
+from ..imaging.rows import (
+    MappedRows,
+    MappedSource,
+    PartRows,
+    PartSource,
+    Resized,
+    Rows,
+    RowSource,
+    TensorRows,
+    band_rows,
+    copy_rows,
+    has_grey_rows,
+    read_all,
+)
 from ..imaging.tensors import check_finite, check_image, empty_image
 from ..networks.compute import AUTO_COMPUTE, Compute
 from ..networks.network import Network
@@ -107,7 +120,7 @@ def upscale(
 
 
 def upscale_rows(
-    image: Tensor,
+    source: RowSource,
     models: Sequence[Network],
     sink: Rows,
     channels: Channels = "luma",
@@ -118,7 +131,7 @@ def upscale_rows(
     """Enlarges one image to the size of a sink, in strips; see `upscale`.
 
     Args:
-        image: ``(1, 1, 3 or 4, H, W)``.
+        source: ``(1, 1, 3 or 4, H, W)``; read as a whole if it has alpha, else in bands.
         models: The networks, each used once, in that order.
         sink: Rows of as many channels; written several times if there is alpha.
         channels: See `upscale`.
@@ -132,10 +145,11 @@ def upscale_rows(
     Raises:
         RefusedError: If the image is not finite, or the target is too large.
     """
-    check_image(image)
     check_target(sink.shape[2:])
+    for rows in band_rows(source):
+        check_finite(source.read(rows))
     enlarger = _Enlarger(list(models), sink.shape[2:], channels, compute, between)
-    return tuple(enlarger.run_rows(_within_range(image), sink, progress))
+    return tuple(enlarger.run_rows(source, sink, progress))
 
 
 @dataclass(frozen=True)
@@ -172,33 +186,36 @@ class _Enlarger:
                 coverage.copy_(_hold_alpha(coverage, alpha))
         return passes
 
-    def run_rows(self, image: Tensor, sink: Rows, progress: Progress | None) -> list[Pass]:
+    def run_rows(self, source: RowSource, sink: Rows, progress: Progress | None) -> list[Pass]:
         """Does the same in strips, for one image."""
-        alpha = image[:, 3:]
-        colors = bleed_colors(image) if len(alpha[0]) else image
-        first = part_of(progress, 0, 1.0 if _is_flat(image) else 0.5)
-        target = PartRows(sink, slice(0, 3)) if len(alpha[0]) else sink
-        if is_grey(colors):
-            back = MappedRows(target, rgb_to_luma, 1, lambda luma: luma.clamp(0, 1).expand(-1, target.shape[1], -1, -1))
-            passes = self._bind("luma", image).run_rows(TensorRows(colors[:, :1]), back, first)
-        elif self.channels == "luma" or any(one.channels_out == 1 for one in self.models):
-            luma, merged = MappedSource(TensorRows(colors), rgb_to_luma, 1), _ChromaSink(colors, target)
-            passes = self._bind("luma", image).run_rows(luma, merged, first)
-        else:
-            clamped = MappedRows(target, lambda band: band, 3, lambda band: band.clamp(0, 1))
-            passes = self._bind("image", image).run_rows(TensorRows(colors), clamped, first)
-        if len(alpha[0]):
-            coverage = alpha[:, :, :1, :1]
-            if not _is_flat(image):
-                drawn, more = self._bind("luma", alpha).run(alpha, progress=part_of(progress, 0.5, 1))
-                coverage, passes = _hold_alpha(drawn, alpha), passes + more
-            copy_rows(TensorRows(coverage.expand(1, 1, *self.target)), PartRows(sink, slice(3, 4)))
+        if source.shape[1] == 4:
+            return self._run_transparent(read_all(source).clamp(0, 1), sink, progress)
+        colors = MappedSource(source, lambda band: band.clamp(0, 1), source.shape[1])
+        if has_grey_rows(colors):
+            grey = PartSource(colors, slice(0, 1))
+            back = MappedRows(sink, rgb_to_luma, 1, lambda luma: luma.clamp(0, 1).expand(-1, sink.shape[1], -1, -1))
+            return self._bind("luma", source).run_rows(grey, back, progress)
+        if self.channels == "luma" or any(one.channels_out == 1 for one in self.models):
+            luma, merged = MappedSource(colors, rgb_to_luma, 1), _ChromaSink(colors, sink)
+            return self._bind("luma", source).run_rows(luma, merged, progress)
+        clamped = MappedRows(sink, lambda band: band, 3, lambda band: band.clamp(0, 1))
+        return self._bind("image", source).run_rows(colors, clamped, progress)
+
+    def _run_transparent(self, image: Tensor, sink: Rows, progress: Progress | None) -> list[Pass]:
+        alpha, is_flat = image[:, 3:], _is_flat(image)
+        first = part_of(progress, 0, 1.0 if is_flat else 0.5)
+        passes = self.run_rows(TensorRows(bleed_colors(image)), PartRows(sink, slice(0, 3)), first)
+        coverage = alpha[:, :, :1, :1]
+        if not is_flat:
+            drawn, more = self._bind("luma", image).run(alpha, progress=part_of(progress, 0.5, 1))
+            coverage, passes = _hold_alpha(drawn, alpha), passes + more
+        copy_rows(TensorRows(coverage.expand(1, 1, *self.target)), PartRows(sink, slice(3, 4)))
         return passes
 
     def _chain(self, image: Tensor, kind: Literal["image", "luma"], output: Tensor, progress: Progress | None) -> list[Pass]:
         return self._bind(kind, image).run(image, output, progress)[1]
 
-    def _bind(self, kind: Literal["image", "luma"], image: Tensor) -> Chain:
+    def _bind(self, kind: Literal["image", "luma"], image: Tensor | RowSource) -> Chain:
         return Chain(self.models, self.target, kind, self.compute.device_for(image), self.compute, self.between)
 
 
@@ -230,7 +247,7 @@ def merge_chroma(luma: Tensor, colors: Tensor, output: Tensor | None = None) -> 
     """
     if output is None:
         output = empty_image(luma, 3, luma.shape[2], luma.shape[3], dtype=colors.dtype)
-    sink = _ChromaSink(colors, TensorRows(output))
+    sink = _ChromaSink(TensorRows(colors), TensorRows(output))
     for rows in band_rows(sink):
         sink.write(rows, luma[:, :, rows].float())
     return output
@@ -239,13 +256,13 @@ def merge_chroma(luma: Tensor, colors: Tensor, output: Tensor | None = None) -> 
 class _ChromaSink:
     """Takes rows of luma, adds the resampled color differences of a source and passes RGB on."""
 
-    def __init__(self, colors: Tensor, target: Rows) -> None:
+    def __init__(self, colors: RowSource, target: Rows) -> None:
         batch, _, height, width = target.shape
         self.shape = (batch, 1, height, width)
         self.device = target.device
         self._target = target
         # Color differences are linear, so R-Y, G-Y and B-Y can be resampled as they are and Y added back.
-        differences = MappedSource(TensorRows(colors), lambda band: band - rgb_to_luma(band), 3)
+        differences = MappedSource(colors, lambda band: band - rgb_to_luma(band), 3)
         self._differences = Resized(differences, (height, width))
 
     def read(self, rows: slice) -> Tensor:

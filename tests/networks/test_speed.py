@@ -1,4 +1,4 @@
-"""A network's speed is measured once, and remembered for what it was measured for."""
+"""A network's speed is measured and remembered for what it was measured for; a figure from a busy moment does not last."""
 
 import json
 
@@ -16,12 +16,27 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
-def test_the_second_time_it_is_remembered(compact, monkeypatch):
+def remember(factor):
+    known = json.loads(cache_file().read_text(encoding="utf-8"))
+    cache_file().write_text(json.dumps({key: factor * value for key, value in known.items()}))
+
+
+def test_a_slow_network_is_measured_once(compact, monkeypatch):
     model = compact()
     first = measure_seconds_per_pixel(model, CPU)
     assert 0 < first < 1
-    monkeypatch.setattr(speed, "Runner", None)
-    assert measure_seconds_per_pixel(model, CPU) == first
+    monkeypatch.setattr(speed, "_BRIEF_SECONDS", 0.0)
+    remember(factor=1000)
+    assert measure_seconds_per_pixel(model, CPU) == 1000 * first
+
+
+def test_a_fast_network_is_measured_again_and_its_best_figure_counts(compact):
+    model = compact()
+    first = measure_seconds_per_pixel(model, CPU)
+    remember(factor=1e-3)
+    assert measure_seconds_per_pixel(model, CPU) == 1e-3 * first
+    remember(factor=1e9)
+    assert measure_seconds_per_pixel(model, CPU) < 1e3 * first
 
 
 def test_another_precision_is_another_measurement(compact):
