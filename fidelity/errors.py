@@ -1,5 +1,13 @@
-"""The error for input that the engine refuses, as opposed to a bug in the engine."""
+"""The errors for input that the engine refuses, as opposed to bugs in the engine."""
 
 
 class RefusedError(ValueError):
     """An unusable input; the message says in one line what was seen and what was wanted."""
+
+
+class ModelNotFoundError(RefusedError, FileNotFoundError):
+    """No model file has that path or name."""
+
+
+class ModelRefusedError(RefusedError):
+    """The file is not a usable image network, or reading it would execute code."""

@@ -27,8 +27,8 @@ class Preparation:
 
     restore: RestoreChoice = "auto"
     """What is restored, noise or JPEG damage; auto: the recipe of the domain decides."""
-    restore_strength: float = 1.0
-    """Share of the restored image in the blend, from 0 to 1."""
+    restore_strength: float | None = None
+    """Share of the restored image in the blend, from 0 to 1; None lets the measured damage decide."""
     deband: Literal["auto", "off", "on"] = "auto"
     """Whether banding in gradients is smoothed; auto: if banding is measured."""
     balance: Balance = field(default_factory=Balance)
@@ -47,7 +47,7 @@ class Preparation:
         ):
             if value not in known:
                 raise RefusedError(f"{name} is {value!r}; wanted {', '.join(known)}")
-        if not 0 <= self.restore_strength <= 1:
+        if self.restore_strength is not None and not 0 <= self.restore_strength <= 1:
             raise RefusedError(f"restore strength is {self.restore_strength}; wanted 0 to 1")
 
 
@@ -86,7 +86,7 @@ def prepare(
     """
     if model and model.scale != 1:
         raise RefusedError(f"{model.name} enlarges {model.scale} times; wanted a network of scale 1 to restore with")
-    conditions = measure_conditions(image[:1])
+    conditions = measure_conditions(image[:1]).with_strength(wanted.restore, wanted.restore_strength)
     recipe, reasons = settle(replace(RECIPES[wanted.domain], restore=wanted.restore, deband=wanted.deband), conditions)
     why = {reason.split()[0]: reason for reason in reasons}
     done: list[str] = []
@@ -94,8 +94,7 @@ def prepare(
         found = Restorer(model, False) if model else chooser.choose_restorer(recipe.restore)
         where = replace(compute, device=find_room(found.network)) if find_room else compute
         part, damage = part_of(progress, 0.0, 0.7), conditions.damage_sigma
-        strength = wanted.restore_strength * (conditions.restore_strength if wanted.restore == "auto" else 1.0)
-        image = restore(image, found.network, damage, not found.is_shipped, where, part, strength)
+        image = restore(image, found.network, damage, not found.is_shipped, where, part, conditions.restore_strength)
         reason = why.get("restore", f"restore {recipe.restore}: chosen by the user")
         done += [f"{reason}, by {found.network.name}", *found.notes]
     if recipe.deband == "on":

@@ -16,6 +16,7 @@ from ..fidelity.steps.enhance import EnhanceSettings, enhance
 from ..fidelity.steps.gate import GateLimits
 from ..fidelity.steps.geometry import KNOWN_LENSES, WHOLE, Corners, Lens
 from . import host
+from .restoration import restoration_inputs
 
 _BALANCE, _CLEANUP, _ENHANCE, _GRADE, _PREPARE = Balance(), CleanupSettings(), EnhanceSettings(), Grade(), Preparation()
 _LENS = Lens()
@@ -43,16 +44,7 @@ class FidelityPrepare(io.ComfyNode):
                     "image",
                     tooltip="Grey, RGB or RGBA. For a batch, damage is measured on the first image, light on all of them.",
                 ),
-                io.Combo.Input(
-                    "restore",
-                    options=["auto", "off", "denoise", "deblock"],
-                    default=_PREPARE.restore,
-                    tooltip="Restores by a connected or installed 1x model, else the shipped one. auto: as strongly as needed.",
-                ),
-                _number(
-                    *("restore_strength", _PREPARE.restore_strength, 0, 1, 0.05),
-                    "Weight of the restored image, 0 to 1. Lower it if texture looks too smooth.",
-                ),
+                *restoration_inputs("with a connected or installed 1x model or else the shipped one"),
                 io.Combo.Input(
                     "deband",
                     options=["auto", "off", "on"],
@@ -131,7 +123,7 @@ class FidelityPrepare(io.ComfyNode):
         pixels = host.to_engine(image)
         light = Balance("auto" if auto_exposure else exposure_ev, white_balance, white_strength, max_gain=white_limit)
         bent = KNOWN_LENSES.get(lens) or Lens(lens_k1, lens_k2)
-        wanted = Preparation(restore, restore_strength, deband, light, bent, _read_corners(corners), domain)
+        wanted = Preparation(restore, restore_strength or None, deband, light, bent, _read_corners(corners), domain)
         wired = restore_model if restore != "off" else None
         model, device = host.prepare_model(wired, pixels) if wired else (None, None)
         result = prepare(

@@ -15,6 +15,7 @@ from ..fidelity.report.summary import summarize_enlargement, summarize_plan
 from ..fidelity.session import Session, run_passes
 from ..fidelity.steps.cleanup import CleanupMethod
 from . import host
+from .restoration import restoration_inputs
 from .source import SourceInfo, provenance_of, source_input
 from .target import read_target, target_input
 
@@ -39,14 +40,7 @@ def _deciding_inputs() -> list[io.Input]:
             default="auto",
             tooltip="The upscale model. auto: the best one installed for the domain and scale.",
         ),
-        io.Combo.Input(
-            "restore",
-            options=["auto", "off", "denoise", "deblock"],
-            default="auto",
-            advanced=True,
-            tooltip="Restores the source first, with an installed 1x model or else the shipped one. "
-            "auto: as strongly as damage is measured, from not at all to fully.",
-        ),
+        *restoration_inputs("with an installed 1x model or else the shipped one", advanced=True),
         io.Combo.Input(
             "deband",
             options=["auto", "off", "on"],
@@ -109,13 +103,22 @@ class FidelityPlanPasses(host.ChoosingNode):
         domain: Any,
         model_name: str,
         restore: Any,
+        restore_strength: float,
         deband: Any,
         passes: Any,
         memory_gb: float,
         target: dict[str, Any] | None = None,
         source: SourceInfo | None = None,
     ) -> io.NodeOutput:
-        settings = Settings(read_target(target), domain, model_name, restore=restore, deband=deband, passes=passes)
+        settings = Settings(
+            read_target(target),
+            domain,
+            model_name,
+            restore=restore,
+            deband=deband,
+            passes=passes,
+            restore_strength=restore_strength or None,
+        )
         decision = _open_session(settings, memory_gb).decide(host.to_engine(image), provenance_of(source))
         height, width = decision.planned.plan.target
         report = json.dumps(to_json(DecisionReport.of(decision)), indent=1)
@@ -187,6 +190,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
         domain: Any,
         model_name: str,
         restore: Any,
+        restore_strength: float,
         deband: Any,
         passes: Any,
         memory_gb: float,
@@ -195,7 +199,14 @@ class FidelityAutoUpscale(host.ChoosingNode):
         source: SourceInfo | None = None,
     ) -> io.NodeOutput:
         settings = Settings(
-            read_target(target), domain, model_name, restore=restore, deband=deband, passes=passes, cleanup=cleanup
+            read_target(target),
+            domain,
+            model_name,
+            restore=restore,
+            deband=deband,
+            passes=passes,
+            cleanup=cleanup,
+            restore_strength=restore_strength or None,
         )
         session = _open_session(settings, memory_gb)
         pixels = host.to_engine(image)

@@ -26,7 +26,8 @@ from ..fidelity.errors import RefusedError
 from ..fidelity.files.paths import READ_SUFFIXES
 from ..fidelity.imaging.resample import resize
 from ..fidelity.networks.backends.torch import TorchNetwork
-from ..fidelity.networks.loader import SHIPPED_WEIGHTS, accept_rgb, list_models
+from ..fidelity.networks.descriptors import accept_rgb
+from ..fidelity.networks.loader import SHIPPED_WEIGHTS, list_models
 from ..fidelity.networks.memory import Result, run_where_room
 from ..fidelity.networks.network import Network
 from ..fidelity.networks.runner import estimate_memory

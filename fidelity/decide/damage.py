@@ -1,12 +1,13 @@
 """Measured conditions of an image: size, damage and softness. These measurements switch steps on."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..choices import RestoreChoice
 from ..imaging.color import rgb_to_ycbcr
 from ..imaging.drift import flatten_alpha
 from ..imaging.filters import box_mean, local_range
@@ -45,6 +46,12 @@ class Conditions:
 
     restore_strength: float = 0.0
     """Share of the restored image to blend in, in [0, 1]; 0 for a clean source. See `fidelity.decide.restoration`."""
+
+    def with_strength(self, restore: RestoreChoice, strength: float | None) -> "Conditions":
+        """The same conditions with the strength that the user chose: a number, or 1 with a named restoration."""
+        if strength is None and restore == "auto":
+            return self
+        return replace(self, restore_strength=1.0 if strength is None else strength)
 
     @property
     def damage_sigma(self) -> float:

@@ -63,8 +63,7 @@ def decide(
     texture = measure_patch_features(first)  # both the classifier and the judge of damage need it
     verdict = classify(first, provenance, texture) if settings.domain == "auto" else named_verdict(settings.domain)
     conditions = measure_conditions(first, texture)
-    chosen = settings.restore_strength
-    judged = conditions if chosen is None else replace(conditions, restore_strength=chosen)
+    judged = conditions.with_strength(settings.restore, settings.restore_strength)
     recipe, reasons = settle(settings.apply_to(RECIPES[verdict.recipe_domain]), judged)
 
     where = replace(compute, device=compute.device_for(image))
@@ -81,11 +80,10 @@ def decide(
     if recipe.channels == "rgb" and enlarges_luma_alone(planned):
         recipe = replace(recipe, channels="luma")
         reasons += ("channels luma: the network enlarges luma only",)
-    strength = 1.0 if chosen is None and settings.chose("restore") else judged.restore_strength
-    if planned.restorer and strength < 0.995:
-        source = "based on the measured damage" if chosen is None else "chosen by the user"
-        reasons += (f"restore strength {strength:.2f}, {source}",)
-    return Decision(verdict, conditions, recipe, reasons + planned.notes, planned, strength)
+    if planned.restorer and judged.restore_strength < 0.995:
+        source = "based on the measured damage" if judged is conditions else "chosen by the user"
+        reasons += (f"restore strength {judged.restore_strength:.2f}, {source}",)
+    return Decision(verdict, conditions, recipe, reasons + planned.notes, planned, judged.restore_strength)
 
 
 def enlarges_luma_alone(planned: ModelPlan) -> bool:

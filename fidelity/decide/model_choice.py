@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from ..choices import AUTO_SCALE
+from ..errors import ModelRefusedError
 from ..networks.cache import NETWORKS
 from ..networks.compute import AUTO_COMPUTE, Compute
-from ..networks.loader import SHIPPED_RESTORER, SHIPPED_WEIGHTS, ModelRefusedError, detect_architecture, find_model
+from ..networks.loader import SHIPPED_RESTORER, SHIPPED_WEIGHTS, detect_architecture, find_model
 from ..networks.network import Network
 from ..networks.runner import estimate_memory
 from ..networks.speed import measure_seconds_per_pixel

@@ -1,29 +1,16 @@
 """Finds and loads networks. Only tensors are read from a file; no code in it is ever executed."""
 
-import pickle
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
-from spandrel import (
-    MAIN_REGISTRY,
-    ImageModelDescriptor,
-    ModelLoader,
-    StateDict,
-    UnsupportedModelError,
-    canonicalize_state_dict,
-)
 
 from ..choices import MODEL_SUFFIXES
-from ..errors import RefusedError
-from .architectures import register_architectures
+from ..errors import ModelNotFoundError, ModelRefusedError
+from .backends.compact import Compact, CompactDescriptor
 from .backends.opencv import GraphError, OpenCVNetwork
-from .backends.torch import LumaAdapter, TorchNetwork
+from .backends.torch import TorchNetwork
 from .network import Network
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
@@ -34,14 +21,6 @@ SHIPPED_RESTORER = SHIPPED_WEIGHTS / "restore-x1.safetensors"
 
 
 _GRAPH_SUFFIX = ".pb"
-
-
-class ModelNotFoundError(RefusedError, FileNotFoundError):
-    """No model file has that path or name."""
-
-
-class ModelRefusedError(RefusedError):
-    """The file is not a usable image network, or reading it would execute code."""
 
 
 def load_model(path: Path | str) -> Network:
@@ -64,43 +43,12 @@ def load_model(path: Path | str) -> Network:
         raise ModelRefusedError(f"{path.name}: not a model file; wanted {', '.join(MODEL_SUFFIXES)}")
     if path.suffix.lower() == _GRAPH_SUFFIX:
         return _load_graph(path)
-    return TorchNetwork(path.name, _load_descriptor(path).eval())
+    if path.parent == SHIPPED_WEIGHTS:
+        network = Compact.load(load_file(path))
+        return TorchNetwork(path.name, CompactDescriptor(network, network.upscale))
+    from .descriptors import load_descriptor  # imports spandrel, which takes as long as PyTorch
 
-
-def accept_rgb(network: Network) -> ImageModelDescriptor[Any]:
-    """Returns a network in the form that ComfyUI's own nodes expect: a spandrel descriptor that takes and returns RGB.
-
-    Raises:
-        ModelRefusedError: If the network takes neither grey nor RGB images, or does not run in PyTorch.
-    """
-    if not isinstance(network, TorchNetwork):
-        raise ModelRefusedError(
-            f"{network.name}: {network.architecture} runs outside PyTorch; wanted a .safetensors or .pth file"
-        )
-    descriptor = network.descriptor
-    channels = (network.channels_in, network.channels_out)
-    if channels == (3, 3):
-        return descriptor
-    if channels != (1, 1):
-        raise ModelRefusedError(
-            f"{network.name}: takes {channels[0]} channels and returns {channels[1]}; wanted 1 to 1 or 3 to 3"
-        )
-    adapter = LumaAdapter(descriptor.model, descriptor.scale)
-    adapted: ImageModelDescriptor[Any] = ImageModelDescriptor(
-        adapter,
-        adapter.state_dict(),
-        architecture=descriptor.architecture,
-        purpose=descriptor.purpose,
-        tags=descriptor.tags,
-        supports_half=descriptor.supports_half,
-        supports_bfloat16=descriptor.supports_bfloat16,
-        scale=descriptor.scale,
-        input_channels=3,
-        output_channels=3,
-        size_requirements=descriptor.size_requirements,
-        tiling=descriptor.tiling,
-    )
-    return adapted.eval()
+    return TorchNetwork(path.name, load_descriptor(path).eval())
 
 
 def list_models(folders: Iterable[Path | str]) -> dict[str, Path]:
@@ -148,14 +96,10 @@ def _detect_architecture(path: Path, _changed_ns: int, _size: int) -> str | None
     try:
         if path.suffix.lower() == _GRAPH_SUFFIX:
             return _load_graph(path).architecture
-        state_dict = _read_state_dict(path)
+        from .descriptors import detect
+
+        return detect(path)
     except (ModelRefusedError, OSError):
-        return None
-    register_architectures()
-    try:
-        found = (support for support in MAIN_REGISTRY.architectures("detection") if support.detect(state_dict))
-        return next((support.architecture.name for support in found), None)
-    except Exception:  # a file that only resembles an architecture can fail in any way; treat it as unknown
         return None
 
 
@@ -164,46 +108,3 @@ def _load_graph(path: Path) -> OpenCVNetwork:
         return OpenCVNetwork(path.name, path.read_bytes())
     except GraphError as error:
         raise ModelRefusedError(f"{path.name}: {error}") from error
-
-
-def _load_descriptor(path: Path) -> ImageModelDescriptor[Any]:
-    state_dict = _read_state_dict(path)
-    register_architectures()
-    try:
-        descriptor = ModelLoader(device="cpu").load_from_state_dict(state_dict)
-    except UnsupportedModelError as error:
-        raise ModelRefusedError(f"{path.name}: unknown architecture; wanted one that spandrel or this pack supports") from error
-    except (RuntimeError, KeyError, TypeError, AttributeError, IndexError, ValueError, AssertionError) as error:
-        # Spandrel detects architectures by key names; a file that only resembles one can fail in any way.
-        raise ModelRefusedError(f"{path.name}: looks like a network but does not load ({_first_line(error)})") from error
-    if not isinstance(descriptor, ImageModelDescriptor):
-        raise ModelRefusedError(f"{path.name}: needs a mask besides the image; wanted a network that takes one image")
-    return descriptor
-
-
-def _read_state_dict(path: Path) -> StateDict:
-    try:
-        if path.suffix.lower() == ".safetensors":
-            content = load_file(path, device="cpu")
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        if named:
-            raise ModelRefusedError(
-                f"{path.name}: contains code ({named[1]}), not only weights, and was not loaded; "
-                "wanted a state dict or .safetensors"
-            ) from error
-        raise ModelRefusedError(f"{path.name}: damaged or not a model file") from error
-    except (SafetensorError, EOFError, RuntimeError, ValueError, KeyError, UnicodeDecodeError) as error:
-        raise ModelRefusedError(f"{path.name}: damaged or not a model file ({_first_line(error)})") from error
-    if not isinstance(content, dict):
-        raise ModelRefusedError(f"{path.name}: contains {type(content).__name__}; wanted a state dict")
-    try:
-        return canonicalize_state_dict(content)
-    except (AttributeError, TypeError, KeyError) as error:
-        raise ModelRefusedError(f"{path.name}: contains something other than named tensors; wanted a state dict") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -9,8 +9,9 @@ import torch
 from fidelity.decide.catalogue import KNOWN_MODELS
 from fidelity.decide.model_choice import ModelChooser, estimate_seconds, rank_models, scale_in_name, shipped_model
 from fidelity.decide.recipes import RECIPES
+from fidelity.errors import ModelRefusedError
 from fidelity.networks.compute import AUTO_COMPUTE, Compute
-from fidelity.networks.loader import SHIPPED_RESTORER, SHIPPED_WEIGHTS, ModelRefusedError, list_models
+from fidelity.networks.loader import SHIPPED_RESTORER, SHIPPED_WEIGHTS, list_models
 
 
 @pytest.fixture

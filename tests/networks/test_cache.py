@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fidelity.errors import ModelNotFoundError
 from fidelity.networks.cache import NetworkCache
-from fidelity.networks.loader import ModelNotFoundError
 
 
 def test_a_file_is_loaded_once_until_it_changes(compact_file):

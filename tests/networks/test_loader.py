@@ -7,8 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fidelity.errors import ModelRefusedError
 from fidelity.networks.backends.torch import TorchNetwork
-from fidelity.networks.loader import ModelRefusedError, accept_rgb, detect_architecture, find_model, list_models, load_model
+from fidelity.networks.descriptors import accept_rgb
+from fidelity.networks.loader import detect_architecture, find_model, list_models, load_model
 
 
 def test_safetensors_and_pth_give_the_same_network(compact_file, tmp_path, random_image):

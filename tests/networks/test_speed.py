@@ -35,8 +35,8 @@ def test_a_fast_network_is_measured_again_and_its_best_figure_counts(compact):
     first = measure_seconds_per_pixel(model, CPU)
     remember(factor=1e-3)
     assert measure_seconds_per_pixel(model, CPU) == 1e-3 * first
-    remember(factor=1e9)
-    assert measure_seconds_per_pixel(model, CPU) < 1e3 * first
+    remember(factor=1e5)
+    assert measure_seconds_per_pixel(model, CPU) < 99 * first
 
 
 def test_another_precision_is_another_measurement(compact):

@@ -13,7 +13,7 @@ from fidelity.steps.geometry import KNOWN_LENSES, Lens, correct_geometry
 
 PREPARE = {
     "restore": "auto",
-    "restore_strength": 1.0,
+    "restore_strength": 0.0,
     "deband": "auto",
     "auto_exposure": False,
     "exposure_ev": 0.0,

@@ -55,8 +55,9 @@ from fidelity.networks.architectures.lapsrn import LapSRN
 from fidelity.networks.architectures.waifu2x import VGG7, CUNet, UpConv7
 from fidelity.networks.backends.torch import DTYPES, TorchNetwork
 from fidelity.networks.compute import Compute
+from fidelity.networks.descriptors import accept_rgb
 from fidelity.networks.device import list_precisions
-from fidelity.networks.loader import SHIPPED_WEIGHTS, accept_rgb, load_model
+from fidelity.networks.loader import SHIPPED_WEIGHTS, load_model
 from fidelity.steps.upscale import upscale
 from tools.benchmarks.speed import host_path, keep_fp32_exact, measure
 

@@ -26,11 +26,12 @@ import torch
 from PIL import Image
 from skimage import data
 
+from fidelity.errors import ModelRefusedError
 from fidelity.imaging.color import rgb_to_ycbcr, ycbcr_to_rgb
 from fidelity.imaging.drift import flat_texture, measure_drift, overshoot_percent, sharpness_ratio
 from fidelity.imaging.filters import gaussian_blur
 from fidelity.imaging.resample import resize
-from fidelity.networks.loader import SHIPPED_WEIGHTS, ModelRefusedError, load_model
+from fidelity.networks.loader import SHIPPED_WEIGHTS, load_model
 from fidelity.networks.network import Network
 from fidelity.steps.consistency import project
 from fidelity.steps.upscale import upscale

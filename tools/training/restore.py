@@ -1,11 +1,13 @@
 """Trains a network that restores damaged images, with a shared body and one head each for x1, x2 and x4.
 
     python -m tools.training.restore --banks FOLDER/*.npy --state FOLDER/state.pt --steps 20000
-    python -m tools.training.restore --banks FOLDER/*.npy --state FOLDER/state.pt --anneal 2000 --output OUT
+    python -m tools.training.restore --banks FOLDER/*drawn*.npy --state FOLDER/state.pt --anneal 4000
+        --scales 1 --through fidelity/networks/weights/drawn-x4.safetensors --output OUT
 
 Each image is downscaled and damaged once; the three heads restore it at one, two and four times its size. The body removes the
 damage for all three, so that is learned only once. The learning rate stays constant, so a run can be of any length. `--anneal`
-lowers it to zero on a copy of the state and writes weights from that.
+lowers it to zero on a copy of the state and writes weights from that, for some banks and scales only if so asked. `--through`
+names the network that will enlarge what is restored at its own size: the error of its result then counts as well.
 """
 
 import argparse
@@ -19,10 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fidelity.imaging.color import LUMA_WEIGHTS
+from fidelity.networks.backends.compact import Compact
 from tools.training.bank import SIDE_PX, Bytes
 from tools.training.degradations import Pixels, degrade
 from tools.training.train import charbonnier, descend
@@ -73,13 +77,13 @@ class Restorer(nn.Module):
                 for parameter in head.parameters():
                     parameter.mul_(0.1)
 
-    def forward(self, image: Tensor) -> dict[int, Tensor]:
-        """The restored image at each scale, in float32."""
+    def forward(self, image: Tensor, scales: Sequence[int] = SCALES) -> dict[int, Tensor]:
+        """The restored image at some scales, in float32."""
         seen = self.body(image)
         return {
             scale: functional.pixel_shuffle(self.heads[str(scale)](seen).float(), scale)
             + functional.interpolate(image, scale_factor=scale)
-            for scale in SCALES
+            for scale in scales
         }
 
     def weights_at(self, scale: int) -> dict[str, Tensor]:
@@ -155,22 +159,46 @@ def _recolor(crop: Bytes, draw: np.random.Generator) -> Pixels:
     return np.clip(image, 0, 1, dtype=np.float32)
 
 
-def measure_loss(results: dict[int, Tensor], high: Tensor, slopes: float) -> Tensor:
-    """The mean over scales of the error in samples plus the weighted error in differences between neighbors."""
+def measure_loss(results: Sequence[Tensor], high: Tensor, slopes: float) -> Tensor:
+    """The mean over results of any size of the error in samples plus the weighted error in differences between neighbors."""
     total = torch.zeros(())
-    for scale, result in results.items():
-        size = (high.shape[2] * scale // SCALES[-1], high.shape[3] * scale // SCALES[-1])
-        target = high
+    for result in results:
+        target, size = high, tuple(result.shape[2:])
         if size != tuple(high.shape[2:]):
             target = functional.interpolate(high, size, mode="bicubic", antialias=True).clamp(0, 1)
+        if result.shape[1] == 1:
+            target = luma_of(target)
         total = total + charbonnier(result, target)
         for axis in (2, 3):
             total = total + slopes / 2 * charbonnier(result.diff(dim=axis), target.diff(dim=axis))
     return total / len(results)
 
 
+def load_enlarger(path: Path) -> nn.Module:
+    """Loads a shipped network, frozen: luma in, luma out."""
+    network = Compact.load(load_file(path))
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def enlarge_luma(enlarger: nn.Module, image: Tensor) -> Tensor:
+    """The luma of an enlargement, as the pipeline computes it, in float32."""
+    return luma_of(enlarger(luma_of(image).expand(-1, 3, -1, -1)).float())
+
+
+def luma_of(image: Tensor) -> Tensor:
+    """Luma as `fidelity.imaging.color.rgb_to_luma` computes it, with a gradient."""
+    return functional.conv2d(image, image.new_tensor(LUMA_WEIGHTS["bt601"]).reshape(1, 3, 1, 1))
+
+
 def train(
-    settings: Settings, banks: Sequence[Bank], state_path: Path, steps: int, anneal: int = 0, every: int = 200
+    settings: Settings,
+    banks: Sequence[Bank],
+    state_path: Path,
+    steps: int,
+    anneal: int = 0,
+    scales: Sequence[int] = SCALES,
+    enlarger: nn.Module | None = None,
+    every: int = 200,
 ) -> tuple[Restorer, dict[str, Any]]:
     """Trains up to a step, resuming from the state file if it exists.
 
@@ -180,6 +208,8 @@ def train(
         state_path: Where to save and resume the state; not written while annealing.
         steps: The step to reach, counted from the start of the first run.
         anneal: If not 0, continue from the state for this many steps while the learning rate falls to zero; saves no state.
+        scales: The heads to train.
+        enlarger: A frozen network that enlarges the image restored at its own size; the error of its result counts as well.
         every: Number of steps between saved states.
 
     Returns:
@@ -208,7 +238,10 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16):
-            results = network(low.contiguous(memory_format=torch.channels_last))
+            restored: dict[int, Tensor] = network(low.contiguous(memory_format=torch.channels_last), scales)
+            results = list(restored.values())
+            if enlarger:
+                results.append(enlarge_luma(enlarger, restored[1]))
         loss = measure_loss(results, high, settings.slopes)
         descend(loss, network, averaged, optimizer, step, settings.average, max_norm=0.5)
         total += loss.item()
@@ -227,10 +260,10 @@ def train(
     return averaged, {**record, "loss_curve": curve}
 
 
-def save_weights(network: Restorer, record: dict[str, Any], output: Path) -> None:
+def save_weights(network: Restorer, record: dict[str, Any], output: Path, scales: Sequence[int] = SCALES) -> None:
     """Writes one half-precision Compact network per scale (`OUTPUT-x1.safetensors` and so on), and one record."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    for scale in SCALES:
+    for scale in scales:
         weights = {name: value.detach().half().contiguous() for name, value in network.weights_at(scale).items()}
         path = output.with_name(f"{output.name}-x{scale}.safetensors")
         save_file(weights, path)
@@ -244,15 +277,19 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True, help="file to save the run to and resume it from")
     parser.add_argument("--steps", type=int, default=100_000, help="the step to reach")
     parser.add_argument("--anneal", type=int, default=0, help="number of steps to anneal a copy of the state")
+    parser.add_argument("--scales", type=int, nargs="+", choices=SCALES, default=SCALES, help="heads to train")
+    parser.add_argument("--through", type=Path, help="weights of the network that will enlarge the restored image")
     parser.add_argument("--output", type=Path, help="path of the weights to write, without the suffix -x1.safetensors")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     banks = open_banks(options.banks)
-    network, record = train(Settings(), banks, options.state, options.steps, options.anneal)
+    enlarger = load_enlarger(options.through) if options.through else None
+    network, record = train(Settings(), banks, options.state, options.steps, options.anneal, options.scales, enlarger)
     if options.output:
+        record |= {"scales": list(options.scales), "through": options.through.name if options.through else None}
         record["banks"] = [f"{path.name}: {len(bank.crops)} crops" for path, bank in zip(options.banks, banks, strict=True)]
-        save_weights(network, record, options.output)
+        save_weights(network, record, options.output, options.scales)
 
 
 if __name__ == "__main__":

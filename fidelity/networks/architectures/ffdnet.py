@@ -31,6 +31,9 @@ class FFDNet(nn.Module):
             That type takes the noise level first, once per channel.
     """
 
+    takes_noise = True
+    """Whether the network takes the noise level beside the image."""
+
     def __init__(self, channels: int, width: int, depth: int, tells_noise: bool = False) -> None:
         super().__init__()
         self.channels, self.tells_noise = channels, tells_noise

@@ -7,9 +7,9 @@ run this way on a CPU; the result equals that of one pass over the whole image.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from spandrel.architectures.Compact import Compact
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,10 +28,10 @@ class _Layer:
 class ConvolutionStream:
     """A `RowStream` for a Compact network (Real-ESRGAN's SRVGGNet)."""
 
-    def __init__(self, network: Compact) -> None:
-        """Binds to a network's layers; the weights are shared, not copied."""
-        self._scale = network.upscale
-        body = list(network.body)
+    def __init__(self, network: Any) -> None:
+        """Binds to the layers of a network, spandrel's or that of `compact`; the weights are shared, not copied."""
+        self._scale: int = network.upscale
+        body: list[nn.Module] = list(network.body)
         activations: list[nn.Module | None] = [*body[1::2], None]
         self._layers = [
             _Layer(convolution, activation)

@@ -4,22 +4,25 @@ import copy
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import torch
-from spandrel import ImageModelDescriptor
-from spandrel.architectures.Compact import Compact
 from torch import Tensor, nn
 
 from ...choices import Precision
 from ...imaging.color import rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
 from ...imaging.resample import resize
 from ...imaging.tensors import is_finite
-from ..architectures.ffdnet import FFDNet
 from ..network import NonFiniteOutputError, RowStream, Sizes
 from ..probe import NetworkProbe, find_reach
+from .compact import COMPACT, SPANDREL, CompactDescriptor
 from .streaming import ConvolutionStream
+
+if TYPE_CHECKING:
+    from spandrel import ImageModelDescriptor
+
+    Descriptor = ImageModelDescriptor[Any] | CompactDescriptor
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -61,13 +64,13 @@ class TorchNetwork:
     affect everything that shares it, such as the other nodes of a workflow.
     """
 
-    def __init__(self, name: str, descriptor: ImageModelDescriptor[Any]) -> None:
+    def __init__(self, name: str, descriptor: "Descriptor") -> None:
         """Wraps a loaded network.
 
         Args:
             name: See `Network.name`.
-            descriptor: Spandrel's description of the network, in evaluation mode. A `LumaAdapter` is removed, and the
-                grey network inside is used directly.
+            descriptor: Spandrel's description of the network, or one like it, in evaluation mode. A `LumaAdapter` is
+                removed, and the grey network inside is used directly.
         """
         self.name = name
         self._copies = _copies_of(descriptor)
@@ -155,7 +158,7 @@ class TorchNetwork:
         return bound if self._noise_sigma is None else bound._at_noise(self._noise_sigma)
 
     def with_noise(self, sigma: float) -> "TorchNetwork":
-        return self._at_noise(sigma) if isinstance(self.descriptor.model, FFDNet) else self
+        return self._at_noise(sigma) if getattr(self.descriptor.model, "takes_noise", False) else self
 
     def _at_noise(self, sigma: float) -> "TorchNetwork":
         """Returns a view of the same weights with its own noise level."""
@@ -185,12 +188,12 @@ class TorchNetwork:
         return result
 
     def stream(self) -> RowStream | None:
-        network = self.descriptor.model
-        return ConvolutionStream(network) if isinstance(network, Compact) and self.device.type == "cpu" else None
+        is_chain = self.architecture == COMPACT and self.device.type == "cpu"
+        return ConvolutionStream(self.descriptor.model) if is_chain else None
 
 
 @torch.inference_mode()
-def probe_module(descriptor: ImageModelDescriptor[Any]) -> NetworkProbe:
+def probe_module(descriptor: "Descriptor") -> NetworkProbe:
     """Measures the receptive field and the widest layer of a network, by running it on a strip.
 
     Args:
@@ -219,7 +222,7 @@ def probe_module(descriptor: ImageModelDescriptor[Any]) -> NetworkProbe:
     return NetworkProbe(found.reach_px, widest / found.pixels)
 
 
-def _copies_of(descriptor: ImageModelDescriptor[Any]) -> _Copies:
+def _copies_of(descriptor: "Descriptor") -> _Copies:
     return vars(descriptor).setdefault(_COPIES, _Copies())
 
 
@@ -227,7 +230,7 @@ def _call_with_noise(network: nn.Module, image: Tensor, sigma: float) -> Tensor:
     return network(image, sigma)
 
 
-def _without_adapter(descriptor: ImageModelDescriptor[Any]) -> ImageModelDescriptor[Any]:
+def _without_adapter(descriptor: "Descriptor") -> "Descriptor":
     if not isinstance(descriptor.model, LumaAdapter):
         return descriptor
     inner = copy.copy(descriptor)
@@ -237,14 +240,14 @@ def _without_adapter(descriptor: ImageModelDescriptor[Any]) -> ImageModelDescrip
 
 
 def _private_copy(
-    descriptor: ImageModelDescriptor[Any], device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format
-) -> ImageModelDescriptor[Any]:
+    descriptor: "Descriptor", device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format
+) -> "Descriptor":
     copied = copy.copy(descriptor)
-    for own in (_COPIES, "patcher"):  # the host's patcher is of the original module, and must not outlive it here
+    for own in (_COPIES, SPANDREL, "patcher"):  # the host's patcher is of the original module, and must not outlive it here
         vars(copied).pop(own, None)
-    network = copy.deepcopy(descriptor.model).to(device=device, dtype=dtype)
+    network: nn.Module = copy.deepcopy(descriptor.model).to(device=device, dtype=dtype)
     if memory_format == torch.channels_last:
-        network.to(memory_format=memory_format)
+        network = network.to(memory_format=memory_format)  # pyright: ignore[reportCallIssue]
     copied._model = network.eval().requires_grad_(False)
     return copied
 

@@ -58,7 +58,7 @@ def test_it_computes_what_the_paper_says_with_the_level_that_is_set():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_measured_noise_reaches_it_and_stays_out_of_the_shared_model(load_state, photo, channels):
     from fidelity.networks.backends.torch import TorchNetwork
-    from fidelity.networks.loader import accept_rgb
+    from fidelity.networks.descriptors import accept_rgb
     from fidelity.steps.consistency import project
     from fidelity.steps.restore import restore
     from fidelity.steps.upscale import upscale

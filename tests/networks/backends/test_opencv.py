@@ -6,8 +6,9 @@ import pytest
 import torch
 from skimage import data
 
+from fidelity.errors import ModelRefusedError
 from fidelity.networks.compute import Compute
-from fidelity.networks.loader import ModelRefusedError, detect_architecture, load_model
+from fidelity.networks.loader import detect_architecture, load_model
 from fidelity.steps.upscale import upscale
 
 FLOAT, INT = 1, 3
