@@ -65,6 +65,8 @@ _RESTORE = (_LEAVE, _DEBLOCK, _DENOISE)
 _DEBAND = Switch("deband", "on", "banding", above=0.05)
 _SMOOTH_RINGS = Switch("cleanup", "bilateral", "ringing", above=1.5)
 _SMOOTH_STAIRS = Switch("cleanup", "antialias", "jaggedness", above=0.6)
+_REMOVED_BY_RESTORATION = "ringing"
+"""Damage that needs no cleanup at the end if the source is restored."""
 _STEPWISE = Switch("passes", "stepwise", "noise_sigma", above=12)
 
 _DRAWN_DENOISE = 0.3
@@ -182,8 +184,11 @@ def settle(recipe: Recipe, conditions: Conditions) -> tuple[Recipe, tuple[str, .
         if getattr(recipe, setting) != "auto":
             continue
         settled[setting] = default
+        restores = settled.get("restore", recipe.restore) != "off"
         for switch in recipe.switches:
-            reason = switch.reason(conditions) if switch.setting == setting else None
+            if switch.setting != setting or (restores and switch.measure == _REMOVED_BY_RESTORATION):
+                continue
+            reason = switch.reason(conditions)
             if reason:
                 settled[setting] = switch.value
                 reasons += [reason] if switch.value != default else []

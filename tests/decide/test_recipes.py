@@ -50,6 +50,7 @@ def test_a_clean_image_gets_the_defaults_and_no_reasons(domain):
         ("anime_sd", {"banding": 0.2}, {"deband": "on"}),
         ("anime_sd", {"restore_strength": 0.2}, {"restore": "denoise"}),
         ("anime_sd", {"ringing": 1.2}, {"cleanup": "bilateral"}),
+        ("anime_sd", {"ringing": 9.0, "restore_strength": 0.9}, {"restore": "denoise"}),
         ("line_art", {"restore_strength": 0.2, "jpeg_quality": 90.0}, {"restore": "deblock"}),
         ("line_art", {"ringing": 3.0, "jaggedness": 0.9}, {}),
         ("painting", {"softness": 0.6}, {"cleanup": "unsharp"}),
