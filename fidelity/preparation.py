@@ -91,7 +91,7 @@ def prepare(
     why = {reason.split()[0]: reason for reason in reasons}
     done: list[str] = []
     if recipe.restore not in ("auto", "off"):
-        found = Restorer(model, False) if model else chooser.choose_restorer(recipe.restore)
+        found = Restorer(model, False) if model else chooser.choose_restorer(recipe.restore, recipe.shipped)
         where = replace(compute, device=find_room(found.network)) if find_room else compute
         part, damage = part_of(progress, 0.0, 0.7), conditions.damage_sigma
         image = restore(image, found.network, damage, not found.is_shipped, where, part, conditions.restore_strength)

@@ -95,7 +95,7 @@ def faulty():
         descriptor = ImageModelDescriptor(
             network,
             network.state_dict(),
-            architecture=ModelLoader().registry.architectures()[0].architecture,
+            architecture=ModelLoader().registry.architectures()[-1].architecture,
             purpose="SR" if scale > 1 else "Restoration",
             tags=[],
             supports_half=half,

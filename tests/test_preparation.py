@@ -42,11 +42,13 @@ def test_noise_is_restored_where_measured_and_left_if_off(gentle, chooser):
     noisy = (gentle + torch.randn(gentle.shape, generator=torch.Generator().manual_seed(0)) * 0.06).clamp(0, 1)
     restored = prepare(noisy, Preparation(), chooser)
     assert "restore denoise: restore strength is" in restored.done[0]
-    assert restored.done[0].endswith("by restore-x1.safetensors")
+    assert restored.done[0].endswith("by natural-x1.safetensors")
     assert psnr(restored.image, gentle) > psnr(noisy, gentle) + 3
     assert torch.equal(prepare(noisy, Preparation(restore="off"), chooser).image, noisy)
-    half = prepare(noisy, Preparation(restore_strength=0.5), chooser).image
-    assert torch.allclose(half, (noisy + restored.image) / 2, atol=1e-5)
+    half, whole = (prepare(noisy, Preparation(restore_strength=share), chooser).image for share in (0.5, 1.0))
+    assert torch.allclose(half, (noisy + whole) / 2, atol=1e-5)
+    named = prepare(noisy, Preparation("deblock"), chooser).image
+    assert torch.equal(named, whole)
 
 
 def test_the_stairs_of_a_gradient_are_evened_out_where_measured(chooser):

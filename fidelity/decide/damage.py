@@ -12,7 +12,7 @@ from ..imaging.color import rgb_to_ycbcr
 from ..imaging.drift import flatten_alpha
 from ..imaging.filters import box_mean, local_range
 from ..imaging.tensors import check_image
-from .features import Features, measure_patch_features, take_patches
+from .features import Features, measure_patch_features, take_opaque, take_patches
 from .restoration import judge_restoration
 
 _BLOCK_PX = 8
@@ -66,11 +66,11 @@ def measure_conditions(image: Tensor, texture: Features | None = None) -> Condit
     """Measures the conditions of an image on patches of it.
 
     Args:
-        image: ``(1, 1, 3 or 4, H, W)`` in [0, 1], on any device; transparency is composited over white.
+        image: ``(1, 1, 3 or 4, H, W)`` in [0, 1], on any device; for transparency, see `take_opaque`.
         texture: From `fidelity.decide.features.measure_patch_features`, if already measured.
     """
     check_image(image)
-    patches = flatten_alpha(take_patches(image).cpu().float(), 1.0).expand(-1, 3, -1, -1)
+    patches = flatten_alpha(take_patches(take_opaque(image)).cpu().float(), 1.0).expand(-1, 3, -1, -1)
     for axis in (2, 3):  # mirror small images, so that every measurement has enough pixels
         while patches.shape[axis] < _SMALLEST_PX:
             patches = torch.cat((patches, patches.flip(axis)), dim=axis)

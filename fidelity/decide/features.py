@@ -28,18 +28,23 @@ _STEP = 1 / 255
 
 Features = dict[str, float]
 
+_ALPHA_PX = 128
+_OPAQUE = ((0.99, 160), (0.8, 64))
+"""Opaque shares and the shortest sides of a square, in pixels, that then says more about a picture than the whole does."""
+
 
 def measure_features(image: Tensor, texture: Features | None = None) -> Features:
     """Measures the features that distinguish the domains.
 
     Args:
-        image: ``(1, 1, 3 or 4, H, W)`` in [0, 1], on any device; transparency is composited over white.
+        image: ``(1, 1, 3 or 4, H, W)`` in [0, 1], on any device; for transparency, see `take_opaque`.
         texture: Its patch features, if they are already measured.
 
     Returns:
         Features by name; always the same names in the same order, all finite.
     """
     check_image(image)
+    image = take_opaque(image)
     whole = _at_least(_on_white(_shrink(image, _WHOLE_PX)), 32)
     features = dict(texture or measure_patch_features(image))
     features |= {f"whole {name}": value for name, value in _measure_edges(rgb_to_ycbcr(whole)[:, :1]).items()}
@@ -55,7 +60,7 @@ def measure_patch_features(image: Tensor) -> Features:
         image: As for `measure_features`.
     """
     check_image(image)
-    patches = _at_least(_on_white(take_patches(image)), 32)
+    patches = _at_least(_on_white(take_patches(take_opaque(image))), 32)
     features = {f"full {name}": value for name, value in _measure_texture(patches).items()}
     features |= _measure_noise(patches)
     features |= _measure_grid(patches)
@@ -65,6 +70,34 @@ def measure_patch_features(image: Tensor) -> Features:
 def _on_white(view: Tensor) -> Tensor:
     """Returns RGB over white, float32, on the CPU: the inputs are small, and the models that judge them run there."""
     return flatten_alpha(view.cpu().float(), 1.0).expand(-1, 3, -1, -1)
+
+
+def take_opaque(image: Tensor) -> Tensor:
+    """Returns the largest square of a cut-out subject, so that the empty background does not count as part of the picture.
+
+    Args:
+        image: ``(1, C, H, W)``.
+
+    Returns:
+        If the image has alpha and a square of it is opaque on 80 % or more, that square as ``(1, 3, h, w)``, with the mean
+        color in its transparent places; otherwise the image itself.
+    """
+    if image.shape[1] != 4 or bool((image[:, 3] == 1).all()):
+        return image
+    step = max(1, min(image.shape[2:]) // _ALPHA_PX)
+    alpha = functional.avg_pool2d(image[:, 3:].float(), step)
+    for share, least_px in _OPAQUE:
+        side = min(alpha.shape[2:])
+        while side * step >= least_px:
+            covered = functional.avg_pool2d(alpha, side, 1)
+            if covered.max() >= share:
+                top, left = divmod(int(covered.flatten().argmax()), covered.shape[3])
+                rows, columns = (slice(start * step, (start + side) * step) for start in (top, left))
+                part, opacity = image[:, :3, rows, columns], image[:, 3:, rows, columns]
+                mean = (part * opacity).sum(dim=(2, 3), keepdim=True) / opacity.sum()
+                return torch.lerp(mean, part, opacity)
+            side = int(side * 0.85)
+    return image
 
 
 def take_patches(image: Tensor) -> Tensor:

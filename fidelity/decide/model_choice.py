@@ -11,7 +11,7 @@ from ..choices import AUTO_SCALE
 from ..errors import ModelRefusedError
 from ..networks.cache import NETWORKS
 from ..networks.compute import AUTO_COMPUTE, Compute
-from ..networks.loader import SHIPPED_RESTORER, SHIPPED_WEIGHTS, detect_architecture, find_model
+from ..networks.loader import SHIPPED_WEIGHTS, detect_architecture, find_model
 from ..networks.network import Network
 from ..networks.runner import estimate_memory
 from ..networks.speed import measure_seconds_per_pixel
@@ -154,7 +154,7 @@ class ModelChooser:
             others = (self.choose(recipe, 2), self.choose(recipe, AUTO_SCALE))
             chosen += [other for other in others if other[0] is not chosen[0][0]]
         known = {model.name: (model, choice) for model, choice in chosen}
-        restorer = self.choose_restorer(recipe.restore) if recipe.restore in RESTORERS else None
+        restorer = self.choose_restorer(recipe.restore, recipe.shipped) if recipe.restore in RESTORERS else None
         notes = list(restorer.notes) if restorer else []
         networks = [_cost_of(model, source, compute) for model, _ in known.values()]
         first = _cost_of(restorer.network, source, compute) if restorer else None
@@ -171,8 +171,13 @@ class ModelChooser:
             notes.append(f"{leading} restores on its own: it gets the source as it is, held to the restored one's colors")
         return ModelPlan(plan, tuple(known[name][0] for name in names), choice, restorer, tuple(notes), takes_damage)
 
-    def choose_restorer(self, restoration: Restoration) -> Restorer:
-        """Returns the best installed x1 network for "denoise" or "deblock", or else the shipped one, which does both."""
+    def choose_restorer(self, restoration: Restoration, shipped: str) -> Restorer:
+        """Returns the best installed x1 network for "denoise" or "deblock", or else the shipped one of a type.
+
+        Args:
+            restoration: What it should remove; the shipped networks remove both.
+            shipped: "natural" or "drawn".
+        """
         refused: list[str] = []
         for one in RESTORERS[restoration].values():
             for name in sorted(name for name in self._models if matches(Path(name).stem, one)):
@@ -185,7 +190,7 @@ class ModelChooser:
                     return Restorer(network, False)
                 refused.append(f"{name} is not an x1 network")
         notes = (f"restore {restoration}: uses the shipped network (skipped: {'; '.join(refused)})",) if refused else ()
-        return Restorer(NETWORKS.load(SHIPPED_RESTORER), True, notes)
+        return Restorer(NETWORKS.load(shipped_restorer(shipped)), True, notes)
 
 
 def estimate_seconds(planned: ModelPlan, compute: Compute = AUTO_COMPUTE) -> list[float]:
@@ -205,6 +210,11 @@ def estimate_seconds(planned: ModelPlan, compute: Compute = AUTO_COMPUTE) -> lis
 def shipped_model(kind: str, scale: float) -> Path:
     """Returns the file of the shipped network of a type, "natural" or "drawn", for an enlargement by `scale`."""
     return SHIPPED_WEIGHTS / f"{kind}-x{2 if scale <= 2 else 4}.safetensors"
+
+
+def shipped_restorer(kind: str) -> Path:
+    """Returns the file of the shipped network that restores at x1, for the type "natural" or "drawn"."""
+    return SHIPPED_WEIGHTS / f"{kind}-x1.safetensors"
 
 
 def rank_models(recipe: Recipe, scale: float, models: Mapping[str, Path]) -> Iterator[ModelChoice]:

@@ -16,10 +16,6 @@ from .network import Network
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the networks shipped with the pack."""
 
-SHIPPED_RESTORER = SHIPPED_WEIGHTS / "restore-x1.safetensors"
-"""The shipped network that restores a source at x1."""
-
-
 _GRAPH_SUFFIX = ".pb"
 
 

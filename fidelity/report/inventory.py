@@ -16,11 +16,11 @@ from .. import __version__
 from ..choices import Domain
 from ..decide.catalogue import KNOWN_MODELS, RESTORERS, KnownModel, matches
 from ..decide.domain import DOMAINS
-from ..decide.model_choice import shipped_model
+from ..decide.model_choice import shipped_model, shipped_restorer
 from ..decide.recipes import RECIPES
 from ..files.paths import one_line
 from ..networks.device import choose_device, list_precisions
-from ..networks.loader import SHIPPED_RESTORER, SHIPPED_WEIGHTS, load_model
+from ..networks.loader import SHIPPED_WEIGHTS, load_model
 from ..networks.memory import free_memory_bytes
 from ..networks.runner import Runner
 
@@ -96,7 +96,8 @@ def _describe_file(name: str, path: Path) -> InstalledModel:
 
 
 def _restores(path: Path, known: Iterable[KnownModel]) -> bool:
-    return path == SHIPPED_RESTORER or any(matches(path.stem, one) for one in known)
+    is_shipped = path in (shipped_restorer(recipe.shipped) for recipe in RECIPES.values())
+    return is_shipped or any(matches(path.stem, one) for one in known)
 
 
 def _fits(path: Path, domain: Domain, known: list[str], is_shipped: bool) -> bool:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fidelity.decide.features import measure_features
+from fidelity.decide.features import measure_features, take_opaque
 from fidelity.imaging.filters import gaussian_blur
 
 
@@ -96,6 +96,26 @@ def test_colour_shows_in_saturation_and_palette():
     many = measure_features(torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0)))
     assert many["top 16 colors"] < 0.05
     assert many["color entropy"] > 7
+
+
+def test_the_empty_background_of_a_cut_out_subject_does_not_count():
+    subject = noisy(0.1)
+    cut_out = torch.cat((torch.zeros(1, 3, 700, 900), torch.zeros(1, 1, 700, 900)), dim=1)
+    cut_out[:, :3, 200:500, 300:700], cut_out[:, 3:, 200:500, 300:700] = subject, 1.0
+    seen = take_opaque(cut_out)
+    assert seen.shape[1] == 3
+    assert min(seen.shape[2:]) > 200
+    expected, found = measure_features(subject), measure_features(cut_out)
+    names = [name for name in expected if name.startswith("full")]
+    assert np.allclose([expected[name] for name in names], [found[name] for name in names], rtol=0.35, atol=0.05)
+
+
+def test_lines_on_a_transparent_background_are_seen_whole(random_image):
+    lines = torch.cat((torch.zeros(1, 3, 300, 300), torch.zeros(1, 1, 300, 300)), dim=1)
+    lines[:, 3, ::20] = 1
+    opaque = torch.cat((random_image(1, 3, 40, 30), torch.ones(1, 1, 40, 30)), dim=1)
+    for image in (lines, opaque, opaque[:, :3], opaque[:, :1]):
+        assert take_opaque(image) is image
 
 
 def test_transparency_is_laid_over_white():

@@ -7,11 +7,18 @@ import pytest
 import torch
 
 from fidelity.decide.catalogue import KNOWN_MODELS
-from fidelity.decide.model_choice import ModelChooser, estimate_seconds, rank_models, scale_in_name, shipped_model
+from fidelity.decide.model_choice import (
+    ModelChooser,
+    estimate_seconds,
+    rank_models,
+    scale_in_name,
+    shipped_model,
+    shipped_restorer,
+)
 from fidelity.decide.recipes import RECIPES
 from fidelity.errors import ModelRefusedError
 from fidelity.networks.compute import AUTO_COMPUTE, Compute
-from fidelity.networks.loader import SHIPPED_RESTORER, SHIPPED_WEIGHTS, list_models
+from fidelity.networks.loader import SHIPPED_WEIGHTS, list_models
 
 
 @pytest.fixture
@@ -51,7 +58,8 @@ def test_kind_and_scale_pick_the_shipped_network(domain, scale, expected):
 
 def test_every_shipped_network_can_be_chosen():
     chosen = {shipped_model(recipe.shipped, scale) for recipe in RECIPES.values() for scale in (2, 4)}
-    assert chosen == set(SHIPPED_WEIGHTS.glob("*.safetensors")) - {SHIPPED_RESTORER}
+    chosen |= {shipped_restorer(recipe.shipped) for recipe in RECIPES.values()}
+    assert chosen == set(SHIPPED_WEIGHTS.glob("*.safetensors"))
 
 
 def test_every_network_a_recipe_prefers_is_known_and_has_a_page():

@@ -149,7 +149,7 @@ def test_a_network_behind_an_adapter_is_run_without_it(compact):
 def test_installed_models_are_listed_after_the_shipped_ones(compact_file):
     path = compact_file(name="aa-mine.safetensors")
     names = list(list_models([path.parent]))
-    assert names[0] == "drawn-x2.safetensors"
+    assert names[0] == "drawn-x1.safetensors"
     assert names[-1] == "aa-mine.safetensors"
 
 
@@ -159,7 +159,7 @@ def test_a_model_is_found_with_and_without_its_ending(name):
 
 
 def test_an_unknown_name_is_answered_with_those_there_are():
-    with pytest.raises(FileNotFoundError, match=r"nothing: no such model; known models: drawn-x2.*natural-x4"):
+    with pytest.raises(FileNotFoundError, match=r"nothing: no such model; known models: drawn-x1.*natural-x4"):
         find_model("nothing", list_models([]))
 
 

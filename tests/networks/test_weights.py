@@ -7,15 +7,15 @@ import pytest
 import torch
 from skimage import data
 
-from fidelity.decide.model_choice import shipped_model
+from fidelity.decide.model_choice import shipped_model, shipped_restorer
 from fidelity.imaging.metrics import psnr
 from fidelity.imaging.resample import resize
-from fidelity.networks.loader import SHIPPED_RESTORER, SHIPPED_WEIGHTS, load_model
+from fidelity.networks.loader import SHIPPED_WEIGHTS, load_model
 from fidelity.steps.upscale import upscale
 from tools.training.data import reduce
 from tools.training.validation import held_out
 
-SHIPPED = sorted(path for path in SHIPPED_WEIGHTS.glob("*.safetensors") if path != SHIPPED_RESTORER)
+SHIPPED = sorted(path for path in SHIPPED_WEIGHTS.glob("*.safetensors") if not path.stem.endswith("x1"))
 
 
 def test_both_kinds_are_shipped_for_both_scales_and_all_together_are_small():
@@ -31,9 +31,11 @@ def test_each_has_a_record_of_how_it_was_trained(path):
     assert record["loss_curve"][-1][1] < record["loss_curve"][0][1]
 
 
-def test_the_restorer_has_a_record_of_how_it_was_trained_and_on_what():
-    record = json.loads(SHIPPED_RESTORER.with_name("restore.json").read_text(encoding="utf-8"))
-    network = load_model(SHIPPED_RESTORER)
+@pytest.mark.parametrize("kind", ["natural", "drawn"])
+def test_each_restorer_has_a_record_of_how_it_was_trained_and_on_what(kind):
+    path = shipped_restorer(kind)
+    record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    network = load_model(path)
     assert (network.scale, network.channels_in, network.channels_out) == (1, 3, 3)
     assert network.parameters < 1.2e6
     assert record["loss_curve"][-1][1] < record["loss_curve"][0][1]

@@ -4,11 +4,12 @@ import pytest
 import torch
 from skimage import data
 
+from fidelity.decide.model_choice import shipped_restorer
 from fidelity.imaging import bands
 from fidelity.imaging.drift import measure_drift
 from fidelity.imaging.metrics import psnr
 from fidelity.imaging.resample import resize
-from fidelity.networks.loader import SHIPPED_RESTORER, load_model
+from fidelity.networks.loader import load_model
 from fidelity.steps.deband import DEBAND_RANGE, deband
 from fidelity.steps.restore import restore
 from tools.benchmarks.restoring import as_jpeg
@@ -26,7 +27,7 @@ def with_noise(image, sigma):
 
 @pytest.fixture(scope="module")
 def shipped():
-    return load_model(SHIPPED_RESTORER)
+    return load_model(shipped_restorer("natural"))
 
 
 @pytest.mark.parametrize(("sigma", "gain"), [(10, 2), (20, 4), (30, 5)])

@@ -2,7 +2,8 @@
 
     FIDELITY_TEST_DATA=FOLDER python -m tools.benchmarks.restoring_alone [--networks NAME_OR_FILE ...]
 
-PSNR over all channels and SSIM-Y against the undamaged original. *default* restores as strongly as it judges the damage.
+PSNR over all channels and SSIM-Y against the undamaged original. *restored* is the shipped network at full strength; *default*
+restores as strongly as it judges the damage.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fidelity.decide.damage import measure_conditions
+from fidelity.decide.model_choice import shipped_restorer
 from fidelity.decide.recipes import LEAST_RESTORATION
 from fidelity.imaging.metrics import psnr, ssim
 from fidelity.networks.loader import find_model, list_models, load_model
@@ -45,19 +47,19 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*", default=[], help="x1 networks: names in the test data, or files")
     options = parser.parse_args()
     known = list_models([data_folder() / "models"])
-    shipped = load_model(find_model("restore-x1", known))
+    shipped = {"photo": load_model(shipped_restorer("natural")), "drawn": load_model(shipped_restorer("drawn"))}
     networks = {Path(name).stem: load_model(find_model(name, known)) for name in options.networks}
-    names = ["damaged", "restore-x1", "default", *networks]
+    names = ["damaged", "restored", "default", *networks]
     print("| | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
     for kind, sources in read_sources().items():
         for level, damage in damages().items():
             rows: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
             for index, truth in enumerate(sources.values()):
                 source = damage(truth, index)
-                restored = upscale(source, shipped, None, "rgb").image
+                restored = upscale(source, shipped[kind], None, "rgb").image
                 strength = measure_conditions(source).restore_strength
                 judged = torch.lerp(source, restored, strength if strength >= LEAST_RESTORATION else 0.0)
-                results = {"damaged": source, "restore-x1": restored, "default": judged}
+                results = {"damaged": source, "restored": restored, "default": judged}
                 results |= {name: upscale(source, network, None, "rgb").image for name, network in networks.items()}
                 for name, result in results.items():
                     rows[name].append((min(psnr(truth, result), 99.0), ssim(truth, result, luma=True)))

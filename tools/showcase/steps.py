@@ -38,7 +38,7 @@ def scene(left: int, top: int, side: int, size: int = _SIDE_PX) -> Tensor:
 
 def make_cases() -> dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]]:
     """Makes the cases by title: a damaged image and the step to apply to it."""
-    restorer = load_model(find_model("restore-x1", list_models([])))
+    restorer = load_model(find_model("natural-x1", list_models([])))
     generator = torch.Generator().manual_seed(0)
     trees, leaves, stones = scene(420, 620, 760), generate("natural", 8), generate("natural", 21)
     noisy = (trees + torch.randn(trees.shape, generator=generator) * 0.05).clamp(0, 1)

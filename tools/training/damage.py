@@ -2,10 +2,10 @@
 
     python -m tools.training.damage --banks FOLDER/*.npy --output fidelity/decide/damage.safetensors
 
-Crops get random damage, from none to heavy, and the shipped network restores them. Since the ground truth is known, so is the
-best share of the restored image, in closed form: the projection of the missing signal onto the change that restoration made.
-A perceptron learns this share from the texture measurements that the domain classifier also uses. It learns nothing about what
-a picture shows.
+Crops get random damage, from none to heavy, and the shipped networks restore them. Since the ground truth is known, so is the
+best share of the restored image: the one with the least error in samples and in texture, weighed as in
+`tools.training.restore`. A perceptron learns this share from the texture measurements that the domain classifier also uses. It
+learns nothing about what a picture shows.
 """
 
 import argparse
@@ -18,16 +18,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fidelity.decide.features import measure_patch_features
-from fidelity.networks.loader import SHIPPED_RESTORER, load_model
+from fidelity.decide.model_choice import shipped_restorer
+from fidelity.networks.loader import load_model
 from fidelity.networks.network import Network
 from tools.training.bank import Bytes
 from tools.training.degradations import degrade
-from tools.training.restore import open_banks
+from tools.training.restore import measure_loss, open_banks
 
 HIDDEN = 24
 UNTOUCHED_SHARE = 0.35
 """Share of crops that are only downscaled, so that the network learns to recognize clean sources."""
 _SIDES_PX = (80, 96, 128, 160)
+_SHARES = tuple(step / 20 for step in range(21))
+TEXTURE = 0.1
+"""Weight of the error in texture, as the networks were trained."""
 
 
 def draw_example(crop: Bytes, drawn: bool, restorer: Network, draw: np.random.Generator) -> tuple[list[float], float, float]:
@@ -41,22 +45,22 @@ def draw_example(crop: Bytes, drawn: bool, restorer: Network, draw: np.random.Ge
         low = torch.from_numpy(degrade(high, (side, side), draw, drawn)).movedim(-1, 0)[None]
     low = (low * 255).round() / 255
     with torch.inference_mode():
-        change = restorer.run(low) - low
-        energy = change.square().mean()
-        share = ((truth - low) * change).mean() / energy.clamp(min=1e-9)
-    return list(measure_patch_features(low).values()), float(share.clamp(0, 1)), float(energy.sqrt() * 255)
+        restored = restorer.run(low)
+        errors = [float(measure_loss([torch.lerp(low, restored, share)], truth, 0.0, TEXTURE)) for share in _SHARES]
+    change = float((restored - low).square().mean().sqrt() * 255)
+    return list(measure_patch_features(low).values()), _SHARES[int(np.argmin(errors))], change
 
 
 def collect(paths: list[Path], count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Measurements ``(N, features)``, best shares ``(N,)`` and weights ``(N,)`` of `count` damaged crops."""
-    network = load_model(SHIPPED_RESTORER).to(torch.device("cpu"), "fp32")
+    networks = {kind: load_model(shipped_restorer(kind)).to(torch.device("cpu"), "fp32") for kind in ("natural", "drawn")}
     banks = open_banks(paths)
     examples: list[tuple[list[float], float, float]] = []
     for index in range(count):
         draw = np.random.default_rng((seed, index))
         bank = banks[int(draw.choice(len(banks), p=np.array([one.share for one in banks])))]
         crop = bank.crops[int(draw.integers(len(bank.crops)))]
-        examples.append(draw_example(crop, bank.drawn, network, draw))
+        examples.append(draw_example(crop, bank.drawn, networks["drawn" if bank.drawn else "natural"], draw))
         if (index + 1) % 500 == 0:
             print(f"{index + 1} of {count} crops", flush=True)
     features, shares, changes = zip(*examples, strict=True)
