@@ -42,29 +42,36 @@ def _by_network(name: str, domain: Domain, network: dict[str, str], note: str) -
     return Graph(groups, {"1 · Source": note, "2 · Upscale": better, "4 · Check and save": judge})
 
 
+def _auto(name: str, networks: tuple[dict[str, str], ...], note: str) -> Graph:
+    settings = {"image": ("source", 0), "source": ("source", 2), "target": "scale by", "target.scale": 4.0}
+    groups = {
+        "1 · Source": {"source": source_step()},
+        "2 · Auto upscale": {
+            "auto": Step("FidelityAutoUpscale", settings, models=networks),
+            "report": Step("PreviewAny", {"source": ("auto", 2)}, "Report"),
+        },
+        "3 · Save": {"save": save_step(("auto", 0), name, ("auto", 2)), "compare": compare_step(("auto", 0))},
+    }
+    notes = {
+        "1 · Source": "Any image: a photo, anime, line art, a painting. The file's metadata help detect which.",
+        "2 · Auto upscale": (
+            "Detects the type of image, restores measured damage, upscales, preserves colors, cleans up and "
+            f"checks the result. Set *domain* if the type is wrong; *target* sets the size.\n\n{note}"
+        ),
+    }
+    return Graph(groups, notes)
+
+
 _MENDED = "Noise, JPEG damage and banding are restored as strongly as they are measured; the report says how."
 
 GRAPHS: dict[str, Graph] = {
-    "auto": Graph(
-        {
-            "1 · Source": {"source": source_step()},
-            "2 · Auto upscale": {
-                "auto": Step(
-                    "FidelityAutoUpscale",
-                    {"image": ("source", 0), "source": ("source", 2), "target": "scale by", "target.scale": 4.0},
-                    models=(PHOTO_NETWORK, ANIME_NETWORK),
-                ),
-                "report": Step("PreviewAny", {"source": ("auto", 2)}, "Report"),
-            },
-            "3 · Save": {"save": save_step(("auto", 0), "auto", ("auto", 2)), "compare": compare_step(("auto", 0))},
-        },
-        {
-            "1 · Source": "Any image: a photo, anime, line art, a painting. The file's metadata help detect which.",
-            "2 · Auto upscale": (
-                "Detects the type of image, restores measured damage, upscales, preserves colors, cleans up and "
-                "checks the result. Set *domain* if the type is wrong; *target* sets the size."
-            ),
-        },
+    "auto": _auto("auto", (), "Nothing needs to be downloaded."),
+    "auto-realesrgan": _auto(
+        "auto-realesrgan",
+        (PHOTO_NETWORK, ANIME_NETWORK),
+        f"With Real-ESRGAN's networks, which redraw damaged pictures whole: [{PHOTO_NETWORK['name']}]({PHOTO_NETWORK['url']}) "
+        f"for photos and paintings, [{ANIME_NETWORK['name']}]({ANIME_NETWORK['url']}) for drawings. ComfyUI offers to download "
+        "what is missing.",
     ),
     "photo": _by_network("photo", "photo", PHOTO_NETWORK, _MENDED),
     "anime-flux": _by_network("anime-flux", "anime_flux", ANIME_NETWORK, f"Drawings by FLUX. {_MENDED}"),
