@@ -36,7 +36,7 @@ from .progress import Progress, part_of
 from .steps.alpha import bleed_colors
 from .steps.chain import Between, Pass
 from .steps.cleanup import CleanupMethod, clean, clean_rows
-from .steps.consistency import ConsistencyMode, project_, project_rows
+from .steps.consistency import ConsistencyMode, Uncertainty, project_, project_rows
 from .steps.deband import deband, deband_rows
 from .steps.gate import GateVerdict, gate_rows
 from .steps.restore import restore, restore_rows
@@ -267,8 +267,10 @@ def carry_out(
     raw_sharpness = sharpness(result)
     passes.append(Pass("measure", 1.0, None, watch.lap()))
     if recipe.consistency != "off":
-        part = _stage(progress, "consistency")
-        result = _make_consistent(result, reference, recipe.consistency, compute.device_for(image), part, scratch)
+        part, unsure = _stage(progress, "consistency"), None
+        if decision.planned.takes_damage:
+            unsure = Uncertainty(source, reference)
+        result = _make_consistent(result, reference, recipe.consistency, compute.device_for(image), part, scratch, unsure)
         passes.append(Pass("consistency", 1.0, None, watch.lap()))
     new_map = _maps_in(scratch)
     survey = survey_rows(source, result, new_map)
@@ -317,15 +319,18 @@ def _make_consistent(
     device: torch.device,
     progress: Progress | None,
     scratch: Path | None,
+    unsure: Uncertainty | None,
 ) -> Rows:
     if isinstance(result, TensorRows):
-        image, held = result.image, read_all(reference)
-        near = run_where_room(lambda near: project_(near, held, mode, progress=progress), image, held, device)
+        image, held, within = result.image, read_all(reference), unsure and read_all(unsure)
+        near = run_where_room(
+            lambda near: project_(near, held, mode, progress=progress, uncertainty=within), image, held, device
+        )
         return TensorRows(near.to(image.device))
     target, colors = result, reference
     if reference.shape[1] == 4:
         target, colors = PartRows(result, slice(0, 3)), TensorRows(bleed_colors(read_all(reference)))
-    project_rows(target, colors, mode, progress=progress, new_map=_maps_in(scratch))
+    project_rows(target, colors, mode, progress=progress, new_map=_maps_in(scratch), uncertainty=unsure)
     return result
 
 

@@ -4,9 +4,10 @@
 
 Clean pictures are damaged as in `tools.benchmarks.restoring` and enlarged four times by networks whose colors drift. "raw" is
 the network's output, "damaged" is that output made consistent with its source, "restored" the same with the source as the
-default restores it, at the strength that it measures. "whole" also gives the restored source to the network, as the default
-does. All are compared with the original in PSNR-Y, SSIM-Y and CIEDE2000 (color band), and the share of pairs is counted on
-which the last two have nearer colors than both others.
+default restores it, at the strength that it measures. "unsure" is that within the restored source's uncertainty, as the default
+holds networks that were trained on damage; "whole" gives the restored source to the network, as the default does with others.
+All are compared with the original in PSNR-Y, SSIM-Y and CIEDE2000 (color band), and the pairs are counted on which the last
+three have nearer colors than both "raw" and "damaged".
 """
 
 import argparse
@@ -19,10 +20,11 @@ from fidelity.decide.settings import Settings
 from fidelity.decide.target import Target
 from fidelity.imaging.drift import measure_drift
 from fidelity.imaging.metrics import psnr, ssim
+from fidelity.imaging.rows import TensorRows
 from fidelity.networks.loader import find_model, list_models, load_model
 from fidelity.networks.network import Network
 from fidelity.session import Session, run_passes
-from fidelity.steps.consistency import project
+from fidelity.steps.consistency import Uncertainty, project
 from fidelity.steps.upscale import upscale
 from tools.benchmarks.restoring import LEVELS, SCALE, damage, read_sources
 from tools.benchmarks.sources import data_folder
@@ -34,7 +36,7 @@ _NETWORKS = (
     "realesrgan-x4plus-anime",
     "realesrgan-x4plus",
 )
-_WAYS = ("raw", "damaged", "restored", "whole")
+_WAYS = ("raw", "damaged", "restored", "unsure", "whole")
 
 
 def enlarge(network: Network, low: Tensor, restored: Tensor) -> dict[str, Tensor]:
@@ -46,6 +48,7 @@ def enlarge(network: Network, low: Tensor, restored: Tensor) -> dict[str, Tensor
         "raw": raw,
         "damaged": project(raw, low),
         "restored": project(raw, restored),
+        "unsure": project(raw, restored, uncertainty=Uncertainty(TensorRows(low), TensorRows(restored)).read(slice(None))),
         "whole": project(from_restored, restored),
     }
 
