@@ -15,9 +15,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..choices import Domain
-from .features import Features, measure_features
+from ..imaging.drift import flatten_alpha
+from ..networks.cache import NETWORKS
+from ..networks.compute import Compute
+from ..steps.restore import restore
+from .features import Features, measure_features, measure_patch_features, shrink, take_opaque
+from .model_choice import shipped_restorer
 from .provenance import Provenance
-from .recipes import DRAWN_DOMAINS, SAFE_DOMAIN
+from .recipes import DRAWN_DOMAINS, LEAST_RESTORATION, SAFE_DOMAIN
+from .restoration import judge_restoration
 
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 """All domains, in the order of the scores."""
@@ -31,6 +37,11 @@ MIN_CONFIDENCE = 0.5
 DRAWN_CONFIDENCE = 0.7
 """Least total probability of the drawn domains at which an unsure verdict follows a drawn recipe. It exceeds the three fifths
 that an image unlike any domain gets."""
+
+_VIEW_PX = 320
+"""Longest side of the view of a damaged image that is restored and judged."""
+_AGAIN_WEIGHT = 2.0
+"""Weight of that judgment, relative to the one of the image as it is."""
 
 _MODEL_FILE = Path(__file__).parent / "domains.safetensors"
 
@@ -92,16 +103,31 @@ def classify(image: Tensor, provenance: Provenance | None = None, texture: Featu
         texture: From `fidelity.decide.features.measure_patch_features`, if already measured.
 
     Returns:
-        The verdict. An image unlike all five domains gets a low confidence.
+        The verdict. An image unlike all five domains gets a low confidence. A damaged image is also judged as it is after
+        restoration, since noise and blocks look like a photograph's texture.
     """
+    texture = texture or measure_patch_features(image)
     features = measure_features(image, texture)
     scores = _score_pixels(features)
     evidence = tuple(_describe(features))
+    if judge_restoration(texture) >= LEAST_RESTORATION:
+        again = _score_pixels(measure_features(_restore_view(image)))
+        total = 1 + _AGAIN_WEIGHT
+        scores: dict[Domain, float] = {one: (scores[one] + _AGAIN_WEIGHT * again[one]) / total for one in DOMAINS}
+        evidence += ("damaged, so it was also judged after restoration",)
     if provenance and provenance.evidence:
         scores = weigh(scores, provenance)
         evidence = provenance.evidence + evidence
     label = max(DOMAINS, key=scores.__getitem__)
     return Verdict(label, scores[label], scores, evidence)
+
+
+def _restore_view(image: Tensor) -> Tensor:
+    """Returns a small view of an image, restored on the CPU."""
+    small = shrink(take_opaque(image), _VIEW_PX)
+    view = flatten_alpha(small.cpu().float(), 1.0).expand(-1, 3, -1, -1)
+    network = NETWORKS.load(shipped_restorer("natural"))
+    return restore(view, network, 0.0, keeps_colors=False, compute=Compute(torch.device("cpu")))
 
 
 def named_verdict(domain: Domain) -> Verdict:

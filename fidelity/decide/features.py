@@ -45,7 +45,7 @@ def measure_features(image: Tensor, texture: Features | None = None) -> Features
     """
     check_image(image)
     image = take_opaque(image)
-    whole = _at_least(_on_white(_shrink(image, _WHOLE_PX)), 32)
+    whole = _at_least(_on_white(shrink(image, _WHOLE_PX)), 32)
     features = dict(texture or measure_patch_features(image))
     features |= {f"whole {name}": value for name, value in _measure_edges(rgb_to_ycbcr(whole)[:, :1]).items()}
     features |= _measure_palette(whole)
@@ -122,7 +122,7 @@ def _spread(length: int) -> list[int]:
     return [room * index // (count - 1) // 8 * 8 for index in range(count)]
 
 
-def _shrink(image: Tensor, longest_px: int) -> Tensor:
+def shrink(image: Tensor, longest_px: int) -> Tensor:
     """Shrinks the whole image until its long edge fits; never enlarges."""
     factor = min(max(image.shape[2:]) // (2 * longest_px), *image.shape[2:])
     if factor > 1:  # the mean of each block's diagonal: close enough, and fast on tens of megapixels
