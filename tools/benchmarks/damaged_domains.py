@@ -47,11 +47,8 @@ def main() -> None:
             views += [("damaged", damage(image, label in DRAWN_DOMAINS, (index, seed))) for seed in range(options.seeds)]
             for name, view in views:
                 found = classify(view).label
-                right[name] += (
-                    found == label,
-                    _kind(found) == _kind(label),
-                    (found in DRAWN_DOMAINS) == (label in DRAWN_DOMAINS),
-                )
+                is_drawn = (found in DRAWN_DOMAINS) == (label in DRAWN_DOMAINS)
+                right[name] += (found == label, _kind(found) == _kind(label), is_drawn)
                 counts[name] += 1
     print("| | five domains | photo / drawn / painted | drawn or not |\n|---|---|---|---|")
     for name, sums in right.items():
