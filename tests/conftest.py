@@ -86,6 +86,12 @@ class Faulty(nn.Module):
         return self.spoil(image, result) if self.spoil else result
 
 
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch):
+    """Networks run in float32 unless a test asks for less, so that results can be compared closely on any machine."""
+    monkeypatch.setattr("fidelity.networks.device.gains_from_bf16", lambda: False)
+
+
 @pytest.fixture
 def faulty():
     """Makes a model of a `Faulty` network: spoil(input, output) returns the output or raises."""

@@ -22,7 +22,7 @@ from ..steps.restore import restore
 from .features import Features, measure_features, measure_patch_features, shrink, take_opaque
 from .model_choice import shipped_restorer
 from .provenance import Provenance
-from .recipes import DRAWN_DOMAINS, LEAST_RESTORATION, SAFE_DOMAIN
+from .recipes import DRAWN_DOMAINS, SAFE_DOMAIN
 from .restoration import judge_restoration
 
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
@@ -34,14 +34,16 @@ PAIRS = tuple(combinations(range(len(DOMAINS)), 2))
 MIN_CONFIDENCE = 0.5
 """Below this, the verdict is unsure; see `Verdict.recipe_domain`."""
 
-DRAWN_CONFIDENCE = 0.7
+DRAWN_CONFIDENCE = 0.65
 """Least total probability of the drawn domains at which an unsure verdict follows a drawn recipe. It exceeds the three fifths
 that an image unlike any domain gets."""
 
 _VIEW_PX = 320
 """Longest side of the view of a damaged image that is restored and judged."""
+_DAMAGED = 0.5
+"""Restore strength from which the restored view counts as well."""
 _AGAIN_WEIGHT = 2.0
-"""Weight of that judgment, relative to the one of the image as it is."""
+"""Weight of the restored view at full strength, relative to the image as it is."""
 
 _MODEL_FILE = Path(__file__).parent / "domains.safetensors"
 
@@ -110,10 +112,10 @@ def classify(image: Tensor, provenance: Provenance | None = None, texture: Featu
     features = measure_features(image, texture)
     scores = _score_pixels(features)
     evidence = tuple(_describe(features))
-    if judge_restoration(texture) >= LEAST_RESTORATION:
+    weight = _AGAIN_WEIGHT * (judge_restoration(texture) - _DAMAGED) / (1 - _DAMAGED)
+    if weight > 0:
         again = _score_pixels(measure_features(_restore_view(image)))
-        total = 1 + _AGAIN_WEIGHT
-        scores: dict[Domain, float] = {one: (scores[one] + _AGAIN_WEIGHT * again[one]) / total for one in DOMAINS}
+        scores: dict[Domain, float] = {one: (scores[one] + weight * again[one]) / (1 + weight) for one in DOMAINS}
         evidence += ("damaged, so it was also judged after restoration",)
     if provenance and provenance.evidence:
         scores = weigh(scores, provenance)

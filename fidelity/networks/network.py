@@ -108,6 +108,11 @@ class Network(Protocol):
         ...
 
     @property
+    def adds_in_float32(self) -> bool:
+        """Whether its last step adds to the source in float32, whatever its precision, so that bfloat16 leaves no steps."""
+        ...
+
+    @property
     def device(self) -> torch.device:
         """Device it runs on."""
         ...
@@ -136,7 +141,7 @@ class Network(Protocol):
             batch: ``(B, channels_in, H, W)`` in [0, 1], on the network's device, in any float dtype.
 
         Returns:
-            ``(B, channels_out, scale · H, scale · W)`` clamped to [0, 1], in the network's precision.
+            ``(B, channels_out, scale · H, scale · W)`` clamped to [0, 1], in the network's precision or float32.
 
         Raises:
             NonFiniteOutputError: If the output contains NaN or infinity.

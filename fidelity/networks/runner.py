@@ -67,7 +67,7 @@ def estimate_memory(network: Network, size: tuple[int, int], device: torch.devic
         device: Where it will run.
         precision: See `choose_precision`.
     """
-    share = 1.0 if choose_precision(network.precisions, device, precision) == "fp32" else 0.5
+    share = 1.0 if choose_precision(network, device, precision) == "fp32" else 0.5
     return int(min(size[0], ROOM_TILE_PX) * min(size[1], ROOM_TILE_PX) * network.bytes_per_pixel * share)
 
 
@@ -93,7 +93,7 @@ class Runner:
         self.device = device
         self.output = output
         self.reach_px = network.reach_px
-        self._bound = network.to(device, choose_precision(network.precisions, device, precision))
+        self._bound = network.to(device, choose_precision(network, device, precision))
 
     @property
     def scale(self) -> int:

@@ -55,7 +55,7 @@ def cache_file() -> Path:
 
 def _describe(network: Network, device: torch.device, precision: PrecisionChoice) -> str:
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    used = choose_precision(network.precisions, device, precision)
+    used = choose_precision(network, device, precision)
     facts = (network.name, network.architecture, network.parameters)
     parts = (*facts, where, used, torch.get_num_threads(), torch.__version__)
     return " | ".join(str(part) for part in parts)

@@ -5,8 +5,11 @@ from contextlib import contextmanager
 import pytest
 import torch
 
+from fidelity.networks import device
 from fidelity.networks.device import choose_device, choose_precision, list_precisions
+from fidelity.networks.loader import SHIPPED_WEIGHTS, load_model
 from fidelity.networks.memory import is_out_of_memory, run_where_room, work_memory_bytes
+from fidelity.networks.runner import Runner
 
 CPU, GPU = torch.device("cpu"), torch.device("mps")
 
@@ -26,14 +29,36 @@ def test_a_device_that_is_absent_is_refused():
 
 
 def test_auto_is_full_precision_on_a_cpu_and_half_on_a_gpu_that_can(compact, faulty):
-    assert choose_precision(compact().precisions, CPU) == "fp32"
-    assert choose_precision(compact().precisions, GPU) == "fp16"
-    assert choose_precision(faulty(half=False).precisions, GPU) == "fp32"
+    assert choose_precision(compact(), CPU) == "fp32"
+    assert choose_precision(compact(), GPU) == "fp16"
+    assert choose_precision(faulty(half=False), GPU) == "fp32"
+
+
+@pytest.mark.parametrize("gains", [True, False])
+def test_auto_is_bfloat16_on_a_cpu_that_gains_from_it_where_it_leaves_no_steps(compact, faulty, monkeypatch, gains):
+    monkeypatch.setattr(device, "gains_from_bf16", lambda: gains)
+    assert choose_precision(compact(), CPU) == ("bf16" if gains else "fp32")
+    assert choose_precision(compact(), CPU, "fp32") == "fp32"
+    assert choose_precision(faulty(), CPU) == "fp32"
+    assert choose_precision(compact(), GPU) == "fp16"
+
+
+def test_bfloat16_leaves_no_steps_in_a_gradient(monkeypatch):
+    """The source is added in float32; in bfloat16 a light gradient would have steps of 1/256."""
+    network = load_model(SHIPPED_WEIGHTS / "natural-x2.safetensors")
+    ramp = torch.linspace(0.6, 0.62, 300).expand(1, 3, 40, 300)
+    results = {name: Runner(network, CPU, name) for name in ("fp32", "bf16")}
+    exact, half = (runner.run(ramp)[0] for runner in results.values())
+    assert results["bf16"].precision == "bf16"
+    assert (half - exact).abs().max() < 1.5 / 255
+    assert len(half[0, 0, 20, 20:-20].unique()) > 300
+    tiled = results["bf16"].run(ramp, tile=96)[0]
+    assert (tiled - half).abs().max() < 1 / 255
 
 
 def test_a_half_precision_the_network_cannot_do_is_not_used(compact, faulty):
-    assert choose_precision(compact().precisions, CPU, "bf16") == "bf16"
-    assert choose_precision(faulty(half=False).precisions, CPU, "fp16") == "fp32"
+    assert choose_precision(compact(), CPU, "bf16") == "bf16"
+    assert choose_precision(faulty(half=False), CPU, "fp16") == "fp32"
 
 
 @pytest.fixture
@@ -59,8 +84,8 @@ def test_bfloat16_counts_where_the_very_device_has_it_by_itself(two_gpus, compac
     new, old = two_gpus
     assert list_precisions(new) == list_precisions(CPU) == ("fp32", "fp16", "bf16")
     assert list_precisions(old) == ("fp32", "fp16")
-    assert choose_precision(compact().precisions, new, "bf16") == "bf16"
-    assert choose_precision(compact().precisions, old, "bf16") == "fp32"
+    assert choose_precision(compact(), new, "bf16") == "bf16"
+    assert choose_precision(compact(), old, "bf16") == "fp32"
 
 
 def test_an_older_pytorch_is_asked_as_it_can_be(two_gpus, monkeypatch):

@@ -46,6 +46,7 @@ class OpenCVNetwork:
     sizes: Sizes = "any"
     parameters = 0
     precisions: Sequence[Precision] = ("fp32",)
+    adds_in_float32 = False
     precision: Precision = "fp32"
     device = torch.device("cpu")
 

@@ -47,10 +47,11 @@ class ConvolutionStream:
 
     @torch.inference_mode()
     def feed(self, rows: Tensor, *, is_last: bool) -> Tensor | None:
-        rows = rows.to(self._dtype).contiguous(memory_format=torch.channels_last)
-        # The network adds its upscaled input to the last layer's output, so input rows wait until that output catches up.
+        rows = rows.float().contiguous(memory_format=torch.channels_last)
+        # The network adds its upscaled input to the last layer's output, so input rows wait until that output catches up. They
+        # are added in float32: in bfloat16, gradients would have steps.
         self._waiting = rows if self._waiting is None else torch.cat((self._waiting, rows), dim=2)
-        strip: Tensor | None = rows
+        strip: Tensor | None = rows.to(self._dtype)
         for layer in self._layers:
             strip = _advance(layer, strip, is_last)
         if strip is None:
@@ -58,7 +59,7 @@ class ConvolutionStream:
         count = strip.shape[2]
         base = functional.interpolate(self._waiting[:, :, :count], scale_factor=self._scale, mode="nearest")
         self._waiting = self._waiting[:, :, count:]
-        return functional.pixel_shuffle(strip, self._scale).add_(base)
+        return base.add_(functional.pixel_shuffle(strip, self._scale))
 
 
 def _advance(layer: _Layer, strip: Tensor | None, is_last: bool) -> Tensor | None:

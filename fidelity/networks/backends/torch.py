@@ -143,6 +143,14 @@ class TorchNetwork:
         )
         return tuple(name for name, supported in can if supported)
 
+    @property
+    def adds_in_float32(self) -> bool:
+        return self._is_chain
+
+    @property
+    def _is_chain(self) -> bool:
+        return self.architecture == COMPACT and self.device.type == "cpu"
+
     def to(self, device: torch.device, precision: Precision) -> "TorchNetwork":
         if self._is_private and (self.device, self.precision) == (device, precision):
             return self
@@ -170,6 +178,19 @@ class TorchNetwork:
 
     @torch.inference_mode()
     def run(self, batch: Tensor) -> Tensor:
+        if self._is_chain and self.precision != "fp32":
+            result = ConvolutionStream(self.descriptor.model).feed(batch, is_last=True)
+            assert result is not None  # all rows went in
+            finite = is_finite(result)
+            result.clamp_(0, 1)
+        else:
+            result, finite = self._call(batch)
+        if not finite:
+            raise NonFiniteOutputError(f"{self.name}: output is not finite in {self.precision}")
+        return result
+
+    def _call(self, batch: Tensor) -> tuple[Tensor, bool]:
+        """Calls the descriptor; returns its result, and whether that was finite before it was clamped."""
         called = copy.copy(self.descriptor)
         finite = True
 
@@ -182,14 +203,10 @@ class TorchNetwork:
 
         called._call_fn = call
         with _exact_convolutions(self.device):
-            result = called(batch.to(DTYPES[self.precision]).contiguous(memory_format=self._memory_format))
-        if not finite:
-            raise NonFiniteOutputError(f"{self.name}: output is not finite in {self.precision}")
-        return result
+            return called(batch.to(DTYPES[self.precision]).contiguous(memory_format=self._memory_format)), finite
 
     def stream(self) -> RowStream | None:
-        is_chain = self.architecture == COMPACT and self.device.type == "cpu"
-        return ConvolutionStream(self.descriptor.model) if is_chain else None
+        return ConvolutionStream(self.descriptor.model) if self._is_chain else None
 
 
 @torch.inference_mode()
