@@ -203,7 +203,8 @@ class TorchNetwork:
 
         called._call_fn = call
         with _exact_convolutions(self.device):
-            return called(batch.to(DTYPES[self.precision]).contiguous(memory_format=self._memory_format)), finite
+            result = called(batch.to(DTYPES[self.precision]).contiguous(memory_format=self._memory_format))
+        return result, finite
 
     def stream(self) -> RowStream | None:
         return ConvolutionStream(self.descriptor.model) if self._is_chain else None
