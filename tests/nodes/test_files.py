@@ -122,6 +122,7 @@ def test_the_report_of_an_enlargement_is_written_into_its_file_and_the_camera_is
         "domain": "auto",
         "model_name": "auto",
         "restore": "auto",
+        "restore_strength": 0.0,
         "deband": "auto",
         "passes": "auto",
         "memory_gb": 0.0,

@@ -149,7 +149,9 @@ def test_core_runs_real_weights_and_so_do_we(host, photo, test_data, name, reque
     assert (host.fetch(host.run(by_core), "9") - expected).abs().max() <= 1.01 / 255
     by_us = upscaling(host.upload(photo), channels="rgb")
     by_us["2"]["inputs"]["model_name"] = file.name
-    assert (host.fetch(host.run(by_us), "9") - expected).abs().max() <= 1.01 / 255
+    away = (host.fetch(host.run(by_us), "9") - expected).abs()
+    assert away.max() <= 4 / 255  # in bfloat16, where the CPU gains from it
+    assert away.mean() <= 0.5 / 255
 
 
 def test_core_loads_and_runs_an_architecture_that_spandrel_lacks(host, photo):
@@ -297,6 +299,7 @@ AUTO = {
     "domain": "auto",
     "model_name": "auto",
     "restore": "auto",
+    "restore_strength": 0.0,
     "deband": "auto",
     "passes": "auto",
     "memory_gb": 0.0,
@@ -327,11 +330,13 @@ def test_one_node_goes_the_whole_way_and_reports_it(host, photo):
 
 def test_one_node_meets_a_sheet_and_settings_reach_the_report(host, photo):
     sheet = {"target": "print size", "target.width_cm": 2.54, "target.height_cm": 5.08, "target.dpi": 100.0}
-    outputs = host.run(auto_graph(host.upload(photo), domain="line_art", passes="stepwise", **sheet))
+    settings = {"domain": "line_art", "passes": "stepwise", "restore_strength": 0.5}
+    outputs = host.run(auto_graph(host.upload(photo), **settings, **sheet))
     assert tuple(host.fetch(outputs, "9").shape[2:]) == (100, 117)
     report = json.loads(outputs["3"]["text"][0])
     assert report["domain"]["label"] == "line_art"
     assert report["recipe"]["passes"] == "stepwise"
+    assert "restore strength 0.50, chosen by the user" in str(report)
 
 
 def test_a_plan_is_made_and_then_run(host, photo):
