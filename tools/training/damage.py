@@ -3,9 +3,9 @@
     python -m tools.training.damage --banks FOLDER/*.npy --output fidelity/decide/damage.safetensors
 
 Crops get random damage, from none to heavy, and the shipped networks restore them. Since the ground truth is known, so is the
-best share of the restored image: the one with the least error in samples and in texture, weighed as in
-`tools.training.restore`. A perceptron learns this share from the texture measurements that the domain classifier also uses. It
-learns nothing about what a picture shows.
+best share of the restored image, in closed form: the projection of the missing signal onto the change that restoration made.
+A perceptron learns this share from the texture measurements that the domain classifier also uses. It learns nothing about what
+a picture shows.
 """
 
 import argparse
@@ -23,15 +23,12 @@ from fidelity.networks.loader import load_model
 from fidelity.networks.network import Network
 from tools.training.bank import Bytes
 from tools.training.degradations import degrade
-from tools.training.restore import measure_loss, open_banks
+from tools.training.restore import open_banks
 
 HIDDEN = 24
 UNTOUCHED_SHARE = 0.35
 """Share of crops that are only downscaled, so that the network learns to recognize clean sources."""
 _SIDES_PX = (80, 96, 128, 160)
-_SHARES = tuple(step / 20 for step in range(21))
-TEXTURE = 0.1
-"""Weight of the error in texture, as the networks were trained."""
 
 
 def draw_example(crop: Bytes, drawn: bool, restorer: Network, draw: np.random.Generator) -> tuple[list[float], float, float]:
@@ -45,10 +42,10 @@ def draw_example(crop: Bytes, drawn: bool, restorer: Network, draw: np.random.Ge
         low = torch.from_numpy(degrade(high, (side, side), draw, drawn)).movedim(-1, 0)[None]
     low = (low * 255).round() / 255
     with torch.inference_mode():
-        restored = restorer.run(low)
-        errors = [float(measure_loss([torch.lerp(low, restored, share)], truth, 0.0, TEXTURE)) for share in _SHARES]
-    change = float((restored - low).square().mean().sqrt() * 255)
-    return list(measure_patch_features(low).values()), _SHARES[int(np.argmin(errors))], change
+        change = restorer.run(low) - low
+        energy = change.square().mean()
+        share = ((truth - low) * change).mean() / energy.clamp(min=1e-9)
+    return list(measure_patch_features(low).values()), float(share.clamp(0, 1)), float(energy.sqrt() * 255)
 
 
 def collect(paths: list[Path], count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
