@@ -38,7 +38,9 @@ def test_each_restorer_has_a_record_of_how_it_was_trained_and_on_what(kind):
     network = load_model(path)
     assert (network.scale, network.channels_in, network.channels_out) == (1, 3, 3)
     assert network.parameters < 1.2e6
-    assert record["loss_curve"][-1][1] < record["loss_curve"][0][1]
+    losses = [loss for step, loss in record["loss_curve"] if step > record["steps"] - record["annealed"]]
+    assert len(losses) > 10
+    assert losses[-1] < losses[0]
     assert len(record["banks"]) > 1
 
 

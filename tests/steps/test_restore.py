@@ -38,7 +38,7 @@ def test_the_shipped_network_removes_noise(scene, shipped, sigma, gain):
     assert measure_drift(scene, restored).mean < measure_drift(scene, noisy).mean
 
 
-@pytest.mark.parametrize(("quality", "gain"), [(30, 0.8), (50, 0.6)])
+@pytest.mark.parametrize(("quality", "gain"), [(30, 0.6), (50, 0.6)])
 def test_the_shipped_network_removes_what_jpeg_did(shipped, quality, gain):
     truth = torch.from_numpy(data.astronaut()[:256, 100:356].copy()).movedim(-1, 0)[None].float() / 255
     compressed = as_jpeg(truth, quality)
