@@ -122,10 +122,11 @@ def test_noise_asks_for_a_denoiser_and_says_which_measurement_did(installed, pho
     ]
 
 
-def test_without_an_installed_denoiser_the_shipped_network_restores(installed, photo):
+@pytest.mark.parametrize(("domain", "name"), [("photo", "natural-x1"), ("painting", "natural-x1"), ("line_art", "drawn-x1")])
+def test_without_an_installed_denoiser_the_shipped_network_of_its_type_restores(installed, photo, domain, name):
     image = noisy(photo)
-    decision = decide(image, installed(), Settings(Target(scale=2), "photo"), 8 * GIB)
-    assert decision.planned.restorer.network.name == "natural-x1.safetensors"
+    decision = decide(image, installed(), Settings(Target(scale=2), domain), 8 * GIB)
+    assert decision.planned.restorer.network.name == f"{name}.safetensors"
     truth = resize(photo, (200, 240)).clamp(0, 1)
     reference = run_passes(image, decision).reference
     assert psnr(truth, reference) > psnr(truth, image) + 4

@@ -7,6 +7,7 @@ import pytest
 import torch
 from skimage import data
 
+from fidelity.decide import domain
 from fidelity.decide.domain import DOMAINS, MIN_CONFIDENCE, Verdict, classify, named_verdict
 from fidelity.decide.features import measure_features
 from fidelity.decide.provenance import Provenance
@@ -41,6 +42,18 @@ def test_photographs_are_photos(name):
 def test_generated_drawings_are_seldom_taken_for_photos():
     verdicts = [classify(torch.from_numpy(drawing(256, np.random.default_rng((3, index)), 3))[None]) for index in range(6)]
     assert sum(verdict.label == "photo" for verdict in verdicts) <= 1
+
+
+def test_noise_does_not_make_a_photo_of_a_drawing(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    drawings = [torch.from_numpy(drawing(200, np.random.default_rng((3, index)), 3))[None] for index in range(4)]
+    noisy = [(image + 0.08 * torch.randn(image.shape, generator=generator)).clamp(0, 1) for image in drawings]
+    judged = [classify(image) for image in noisy]
+    assert all("judged after restoration" in str(verdict.evidence) for verdict in judged)
+    monkeypatch.setattr(domain, "_AGAIN_WEIGHT", 0.0)
+    once = [classify(image) for image in noisy]
+    photos, photos_before = (sum(verdict.scores["photo"] for verdict in verdicts) for verdicts in (judged, once))
+    assert photos < photos_before
 
 
 @pytest.mark.parametrize(
