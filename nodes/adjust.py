@@ -16,7 +16,7 @@ from ..fidelity.steps.enhance import EnhanceSettings, enhance
 from ..fidelity.steps.gate import GateLimits
 from ..fidelity.steps.geometry import KNOWN_LENSES, WHOLE, Corners, Lens
 from . import host
-from .restoration import restoration_inputs
+from .restoration import read_strength, restoration_inputs
 
 _BALANCE, _CLEANUP, _ENHANCE, _GRADE, _PREPARE = Balance(), CleanupSettings(), EnhanceSettings(), Grade(), Preparation()
 _LENS = Lens()
@@ -123,7 +123,7 @@ class FidelityPrepare(io.ComfyNode):
         pixels = host.to_engine(image)
         light = Balance("auto" if auto_exposure else exposure_ev, white_balance, white_strength, max_gain=white_limit)
         bent = KNOWN_LENSES.get(lens) or Lens(lens_k1, lens_k2)
-        wanted = Preparation(restore, restore_strength or None, deband, light, bent, _read_corners(corners), domain)
+        wanted = Preparation(restore, read_strength(restore_strength), deband, light, bent, _read_corners(corners), domain)
         wired = restore_model if restore != "off" else None
         model, device = host.prepare_model(wired, pixels) if wired else (None, None)
         result = prepare(

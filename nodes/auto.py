@@ -15,7 +15,7 @@ from ..fidelity.report.summary import summarize_enlargement, summarize_plan
 from ..fidelity.session import Session, run_passes
 from ..fidelity.steps.cleanup import CleanupMethod
 from . import host
-from .restoration import restoration_inputs
+from .restoration import read_strength, restoration_inputs
 from .source import SourceInfo, provenance_of, source_input
 from .target import read_target, target_input
 
@@ -117,7 +117,7 @@ class FidelityPlanPasses(host.ChoosingNode):
             restore=restore,
             deband=deband,
             passes=passes,
-            restore_strength=restore_strength or None,
+            restore_strength=read_strength(restore_strength),
         )
         decision = _open_session(settings, memory_gb).decide(host.to_engine(image), provenance_of(source))
         height, width = decision.planned.plan.target
@@ -206,7 +206,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
             deband=deband,
             passes=passes,
             cleanup=cleanup,
-            restore_strength=restore_strength or None,
+            restore_strength=read_strength(restore_strength),
         )
         session = _open_session(settings, memory_gb)
         pixels = host.to_engine(image)

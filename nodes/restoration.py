@@ -8,7 +8,7 @@ from ..fidelity.choices import RestoreChoice
 
 
 def restoration_inputs(by: str, advanced: bool = False) -> list[io.Input]:
-    """Returns the inputs *restore* and *restore_strength*; read a strength of 0 as None.
+    """Returns the inputs *restore* and *restore_strength*; see `read_strength`.
 
     Args:
         by: What restores, for the tooltip.
@@ -33,3 +33,8 @@ def restoration_inputs(by: str, advanced: bool = False) -> list[io.Input]:
             "0: as measured with auto, else 1.",
         ),
     ]
+
+
+def read_strength(restore_strength: float) -> float | None:
+    """Returns the strength that the user chose; None for 0, which leaves it to the measured damage."""
+    return restore_strength or None

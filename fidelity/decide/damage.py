@@ -9,10 +9,9 @@ from torch.nn import functional
 
 from ..choices import RestoreChoice
 from ..imaging.color import rgb_to_ycbcr
-from ..imaging.drift import flatten_alpha
 from ..imaging.filters import box_mean, local_range
 from ..imaging.tensors import check_image
-from .features import Features, measure_patch_features, take_opaque, take_patches
+from .features import Features, measure_patch_features, on_white, take_opaque, take_patches
 from .restoration import judge_restoration
 
 _BLOCK_PX = 8
@@ -70,7 +69,7 @@ def measure_conditions(image: Tensor, texture: Features | None = None) -> Condit
         texture: From `fidelity.decide.features.measure_patch_features`, if already measured.
     """
     check_image(image)
-    patches = flatten_alpha(take_patches(take_opaque(image)).cpu().float(), 1.0).expand(-1, 3, -1, -1)
+    patches = on_white(take_patches(take_opaque(image)))
     for axis in (2, 3):  # mirror small images, so that every measurement has enough pixels
         while patches.shape[axis] < _SMALLEST_PX:
             patches = torch.cat((patches, patches.flip(axis)), dim=axis)

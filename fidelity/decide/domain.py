@@ -15,11 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..choices import Domain
-from ..imaging.drift import flatten_alpha
 from ..networks.cache import NETWORKS
 from ..networks.compute import Compute
 from ..steps.restore import restore
-from .features import Features, measure_features, measure_patch_features, shrink, take_opaque
+from .features import Features, measure_features, measure_patch_features, on_white, shrink, take_opaque
 from .model_choice import shipped_restorer
 from .provenance import Provenance
 from .recipes import DRAWN_DOMAINS, SAFE_DOMAIN
@@ -126,8 +125,7 @@ def classify(image: Tensor, provenance: Provenance | None = None, texture: Featu
 
 def _restore_view(image: Tensor) -> Tensor:
     """Returns a small view of an image, restored on the CPU."""
-    small = shrink(take_opaque(image), _VIEW_PX)
-    view = flatten_alpha(small.cpu().float(), 1.0).expand(-1, 3, -1, -1)
+    view = on_white(shrink(take_opaque(image), _VIEW_PX))
     network = NETWORKS.load(shipped_restorer("natural"))
     return restore(view, network, 0.0, keeps_colors=False, compute=Compute(torch.device("cpu")))
 

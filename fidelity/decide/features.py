@@ -45,7 +45,7 @@ def measure_features(image: Tensor, texture: Features | None = None) -> Features
     """
     check_image(image)
     image = take_opaque(image)
-    whole = _at_least(_on_white(shrink(image, _WHOLE_PX)), 32)
+    whole = _at_least(on_white(shrink(image, _WHOLE_PX)), 32)
     features = dict(texture or measure_patch_features(image))
     features |= {f"whole {name}": value for name, value in _measure_edges(rgb_to_ycbcr(whole)[:, :1]).items()}
     features |= _measure_palette(whole)
@@ -60,14 +60,14 @@ def measure_patch_features(image: Tensor) -> Features:
         image: As for `measure_features`.
     """
     check_image(image)
-    patches = _at_least(_on_white(take_patches(take_opaque(image))), 32)
+    patches = _at_least(on_white(take_patches(take_opaque(image))), 32)
     features = {f"full {name}": value for name, value in _measure_texture(patches).items()}
     features |= _measure_noise(patches)
     features |= _measure_grid(patches)
     return {name: value if math.isfinite(value) else 0.0 for name, value in features.items()}
 
 
-def _on_white(view: Tensor) -> Tensor:
+def on_white(view: Tensor) -> Tensor:
     """Returns RGB over white, float32, on the CPU: the inputs are small, and the models that judge them run there."""
     return flatten_alpha(view.cpu().float(), 1.0).expand(-1, 3, -1, -1)
 
