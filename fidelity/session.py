@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .decide.decision import Decision, decide
+from .decide.grain import judge_grain
 from .decide.model_choice import ModelChooser, Restorer
 from .decide.provenance import Provenance
 from .decide.recipes import Recipe
@@ -22,7 +23,6 @@ from .imaging.rows import (
     Resized,
     Rows,
     RowSource,
-    Shape,
     TensorRows,
     check_room,
     image_of,
@@ -36,9 +36,11 @@ from .progress import Progress, part_of
 from .steps.alpha import bleed_colors
 from .steps.chain import Between, Pass
 from .steps.cleanup import CleanupMethod, clean, clean_rows
-from .steps.consistency import ConsistencyMode, Uncertainty, project_, project_rows
+from .steps.consistency import ConsistencyMode, NewMap, project_, project_rows
 from .steps.deband import deband, deband_rows
 from .steps.gate import GateVerdict, gate_rows
+from .steps.grain import fit_grain, lay_grain
+from .steps.reference import estimate_reference
 from .steps.restore import restore, restore_rows
 from .steps.upscale import upscale, upscale_rows
 
@@ -63,8 +65,8 @@ class RawOutput:
     rows: Rows
     """``(B, C, H, W)`` in [0, 1], as rows."""
     reference_rows: RowSource
-    """The source after any restoration, as rows: the image is made consistent with it. Also the networks' input, unless they
-    restore on their own."""
+    """What the image is made consistent with, as rows: the source after any restoration, or, for networks that restore on their
+    own, the estimate of `fidelity.steps.reference`."""
     passes: tuple[Pass, ...]
     """Every step so far, restoration first."""
 
@@ -75,7 +77,7 @@ class RawOutput:
 
     @property
     def reference(self) -> Tensor:
-        """``(B, C, h, w)`` in [0, 1]; the source itself if nothing was restored."""
+        """``(B, C, h, w)`` in [0, 1]: what the image is made consistent with; the source itself if nothing was restored."""
         return read_all(self.reference_rows)
 
 
@@ -207,10 +209,14 @@ def run_passes(
     given = source if planned.takes_damage else reference
     if scratch is None:
         raw = upscale(read_all(given), planned.models, planned.plan.target, recipe.channels, compute, part, between)
-        return RawOutput(TensorRows(raw.image), reference, (*passes, *raw.passes))
-    sink = FileRows((1, image.shape[1], *planned.plan.target), folder=scratch)
-    passes += upscale_rows(given, planned.models, sink, recipe.channels, compute, part, between)
-    return RawOutput(sink, reference, tuple(passes))
+        rows: Rows = TensorRows(raw.image)
+        passes += raw.passes
+    else:
+        rows = FileRows((1, image.shape[1], *planned.plan.target), folder=scratch)
+        passes += upscale_rows(given, planned.models, rows, recipe.channels, compute, part, between)
+    if planned.takes_damage:
+        reference = estimate_reference(rows, source, reference, _maps_in(scratch, image.device))
+    return RawOutput(rows, reference, tuple(passes))
 
 
 def _restore(
@@ -266,13 +272,11 @@ def carry_out(
     watch.lap()
     raw_sharpness = sharpness(result)
     passes.append(Pass("measure", 1.0, None, watch.lap()))
+    new_map = _maps_in(scratch, image.device)
     if recipe.consistency != "off":
-        part, unsure = _stage(progress, "consistency"), None
-        if decision.planned.takes_damage:
-            unsure = Uncertainty(source, reference)
-        result = _make_consistent(result, reference, recipe.consistency, compute.device_for(image), part, scratch, unsure)
+        part = _stage(progress, "consistency")
+        result = _make_consistent(result, reference, recipe.consistency, compute.device_for(image), part, scratch)
         passes.append(Pass("consistency", 1.0, None, watch.lap()))
-    new_map = _maps_in(scratch)
     survey = survey_rows(source, result, new_map)
     judged, drift = None, None
     if recipe.gate != "off":
@@ -294,6 +298,12 @@ def carry_out(
             result, drift, survey = cleaned, after, seen
             passes.append(Pass("clean", 1.0, None, watch.lap()))
     _report(progress, "cleanup")
+    if is_restored or not decision.planned.choice.is_shipped:
+        laid = _lay_grain(result, source, survey.small, decision, new_map)
+        if laid:
+            notes.append(laid)
+            survey = survey_rows(source, result, new_map)
+            passes.append(Pass("grain", 1.0, None, watch.lap()))
     color = drift if drift and not is_restored else summarize_drift(_compare(source, survey.small))
     full = summarize_drift(_compare(source, survey.small, "full"))
     ratio = survey.sharpness / raw_sharpness if raw_sharpness > 0 else 1.0
@@ -319,24 +329,19 @@ def _make_consistent(
     device: torch.device,
     progress: Progress | None,
     scratch: Path | None,
-    unsure: Uncertainty | None,
 ) -> Rows:
     if isinstance(result, TensorRows):
-        image, held, within = result.image, read_all(reference), unsure and read_all(unsure)
-        near = run_where_room(
-            lambda near: project_(near, held, mode, progress=progress, uncertainty=within), image, held, device
-        )
+        image, held = result.image, read_all(reference)
+        near = run_where_room(lambda near: project_(near, held, mode, progress=progress), image, held, device)
         return TensorRows(near.to(image.device))
     target, colors = result, reference
     if reference.shape[1] == 4:
         target, colors = PartRows(result, slice(0, 3)), TensorRows(bleed_colors(read_all(reference)))
-    project_rows(target, colors, mode, progress=progress, new_map=_maps_in(scratch), uncertainty=unsure)
+    project_rows(target, colors, mode, progress=progress, new_map=_maps_in(scratch, target.device))
     return result
 
 
-def _judge(
-    result: Rows, reference: RowSource, recipe: Recipe, small: Rows, new_map: Callable[[Shape], Rows] | None
-) -> GateVerdict:
+def _judge(result: Rows, reference: RowSource, recipe: Recipe, small: Rows, new_map: NewMap) -> GateVerdict:
     def find_safe(index: int) -> RowSource:
         colors = image_of(reference, index)
         if colors.shape[1] == 4:
@@ -347,7 +352,7 @@ def _judge(
 
     def measure(index: int) -> Tensor:
         shape = (1, *small.shape[1:])
-        reduced = new_map(shape) if new_map else TensorRows(torch.empty(shape, device=result.device))
+        reduced = new_map(shape)
         resize_rows(flatten_rows(image_of(result, index)), reduced)
         return _compare(image_of(reference, index), reduced)
 
@@ -362,6 +367,21 @@ def _compare(source: RowSource, small: RowSource, band: DriftBand = "color") -> 
     return compare_rows(smaller, small, band)
 
 
+def _lay_grain(result: Rows, source: RowSource, small: Rows, decision: Decision, new_map: NewMap) -> str:
+    """Lays the grain anew that the result has lost, where it belongs to the picture; returns what was done, as text."""
+    done = ""
+    if decision.recipe.grain == "off" or small.shape[2:] != source.shape[2:]:
+        return done
+    for index in range(result.shape[0]):
+        pair = flatten_rows(image_of(source, index)), image_of(small, index)
+        grain = fit_grain(*pair)
+        wanted, why = judge_grain(grain, decision.recipe, decision.conditions)
+        if wanted and grain:
+            lay_grain(image_of(result, index), *pair, grain, new_map)
+        done = done or why
+    return done
+
+
 def _clamp(band: Tensor) -> Tensor:
     return band.clamp(0, 1)
 
@@ -374,9 +394,11 @@ def _clean(result: Rows, method: CleanupMethod, strength: float, progress: Progr
     return output
 
 
-def _maps_in(scratch: Path | None) -> Callable[[Shape], Rows] | None:
-    """Creates maps of intermediate values in files if there is a folder for them."""
-    return (lambda shape: FileRows(shape, -1.0, 2.0, scratch)) if scratch else None
+def _maps_in(scratch: Path | None, device: torch.device) -> NewMap:
+    """Creates maps of intermediate values: in files if there is a folder for them, else in memory."""
+    if scratch:
+        return lambda shape: FileRows(shape, -1.0, 2.0, scratch)
+    return lambda shape: TensorRows(torch.empty(shape, device=device))
 
 
 class _Watch:

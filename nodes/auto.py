@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 from comfy_api.latest import io
 
+from ..fidelity.choices import GrainChoice
 from ..fidelity.decide.decision import Decision
 from ..fidelity.decide.domain import DOMAINS
 from ..fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
@@ -167,6 +168,14 @@ class FidelityAutoUpscale(host.ChoosingNode):
             advanced=True,
             tooltip="Filter applied to the result at the end. auto: only if ringing, jagged lines or softness are measured.",
         )
+        grain = io.Combo.Input(
+            "grain",
+            options=list(get_args(GrainChoice)),
+            default=recipe.grain,
+            advanced=True,
+            tooltip="Lays film or paper grain anew that restoration removed, at the result's size. auto: where it is found in "
+            "photos, paintings and line art, but not in anime or after JPEG damage.",
+        )
         return io.Schema(
             node_id="FidelityAutoUpscale",
             display_name="Auto Upscale (Fidelity)",
@@ -175,7 +184,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
             "restores, upscales, matches the colors to the source, checks them with CIEDE2000 and reports every decision.",
             search_aliases=["upscale", "enlarge", "super resolution", "hires", "4k", "one click", "auto", "denoise", "deblock"],
             hidden=host.WORKFLOW_INPUT,
-            inputs=[*_deciding_inputs(), cleanup],
+            inputs=[*_deciding_inputs(), cleanup, grain],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The finished image."),
                 io.Combo.Output("domain", options=list(DOMAINS), tooltip="The domain whose recipe was followed."),
@@ -195,6 +204,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
         passes: Any,
         memory_gb: float,
         cleanup: Any,
+        grain: Any = "auto",
         target: dict[str, Any] | None = None,
         source: SourceInfo | None = None,
     ) -> io.NodeOutput:
@@ -207,6 +217,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
             passes=passes,
             cleanup=cleanup,
             restore_strength=read_strength(restore_strength),
+            grain=grain,
         )
         session = _open_session(settings, memory_gb)
         pixels = host.to_engine(image)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..choices import ColorSpace
+from ..choices import ColorSpace, GrainChoice
 from . import options
 from .terminal import as_usage, refusing, show_progress
 
@@ -41,6 +41,9 @@ def upscale_command(
     cleanup: Annotated[
         Literal["auto", "bilateral", "guided", "median", "antialias", "unsharp", "off"],
         typer.Option(help="Filter applied to the result at the end."),
+    ] = "auto",
+    grain: Annotated[
+        GrainChoice, typer.Option(help="Lay film or paper grain anew that restoration removed; auto: where it is found.")
     ] = "auto",
     tile: options.Tile = "auto",
     device: options.Device = "auto",
@@ -77,7 +80,7 @@ def upscale_command(
     target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size))
     compute = as_usage(lambda: options.read_compute(device, precision, tile, memory))
     what, strength = as_usage(lambda: options.read_restore(restore))
-    settings = Settings(target, domain, model, channels, consistency, gate, what, deband, passes, cleanup, strength)
+    settings = Settings(target, domain, model, channels, consistency, gate, what, deband, passes, cleanup, strength, grain)
     depth = 16 if bits == "16" else 8
     export = as_usage(lambda: Export(depth) if quality is None else Export(depth, quality, lossless=False))
     files: list[Path] = []

@@ -88,4 +88,4 @@ def decide(
 
 def enlarges_luma_alone(planned: ModelPlan) -> bool:
     """Whether the networks of a plan produce luma only, whatever the settings say."""
-    return planned.choice.is_luma or any(network.channels_out == 1 for network in planned.models)
+    return planned.choice.is_shipped or any(network.channels_out == 1 for network in planned.models)

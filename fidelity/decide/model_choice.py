@@ -37,7 +37,7 @@ class ModelChoice:
     path: Path
     reason: str
     """One sentence for the report."""
-    is_luma: bool = False
+    is_shipped: bool = False
     """Whether it is a shipped network; these enlarge luma only, whatever their input."""
     better: str | None = None
     """A network worth installing, with its page; None unless "auto" fell back to a shipped network."""
@@ -253,7 +253,7 @@ def rank_models(recipe: Recipe, scale: float, models: Mapping[str, Path]) -> Ite
     best = recipe.models[0]
     reason = f"ships with the pack; none of {', '.join(recipe.models)} is installed"
     better = f"{best}, {KNOWN_MODELS[best].page}"
-    yield ModelChoice(shipped_model(recipe.shipped, scale), reason, is_luma=True, better=better)
+    yield ModelChoice(shipped_model(recipe.shipped, scale), reason, is_shipped=True, better=better)
 
 
 def scale_in_name(stem: str) -> int | None:
@@ -273,7 +273,7 @@ def _cost_of(network: Network, size: tuple[int, int], compute: Compute) -> Netwo
 
 
 def _name_choice(path: Path) -> ModelChoice:
-    return ModelChoice(path, "chosen by the user", is_luma=path.parent == SHIPPED_WEIGHTS)
+    return ModelChoice(path, "chosen by the user", is_shipped=path.parent == SHIPPED_WEIGHTS)
 
 
 def _rank(name: str, place: int, wanted: int) -> _Rank:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
-from ..choices import Domain, RestoreChoice
+from ..choices import Domain, GrainChoice, RestoreChoice
 from ..steps.cleanup import CleanupMethod
 from ..steps.consistency import ConsistencyMode
 from ..steps.diffusion import DENOISE_STEPS
@@ -92,6 +92,8 @@ class Recipe:
     """Whether banding in gradients is smoothed before the enlargement."""
     channels: Channels | Literal["auto"] = "auto"
     """"luma" sends only luma through the network, "rgb" all colors."""
+    grain: GrainChoice = "auto"
+    """Whether grain that restoration removed is laid anew; "auto" decides when it was removed. See `fidelity.decide.grain`."""
     passes: Literal["auto", "direct", "stepwise"] = "auto"
     """"direct" uses the fewest passes; "stepwise" doubles with cleanup in between, if there is an x2 network."""
     between: CleanupMethod = "bilateral"
@@ -131,6 +133,7 @@ RECIPES: dict[Domain, Recipe] = {
         "anime_flux",
         _DRAWN_MODELS,
         "drawn",
+        grain="off",
         diffusion=("anime-sdxl-tile",),
         diffusion_denoise=_DRAWN_DENOISE,
         switches=(*_RESTORE, _DEBAND, _SMOOTH_STAIRS, _STEPWISE),
@@ -139,6 +142,7 @@ RECIPES: dict[Domain, Recipe] = {
         "anime_sd",
         _DRAWN_MODELS,
         "drawn",
+        grain="off",
         diffusion=("anime-sdxl-tile", "anime-sd-latent"),
         diffusion_denoise=_DRAWN_DENOISE,
         switches=(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
-from ..choices import Domain, RestoreChoice
+from ..choices import Domain, GrainChoice, RestoreChoice
 from ..errors import RefusedError
 from .recipes import Recipe
 from .target import Target
@@ -41,6 +41,8 @@ class Settings:
     """The filter applied to the result at the end."""
     restore_strength: float | None = None
     """Share of the restored source in the blend that is enlarged, from 0 to 1; None lets the measured damage decide."""
+    grain: GrainChoice = "auto"
+    """Whether the grain of film or paper that restoration removed is laid anew; "auto" does so where it is found."""
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():

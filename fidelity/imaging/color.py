@@ -70,6 +70,20 @@ def ycbcr_to_rgb(image: Tensor, matrix: YCbCrMatrix = "bt601") -> Tensor:
     return map_bands(partial(_ycbcr_to_rgb, matrix=matrix), image)
 
 
+def rgb_to_opponent(difference: Tensor) -> Tensor:
+    """Converts differences of RGB images to those of luma and the color differences, neutral at 0; one channel stays."""
+    return difference if difference.shape[1] == 1 else rgb_to_ycbcr(difference) - _neutral(difference)
+
+
+def opponent_to_rgb(difference: Tensor) -> Tensor:
+    """The inverse of `rgb_to_opponent`."""
+    return difference if difference.shape[1] == 1 else ycbcr_to_rgb(difference + _neutral(difference))
+
+
+def _neutral(like: Tensor) -> Tensor:
+    return like.new_tensor([0, 0.5, 0.5]).reshape(1, 3, 1, 1)
+
+
 def rgb_to_luma(image: Tensor, matrix: YCbCrMatrix = "bt601") -> Tensor:
     """Returns only the Y channel of `rgb_to_ycbcr`, ``(B, 1, H, W)``; a grey image is copied unchanged."""
     check_image(image, channels=(1, 3))

@@ -46,7 +46,7 @@ class Between:
 class Pass:
     """One completed step."""
 
-    kind: Literal["network", "restore", "deband", "clean", "resize", "consistency", "gate", "measure"]
+    kind: Literal["network", "restore", "deband", "clean", "resize", "consistency", "gate", "grain", "measure"]
     """Type of step; "restore" (by a network or a filter) and "deband" work on the source at x1."""
     scale: float
     """Enlargement factor of the side that grew most."""

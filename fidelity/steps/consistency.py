@@ -29,12 +29,6 @@ truth itself has 3 to 7 % of them on Set5, a sharpening network up to 47 %. An a
 outside that range as a whole, and pulling it back sample by sample would imprint the steps of the range on
 it. So a first, much smoother correction moves areas back before the range is applied.
 
-A damaged source does not know its own colors everywhere. Where the network was given the damaged source and knows such
-damage, its result and the restored source y' are two estimates of the same scene, and y' is off by about u, twice the root
-mean square of what restoration changed within 3 pixels (`Uncertainty`). So of a difference d between y' and D(x), only
-d * d² / (d² + u²) is corrected, an empirical Wiener shrinkage: what the damage explains is left to the network, what it does
-not is corrected. For a clean source u is 0, and nothing changes.
-
 The work is a few passes over the enlargement in bands of rows, and maps of the source's size. Each pass adds a correction,
 limits overshoot and reduces the result for the next solution. So a large enlargement may be in a file.
 """
@@ -50,9 +44,9 @@ from torch import Tensor
 
 from ..errors import RefusedError
 from ..imaging.bands import iterate_bands_around
-from ..imaging.color import rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
+from ..imaging.color import opponent_to_rgb, rgb_to_luma, rgb_to_opponent
 from ..imaging.drift import COLOR_BAND_SIGMA_PX, OVERSHOOT_TOLERANCE, SourceRange
-from ..imaging.filters import box_mean, gaussian_blur
+from ..imaging.filters import gaussian_blur
 from ..imaging.resample import AxisWeights, apply_separable, compose_weights, restrict_weights
 from ..imaging.rows import (
     MappedRows,
@@ -116,7 +110,6 @@ def project(
     mode: ConsistencyMode = "color",
     settings: ConsistencySettings | None = None,
     progress: Progress | None = None,
-    uncertainty: Tensor | None = None,
 ) -> Tensor:
     """Changes an enlargement so that it shrinks back to its source.
 
@@ -126,7 +119,6 @@ def project(
         mode: "color" preserves colors and tones and leaves edges to the upscaler; "full" preserves every source pixel.
         settings: Constants; the defaults if not given.
         progress: Called after each part of the work.
-        uncertainty: How far the source may be from the scene, of its shape; it is exact if not given.
 
     Returns:
         The projected image, in [0, 1]. Alpha is unchanged. If the source is grey, so is the result.
@@ -134,7 +126,7 @@ def project(
     Raises:
         RefusedError: If the shapes do not match or the mode is unknown.
     """
-    return project_(image.clone(), reference, mode, settings, progress, uncertainty)
+    return project_(image.clone(), reference, mode, settings, progress)
 
 
 def project_(
@@ -143,22 +135,15 @@ def project_(
     mode: ConsistencyMode = "color",
     settings: ConsistencySettings | None = None,
     progress: Progress | None = None,
-    uncertainty: Tensor | None = None,
 ) -> Tensor:
     """`project`, in place: overwrites the enlargement, which saves a copy."""
     check_pair(image, reference)
-    if uncertainty is not None and uncertainty.shape[2:] != reference.shape[2:]:
-        seen, wanted = (f"{one.shape[3]}x{one.shape[2]} px" for one in (uncertainty, reference))
-        raise RefusedError(f"uncertainty is {seen}, reference {wanted}; wanted equal sizes")
     for index in range(image.shape[0]):
         source = reference[index % reference.shape[0]].unsqueeze(0).to(image.device)
         colors = bleed_colors(source) if source.shape[1] == 4 else source
         target = TensorRows(image[index : index + 1, : min(3, image.shape[1])])
         part = part_of(progress, index / image.shape[0], (index + 1) / image.shape[0])
-        unsure = None
-        if uncertainty is not None:
-            unsure = TensorRows(uncertainty[index % uncertainty.shape[0]].unsqueeze(0).to(image.device))
-        project_rows(target, TensorRows(colors), mode, settings, part, uncertainty=unsure)
+        project_rows(target, TensorRows(colors), mode, settings, part)
     return image
 
 
@@ -169,7 +154,6 @@ def project_rows(
     settings: ConsistencySettings | None = None,
     progress: Progress | None = None,
     new_map: NewMap | None = None,
-    uncertainty: RowSource | None = None,
 ) -> None:
     """Projects one image in place, in bands.
 
@@ -180,8 +164,6 @@ def project_rows(
         settings: Constants; the defaults if not given.
         progress: Called after each band.
         new_map: Creates the maps of the source's size; in memory if not given.
-        uncertainty: How far the source may be from the scene, of its size and channels; it is exact if not given, or if the
-            target is smaller.
 
     Raises:
         RefusedError: If the mode is unknown.
@@ -190,46 +172,17 @@ def project_rows(
         raise RefusedError(f"mode is {mode!r}; wanted 'color' or 'full'")
     if target.shape[1] == 1 and source.shape[1] == 3:
         source = MappedSource(source, rgb_to_luma, 1)
-        uncertainty = uncertainty and MappedSource(uncertainty, rgb_to_luma, 1)
     elif target.shape[1] == 3 and has_grey_rows(source):
         target = MappedRows(target, rgb_to_luma, 1, lambda luma: luma.expand(-1, 3, -1, -1))
         source = PartSource(source, slice(0, 1))
-        uncertainty = uncertainty and PartSource(uncertainty, slice(0, 1))
     device = target.device
     new_map = new_map or (lambda shape: TensorRows(torch.empty(shape, device=device)))
     size = (min(source.shape[2], target.shape[2]), min(source.shape[3], target.shape[3]))
     if size != source.shape[2:]:
         smaller = new_map((1, source.shape[1], *size))
         resize_rows(source, smaller)
-        source, uncertainty = smaller, None
-    _Projection(target, source, mode, settings or ConsistencySettings(), progress, new_map, uncertainty).run()
-
-
-class Uncertainty:
-    """How far a restored source may be from the scene: twice the root mean square of what restoration changed nearby."""
-
-    def __init__(self, source: RowSource, restored: RowSource) -> None:
-        """Compares a source with its restored version.
-
-        Args:
-            source: ``(B, 1, 3 or 4, H, W)``, damaged.
-            restored: The same, restored.
-        """
-        self._pair = source, restored
-        batch, channels, height, width = source.shape
-        self.shape: Shape = (batch, min(3, channels), height, width)
-        self.device = source.device
-
-    def read(self, rows: slice) -> Tensor:
-        """Returns some rows."""
-        start, stop, _ = rows.indices(self.shape[2])
-        wide = slice(max(0, start - _NEARBY_PX), min(self.shape[2], stop + _NEARBY_PX))
-        before, after = (image.read(wide)[:, :3] for image in self._pair)
-        change = box_mean((after - before).square_(), 2 * _NEARBY_PX + 1).sqrt_().mul_(2)
-        return change[:, :, start - wide.start : stop - wide.start]
-
-
-_NEARBY_PX = 3
+        source = smaller
+    _Projection(target, source, mode, settings or ConsistencySettings(), progress, new_map).run()
 
 
 class _Projection:
@@ -243,9 +196,7 @@ class _Projection:
         settings: ConsistencySettings,
         progress: Progress | None,
         new_map: NewMap,
-        uncertainty: RowSource | None,
     ) -> None:
-        self._uncertainty = uncertainty
         self._target, self._mode, self._settings = target, mode, settings
         self._progress, self._done, self._total = progress, 0, 0
         shape = (1, target.shape[1], *source.shape[2:])
@@ -290,9 +241,6 @@ class _Projection:
                 part.read(wide_rows) for part in (self._raw, self._correction, self._wanted, self._seen)
             )
             left = wanted - seen
-            if self._uncertainty:
-                unsure = self._uncertainty.read(wide_rows).square()
-                left *= left.square() / (left.square() + unsure).clamp_(min=1e-12)
             update = torch.empty_like(raw[:, :, inner_rows])
             for columns, wide_columns, inner_columns in iterate_bands_around(width, 1, context, core[1]):
                 parts = raw[..., wide_columns], correction[..., wide_columns].contiguous(), left[..., wide_columns]
@@ -460,13 +408,13 @@ def _solve_colors(
             result.narrow(axis, 0, length).sub_(flow)
         return result
 
-    before, left = _to_opponent(window.correction), _to_opponent(window.left)
+    before, left = rgb_to_opponent(window.correction), rgb_to_opponent(window.left)
     start = gaussian_blur(left, COLOR_BAND_SIGMA_PX)
     if (start.abs() > enough.drift).float().mean() < enough.share:
         return None
     start += before
     goal = gaussian_blur(before + left, COLOR_BAND_SIGMA_PX * math.sqrt(2))
-    return _from_opponent(_conjugate_gradients(normal_operator, goal, start, steps) - before)
+    return opponent_to_rgb(_conjugate_gradients(normal_operator, goal, start, steps) - before)
 
 
 def _solve_full(window: _Window, axes: list[AxisWeights], settings: ConsistencySettings) -> Tensor:
@@ -501,20 +449,3 @@ def _dot(first: Tensor, second: Tensor) -> Tensor:
     """The inner product of each channel, ``(1, C, 1, 1)``."""
     pairs = zip(first[0].flatten(1), second[0].flatten(1), strict=True)
     return torch.stack([torch.dot(one, other) for one, other in pairs]).reshape(1, -1, 1, 1)
-
-
-def _to_opponent(difference: Tensor) -> Tensor:
-    """RGB differences to luma and color differences, without the offset that images carry."""
-    if difference.shape[1] == 1:
-        return difference
-    return rgb_to_ycbcr(difference) - _neutral(difference)
-
-
-def _from_opponent(difference: Tensor) -> Tensor:
-    if difference.shape[1] == 1:
-        return difference
-    return ycbcr_to_rgb(difference + _neutral(difference))
-
-
-def _neutral(like: Tensor) -> Tensor:
-    return like.new_tensor([0, 0.5, 0.5]).reshape(1, 3, 1, 1)

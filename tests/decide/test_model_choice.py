@@ -154,7 +154,7 @@ def test_a_long_way_is_planned_with_both_shipped_networks():
     chooser = ModelChooser("auto", list_models([]))
     planned = chooser.plan(RECIPES["photo"], (64, 64), (512, 512), 2**33)
     assert [model.name for model in planned.models] == ["natural-x2.safetensors", "natural-x4.safetensors"]
-    assert planned.choice.is_luma
+    assert planned.choice.is_shipped
     assert chooser.plan(RECIPES["line_art"], (64, 64), (32, 32), 2**33).models == ()
 
 

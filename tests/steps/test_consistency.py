@@ -9,7 +9,7 @@ from fidelity.imaging.metrics import psnr
 from fidelity.imaging.resample import resize
 from fidelity.imaging.rows import FileRows, TensorRows, copy_rows, read_all
 from fidelity.steps import consistency
-from fidelity.steps.consistency import OvershootCounter, Uncertainty, limit_overshoot, project, project_rows
+from fidelity.steps.consistency import OvershootCounter, limit_overshoot, project, project_rows
 
 
 def drifted(photo, scale):
@@ -79,33 +79,6 @@ def test_areas_that_drifted_out_of_the_sources_range_stay_flat():
     assert measure_drift(source, raw).mean > 5
     between = held[..., 48:84]
     assert between.amax(dim=3).sub(between.amin(dim=3)).max() < 4 / 255
-
-
-def test_what_the_source_cannot_know_is_left_to_the_network(photo):
-    raw = (resize(photo, (384, 448)) + 0.03).clamp(0, 1)
-    exact = project(raw, photo)
-    assert torch.allclose(project(raw, photo, uncertainty=torch.zeros_like(photo)), exact, atol=1e-5)
-    unsure = torch.full_like(photo, 0.3)
-    unsure[..., : photo.shape[3] // 2] = 0
-    half = project(raw, photo, uncertainty=unsure)
-    left, right = (..., slice(0, 150)), (..., slice(300, None))
-    assert (half - exact)[left].abs().mean() < 0.002
-    assert (half - raw)[right].abs().mean() < 0.25 * (exact - raw)[right].abs().mean()
-    far = project((raw * 0.5), photo, uncertainty=torch.full_like(photo, 0.01))
-    assert measure_drift(photo, far).mean < 0.6
-    with pytest.raises(ValueError, match="uncertainty is 8x8 px, reference 112x96 px"):
-        project(raw, photo, uncertainty=unsure[..., :8, :8])
-
-
-def test_uncertainty_is_twice_what_restoration_changed_nearby(photo, monkeypatch):
-    restored = photo.clone()
-    restored[..., 20:60, 20:60] += 0.02
-    known = Uncertainty(TensorRows(photo), TensorRows(restored))
-    whole = read_all(known)
-    assert whole[..., 30:50, 30:50].sub(0.04).abs().max() < 1e-6
-    assert whole[..., :16, :].abs().max() == 0
-    parts = [known.read(slice(top, min(top + 13, 96))) for top in range(0, 96, 13)]
-    assert torch.allclose(torch.cat(parts, dim=2), whole, atol=1e-6)
 
 
 def test_grey_sources_make_grey_results(photo, random_image):

@@ -4,8 +4,9 @@
 
 Clean pictures are damaged as in `tools.benchmarks.restoring` and enlarged four times by networks whose colors drift. "raw" is
 the network's output, "damaged" is that output made consistent with its source, "restored" the same with the source as the
-default restores it, at the strength that it measures. "unsure" is that within the restored source's uncertainty, as the default
-holds networks that were trained on damage; "whole" gives the restored source to the network, as the default does with others.
+default restores it, at the strength that it measures. "estimated" is that with the colors between the restored source's and the
+network's, as the default holds networks that were trained on damage (`fidelity.steps.reference`); "whole" gives the restored
+source to the network, as the default does with others.
 All are compared with the original in PSNR-Y, SSIM-Y and CIEDE2000 (color band), and the pairs are counted on which the last
 three have nearer colors than both "raw" and "damaged".
 """
@@ -14,17 +15,19 @@ import argparse
 from itertools import islice
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from fidelity.decide.settings import Settings
 from fidelity.decide.target import Target
 from fidelity.imaging.drift import measure_drift
 from fidelity.imaging.metrics import psnr, ssim
-from fidelity.imaging.rows import TensorRows
+from fidelity.imaging.rows import TensorRows, read_all
 from fidelity.networks.loader import find_model, list_models, load_model
 from fidelity.networks.network import Network
 from fidelity.session import Session, run_passes
-from fidelity.steps.consistency import Uncertainty, project
+from fidelity.steps.consistency import project
+from fidelity.steps.reference import estimate_reference
 from fidelity.steps.upscale import upscale
 from tools.benchmarks.restoring import LEVELS, SCALE, damage, read_sources
 from tools.benchmarks.sources import data_folder
@@ -36,19 +39,21 @@ _NETWORKS = (
     "realesrgan-x4plus-anime",
     "realesrgan-x4plus",
 )
-_WAYS = ("raw", "damaged", "restored", "unsure", "whole")
+_WAYS = ("raw", "damaged", "restored", "estimated", "whole")
 
 
 def enlarge(network: Network, low: Tensor, restored: Tensor) -> dict[str, Tensor]:
     """The results of one network by name of the method."""
     target = (low.shape[2] * SCALE, low.shape[3] * SCALE)
     raw = upscale(low, network, target, "rgb").image
+    new_map = lambda shape: TensorRows(torch.empty(shape))  # noqa: E731
+    estimated = estimate_reference(*map(TensorRows, (raw, low, restored)), new_map)
     from_restored = upscale(restored, network, target, "rgb").image
     return {
         "raw": raw,
         "damaged": project(raw, low),
         "restored": project(raw, restored),
-        "unsure": project(raw, restored, uncertainty=Uncertainty(TensorRows(low), TensorRows(restored)).read(slice(None))),
+        "estimated": project(raw, read_all(estimated)),
         "whole": project(from_restored, restored),
     }
 

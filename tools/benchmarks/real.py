@@ -1,10 +1,11 @@
 """Shows what the default makes of real, damaged pictures, beside bicubic and other networks.
 
-    FIDELITY_TEST_DATA=FOLDER python -m tools.benchmarks.real SHEETS [--networks NAME ...] [--side 160] [--names STEM ...]
+    FIDELITY_TEST_DATA=FOLDER python -m tools.benchmarks.real SHEETS [--networks NAME ...] [--installed NAME ...]
+    [--side 160] [--names STEM ...]
 
-Every picture of images/real and images/formats is enlarged four times with nothing set and nothing installed. A table shows
-what was decided. SHEETS receives one picture each: columns are bicubic, the default and the networks; rows are crops from the
-top left, the middle and the bottom right.
+Every picture of images/real and images/formats is enlarged four times with nothing set, and nothing installed but the networks
+after --installed. A table shows what was decided. SHEETS receives one picture each: columns are bicubic, the default and the
+networks; rows are crops from the top left, the middle and the bottom right.
 """
 
 import argparse
@@ -55,12 +56,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sheets", type=Path, help="folder to write to")
     parser.add_argument("--networks", nargs="*", default=[], help="names of networks in the test data")
+    parser.add_argument("--installed", nargs="*", default=[], help="networks in the test data that the default may use")
     parser.add_argument("--side", type=int, default=160, help="side of a crop in pixels of the source")
     parser.add_argument("--names", nargs="*", help="pictures by file name without extension; all if not given")
     options = parser.parse_args()
     options.sheets.mkdir(parents=True, exist_ok=True)
     models = list_models([data_folder() / "models"])
-    session = Session(Settings(Target(scale=SCALE)))
+    installed = {find_model(name, models).name: find_model(name, models) for name in options.installed}
+    session = Session(Settings(Target(scale=SCALE)), models=list_models([]) | installed)
     print("| picture | size | domain | network | restored | measured | color drift | seconds |\n|" + "---|" * 8)
     for folder in ("real", "formats"):
         for path in sorted((data_folder() / "images" / folder).iterdir()):
