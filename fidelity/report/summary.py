@@ -57,21 +57,19 @@ def summarize_plan(decision: Decision) -> str:
 
 
 def summarize_enlargement(made: Enlargement) -> str:
-    """The domain, the passes, the drift, and what the gate did."""
+    """The domain, the passes, and how far the colors are from what they were checked against; detail is not judged."""
     decision, judged = made.decision, made.gate
-    verdict = decision.verdict
-    mark = _MARKS[judged.action] if judged else "·"
-    if mark == "✓" and not verdict.is_sure:
-        mark = "≈"
+    verdict, better = decision.verdict, decision.planned.choice.better
     kind = f"{verdict.label} {_percent(verdict.confidence)}"
     lines = [
-        f"{mark} {kind}" if verdict.is_sure else f"{mark} {decision.recipe.domain} (unsure: {kind})",
+        f"· {kind}" if verdict.is_sure else f"≈ {decision.recipe.domain} (unsure: {kind})",
         " → ".join(step.network or step.kind for step in decision.planned.plan.passes),
-        f"drift {describe_drift(made.color_drift, 2)}, sharpness {made.sharpness_ratio:.2f} of the raw output",
     ]
     if judged:
-        lines.append("gate: " + _DONE[judged.action].format(share=100 * judged.blended_share))
-    better = decision.planned.choice.better
+        done = _DONE[judged.action].format(share=100 * judged.blended_share)
+        lines.append(f"{_MARKS[judged.action]} {done}: drift {describe_drift(judged.after, 2)}")
+    else:
+        lines.append(f"· color drift {describe_drift(made.color_drift, 2)}, not checked")
     return "\n".join([*lines, *decision.reasons, *made.notes, *([f"better: {better}"] if better else [])])
 
 
