@@ -177,7 +177,21 @@ def _add_noise(image: Pixels, draw: np.random.Generator, level_max: float) -> Pi
         noise = noise * image * np.float32(2)
     if draw.random() < 0.15:  # demosaicked and denoised by a camera: grain larger than a pixel
         noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), draw.uniform(0.4, 0.9)), np.float32).reshape(noise.shape) * 2
+    if draw.random() < 0.25:
+        noise = noise + _coarse_noise(draw, image, level)
     return _clip(image + noise)
+
+
+def _coarse_noise(draw: np.random.Generator, image: Pixels, level: float) -> Pixels:
+    """Noise of several pixels' size, as demosaicking, reduced chroma and a camera's own denoising leave it; mostly in color."""
+    reduced = draw.uniform(2, 6)
+    height, width, channels = image.shape
+    size = max(2, round(width / reduced)), max(2, round(height / reduced))
+    small = draw.standard_normal((size[1], size[0], channels), np.float32)
+    if channels == 3 and draw.random() < 0.7:
+        small -= small.mean(axis=2, keepdims=True)
+    enlarged = np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
+    return enlarged.reshape(image.shape) * np.float32(level * draw.uniform(0.15, 0.6))
 
 
 def _sharpen(image: Pixels, draw: np.random.Generator) -> Pixels:
