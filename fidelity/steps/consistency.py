@@ -390,31 +390,31 @@ def _solve_colors(
 ) -> Tensor | None:
     """The weighted least squares of the module docstring; None if there is too little to correct."""
     raw = window.raw
-    luma, chroma = stiffness * settings.luma_smoothness, stiffness * settings.chroma_smoothness
-    smoothness = raw.new_tensor([luma, chroma, chroma][: raw.shape[1]]).reshape(1, -1, 1, 1)
-    floors = [settings.luma_floor, settings.chroma_floor, settings.chroma_floor]
-    floor = raw.new_tensor(floors[: raw.shape[1]]).reshape(1, -1, 1, 1)
-    weights: list[Tensor] = []
-    for axis in (2, 3):
-        step = raw.diff(dim=axis).square_().mean(dim=1, keepdim=True)
-        weights.append(smoothness * (floor + (1 - floor) / (1 + step / settings.edge**2)))
-
-    def normal_operator(correction: Tensor) -> Tensor:
-        result = gaussian_blur(correction, COLOR_BAND_SIGMA_PX * math.sqrt(2))
-        for axis, weight in zip((2, 3), weights, strict=True):
-            flow = correction.diff(dim=axis).mul_(weight)
-            length = correction.shape[axis] - 1
-            result.narrow(axis, 1, length).add_(flow)
-            result.narrow(axis, 0, length).sub_(flow)
-        return result
-
     before, left = rgb_to_opponent(window.correction), rgb_to_opponent(window.left)
     start = gaussian_blur(left, COLOR_BAND_SIGMA_PX)
     if (start.abs() > enough.drift).float().mean() < enough.share:
         return None
     start += before
     goal = gaussian_blur(before + left, COLOR_BAND_SIGMA_PX * math.sqrt(2))
-    return opponent_to_rgb(_conjugate_gradients(normal_operator, goal, start, steps) - before)
+    steepness = [raw.diff(dim=axis).square_().mean(dim=1, keepdim=True) for axis in (2, 3)]
+    kinds = [(settings.luma_smoothness, settings.luma_floor), (settings.chroma_smoothness, settings.chroma_floor)]
+    for channels, (smoothness, floor) in zip((slice(0, 1), slice(1, 3)), kinds[: raw.shape[1]], strict=False):
+        stiff = stiffness * smoothness
+        weights = [stiff * (floor + (1 - floor) / (1 + step / settings.edge**2)) for step in steepness]
+        operator = partial(_normal_operator, weights=weights)
+        start[:, channels] = _conjugate_gradients(operator, goal[:, channels], start[:, channels].clone(), steps)
+    return opponent_to_rgb(start - before)
+
+
+def _normal_operator(correction: Tensor, weights: list[Tensor]) -> Tensor:
+    """Twice the low-pass of the color band, plus the cost of variation along the height and the width."""
+    result = gaussian_blur(correction, COLOR_BAND_SIGMA_PX * math.sqrt(2))
+    for axis, weight in zip((2, 3), weights, strict=True):
+        flow = correction.diff(dim=axis).mul_(weight)
+        length = correction.shape[axis] - 1
+        result.narrow(axis, 1, length).add_(flow)
+        result.narrow(axis, 0, length).sub_(flow)
+    return result
 
 
 def _solve_full(window: _Window, axes: list[AxisWeights], settings: ConsistencySettings) -> Tensor:
@@ -427,14 +427,17 @@ def _solve_full(window: _Window, axes: list[AxisWeights], settings: ConsistencyS
 
 
 def _conjugate_gradients(operator: Callable[[Tensor], Tensor], goal: Tensor, solution: Tensor, steps: int) -> Tensor:
-    """Solves operator(x) = goal for each channel separately, starting at `solution`, which is overwritten.
+    """Solves operator(x) = goal for each channel separately, starting at `solution`, in so many steps or until nothing shows.
 
     Source: Hestenes and Stiefel, "Methods of conjugate gradients for solving linear systems", 1952.
     """
     residual = goal - operator(solution)
     direction = residual.clone()
     energy = _dot(residual, residual)
+    enough = _INVISIBLE**2 * residual[0, 0].numel()
     for _ in range(steps):
+        if energy.max() < enough:
+            break
         image = operator(direction)
         step = energy / _dot(direction, image).clamp(min=1e-20)
         solution.addcmul_(step, direction)
@@ -443,6 +446,10 @@ def _conjugate_gradients(operator: Callable[[Tensor], Tensor], goal: Tensor, sol
         direction.mul_(reduced / energy.clamp(min=1e-20)).add_(residual)
         energy = reduced
     return solution
+
+
+_INVISIBLE = 0.002 / 255
+"""Root mean square of a residual that is left as it is: less than the solver leaves where it has much to correct."""
 
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:
