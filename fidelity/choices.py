@@ -17,6 +17,9 @@ Precision = Literal["fp32", "bf16", "fp16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 """A precision, or "auto" to let the device decide."""
 
+BackendChoice = Literal["auto", "torch", "openvino"]
+"""The library that runs networks; "auto" decides by measurement."""
+
 RestoreChoice = Literal["auto", "off", "denoise", "deblock"]
 """What is restored before the enlargement; "auto" lets the measured damage decide."""
 

@@ -14,7 +14,7 @@ try:
     from .commands.classify import classify_command
     from .commands.compare import compare_command
     from .commands.measure import measure_command
-    from .commands.models import doctor_command, models_app
+    from .commands.models import accelerate_command, doctor_command, models_app
     from .commands.plan import plan_command
     from .commands.queue import queue_command
     from .commands.upscale import upscale_command
@@ -55,6 +55,7 @@ app.command("measure")(measure_command)
 app.command("compare")(compare_command)
 app.command("plan")(plan_command)
 app.add_typer(models_app, name="models")
+app.command("accelerate")(accelerate_command)
 app.command("doctor")(doctor_command)
 app.command("queue")(queue_command)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import RefusedError
 from . import options
 from .terminal import refusing, show_progress
 
@@ -49,6 +50,35 @@ def get_command(
                 progress = partial(bar, name) if bar else None
                 path = fetch_model(name, models_dir or models_folder(), progress)
             print(f"{name}: {path}", flush=True)
+        failures += len(refused)
+    if failures:
+        raise typer.Exit(1)
+
+
+def accelerate_command(
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Networks, by name or file.")],
+    models_dir: options.ModelsDir = None,
+    precision: options.PrecisionOption = "auto",
+) -> None:
+    """Convert networks for OpenVINO, measure which library runs them faster on this CPU, and use that from then on."""
+    from ..networks.backends.torch import TorchNetwork
+    from ..networks.cache import NETWORKS
+    from ..networks.loader import find_model
+    from ..networks.speed import accelerate
+
+    failures = 0
+    models = options.find_models(models_dir)
+    for name in names:
+        with refusing() as refused:
+            network = NETWORKS.load(find_model(name, models))
+            if not isinstance(network, TorchNetwork):
+                raise RefusedError(f"{network.name}: runs with {network.backend} only; wanted a network for PyTorch")
+            made = accelerate(network, precision)
+            print(
+                f"{made.name}, {made.precision}: torch {made.torch_seconds:.2f}, openvino {made.openvino_seconds:.2f} seconds "
+                f"per megapixel of input; uses {made.chosen}",
+                flush=True,
+            )
         failures += len(refused)
     if failures:
         raise typer.Exit(1)

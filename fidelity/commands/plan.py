@@ -25,6 +25,7 @@ def plan_command(
     passes: options.Passes = "auto",
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
+    backend: options.Backend = "auto",
     as_json: options.Json = False,
 ) -> None:
     """Show how an image would be enlarged, without doing it: passes, networks, memory and time."""
@@ -37,7 +38,7 @@ def plan_command(
     from ..session import Session
 
     target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size))
-    compute = as_usage(lambda: options.read_compute(device, precision, "auto", memory))
+    compute = as_usage(lambda: options.read_compute(device, precision, "auto", memory, backend))
     what, strength = as_usage(lambda: options.read_restore(restore))
     with refusing(source) as refused:
         settings = Settings(target, domain, model, restore=what, passes=passes, restore_strength=strength)

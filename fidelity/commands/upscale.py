@@ -48,6 +48,7 @@ def upscale_command(
     tile: options.Tile = "auto",
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
+    backend: options.Backend = "auto",
     memory: options.Memory = None,
     format: Annotated[
         Literal["png", "jpg", "webp", "tif"] | None,
@@ -78,7 +79,7 @@ def upscale_command(
     from ..session import Session
 
     target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size))
-    compute = as_usage(lambda: options.read_compute(device, precision, tile, memory))
+    compute = as_usage(lambda: options.read_compute(device, precision, tile, memory, backend))
     what, strength = as_usage(lambda: options.read_restore(restore))
     settings = Settings(target, domain, model, channels, consistency, gate, what, deband, passes, cleanup, strength, grain)
     depth = 16 if bits == "16" else 8

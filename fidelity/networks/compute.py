@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..choices import MIN_TILE_PX, PrecisionChoice
+from ..choices import MIN_TILE_PX, BackendChoice, PrecisionChoice
 from ..errors import RefusedError
 from ..imaging.rows import RowSource
 
@@ -22,6 +22,8 @@ class Compute:
     """Tile side in network input pixels, context included; chosen to fit memory if None."""
     memory_bytes: int | None = None
     """Memory limit that upscaling is planned for; the free memory if None."""
+    backend: BackendChoice = "auto"
+    """The library that runs networks; see `fidelity.networks.backend.with_backend`."""
 
     def __post_init__(self) -> None:
         if self.tile_px is not None and self.tile_px < MIN_TILE_PX:

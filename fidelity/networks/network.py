@@ -48,6 +48,11 @@ class Network(Protocol):
         ...
 
     @property
+    def backend(self) -> str:
+        """Name of the library that runs it."""
+        ...
+
+    @property
     def architecture(self) -> str:
         """Name of the architecture, or of the file format if the architecture is unknown."""
         ...

@@ -7,12 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..choices import MIN_TILE_PX, Precision, PrecisionChoice
+from ..choices import MIN_TILE_PX, BackendChoice, Precision, PrecisionChoice
 from ..errors import RefusedError
 from ..imaging.color import rgb_to_luma
 from ..imaging.tensors import empty_image, is_finite
 from ..imaging.tiling import Tile, choose_window, fade_weights, plan_tiles, split_tile
 from ..progress import Progress
+from .backend import with_backend
 from .device import choose_precision
 from .memory import free_memory_bytes, is_out_of_memory, release_memory
 from .network import Network, NonFiniteOutputError
@@ -80,6 +81,7 @@ class Runner:
         device: torch.device,
         precision: PrecisionChoice = "auto",
         output: Literal["image", "luma"] = "image",
+        backend: BackendChoice = "auto",
     ) -> None:
         """Binds the network to a device.
 
@@ -88,8 +90,12 @@ class Runner:
             device: Where to run it.
             precision: See `choose_precision`.
             output: "image" takes and returns RGB; "luma" takes and returns one channel.
+            backend: See `fidelity.networks.backend.with_backend`.
+
+        Raises:
+            ModelRefusedError: If the backend was named and is not installed.
         """
-        self.network = network
+        self.network = network = with_backend(network, backend, device, precision)
         self.device = device
         self.output = output
         self.reach_px = network.reach_px

@@ -1,19 +1,21 @@
-"""Measures a network's speed on this machine and caches it."""
+"""Measures the speed of networks on this machine."""
 
-import json
-import os
 import time
-from contextlib import suppress
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 
-from ..choices import PrecisionChoice
+from ..choices import BackendChoice, PrecisionChoice
+from .backend import backend_key
+from .backends.torch import TorchNetwork
 from .device import choose_precision
+from .measurements import describe_network, read_speeds, write_speeds
 from .network import Network
 from .runner import Runner
 
 _PROBE_PX = 128
+_TURN_PX = 192
+_TURNS = 3
 _BRIEF_SECONDS = 2.0
 """A run this short is measured again each time, so that a figure from a busy moment does not last."""
 
@@ -29,8 +31,8 @@ def measure_seconds_per_pixel(network: Network, device: torch.device, precision:
         device: Where it will run.
         precision: See `fidelity.networks.device.choose_precision`.
     """
-    key = _describe(network, device, precision)
-    known = _read_cache().get(key)
+    key = describe_network(network, device, precision)
+    known = read_speeds().get(key)
     if known is not None and known * _PROBE_PX**2 > _BRIEF_SECONDS:
         return known
     runner = Runner(network, device, precision)
@@ -43,41 +45,45 @@ def measure_seconds_per_pixel(network: Network, device: torch.device, precision:
     result = min(seconds[1:]) / _PROBE_PX**2
     if known is not None and known <= result:
         return known
-    _write_cache(_read_cache() | {key: result})
+    write_speeds({key: result})
     return result
 
 
-def cache_file() -> Path:
-    """Returns the file that the measurements are stored in."""
-    root = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
-    return Path(root) / "fidelity-upscale" / "speed.json"
+@dataclass(frozen=True)
+class Acceleration:
+    """A network's speed on this machine with each backend."""
+
+    name: str
+    """The network."""
+    precision: str
+    """The precision that it was measured in."""
+    torch_seconds: float
+    """Seconds per megapixel of input with PyTorch."""
+    openvino_seconds: float
+    """The same with OpenVINO."""
+
+    @property
+    def chosen(self) -> BackendChoice:
+        """The faster one."""
+        return "openvino" if self.openvino_seconds < self.torch_seconds else "torch"
 
 
-def _describe(network: Network, device: torch.device, precision: PrecisionChoice) -> str:
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+def accelerate(network: TorchNetwork, precision: PrecisionChoice = "auto") -> Acceleration:
+    """Converts a network, measures it with both backends in turns on the CPU, and stores the figures for "auto".
+
+    Raises:
+        ModelRefusedError: If OpenVINO is not installed, or cannot run the network.
+    """
+    device = torch.device("cpu")
+    image = torch.rand(1, network.channels_in, _TURN_PX, _TURN_PX)
+    runners = {name: Runner(network, device, precision, backend=name) for name in ("torch", "openvino")}
+    best = dict.fromkeys(runners, float("inf"))
+    for turn in range(1 + _TURNS):
+        for name, runner in runners.items():
+            started = time.perf_counter()
+            runner.run(image)
+            if turn:  # the first converts, and warms up
+                best[name] = min(best[name], (time.perf_counter() - started) / _TURN_PX**2)
+    write_speeds({backend_key(network, device, precision, name): seconds for name, seconds in best.items()})
     used = choose_precision(network, device, precision)
-    facts = (network.name, network.architecture, network.parameters)
-    parts = (*facts, where, used, torch.get_num_threads(), torch.__version__)
-    return " | ".join(str(part) for part in parts)
-
-
-def _read_cache() -> dict[str, float]:
-    try:
-        content = json.loads(cache_file().read_text())
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(content, dict):
-        return {}
-    return {key: value for key, value in content.items() if isinstance(value, float) and value > 0}
-
-
-def _write_cache(known: dict[str, float]) -> None:
-    path = cache_file()
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(known, indent=1))
-        temporary.replace(path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
+    return Acceleration(network.name, used, best["torch"] * 1e6, best["openvino"] * 1e6)

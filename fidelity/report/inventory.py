@@ -25,7 +25,7 @@ from ..networks.memory import free_memory_bytes
 from ..networks.runner import Runner
 
 _PROBE_SIZE = (1080, 1920)
-_LIBRARIES = ("torch", "torchvision", "spandrel", "pillow", "av", "numpy", "safetensors")
+_LIBRARIES = ("torch", "torchvision", "spandrel", "pillow", "av", "numpy", "safetensors", "openvino")
 
 
 @dataclass(frozen=True)

@@ -167,11 +167,16 @@ class Report:
         networks = [step for step in enlargement.passes if step.kind == "network"]
         model = planned.models[-1] if planned.models else None
         restored = any(step.kind in ("restore", "deband") for step in enlargement.passes)
-        used = {"target": asdict(settings.target), "tile": compute.tile_px, "precision": compute.precision}
+        used = {
+            "target": asdict(settings.target),
+            "tile": compute.tile_px,
+            "precision": compute.precision,
+            "backend": compute.backend,
+        }
         return Report(
             domain=DomainReport.of(decision.verdict),
             conditions=decision.conditions,
-            recipe=settings_of(recipe) | used | {"device": str(compute.device or enlargement.rows.device)},
+            recipe=settings_of(recipe) | used,
             switched=(*decision.reasons, *enlargement.notes),
             model=ModelReport(
                 model.name if model else None,

@@ -60,6 +60,8 @@ class Pass:
     """fp32, bf16 or fp16; None for other steps."""
     seamless: bool = True
     """Whether tiling changed nothing, because the tile context covered the receptive field."""
+    backend: str | None = None
+    """The library that ran the network; None for other steps."""
 
 
 @dataclass(frozen=True)
@@ -126,13 +128,13 @@ class Chain:
             target: (height, width) of the result.
             kind: "image" for RGB input and output; "luma" for one channel.
             device: Device that the networks run on.
-            compute: Precision and tile size.
+            compute: Precision, tile size and backend.
             between: Cleanup after each network but the last; none if not given.
         """
         known: dict[int, Runner] = {}
         for model in models:
             if id(model) not in known:
-                known[id(model)] = Runner(model, device, compute.precision, kind)
+                known[id(model)] = Runner(model, device, compute.precision, kind, compute.backend)
         self._runners = [known[id(model)] for model in models]
         self._target = target
         self._between = between
@@ -329,7 +331,8 @@ class _Log:
 
 def _network_pass(runner: Runner, report: RunReport, seconds: float, seamless: bool = True) -> Pass:
     name, scale = runner.network.name, runner.network.scale
-    return Pass("network", scale, report.tile_px, seconds, name, report.precision, report.seamless and seamless)
+    is_seamless = report.seamless and seamless
+    return Pass("network", scale, report.tile_px, seconds, name, report.precision, is_seamless, runner.network.backend)
 
 
 def _place(output: Tensor, values: Tensor, rows: Span, columns: Span) -> None:

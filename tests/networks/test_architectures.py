@@ -17,6 +17,7 @@ from spandrel.architectures.SwinIR import SwinIR
 from spandrel_extra_arches.architectures.MPRNet import MPRNet
 from spandrel_extra_arches.architectures.Restormer import Restormer
 
+from fidelity.errors import ModelRefusedError
 from fidelity.imaging.color import rgb_to_luma
 from fidelity.imaging.metrics import psnr
 from fidelity.networks.architectures.edsr import EDSR
@@ -65,6 +66,8 @@ NETWORKS = {
     "MPRNet": lambda: MPRNet(n_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=2),
     "Restormer": lambda: Restormer(dim=8, num_blocks=[1, 1, 1, 1], num_refinement_blocks=1, heads=[1, 2, 4, 8]),
 }
+BEYOND_OPENVINO = {"SCUNet", "MPRNet"}
+"""Networks whose conversion is wrong at other sizes than the traced one, or fails."""
 PUBLISHED = {
     "ESPCN": {"layers.0": "first_part.0", "layers.2": "first_part.2", "layers.4": "last_part.0"},
     "LapSRN": {"features.0": "convt_F1.0", "residuals.0": "convt_R1", "images.0": "convt_I1"},
@@ -115,6 +118,20 @@ def test_it_is_what_it_is_called(network):
     name, model = network
     assert model.architecture.replace("Real", "").replace("ESRGAN Compact", "Compact").split()[0] in name
     assert model.scale in (1, 2, 3, 4)
+
+
+def test_openvino_gives_the_same_or_refuses_in_a_line(network, photo, tmp_path, monkeypatch):
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    name, model = network
+    channels = "luma" if model.channels_in == 1 else "rgb"
+    exact = upscale(photo, model, None, channels, Compute(backend="torch", tile_px=96)).image  # streams know no hooks
+    if name in BEYOND_OPENVINO:
+        with pytest.raises(ModelRefusedError, match=r"OpenVINO('s output differs| cannot run it).*wanted --backend torch"):
+            upscale(photo, model, None, channels, Compute(backend="openvino"))
+        return
+    converted = upscale(photo, model, None, channels, Compute(backend="openvino")).image
+    assert (converted - exact).abs().max() < 2e-3
 
 
 @pytest.mark.parametrize("channels", ["luma", "rgb"])

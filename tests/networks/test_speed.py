@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from fidelity.networks import speed
-from fidelity.networks.speed import cache_file, measure_seconds_per_pixel
+from fidelity.networks.measurements import cache_file
+from fidelity.networks.speed import measure_seconds_per_pixel
 
 CPU = torch.device("cpu")
 

@@ -40,6 +40,7 @@ class OpenCVNetwork:
     A graph is not thread-safe, so calls take turns.
     """
 
+    backend = "opencv"
     architecture = "TensorFlow graph"
     multiple_of = 1
     minimum = 1

@@ -64,6 +64,8 @@ class TorchNetwork:
     affect everything that shares it, such as the other nodes of a workflow.
     """
 
+    backend = "torch"
+
     def __init__(self, name: str, descriptor: "Descriptor") -> None:
         """Wraps a loaded network.
 

@@ -1,0 +1,52 @@
+"""Stores measurements of networks on this machine in the user's cache folder."""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from ..choices import PrecisionChoice
+from .device import choose_precision
+from .network import Network
+
+
+def cache_file() -> Path:
+    """Returns the file that the measurements are stored in."""
+    root = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    return Path(root) / "fidelity-upscale" / "speed.json"
+
+
+def describe_network(network: Network, device: torch.device, precision: PrecisionChoice) -> str:
+    """A key for measurements: the network, device, precision, thread count and PyTorch version."""
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    used = choose_precision(network, device, precision)
+    facts = (network.name, network.architecture, network.parameters)
+    parts = (*facts, where, used, torch.get_num_threads(), torch.__version__)
+    return " | ".join(str(part) for part in parts)
+
+
+def read_speeds() -> dict[str, float]:
+    """The stored measurements, in seconds per input pixel."""
+    try:
+        content = json.loads(cache_file().read_text())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    return {key: value for key, value in content.items() if isinstance(value, float) and value > 0}
+
+
+def write_speeds(measured: dict[str, float]) -> None:
+    """Stores measurements beside those that are there."""
+    known = read_speeds() | measured
+    path = cache_file()
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(known, indent=1))
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
