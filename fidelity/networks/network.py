@@ -98,6 +98,11 @@ class Network(Protocol):
         ...
 
     @property
+    def cpu_tile_px(self) -> int | None:
+        """Side of the tiles that suit it on a CPU, in input pixels; None to keep tensors within what the C library reuses."""
+        ...
+
+    @property
     def weight_bytes(self) -> int:
         """Memory of its weights, in its precision."""
         ...

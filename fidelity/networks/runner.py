@@ -222,6 +222,8 @@ class Runner:
         if free is not None:
             pixels = min(MAX_TILE_PIXELS, free * _GPU_SHARE / self.tile_bytes(1, 1))
             return choose_window(size, int(pixels), context, fade, self.multiple)
+        if self._bound.cpu_tile_px:
+            return choose_window(size, self._bound.cpu_tile_px**2, context, fade, self.multiple)
         pixels = CPU_TENSOR_BYTES / (self._bound.bytes_per_pixel / _LAYERS_ALIVE)
         while True:
             window = choose_window(size, int(pixels), context, fade, self.multiple)

@@ -41,6 +41,7 @@ class OpenCVNetwork:
     """
 
     backend = "opencv"
+    cpu_tile_px: int | None = None
     architecture = "TensorFlow graph"
     multiple_of = 1
     minimum = 1

@@ -35,6 +35,7 @@ class OpenVINONetwork:
     """
 
     backend = "openvino"
+    cpu_tile_px: int | None = 512
     adds_in_float32 = False
 
     def __init__(self, network: TorchNetwork, precision: Precision = "fp32") -> None:

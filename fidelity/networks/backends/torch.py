@@ -65,6 +65,7 @@ class TorchNetwork:
     """
 
     backend = "torch"
+    cpu_tile_px: int | None = None
 
     def __init__(self, name: str, descriptor: "Descriptor") -> None:
         """Wraps a loaded network.
