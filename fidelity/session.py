@@ -53,7 +53,8 @@ _STAGES = {
     "upscale": (0.1, 0.5),
     "consistency": (0.5, 0.9),
     "gate": (0.9, 0.96),
-    "cleanup": (0.96, 1.0),
+    "cleanup": (0.96, 0.98),
+    "grain": (0.98, 1.0),
 }
 """Start and end of each stage as shares of the whole, roughly as long as each takes on a CPU."""
 
@@ -102,7 +103,7 @@ class Enlargement:
     gate: GateVerdict | None
     """The gate's decision; None if it was off."""
     notes: tuple[str, ...]
-    """Planned steps that were not done, as readable text."""
+    """What was decided while it was made: steps that were undone, or grain that was laid, as readable text."""
     seconds: float
     """Wall time of all steps."""
 
@@ -299,11 +300,12 @@ def carry_out(
             passes.append(Pass("clean", 1.0, None, watch.lap()))
     _report(progress, "cleanup")
     if is_restored or not decision.planned.choice.is_shipped:
-        laid = _lay_grain(result, source, survey.small, decision, new_map)
+        laid = _lay_grain(result, source, survey.small, decision, new_map, _stage(progress, "grain"))
         if laid:
             notes.append(laid)
-            survey = survey_rows(source, result, new_map)
+            drift, survey = None, survey_rows(source, result, new_map)
             passes.append(Pass("grain", 1.0, None, watch.lap()))
+    _report(progress, "grain")
     color = drift if drift and not is_restored else summarize_drift(_compare(source, survey.small))
     full = summarize_drift(_compare(source, survey.small, "full"))
     ratio = survey.sharpness / raw_sharpness if raw_sharpness > 0 else 1.0
@@ -367,7 +369,9 @@ def _compare(source: RowSource, small: RowSource, band: DriftBand = "color") -> 
     return compare_rows(smaller, small, band)
 
 
-def _lay_grain(result: Rows, source: RowSource, small: Rows, decision: Decision, new_map: NewMap) -> str:
+def _lay_grain(
+    result: Rows, source: RowSource, small: Rows, decision: Decision, new_map: NewMap, progress: Progress | None
+) -> str:
     """Lays the grain anew that the result has lost, where it belongs to the picture; returns what was done, as text."""
     done = ""
     if decision.recipe.grain == "off" or small.shape[2:] != source.shape[2:]:
@@ -377,7 +381,8 @@ def _lay_grain(result: Rows, source: RowSource, small: Rows, decision: Decision,
         grain = fit_grain(*pair)
         wanted, why = judge_grain(grain, decision.recipe, decision.conditions)
         if wanted and grain:
-            lay_grain(image_of(result, index), *pair, grain, new_map)
+            part = part_of(progress, index / result.shape[0], (index + 1) / result.shape[0])
+            lay_grain(image_of(result, index), *pair, grain, new_map, part)
         done = done or why
     return done
 

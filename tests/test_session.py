@@ -14,7 +14,7 @@ from fidelity.errors import RefusedError
 from fidelity.imaging.drift import measure_drift
 from fidelity.imaging.metrics import psnr
 from fidelity.imaging.resample import resize
-from fidelity.session import carry_out, run_passes
+from fidelity.session import Session, carry_out, run_passes
 from fidelity.steps.gate import GateLimits
 from fidelity.steps.upscale import upscale
 
@@ -266,7 +266,7 @@ def test_the_stairs_of_a_gradient_are_evened_out_before_it_is_enlarged():
     assert errors["auto"] < 0.7 * errors["off"]
 
 
-@pytest.mark.parametrize("picture", ["color", "grey", "alpha", "noisy", "noisy alpha", "banded", "drifting"])
+@pytest.mark.parametrize("picture", ["color", "grey", "alpha", "noisy", "noisy alpha", "banded", "drifting", "grainy"])
 def test_a_result_in_files_is_the_one_in_memory(order, photo, tmp_path, picture):
     """What goes through temporary files differs from what stays in memory by less than a quarter of an 8-bit step."""
     image, limits = photo, None
@@ -275,7 +275,7 @@ def test_a_result_in_files_is_the_one_in_memory(order, photo, tmp_path, picture)
     elif picture == "alpha":
         alpha = torch.linspace(0, 1, photo.shape[3]).expand_as(photo[:, :1])
         image = torch.cat((photo, alpha), dim=1)
-    elif picture == "noisy":
+    elif picture in ("noisy", "grainy"):
         image = noisy(photo)
     elif picture == "noisy alpha":
         image = torch.cat((noisy(photo), torch.linspace(0, 1, 240).expand(1, 1, 200, 240)), dim=1)
@@ -284,6 +284,7 @@ def test_a_result_in_files_is_the_one_in_memory(order, photo, tmp_path, picture)
     elif picture == "drifting":
         limits = GateLimits(0.02, 0.1)
     changes = {"color": {"cleanup": "bilateral"}, "banded": {"cleanup": "off", "deband": "on", "restore": "off"}}
+    changes["grainy"] = {"cleanup": "off", "grain": "keep"}
     decision = order(image, Target(scale=3), limits, **changes.get(picture, {"cleanup": "off"}))
     whole, filed = carry_out(image, decision), carry_out(image, decision, scratch=tmp_path)
     assert (filed.image - whole.image).abs().max() < 1 / 1024
@@ -324,6 +325,24 @@ def test_a_network_that_restores_on_its_own_gets_the_source_as_it_is(installed, 
     expected = upscale(given, decision.planned.models, channels=decision.recipe.channels).image
     assert torch.allclose(raw.image, expected, atol=1e-5)
     assert any("restores on its own" in reason for reason in decision.reasons) == takes_damage
+
+
+def test_grain_that_restoration_removed_is_laid_anew(photo):
+    """What the result has lost of its source, at the source's own size, comes back in strength; on auto, noise stays out."""
+    image = noisy(resize(photo, (200, 240)).clamp(0.1, 0.9), 8)
+    made = {}
+    for grain in ("off", "auto", "keep"):
+        session = Session(Settings(Target(scale=2), "photo", grain=grain, restore="denoise", restore_strength=1.0))
+        made[grain] = session.run(image)
+    lost = {name: (image - resize(one.image, (200, 240))).square().mean().sqrt().item() for name, one in made.items()}
+    fine = {name: one.image.diff(dim=3).square().mean().item() for name, one in made.items()}
+    assert torch.equal(made["auto"].image, made["off"].image)
+    assert not made["auto"].notes
+    assert [step.kind for step in made["keep"].passes].count("grain") == 1
+    assert any("laid anew: chosen by the user" in note for note in made["keep"].notes)
+    assert fine["keep"] > 1.5 * fine["off"]
+    assert lost["off"] > 5 / 255
+    assert made["keep"].color_drift.mean < made["off"].color_drift.mean
 
 
 def test_a_clean_source_needs_no_division_of_restoration(installed, photo):

@@ -37,6 +37,7 @@ from ..imaging.rows import (
     band_rows_around,
     has_grey_rows,
 )
+from ..progress import Progress
 from .consistency import NewMap
 
 LEVEL_NODES = 9
@@ -121,7 +122,9 @@ def fit_grain(source: RowSource, clean: RowSource) -> Grain | None:
     return Grain(levels.float(), mixture.float(), coefficients.float(), spread, shadow_share)
 
 
-def lay_grain(target: Rows, source: RowSource, clean: RowSource, grain: Grain, new_map: NewMap) -> None:
+def lay_grain(
+    target: Rows, source: RowSource, clean: RowSource, grain: Grain, new_map: NewMap, progress: Progress | None = None
+) -> None:
     """Lays grain on an enlargement, in place.
 
     Args:
@@ -130,6 +133,7 @@ def lay_grain(target: Rows, source: RowSource, clean: RowSource, grain: Grain, n
         clean: The enlargement, reduced to the source's size.
         grain: From `fit_grain` of the two.
         new_map: Creates the rows of an intermediate image of the source's size.
+        progress: Told about the rows that are done.
     """
     channels, size = source.shape[1], target.shape[2:]
     output = PartRows(target, slice(0, channels)) if target.shape[1] > channels else target
@@ -144,6 +148,8 @@ def lay_grain(target: Rows, source: RowSource, clean: RowSource, grain: Grain, n
         shades = mixed[:, :1].expand(-1, channels, -1, -1) if is_grey else opponent_to_rgb(mixed)
         band = output.read(rows) + grown.read(rows) + levels.read(rows).clamp_(min=0) * shades
         output.write(rows, band.clamp_(0, 1))
+        if progress:
+            progress(rows.stop, size[0])
 
 
 def _take_patches(source: RowSource, clean: RowSource) -> tuple[Tensor, Tensor] | None:
