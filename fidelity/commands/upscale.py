@@ -70,8 +70,18 @@ def upscale_command(
     report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="File for the JSON report.")] = None,
 ) -> None:
     """Enlarge images, preserve their colors, and report how well they were preserved."""
-    from ..decide.settings import Settings
     from ..files.paths import check_folder, expand_input, name_outputs, write_whole
+
+    files: list[Path] = []
+    failures = 0
+    for path in inputs:
+        with refusing() as refused:
+            files += expand_input(path)
+        failures += len(refused)
+    if not files:
+        raise typer.Exit(1)  # before the second or two that importing PyTorch takes
+
+    from ..decide.settings import Settings
     from ..files.write import Export, check_options
     from ..job import FileOptions, upscale_file
     from ..report.report import to_json
@@ -84,17 +94,11 @@ def upscale_command(
     settings = Settings(target, domain, model, channels, consistency, gate, what, deband, passes, cleanup, strength, grain)
     depth = 16 if bits == "16" else 8
     export = as_usage(lambda: Export(depth) if quality is None else Export(depth, quality, lossless=False))
-    files: list[Path] = []
-    failures = 0
-    for path in inputs:
-        with refusing() as refused:
-            files += expand_input(path)
-        failures += len(refused)
     with refusing() as refused:
         if report:
             check_folder(report)
         session = Session(settings, compute, options.find_models(models_dir))
-    if refused or not files:
+    if refused:
         raise typer.Exit(1)
     is_folder = _is_folder(out, inputs, files)
     suffix = f".{format or 'png'}" if is_folder else out.suffix.lower()

@@ -53,8 +53,10 @@ def expand_input(path: Path) -> list[Path]:
     """The file itself, or the images directly in a folder, sorted by name, without hidden ones.
 
     Raises:
-        FileRefusedError: If the folder contains no image.
+        FileRefusedError: If there is no such file or folder, or the folder contains no image.
     """
+    if not path.exists():
+        raise FileRefusedError(f"{path}: no such file")
     if not path.is_dir():
         return [path]
     visible = (item for item in path.iterdir() if not item.name.startswith("."))
