@@ -24,7 +24,7 @@ RestoreChoice = Literal["auto", "off", "denoise", "deblock"]
 """What is restored before the enlargement; "auto" lets the measured damage decide."""
 
 GrainChoice = Literal["auto", "keep", "off"]
-"""Whether the grain of film or paper that restoration removed is laid anew; "auto" does so where it is found."""
+"""Whether the grain of film or paper that restoration removed is added back; "auto" does so where it is found."""
 
 ColorSpace = Literal["source", "srgb"]
 """source: pixel values keep the color space of the embedded profile; srgb: they are converted to sRGB."""

@@ -19,7 +19,7 @@ from .progress import Progress
 
 _CHUNK_BYTES = 2**18
 _TIMEOUT_S = 30.0
-_PARTIAL_CONTENT = 206
+_PARTIAL_CONTENT, _NOT_IN_RANGE = 206, 416
 
 
 class FetchRefusedError(RefusedError):
@@ -82,7 +82,7 @@ def _store_file(file: File, target: Path, progress: Progress | None) -> Path:
         _continue_download(file, part, progress)
     except httpx.HTTPStatusError as error:
         raise FetchRefusedError(f"{host} answered {error.response.status_code}") from error
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ImportError) as error:  # a proxy may need a package that is not installed
         raise FetchRefusedError(f"{host} could not be read ({error or type(error).__name__})") from error
     except OSError as error:
         raise FileRefusedError(f"{part}: cannot be written ({one_line(error)})") from error
@@ -103,9 +103,14 @@ def _continue_download(file: File, part: Path, progress: Progress | None) -> Non
         done = 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     with httpx.stream("GET", file.address, headers=headers, follow_redirects=True, timeout=_TIMEOUT_S) as response:
+        if response.status_code == _NOT_IN_RANGE:
+            part.unlink(missing_ok=True)
         response.raise_for_status()
         if response.status_code != _PARTIAL_CONTENT:
             done = 0  # a server that does not know ranges sends the whole file again
+        promised = response.headers.get("Content-Length")
+        if promised is not None and int(promised) != file.size_bytes - done:
+            raise FetchRefusedError(f"{response.url.host} offers {promised} bytes; wanted {file.size_bytes - done}")
         part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab" if done else "wb") as output:
             for chunk in response.iter_bytes():

@@ -20,6 +20,7 @@ from .imaging.rows import (
     FileRows,
     MappedSource,
     PartRows,
+    PartSource,
     Resized,
     Rows,
     RowSource,
@@ -102,6 +103,8 @@ class Enlargement:
     """Percentage of samples outside the source's local range."""
     gate: GateVerdict | None
     """The gate's decision; None if it was off."""
+    held_drift: Drift | None
+    """CIEDE2000 of the finished image against what the gate compared with; None if it was off."""
     notes: tuple[str, ...]
     """What was decided while it was made: steps that were undone, or grain that was laid, as readable text."""
     seconds: float
@@ -300,10 +303,11 @@ def carry_out(
             passes.append(Pass("clean", 1.0, None, watch.lap()))
     _report(progress, "cleanup")
     if is_restored or not decision.planned.choice.is_shipped:
-        laid = _lay_grain(result, source, survey.small, decision, new_map, _stage(progress, "grain"))
-        if laid:
-            notes.append(laid)
-            drift, survey = None, survey_rows(source, result, new_map)
+        is_laid, why = _lay_grain(result, source, survey.small, decision, new_map, _stage(progress, "grain"))
+        notes += [why] if why else []
+        if is_laid:
+            survey = survey_rows(source, result, new_map)
+            drift = summarize_drift(_compare(reference, survey.small)) if drift else None
             passes.append(Pass("grain", 1.0, None, watch.lap()))
     _report(progress, "grain")
     color = drift if drift and not is_restored else summarize_drift(_compare(source, survey.small))
@@ -319,6 +323,7 @@ def carry_out(
         sharpness_ratio=ratio,
         overshoot_percent=survey.overshoot_percent,
         gate=judged,
+        held_drift=drift if judged else None,
         notes=tuple(notes),
         seconds=watch.seconds,
     )
@@ -371,20 +376,22 @@ def _compare(source: RowSource, small: RowSource, band: DriftBand = "color") -> 
 
 def _lay_grain(
     result: Rows, source: RowSource, small: Rows, decision: Decision, new_map: NewMap, progress: Progress | None
-) -> str:
-    """Lays the grain anew that the result has lost, where it belongs to the picture; returns what was done, as text."""
-    done = ""
+) -> tuple[bool, str]:
+    """Adds the grain back that the result has lost, where it belongs to the picture; returns whether, and why, as text."""
+    is_laid, said = False, ""
     if decision.recipe.grain == "off" or small.shape[2:] != source.shape[2:]:
-        return done
+        return is_laid, said
     for index in range(result.shape[0]):
-        pair = flatten_rows(image_of(source, index)), image_of(small, index)
-        grain = fit_grain(*pair)
+        given = image_of(source, index)
+        pair = flatten_rows(given), image_of(small, index)
+        grain = fit_grain(*pair, PartSource(given, slice(3, 4)) if given.shape[1] == 4 else None)
         wanted, why = judge_grain(grain, decision.recipe, decision.conditions)
         if wanted and grain:
             part = part_of(progress, index / result.shape[0], (index + 1) / result.shape[0])
             lay_grain(image_of(result, index), *pair, grain, new_map, part)
-        done = done or why
-    return done
+        said = why if (wanted and not is_laid) or not said else said
+        is_laid = is_laid or wanted
+    return is_laid, said
 
 
 def _clamp(band: Tensor) -> Tensor:

@@ -174,7 +174,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
             default=recipe.grain,
             advanced=True,
             optional=True,  # prompts from before it existed still run
-            tooltip="Lays film or paper grain anew that restoration removed, at the result's size. auto: where it is found in "
+            tooltip="Adds back film or paper grain that restoration removed, at the result's size. auto: where it is found in "
             "photos, paintings and line art, but not in anime or after JPEG damage.",
         )
         return io.Schema(

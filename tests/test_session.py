@@ -81,7 +81,7 @@ def test_one_count_runs_over_all_stages(order, photo):
     seen = []
     decision = order(photo, Target(scale=5), cleanup="bilateral")
     carry_out(photo, decision, progress=lambda stage, done, total: seen.append((stage, done / total)))
-    assert list(dict.fromkeys(stage for stage, _ in seen)) == ["upscale", "consistency", "gate", "cleanup"]
+    assert list(dict.fromkeys(stage for stage, _ in seen)) == ["upscale", "consistency", "gate", "cleanup", "grain"]
     assert [share for _, share in seen] == sorted(share for _, share in seen)
     assert seen[-1][1] == 1
 
@@ -327,7 +327,7 @@ def test_a_network_that_restores_on_its_own_gets_the_source_as_it_is(installed, 
     assert any("restores on its own" in reason for reason in decision.reasons) == takes_damage
 
 
-def test_grain_that_restoration_removed_is_laid_anew(photo):
+def test_grain_that_restoration_removed_is_added_back(photo):
     """What the result has lost of its source, at the source's own size, comes back in strength; on auto, noise stays out."""
     image = noisy(resize(photo, (200, 240)).clamp(0.1, 0.9), 8)
     made = {}
@@ -339,7 +339,7 @@ def test_grain_that_restoration_removed_is_laid_anew(photo):
     assert torch.equal(made["auto"].image, made["off"].image)
     assert not made["auto"].notes
     assert [step.kind for step in made["keep"].passes].count("grain") == 1
-    assert any("laid anew: chosen by the user" in note for note in made["keep"].notes)
+    assert any("added back: chosen by the user" in note for note in made["keep"].notes)
     assert fine["keep"] > 1.5 * fine["off"]
     assert lost["off"] > 5 / 255
     assert made["keep"].color_drift.mean < made["off"].color_drift.mean

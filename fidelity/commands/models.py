@@ -1,4 +1,4 @@
-"""`fidelity models`, `fidelity models get` and `fidelity doctor`."""
+"""`fidelity models`, `fidelity models get`, `fidelity accelerate` and `fidelity doctor`."""
 
 import json
 from functools import partial
@@ -75,8 +75,8 @@ def accelerate_command(
                 raise RefusedError(f"{network.name}: runs with {network.backend} only; wanted a network for PyTorch")
             made = accelerate(network, precision)
             print(
-                f"{made.name}, {made.precision}: torch {made.torch_seconds:.2f}, openvino {made.openvino_seconds:.2f} seconds "
-                f"per megapixel of input; uses {made.chosen}",
+                f"{made.name}: torch ({made.torch_precision}) {made.torch_seconds:.2f}, openvino ({made.openvino_precision}) "
+                f"{made.openvino_seconds:.2f} seconds per megapixel of input; uses {made.chosen}",
                 flush=True,
             )
         failures += len(refused)

@@ -43,7 +43,7 @@ def upscale_command(
         typer.Option(help="Filter applied to the result at the end."),
     ] = "auto",
     grain: Annotated[
-        GrainChoice, typer.Option(help="Lay film or paper grain anew that restoration removed; auto: where it is found.")
+        GrainChoice, typer.Option(help="Add back film or paper grain that restoration removed; auto: where it is found.")
     ] = "auto",
     tile: options.Tile = "auto",
     device: options.Device = "auto",

@@ -69,14 +69,17 @@ def matches(stem: str, known: KnownModel) -> bool:
     return re.search(known.pattern, stem, re.IGNORECASE) is not None
 
 
-_TRAINED_ON_DAMAGE = re.compile(r"real[-_ ]?esr|bsrgan|realsr|real[-_ ]?hat|apisr", re.IGNORECASE)
+_TRAINED_ON_DAMAGE = re.compile(
+    r"real[-_ ]?esr|bsrgan|realsr|real[-_ ]?hat|apisr|nomos8k|nomos2_realplksr|hfa2k|ultrasharp|animesharpv4", re.IGNORECASE
+)
 
 
 def restores_too(stem: str) -> bool:
     """Whether a file name without its extension is that of an enlarging network that was trained on damaged sources.
 
     Such a network does better on the damaged source than on a restored one, whose remaining damage it does not know
-    (`python -m tools.benchmarks.holding`).
+    (`python -m tools.benchmarks.holding`, measured with Real-ESRGAN's; of the others, OpenModelDB says that they remove
+    compression).
     """
     return _TRAINED_ON_DAMAGE.search(stem) is not None
 

@@ -5,6 +5,7 @@ from .damage import Conditions
 from .recipes import Recipe
 
 _LEAST_DEVIATION = 1 / 255
+_LEAST_KEPT = 0.2 / 255
 _LEAST_JPEG_QUALITY = 88
 _MOST_UNEVEN = 0.35
 _LEAST_CORRELATION = 0.2
@@ -12,7 +13,7 @@ _MOST_IN_SHADOWS = 0.9
 
 
 def judge_grain(grain: Grain | None, recipe: Recipe, conditions: Conditions) -> tuple[bool, str]:
-    """Whether to lay grain anew, and why, as readable text; the text is empty if there is nothing to say.
+    """Whether to add grain back, and why, as readable text; the text is empty if there is nothing to say.
 
     On "auto", it must be stationary, of a visible strength, and not of JPEG. For photographs it must also look like film:
     coarser than a pixel, and not strongest in the shadows as the noise of a sensor is after its tone curve.
@@ -23,13 +24,15 @@ def judge_grain(grain: Grain | None, recipe: Recipe, conditions: Conditions) -> 
         conditions: Measurements of the source.
     """
     if recipe.grain == "off" or grain is None:
-        return False, "no grain laid: no flat area shows any" if recipe.grain == "keep" else ""
+        return False, "no grain added back: too few flat areas to measure it" if recipe.grain == "keep" else ""
+    if grain.deviation < _LEAST_KEPT:
+        return False, "no grain added back: none was lost" if recipe.grain == "keep" else ""
     strength = f"{grain.deviation * 255:.1f} of 255"
     if recipe.grain == "keep":
-        return True, f"grain of {strength} laid anew: chosen by the user"
+        return True, f"grain of {strength} added back: chosen by the user"
     is_jpeg = conditions.jpeg_quality is not None and conditions.jpeg_quality < _LEAST_JPEG_QUALITY
     is_even = grain.deviation >= _LEAST_DEVIATION and grain.unevenness <= _MOST_UNEVEN
     is_film = grain.correlation >= _LEAST_CORRELATION and (grain.shadow_share or 0) <= _MOST_IN_SHADOWS
     if is_jpeg or not is_even or (recipe.domain == "photo" and not is_film):
         return False, ""
-    return True, f"grain of {strength} laid anew: it is even, and found in the flat areas"
+    return True, f"grain of {strength} added back: it is even, and found in the flat areas"

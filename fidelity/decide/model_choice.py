@@ -70,7 +70,7 @@ class ModelPlan:
     """Requests of the recipe that could not be planned, and how restoration is divided, as readable text."""
     takes_damage: bool = False
     """Whether the first of the enlarging networks restores on its own: it gets the source as it is, and the restorer's image is
-    only what colors are held to."""
+    only one of the two that colors are held between."""
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -168,7 +168,8 @@ class ModelChooser:
         leading = known[names[0]][1].path.stem if names else ""
         takes_damage = restorer is not None and restores_too(leading)
         if takes_damage:
-            notes.append(f"{leading} restores on its own: it gets the source as it is, held to the restored one's colors")
+            between = "its colors are held between its own and the restored source's"
+            notes.append(f"{leading} restores on its own: it gets the source as it is, and {between}")
         return ModelPlan(plan, tuple(known[name][0] for name in names), choice, restorer, tuple(notes), takes_damage)
 
     def choose_restorer(self, restoration: Restoration, shipped: str) -> Restorer:
@@ -203,7 +204,7 @@ def estimate_seconds(planned: ModelPlan, compute: Compute = AUTO_COMPUTE) -> lis
     device = compute.device or torch.device("cpu")
     steps = [step for step in planned.plan.passes if step.network]
     pixels = [step.source[0] * step.source[1] for step in steps]
-    speeds = [measure_seconds_per_pixel(network, device, compute.precision) for network in planned.networks]
+    speeds = [measure_seconds_per_pixel(network, device, compute.precision, compute.backend) for network in planned.networks]
     return [speed * count for speed, count in zip(speeds, pixels, strict=True)]
 
 

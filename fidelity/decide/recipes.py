@@ -93,7 +93,7 @@ class Recipe:
     channels: Channels | Literal["auto"] = "auto"
     """"luma" sends only luma through the network, "rgb" all colors."""
     grain: GrainChoice = "auto"
-    """Whether grain that restoration removed is laid anew; "auto" decides when it was removed. See `fidelity.decide.grain`."""
+    """Whether grain that restoration removed is added back; "auto" decides by measurement, see `fidelity.decide.grain`."""
     passes: Literal["auto", "direct", "stepwise"] = "auto"
     """"direct" uses the fewest passes; "stepwise" doubles with cleanup in between, if there is an x2 network."""
     between: CleanupMethod = "bilateral"

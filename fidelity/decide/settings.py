@@ -42,7 +42,7 @@ class Settings:
     restore_strength: float | None = None
     """Share of the restored source in the blend that is enlarged, from 0 to 1; None lets the measured damage decide."""
     grain: GrainChoice = "auto"
-    """Whether the grain of film or paper that restoration removed is laid anew; "auto" does so where it is found."""
+    """Whether the grain of film or paper that restoration removed is added back; "auto" does so where it is found."""
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():

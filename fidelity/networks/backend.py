@@ -14,14 +14,16 @@ def with_backend(network: Network, backend: BackendChoice, device: torch.device,
 
     Args:
         network: The network as loaded.
-        backend: "auto" takes OpenVINO where `fidelity.networks.speed.accelerate` measured it to be faster, else PyTorch.
-        device: Where it will run; OpenVINO is used on the CPU only.
+        backend: "auto" takes OpenVINO where `fidelity.networks.speed.accelerate` measured it to be faster, else PyTorch, also
+            if OpenVINO then fails. OpenVINO runs nothing on other devices than the CPU, no `.pb` graphs, and no networks that
+            take a noise level, even if it is named.
+        device: Where it will run.
         precision: See `fidelity.networks.device.choose_precision`.
 
     Raises:
         ModelRefusedError: If the backend was named and is not installed.
     """
-    if backend == "torch" or device.type != "cpu" or not isinstance(network, TorchNetwork):
+    if backend == "torch" or device.type != "cpu" or not isinstance(network, TorchNetwork) or network.takes_noise:
         return network
     if backend == "auto":
         if not is_installed():
@@ -30,7 +32,7 @@ def with_backend(network: Network, backend: BackendChoice, device: torch.device,
         ours, others = (known.get(backend_key(network, device, precision, name)) for name in ("torch", "openvino"))
         if ours is None or others is None or ours <= others:
             return network
-    return as_openvino(network)
+    return as_openvino(network, may_fall_back=backend == "auto")
 
 
 def backend_key(network: Network, device: torch.device, precision: PrecisionChoice, backend: str) -> str:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import torch
 
 from ..choices import BackendChoice, PrecisionChoice
-from .backend import backend_key
+from .backend import backend_key, with_backend
 from .backends.torch import TorchNetwork
-from .device import choose_precision
-from .measurements import describe_network, read_speeds, write_speeds
+from .measurements import read_speeds, write_speeds
 from .network import Network
 from .runner import Runner
 
@@ -20,7 +19,9 @@ _BRIEF_SECONDS = 2.0
 """A run this short is measured again each time, so that a figure from a busy moment does not last."""
 
 
-def measure_seconds_per_pixel(network: Network, device: torch.device, precision: PrecisionChoice = "auto") -> float:
+def measure_seconds_per_pixel(
+    network: Network, device: torch.device, precision: PrecisionChoice = "auto", backend: BackendChoice = "auto"
+) -> float:
     """Measures the seconds that a network takes per input pixel: the faster of two small runs after a warm-up.
 
     The result is stored in the user's cache folder by network, device, precision, thread count and PyTorch version. A network
@@ -30,12 +31,14 @@ def measure_seconds_per_pixel(network: Network, device: torch.device, precision:
         network: The network.
         device: Where it will run.
         precision: See `fidelity.networks.device.choose_precision`.
+        backend: See `fidelity.networks.backend.with_backend`.
     """
-    key = describe_network(network, device, precision)
+    used = with_backend(network, backend, device, precision).backend
+    key = backend_key(network, device, precision, used)
     known = read_speeds().get(key)
     if known is not None and known * _PROBE_PX**2 > _BRIEF_SECONDS:
         return known
-    runner = Runner(network, device, precision)
+    runner = Runner(network, device, precision, backend=backend)
     image = torch.rand(1, network.channels_in, _PROBE_PX, _PROBE_PX)
     seconds: list[float] = []
     for _ in range(3):
@@ -55,12 +58,14 @@ class Acceleration:
 
     name: str
     """The network."""
-    precision: str
-    """The precision that it was measured in."""
+    torch_precision: str
+    """The precision that PyTorch computed in."""
     torch_seconds: float
     """Seconds per megapixel of input with PyTorch."""
+    openvino_precision: str
+    """The precision that OpenVINO computed in."""
     openvino_seconds: float
-    """The same with OpenVINO."""
+    """Seconds per megapixel of input with OpenVINO."""
 
     @property
     def chosen(self) -> BackendChoice:
@@ -85,5 +90,10 @@ def accelerate(network: TorchNetwork, precision: PrecisionChoice = "auto") -> Ac
             if turn:  # the first converts, and warms up
                 best[name] = min(best[name], (time.perf_counter() - started) / _TURN_PX**2)
     write_speeds({backend_key(network, device, precision, name): seconds for name, seconds in best.items()})
-    used = choose_precision(network, device, precision)
-    return Acceleration(network.name, used, best["torch"] * 1e6, best["openvino"] * 1e6)
+    return Acceleration(
+        network.name,
+        runners["torch"].precision,
+        best["torch"] * 1e6,
+        runners["openvino"].precision,
+        best["openvino"] * 1e6,
+    )

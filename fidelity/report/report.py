@@ -172,7 +172,11 @@ class Report:
             "tile": compute.tile_px,
             "precision": compute.precision,
             "backend": compute.backend,
+            "device": str(compute.device or enlargement.rows.device),
         }
+        reference = "the restored source" if restored else "the source"
+        if planned.takes_damage:
+            reference = "an estimate between the restored source's colors and the network's"
         return Report(
             domain=DomainReport.of(decision.verdict),
             conditions=decision.conditions,
@@ -190,7 +194,7 @@ class Report:
             drift=DriftReport(enlargement.color_drift, enlargement.full_drift),
             sharpness_ratio=enlargement.sharpness_ratio,
             overshoot_percent=enlargement.overshoot_percent,
-            gate=GateReport.of(judged, recipe.gate_limits, "the restored source" if restored else "the source"),
+            gate=GateReport.of(judged, recipe.gate_limits, reference),
             seconds=enlargement.seconds,
             peak_memory_bytes=peak_memory_bytes(),
         )

@@ -65,9 +65,9 @@ def summarize_enlargement(made: Enlargement) -> str:
         f"· {kind}" if verdict.is_sure else f"≈ {decision.recipe.domain} (unsure: {kind})",
         " → ".join(step.network or step.kind for step in decision.planned.plan.passes),
     ]
-    if judged:
+    if judged and made.held_drift:
         done = _DONE[judged.action].format(share=100 * judged.blended_share)
-        lines.append(f"{_MARKS[judged.action]} {done}: drift {describe_drift(judged.after, 2)}")
+        lines.append(f"{_MARKS[judged.action]} {done}: drift {describe_drift(made.held_drift, 2)}")
     else:
         lines.append(f"· color drift {describe_drift(made.color_drift, 2)}, not checked")
     return "\n".join([*lines, *decision.reasons, *made.notes, *([f"better: {better}"] if better else [])])

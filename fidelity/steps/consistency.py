@@ -407,7 +407,7 @@ def _solve_colors(
 
 
 def _normal_operator(correction: Tensor, weights: list[Tensor]) -> Tensor:
-    """Twice the low-pass of the color band, plus the cost of variation along the height and the width."""
+    """The low-pass of the color band applied twice, plus the cost of variation along the height and the width."""
     result = gaussian_blur(correction, COLOR_BAND_SIGMA_PX * math.sqrt(2))
     for axis, weight in zip((2, 3), weights, strict=True):
         flow = correction.diff(dim=axis).mul_(weight)
@@ -427,7 +427,7 @@ def _solve_full(window: _Window, axes: list[AxisWeights], settings: ConsistencyS
 
 
 def _conjugate_gradients(operator: Callable[[Tensor], Tensor], goal: Tensor, solution: Tensor, steps: int) -> Tensor:
-    """Solves operator(x) = goal for each channel separately, starting at `solution`, in so many steps or until nothing shows.
+    """Solves operator(x) = goal for each channel separately, in at most `steps` steps: fewer if nothing is left that shows.
 
     Source: Hestenes and Stiefel, "Methods of conjugate gradients for solving linear systems", 1952.
     """

@@ -1,4 +1,4 @@
-"""Grain of film and paper: measured in what an enlargement has lost of its source, and laid anew.
+"""Grain of film and paper: measured in what an enlargement has lost of its source, and added back.
 
 Restorers and many upscalers take grain for noise. Where it belongs to the picture, `fit_grain` describes what is missing, and
 `lay_grain` gives the enlargement grain of the same statistics at its own resolution. Enlarging the lost grain instead would
@@ -45,7 +45,7 @@ LEVEL_NODES = 9
 
 _PATCH_PX = 32
 _LARGE_PX = 2**20
-_MOST_PATCHES = 4096
+_MOST_PATCHES = 1024
 _FLATTEST = 0.3
 """Share of the patches that count as flat."""
 _LEAST_PATCHES = 6
@@ -91,17 +91,18 @@ class Grain:
         return (spectrum * across).mean().item() / spectrum.mean().item()
 
 
-def fit_grain(source: RowSource, clean: RowSource) -> Grain | None:
+def fit_grain(source: RowSource, clean: RowSource, alpha: RowSource | None = None) -> Grain | None:
     """Describes the difference of two images as grain.
 
     Args:
         source: ``(1, 1 or 3, H, W)`` in [0, 1].
         clean: The same without its grain: the enlargement, reduced to the source's size.
+        alpha: Transparency, ``(1, 1, H, W)``: only what is opaque counts.
 
     Returns:
         The statistics; None if the image has too few flat patches to tell.
     """
-    patches = _take_patches(source, clean)
+    patches = _take_patches(source, clean, alpha)
     if patches is None:
         return None
     brightness, removed = patches  # (N,), (N, C, side, side)
@@ -152,7 +153,7 @@ def lay_grain(
             progress(rows.stop, size[0])
 
 
-def _take_patches(source: RowSource, clean: RowSource) -> tuple[Tensor, Tensor] | None:
+def _take_patches(source: RowSource, clean: RowSource, alpha: RowSource | None) -> tuple[Tensor, Tensor] | None:
     """Takes the flattest patches.
 
     Returns:
@@ -168,12 +169,15 @@ def _take_patches(source: RowSource, clean: RowSource) -> tuple[Tensor, Tensor] 
     found: list[list[tuple[float, float, Tensor]]] = [[] for _ in range(LEVEL_NODES)]
     for top in tops:
         before, after = (image.read(slice(top, top + _PATCH_PX))[:1].cpu().double() for image in (source, clean))
+        opaque = None if alpha is None else alpha.read(slice(top, top + _PATCH_PX)) == 1
         luma = rgb_to_luma(after)
         removed = rgb_to_opponent(before - after)
         for left in columns:
             part = (..., slice(left, left + _PATCH_PX))
             mean = luma[part].mean().item()
             extremes = before[part].min().item(), before[part].max().item()
+            if opaque is not None and not opaque[part].all():
+                continue
             if extremes[0] > 0 and extremes[1] < 1 and _CLIPPED < mean < 1 - _CLIPPED:
                 patch = (luma[part].std().item(), mean, removed[part][0])
                 found[int(mean * LEVEL_NODES)].append(patch)

@@ -1,4 +1,4 @@
-"""What is laid anew, and what stays out."""
+"""What is added back, and what stays out."""
 
 from dataclasses import replace
 
@@ -50,9 +50,11 @@ def test_the_damage_of_jpeg_stays_out(clean):
 
 def test_the_user_decides(clean):
     kept, why = judge_grain(grain(unevenness=0.6), replace(RECIPES["anime_sd"], grain="keep"), clean)
-    assert kept and why == "grain of 4.0 of 255 laid anew: chosen by the user"
+    assert kept and why == "grain of 4.0 of 255 added back: chosen by the user"
     assert judge_grain(grain(), replace(RECIPES["painting"], grain="off"), clean) == (False, "")
-    assert judge_grain(None, replace(RECIPES["photo"], grain="keep"), clean)[1] == "no grain laid: no flat area shows any"
+    keep = replace(RECIPES["photo"], grain="keep")
+    assert judge_grain(None, keep, clean)[1] == "no grain added back: too few flat areas to measure it"
+    assert judge_grain(grain(deviation=0.1), keep, clean) == (False, "no grain added back: none was lost")
 
 
 def test_correlation_is_that_of_neighbors():

@@ -1,4 +1,4 @@
-"""Grain is measured, and laid anew with the same statistics."""
+"""Grain is measured, and added back with the same statistics."""
 
 import math
 
@@ -131,6 +131,17 @@ def test_grey_stays_grey_and_alpha_stays():
     new_map = lambda shape: TensorRows(torch.empty(shape))  # noqa: E731
     lay_grain(rows, TensorRows(film_frame()[1]), TensorRows(film_frame()[0]), grain, new_map)
     assert torch.equal(rows.image[:, 3:], alpha)
+
+
+def test_what_is_transparent_does_not_count():
+    clean, source = film_frame()
+    alpha = torch.ones(1, 1, HEIGHT, WIDTH)
+    alpha[:, :, : HEIGHT // 2] = 0
+    shown = [torch.where(alpha > 0, image, torch.full_like(image, 0.5)) for image in (source, clean)]
+    grain = fit_grain(TensorRows(shown[0]), TensorRows(shown[1]), TensorRows(alpha))
+    whole = fit_grain(TensorRows(source), TensorRows(clean))
+    assert grain.deviation == pytest.approx(whole.deviation, rel=0.15)
+    assert grain.unevenness < 0.2
 
 
 def test_what_shows_no_flat_area_tells_nothing(random_image):

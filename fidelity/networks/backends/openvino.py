@@ -22,8 +22,7 @@ from ..network import Network, NonFiniteOutputError, Sizes
 from .torch import TorchNetwork
 
 _TRACED_PX = 64
-_CHECKED_PX = (80, 72)
-"""Another size than the traced one, so that sizes that were traced as constants are found out."""
+_CHECKED_STEP_PX = 8
 _TOLERANCE: dict[Precision, float] = {"fp32": 2e-3, "bf16": 8e-2, "fp16": 8e-2}
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
@@ -34,22 +33,28 @@ class OpenVINONetwork:
     One request at a time: OpenVINO uses all processors for each.
     """
 
-    backend = "openvino"
     cpu_tile_px: int | None = 512
     adds_in_float32 = False
 
-    def __init__(self, network: TorchNetwork, precision: Precision = "fp32") -> None:
+    def __init__(self, network: TorchNetwork, precision: Precision = "fp32", may_fall_back: bool = False) -> None:
         """Wraps a network; it is converted when it first runs.
 
         Args:
             network: The network as loaded.
             precision: Precision to compute in.
+            may_fall_back: Whether PyTorch runs it if OpenVINO cannot.
         """
+        self._may_fall_back = may_fall_back
+        self._fallback: TorchNetwork | None = None
         self._torch = network
         self.device = torch.device("cpu")
         self.precision: Precision = precision
         self._lock = threading.Lock()
         self._compiled: Any = None
+
+    @property
+    def backend(self) -> str:
+        return self._fallback.backend if self._fallback else "openvino"
 
     @property
     def name(self) -> str:
@@ -106,7 +111,7 @@ class OpenVINONetwork:
     def to(self, device: torch.device, precision: Precision) -> Network:
         if device.type != "cpu":
             return self._torch.to(device, precision)
-        return self if precision == self.precision else as_openvino(self._torch, precision)
+        return self if precision == self.precision else as_openvino(self._torch, precision, self._may_fall_back)
 
     def with_noise(self, sigma: float) -> Network:
         return self._torch.with_noise(sigma)  # the level is not part of the converted network
@@ -117,8 +122,15 @@ class OpenVINONetwork:
     def run(self, batch: Tensor) -> Tensor:
         samples = _pad(batch.detach().to("cpu", torch.float32), self.multiple_of, self.minimum)
         with self._lock:
-            if self._compiled is None:
-                self._compiled = _compile(self._torch, self.precision)
+            if self._compiled is None and self._fallback is None:
+                try:
+                    self._compiled = _compile(self._torch, self.precision)
+                except ModelRefusedError:
+                    if not self._may_fall_back:
+                        raise
+                    self._fallback = self._torch.to(self.device, self.precision)
+            if self._fallback:
+                return self._fallback.run(batch)
             result = _infer(self._compiled, samples)
         if not is_finite(result):
             raise NonFiniteOutputError(f"{self.name}: output is not finite in {self.precision}")
@@ -131,18 +143,19 @@ def is_installed() -> bool:
     return find_spec("openvino") is not None
 
 
-def as_openvino(network: TorchNetwork, precision: Precision = "fp32") -> OpenVINONetwork:
-    """Returns a network that OpenVINO runs; the same one for the same weights and precision.
+def as_openvino(network: TorchNetwork, precision: Precision = "fp32", may_fall_back: bool = False) -> OpenVINONetwork:
+    """Returns a network that OpenVINO runs; the same one for the same weights, precision and fallback.
 
     Raises:
         ModelRefusedError: If OpenVINO is not installed.
     """
     if not is_installed():
         raise ModelRefusedError("backend openvino: OpenVINO is not installed; pip install 'fidelity-upscale[openvino]'")
-    made: dict[Precision, OpenVINONetwork] = vars(network.descriptor).setdefault("_fidelity_openvino", {})
-    if precision not in made:
-        made[precision] = OpenVINONetwork(network, precision)
-    return made[precision]
+    made: dict[tuple[Precision, bool], OpenVINONetwork] = vars(network.descriptor).setdefault("_fidelity_openvino", {})
+    key = precision, may_fall_back
+    if key not in made:
+        made[key] = OpenVINONetwork(network, precision, may_fall_back)
+    return made[key]
 
 
 def engine_folder() -> Path:
@@ -154,11 +167,18 @@ def engine_folder() -> Path:
 @torch.inference_mode()
 def _compile(network: TorchNetwork, precision: Precision) -> Any:
     """Compiles a network, from the stored conversion if there is one that gives what PyTorch gives."""
-    import openvino
+    if getattr(network.descriptor.size_requirements, "square", False):
+        raise ModelRefusedError(f"{network.name}: takes square images only; wanted --backend torch")
+    try:
+        import openvino
 
-    core = openvino.Core()
+        core, folder = openvino.Core(), engine_folder() / _key(network)
+    except (ImportError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelRefusedError(
+            f"OpenVINO cannot be used ({reason}); wanted --backend torch, or a sound installation"
+        ) from error
     options = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
-    folder = engine_folder() / _key(network)
     stored = folder / "network.xml"
     if stored.exists():
         try:
@@ -187,7 +207,7 @@ def _compile(network: TorchNetwork, precision: Precision) -> Any:
 def _convert(network: TorchNetwork) -> Any:
     import openvino
 
-    side = -(-max(_TRACED_PX, network.minimum) // network.multiple_of) * network.multiple_of
+    side = _traced_side(network)
     sample = torch.rand(1, network.channels_in, side, side)
     module = network.to(torch.device("cpu"), "fp32").descriptor.model
     with warnings.catch_warnings():
@@ -202,10 +222,12 @@ def _store(model: Any, folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as scratch:
-            openvino.save_model(model, Path(scratch) / "network.xml", compress_to_fp16=False)
-            shutil.copytree(scratch, folder)
+            whole = Path(scratch) / "whole"
+            whole.mkdir()
+            openvino.save_model(model, whole / "network.xml", compress_to_fp16=False)
+            whole.rename(folder)
     except (OSError, RuntimeError):
-        shutil.rmtree(folder, ignore_errors=True)
+        return  # a full disk, or another process was faster: what it stored is as good
 
 
 def _key(network: TorchNetwork) -> str:
@@ -218,12 +240,20 @@ def _key(network: TorchNetwork) -> str:
 
 
 def _difference(network: TorchNetwork, compiled: Any) -> float:
-    """The largest difference from PyTorch's output on a random image."""
+    """The largest difference from PyTorch's output on a random image of another size than the traced one.
+
+    So sizes that were traced as constants are found out.
+    """
     generator = torch.Generator().manual_seed(0)
-    image = torch.rand((1, network.channels_in, *_CHECKED_PX), generator=generator)
-    padded = _pad(image, network.multiple_of, network.minimum)
-    exact = network.to(torch.device("cpu"), "fp32").run(padded)
-    return (_infer(compiled, padded).clamp(0, 1) - exact).abs().max().item()
+    step = max(_CHECKED_STEP_PX, network.multiple_of)
+    side = _traced_side(network)
+    image = torch.rand((1, network.channels_in, side + 2 * step, side + step), generator=generator)
+    exact = network.to(torch.device("cpu"), "fp32").run(image)
+    return (_infer(compiled, image).clamp(0, 1) - exact).abs().max().item()
+
+
+def _traced_side(network: TorchNetwork) -> int:
+    return -(-max(_TRACED_PX, network.minimum) // network.multiple_of) * network.multiple_of
 
 
 def _infer(compiled: Any, samples: Tensor) -> Tensor:

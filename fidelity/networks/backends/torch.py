@@ -81,6 +81,7 @@ class TorchNetwork:
         self.device = torch.device("cpu")
         self.precision: Precision = "fp32"
         self._noise_sigma: float | None = None
+        self._plain = self.descriptor  # without a noise level of its own
         self._is_private = False
         # GFPGAN has five-dimensional weights and takes images only in the contiguous format.
         flat = all(parameter.ndim <= 4 for parameter in self.descriptor.model.parameters())
@@ -160,7 +161,7 @@ class TorchNetwork:
         key = (str(device), precision)
         bound = self._copies.bound.get(key)
         if bound is None:
-            bound = TorchNetwork(self.name, _private_copy(self.descriptor, device, DTYPES[precision], self._memory_format))
+            bound = TorchNetwork(self.name, _private_copy(self._plain, device, DTYPES[precision], self._memory_format))
             bound.device, bound.precision, bound._is_private = device, precision, True
             bound._copies.measured = self._copies.measured
             self._copies.bound[key] = bound
@@ -169,13 +170,18 @@ class TorchNetwork:
         return bound if self._noise_sigma is None else bound._at_noise(self._noise_sigma)
 
     def with_noise(self, sigma: float) -> "TorchNetwork":
-        return self._at_noise(sigma) if getattr(self.descriptor.model, "takes_noise", False) else self
+        return self._at_noise(sigma) if self.takes_noise else self
+
+    @property
+    def takes_noise(self) -> bool:
+        """Whether it takes the noise level as an input."""
+        return getattr(self.descriptor.model, "takes_noise", False)
 
     def _at_noise(self, sigma: float) -> "TorchNetwork":
         """Returns a view of the same weights with its own noise level."""
         view = copy.copy(self)
         view._noise_sigma = sigma
-        view.descriptor = copy.copy(self.descriptor)
+        view.descriptor = copy.copy(self._plain)
         view.descriptor._call_fn = partial(_call_with_noise, sigma=sigma)
         return view
 

@@ -1,15 +1,16 @@
 """Networks that OpenVINO runs give what PyTorch gives, or are refused."""
 
+import sys
 import threading
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from spandrel import ImageModelDescriptor
 from spandrel.architectures.ESRGAN import ESRGAN
 
 from fidelity.errors import ModelRefusedError
 from fidelity.networks import backend as backend_module
+from fidelity.networks.architectures.ffdnet import FFDNet
 from fidelity.networks.backend import with_backend
 from fidelity.networks.backends import openvino as module
 from fidelity.networks.backends.openvino import OpenVINONetwork, as_openvino, engine_folder
@@ -158,11 +159,37 @@ def test_the_command_accelerates_and_refuses_others(tmp_path):
     saved(tmp_path / "mine.safetensors")
     result = CliRunner().invoke(app, ["accelerate", "mine", "nothing", "--models-dir", str(tmp_path)])
     assert result.exit_code == 1
-    assert "mine.safetensors, fp32: torch" in result.stdout
+    assert "mine.safetensors: torch (fp32)" in result.stdout
     assert "nothing" in result.stderr
 
 
-def test_other_devices_and_noise_levels_are_pytorchs(network):
+def test_other_devices_are_pytorchs(network):
     assert isinstance(as_openvino(network).to(torch.device("meta"), "fp32"), TorchNetwork)
-    assert as_openvino(network).with_noise(10) is network
-    assert isinstance(network.descriptor, ImageModelDescriptor)
+
+
+def test_a_noise_level_is_kept_whatever_ran_before(tmp_path, photo):
+    torch.manual_seed(0)
+    state = FFDNet(3, 16, 12).state_dict()
+    save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "ffdnet.safetensors")
+    plain = load_model(tmp_path / "ffdnet.safetensors")
+    strong = plain.with_noise(50)
+    exact = strong.to(CPU, "fp32").run(photo)
+    assert torch.equal(Runner(strong, CPU, "fp32", backend="openvino").run(photo)[0], exact)
+    assert not torch.equal(plain.to(CPU, "fp32").run(photo), exact)
+    assert not torch.equal(plain.with_noise(5).to(CPU, "fp32").run(photo), exact)
+
+
+def test_auto_falls_back_to_pytorch_where_openvino_fails(network, photo, monkeypatch):
+    names = [backend_module.backend_key(network, CPU, "fp32", name) for name in ("torch", "openvino")]
+    write_speeds(dict(zip(names, (2.0, 1.0), strict=True)))
+    monkeypatch.setattr(module, "_difference", lambda network, compiled: 0.25)
+    made = upscale(photo, network, (192, 224), "rgb", Compute(precision="fp32"))
+    exact = upscale(photo, network, (192, 224), "rgb", Compute(precision="fp32", backend="torch"))
+    assert [step.backend for step in made.passes if step.kind == "network"] == ["torch"]
+    assert (made.image - exact.image).abs().max() < 2e-3
+
+
+def test_a_broken_installation_is_told(network, photo, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ModelRefusedError, match=r"OpenVINO cannot be used \(.*\); wanted --backend torch"):
+        OpenVINONetwork(network).run(photo)
