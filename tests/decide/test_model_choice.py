@@ -166,7 +166,7 @@ def test_a_plan_holds_to_the_network_that_was_named(compact_file):
 
 
 def test_seconds_are_those_of_the_pixels_that_go_in(compact_file, monkeypatch):
-    monkeypatch.setattr("fidelity.decide.model_choice.measure_seconds_per_pixel", lambda model, device, precision: 1e-6)
+    monkeypatch.setattr("fidelity.decide.model_choice.measure_seconds_per_pixel", lambda *_: 1e-6)
     planned = ModelChooser(str(compact_file(2)), list_models([])).plan(RECIPES["photo"], (100, 100), (400, 400), 2**33)
     assert estimate_seconds(planned, Compute(torch.device("cpu"))) == pytest.approx([0.01, 0.04])
 
