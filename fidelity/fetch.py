@@ -84,8 +84,8 @@ def _store_file(file: File, target: Path, progress: Progress | None) -> Path:
         raise FetchRefusedError(f"{host} answered {error.response.status_code}") from error
     except (httpx.HTTPError, httpx.InvalidURL, ImportError) as error:  # a proxy may need a package that is not installed
         raise FetchRefusedError(f"{host} could not be read ({error or type(error).__name__})") from error
-    except OSError as error:
-        raise FileRefusedError(f"{part}: cannot be written ({one_line(error)})") from error
+    except OSError as error:  # of the disk, or a certificate that is not where a variable says
+        raise FileRefusedError(f"{target}: cannot be downloaded or written ({one_line(error)})") from error
     size, found = part.stat().st_size, _digest(part)
     if found == file.sha256:
         part.replace(target)
@@ -110,6 +110,8 @@ def _continue_download(file: File, part: Path, progress: Progress | None) -> Non
             done = 0  # a server that does not know ranges sends the whole file again
         promised = response.headers.get("Content-Length")
         if promised is not None and int(promised) != file.size_bytes - done:
+            if done:
+                part.unlink()  # not the start of what the server has now
             raise FetchRefusedError(f"{response.url.host} offers {promised} bytes; wanted {file.size_bytes - done}")
         part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab" if done else "wb") as output:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .decide.decision import Decision, decide
-from .decide.grain import judge_grain
+from .decide.grain import judge_grain, rules_out_grain
 from .decide.model_choice import ModelChooser, Restorer
 from .decide.provenance import Provenance
 from .decide.recipes import Recipe
@@ -19,6 +19,7 @@ from .imaging.drift import Drift, DriftBand, compare_rows, flatten_rows, sharpne
 from .imaging.rows import (
     FileRows,
     MappedSource,
+    NewMap,
     PartRows,
     PartSource,
     Resized,
@@ -27,6 +28,7 @@ from .imaging.rows import (
     TensorRows,
     check_room,
     image_of,
+    maps_in_memory,
     read_all,
     resize_rows,
 )
@@ -37,7 +39,7 @@ from .progress import Progress, part_of
 from .steps.alpha import bleed_colors
 from .steps.chain import Between, Pass
 from .steps.cleanup import CleanupMethod, clean, clean_rows
-from .steps.consistency import ConsistencyMode, NewMap, project_, project_rows
+from .steps.consistency import ConsistencyMode, project_, project_rows
 from .steps.deband import deband, deband_rows
 from .steps.gate import GateVerdict, gate_rows
 from .steps.grain import fit_grain, lay_grain
@@ -106,7 +108,7 @@ class Enlargement:
     held_drift: Drift | None
     """CIEDE2000 of the finished image against what the gate compared with; None if it was off."""
     notes: tuple[str, ...]
-    """What was decided while it was made: steps that were undone, or grain that was laid, as readable text."""
+    """What was decided while it was made: steps that were undone, or grain that was added back, as readable text."""
     seconds: float
     """Wall time of all steps."""
 
@@ -379,7 +381,7 @@ def _lay_grain(
 ) -> tuple[bool, str]:
     """Adds the grain back that the result has lost, where it belongs to the picture; returns whether, and why, as text."""
     is_laid, said = False, ""
-    if decision.recipe.grain == "off" or small.shape[2:] != source.shape[2:]:
+    if rules_out_grain(decision.recipe, decision.conditions) or small.shape[2:] != source.shape[2:]:
         return is_laid, said
     for index in range(result.shape[0]):
         given = image_of(source, index)
@@ -410,7 +412,7 @@ def _maps_in(scratch: Path | None, device: torch.device) -> NewMap:
     """Creates maps of intermediate values: in files if there is a folder for them, else in memory."""
     if scratch:
         return lambda shape: FileRows(shape, -1.0, 2.0, scratch)
-    return lambda shape: TensorRows(torch.empty(shape, device=device))
+    return maps_in_memory(device)
 
 
 class _Watch:

@@ -73,7 +73,8 @@ def accelerate_command(
             network = NETWORKS.load(find_model(name, models))
             if not isinstance(network, TorchNetwork):
                 raise RefusedError(f"{network.name}: runs with {network.backend} only; wanted a network for PyTorch")
-            made = accelerate(network, precision)
+            with show_progress() as bar:
+                made = accelerate(network, precision, partial(bar, network.name) if bar else None)
             print(
                 f"{made.name}: torch ({made.torch_precision}) {made.torch_seconds:.2f}, openvino ({made.openvino_precision}) "
                 f"{made.openvino_seconds:.2f} seconds per megapixel of input; uses {made.chosen}",

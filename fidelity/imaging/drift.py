@@ -1,7 +1,6 @@
 """Measures what upscaling changed: color drift, sharpness, overshoot and texture in flat areas."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +13,7 @@ from .bands import best_band_bytes, iterate_bands_around
 from .color import delta_e
 from .filters import box_mean, gaussian_blur, local_range
 from .resample import resize
-from .rows import MappedSource, Resized, Rows, RowSource, Shape, TensorRows, band_rows, band_rows_around
+from .rows import MappedSource, NewMap, Resized, Rows, RowSource, TensorRows, band_rows, band_rows_around, maps_in_memory
 from .tensors import check_image
 
 DriftBand = Literal["color", "full"]
@@ -178,7 +177,7 @@ class Survey:
     """See `overshoot_percent`."""
 
 
-def survey_rows(source: RowSource, result: RowSource, new_map: Callable[[Shape], Rows] | None = None) -> Survey:
+def survey_rows(source: RowSource, result: RowSource, new_map: NewMap | None = None) -> Survey:
     """Measures an enlargement in one pass from top to bottom.
 
     Args:
@@ -190,7 +189,7 @@ def survey_rows(source: RowSource, result: RowSource, new_map: Callable[[Shape],
     batch, channels, height, width = flat.shape
     size = min(source.shape[2], height), min(source.shape[3], width)
     shape = (batch, channels, *size)
-    small = new_map(shape) if new_map else TensorRows(torch.empty(shape, device=result.device))
+    small = (new_map or maps_in_memory(result.device))(shape)
     allowed, reduced = SourceRange(source, (height, width)), Resized(flat, size)
     reducer = reduced.reducer()
     sums, outside = _LaplacianSums(), 0

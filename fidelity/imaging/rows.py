@@ -119,6 +119,15 @@ class FileRows:
         self._file.write(codes.numpy().tobytes())
 
 
+NewMap = Callable[[Shape], Rows]
+"""Creates rows for intermediate values in [-1, 2]: in memory, or in a file."""
+
+
+def maps_in_memory(device: torch.device) -> NewMap:
+    """Returns what creates such rows in a device's memory."""
+    return lambda shape: TensorRows(torch.empty(shape, device=device))
+
+
 def check_room(folder: Path, needed_bytes: int) -> None:
     """Refuses work whose temporary files do not fit on the disk of a folder.
 

@@ -12,10 +12,15 @@ from .device import choose_precision
 from .network import Network
 
 
+def cache_folder() -> Path:
+    """Returns the user's folder for what can be measured or made again."""
+    root = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    return Path(root) / "fidelity-upscale"
+
+
 def cache_file() -> Path:
     """Returns the file that the measurements are stored in."""
-    root = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
-    return Path(root) / "fidelity-upscale" / "speed.json"
+    return cache_folder() / "speed.json"
 
 
 def describe_network(network: Network, device: torch.device, precision: PrecisionChoice) -> str:

@@ -1,14 +1,16 @@
 """Measures the speed of networks on this machine."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
 from ..choices import BackendChoice, PrecisionChoice
+from ..progress import Progress
 from .backend import backend_key, with_backend
 from .backends.torch import TorchNetwork
-from .measurements import read_speeds, write_speeds
+from .measurements import describe_network, read_speeds, write_speeds
 from .network import Network
 from .runner import Runner
 
@@ -34,18 +36,11 @@ def measure_seconds_per_pixel(
         backend: See `fidelity.networks.backend.with_backend`.
     """
     used = with_backend(network, backend, device, precision).backend
-    key = backend_key(network, device, precision, used)
+    key = f"{describe_network(network, device, precision)} | {used} by itself"
     known = read_speeds().get(key)
     if known is not None and known * _PROBE_PX**2 > _BRIEF_SECONDS:
         return known
-    runner = Runner(network, device, precision, backend=backend)
-    image = torch.rand(1, network.channels_in, _PROBE_PX, _PROBE_PX)
-    seconds: list[float] = []
-    for _ in range(3):
-        started = time.perf_counter()
-        runner.run(image)
-        seconds.append(time.perf_counter() - started)
-    result = min(seconds[1:]) / _PROBE_PX**2
+    result = _time_in_turns({used: Runner(network, device, precision, backend=backend)}, _PROBE_PX, 2)[used]
     if known is not None and known <= result:
         return known
     write_speeds({key: result})
@@ -73,22 +68,20 @@ class Acceleration:
         return "openvino" if self.openvino_seconds < self.torch_seconds else "torch"
 
 
-def accelerate(network: TorchNetwork, precision: PrecisionChoice = "auto") -> Acceleration:
+def accelerate(network: TorchNetwork, precision: PrecisionChoice = "auto", progress: Progress | None = None) -> Acceleration:
     """Converts a network, measures it with both backends in turns on the CPU, and stores the figures for "auto".
+
+    Args:
+        network: The network as loaded.
+        precision: See `fidelity.networks.device.choose_precision`.
+        progress: Told about every run.
 
     Raises:
         ModelRefusedError: If OpenVINO is not installed, or cannot run the network.
     """
     device = torch.device("cpu")
-    image = torch.rand(1, network.channels_in, _TURN_PX, _TURN_PX)
     runners = {name: Runner(network, device, precision, backend=name) for name in ("torch", "openvino")}
-    best = dict.fromkeys(runners, float("inf"))
-    for turn in range(1 + _TURNS):
-        for name, runner in runners.items():
-            started = time.perf_counter()
-            runner.run(image)
-            if turn:  # the first converts, and warms up
-                best[name] = min(best[name], (time.perf_counter() - started) / _TURN_PX**2)
+    best = _time_in_turns(runners, _TURN_PX, _TURNS, progress)
     write_speeds({backend_key(network, device, precision, name): seconds for name, seconds in best.items()})
     return Acceleration(
         network.name,
@@ -97,3 +90,18 @@ def accelerate(network: TorchNetwork, precision: PrecisionChoice = "auto") -> Ac
         runners["openvino"].precision,
         best["openvino"] * 1e6,
     )
+
+
+def _time_in_turns(runners: Mapping[str, Runner], side: int, turns: int, progress: Progress | None = None) -> dict[str, float]:
+    """The least seconds per pixel of each runner on a square image, after a first turn that warms up."""
+    best = dict.fromkeys(runners, float("inf"))
+    for turn in range(1 + turns):
+        for place, (name, runner) in enumerate(runners.items()):
+            image = torch.rand(1, runner.network.channels_in, side, side)
+            started = time.perf_counter()
+            runner.run(image)
+            if turn:
+                best[name] = min(best[name], (time.perf_counter() - started) / side**2)
+            if progress:
+                progress(turn * len(runners) + place + 1, (1 + turns) * len(runners))
+    return best

@@ -77,7 +77,7 @@ def inspect_models(models: Mapping[str, Path]) -> Iterator[InstalledModel]:
 def _describe_file(name: str, path: Path) -> InstalledModel:
     model = load_model(path)
     reach = model.reach_px
-    known = [title for title, one in KNOWN_MODELS.items() if matches(path.stem, one)]
+    known = _titles_of(path.stem)
     is_shipped = path.parent == SHIPPED_WEIGHTS
     return InstalledModel(
         name,
@@ -93,6 +93,11 @@ def _describe_file(name: str, path: Path) -> InstalledModel:
         restores=tuple(what for what, ones in RESTORERS.items() if _restores(path, ones.values())),
         licence="MIT" if is_shipped else _licence(path.stem, known),
     )
+
+
+def _titles_of(stem: str) -> list[str]:
+    """The names that recipes know a file by."""
+    return [title for title, one in KNOWN_MODELS.items() if matches(stem, one)]
 
 
 def _licence(stem: str, known: list[str]) -> str | None:
@@ -166,8 +171,8 @@ def list_missing(models: Mapping[str, Path]) -> list[Download]:
 
 
 def describe_download(one: Download) -> str:
-    """A network that can be got, as a line for a terminal."""
-    known = [title for title, model in KNOWN_MODELS.items() if matches(one.name, model)]
+    """A network that can be downloaded, as a line for a terminal."""
+    known = _titles_of(one.name)
     domains = [domain for domain in DOMAINS if any(title in RECIPES[domain].models for title in known)]
     use = f"used by default for {', '.join(domains)}" if domains else "by name only"
     size = (one.member.package if one.member else one.file).size_bytes / 2**20

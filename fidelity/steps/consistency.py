@@ -51,15 +51,16 @@ from ..imaging.resample import AxisWeights, apply_separable, compose_weights, re
 from ..imaging.rows import (
     MappedRows,
     MappedSource,
+    NewMap,
     PartSource,
     Resized,
     Rows,
     RowSource,
-    Shape,
     TensorRows,
     band_rows,
     copy_rows,
     has_grey_rows,
+    maps_in_memory,
     resize_rows,
 )
 from ..imaging.tensors import check_pair
@@ -67,9 +68,6 @@ from ..progress import Progress, part_of
 from .alpha import bleed_colors
 
 ConsistencyMode = Literal["color", "full"]
-
-NewMap = Callable[[Shape], Rows]
-"""Creates rows for intermediate values in [-1, 2]: in memory, or in a file."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +173,7 @@ def project_rows(
     elif target.shape[1] == 3 and has_grey_rows(source):
         target = MappedRows(target, rgb_to_luma, 1, lambda luma: luma.expand(-1, 3, -1, -1))
         source = PartSource(source, slice(0, 1))
-    device = target.device
-    new_map = new_map or (lambda shape: TensorRows(torch.empty(shape, device=device)))
+    new_map = new_map or maps_in_memory(target.device)
     size = (min(source.shape[2], target.shape[2]), min(source.shape[3], target.shape[3]))
     if size != source.shape[2:]:
         smaller = new_map((1, source.shape[1], *size))
@@ -397,12 +394,14 @@ def _solve_colors(
     start += before
     goal = gaussian_blur(before + left, COLOR_BAND_SIGMA_PX * math.sqrt(2))
     steepness = [raw.diff(dim=axis).square_().mean(dim=1, keepdim=True) for axis in (2, 3)]
-    kinds = [(settings.luma_smoothness, settings.luma_floor), (settings.chroma_smoothness, settings.chroma_floor)]
-    for channels, (smoothness, floor) in zip((slice(0, 1), slice(1, 3)), kinds[: raw.shape[1]], strict=False):
+    parts = [(slice(0, 1), settings.luma_smoothness, settings.luma_floor)]
+    if raw.shape[1] == 3:
+        parts.append((slice(1, 3), settings.chroma_smoothness, settings.chroma_floor))
+    for channels, smoothness, floor in parts:
         stiff = stiffness * smoothness
         weights = [stiff * (floor + (1 - floor) / (1 + step / settings.edge**2)) for step in steepness]
         operator = partial(_normal_operator, weights=weights)
-        start[:, channels] = _conjugate_gradients(operator, goal[:, channels], start[:, channels].clone(), steps)
+        _conjugate_gradients(operator, goal[:, channels], start[:, channels], steps)
     return opponent_to_rgb(start - before)
 
 
@@ -426,8 +425,10 @@ def _solve_full(window: _Window, axes: list[AxisWeights], settings: ConsistencyS
     return update
 
 
-def _conjugate_gradients(operator: Callable[[Tensor], Tensor], goal: Tensor, solution: Tensor, steps: int) -> Tensor:
-    """Solves operator(x) = goal for each channel separately, in at most `steps` steps: fewer if nothing is left that shows.
+def _conjugate_gradients(operator: Callable[[Tensor], Tensor], goal: Tensor, solution: Tensor, steps: int) -> None:
+    """Solves operator(x) = goal for each channel separately, starting at `solution`, which is overwritten.
+
+    It takes at most `steps` steps, fewer if nothing is left that shows.
 
     Source: Hestenes and Stiefel, "Methods of conjugate gradients for solving linear systems", 1952.
     """
@@ -445,7 +446,6 @@ def _conjugate_gradients(operator: Callable[[Tensor], Tensor], goal: Tensor, sol
         reduced = _dot(residual, residual)
         direction.mul_(reduced / energy.clamp(min=1e-20)).add_(residual)
         energy = reduced
-    return solution
 
 
 _INVISIBLE = 0.002 / 255

@@ -29,6 +29,7 @@ from ..imaging.filters import box_mean, gaussian_blur
 from ..imaging.resample import resize_weights
 from ..imaging.rows import (
     MappedSource,
+    NewMap,
     PartRows,
     Resized,
     Rows,
@@ -38,7 +39,6 @@ from ..imaging.rows import (
     has_grey_rows,
 )
 from ..progress import Progress
-from .consistency import NewMap
 
 LEVEL_NODES = 9
 """Brightnesses, evenly from 0 to 1, between which the strength of grain is interpolated."""

@@ -28,13 +28,13 @@ from ..imaging.drift import COLOR_BAND_SIGMA_PX
 from ..imaging.filters import box_mean, gaussian_blur
 from ..imaging.rows import (
     MappedSource,
+    NewMap,
     PartSource,
     RowSource,
     band_rows_around,
     has_grey_rows,
     resize_rows,
 )
-from .consistency import NewMap
 
 _ERROR_FACTOR = 2.0
 _WHITE_SHARE = 1 / (4 * math.pi * COLOR_BAND_SIGMA_PX**2)

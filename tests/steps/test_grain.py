@@ -9,7 +9,7 @@ from fidelity.imaging.color import rgb_to_luma
 from fidelity.imaging.drift import measure_drift
 from fidelity.imaging.filters import gaussian_blur
 from fidelity.imaging.resample import resize
-from fidelity.imaging.rows import TensorRows
+from fidelity.imaging.rows import TensorRows, maps_in_memory
 from fidelity.steps import grain as grain_module
 from fidelity.steps.grain import fit_grain, lay_grain
 
@@ -46,7 +46,7 @@ def laid(clean, source, scale):
     output = resize(clean, size).clamp(0, 1)
     rows = TensorRows(output)
     grain = fit_grain(TensorRows(source), TensorRows(clean))
-    lay_grain(rows, TensorRows(source), TensorRows(clean), grain, lambda shape: TensorRows(torch.empty(shape)))
+    lay_grain(rows, TensorRows(source), TensorRows(clean), grain, maps_in_memory(output.device))
     return rows.image, grain
 
 
@@ -128,8 +128,7 @@ def test_grey_stays_grey_and_alpha_stays():
     alpha = torch.rand((1, 1, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(3))
     rows = TensorRows(torch.cat((film_frame()[0], alpha), dim=1))
     grain = fit_grain(TensorRows(film_frame()[1]), TensorRows(film_frame()[0]))
-    new_map = lambda shape: TensorRows(torch.empty(shape))  # noqa: E731
-    lay_grain(rows, TensorRows(film_frame()[1]), TensorRows(film_frame()[0]), grain, new_map)
+    lay_grain(rows, TensorRows(film_frame()[1]), TensorRows(film_frame()[0]), grain, maps_in_memory(rows.device))
     assert torch.equal(rows.image[:, 3:], alpha)
 
 

@@ -5,13 +5,13 @@ import torch
 
 from fidelity.imaging.drift import measure_drift
 from fidelity.imaging.resample import resize
-from fidelity.imaging.rows import TensorRows, read_all
+from fidelity.imaging.rows import TensorRows, maps_in_memory, read_all
 from fidelity.steps import reference
 from fidelity.steps.reference import estimate_reference
 
 
 def estimate(raw, source, restored):
-    made = estimate_reference(*map(TensorRows, (raw, source, restored)), lambda shape: TensorRows(torch.empty(shape)))
+    made = estimate_reference(*map(TensorRows, (raw, source, restored)), maps_in_memory(raw.device))
     return read_all(made)
 
 

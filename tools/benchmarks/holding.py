@@ -15,14 +15,13 @@ import argparse
 from itertools import islice
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from fidelity.decide.settings import Settings
 from fidelity.decide.target import Target
 from fidelity.imaging.drift import measure_drift
 from fidelity.imaging.metrics import psnr, ssim
-from fidelity.imaging.rows import TensorRows, read_all
+from fidelity.imaging.rows import TensorRows, maps_in_memory, read_all
 from fidelity.networks.loader import find_model, list_models, load_model
 from fidelity.networks.network import Network
 from fidelity.session import Session, run_passes
@@ -46,8 +45,7 @@ def enlarge(network: Network, low: Tensor, restored: Tensor) -> dict[str, Tensor
     """The results of one network by name of the method."""
     target = (low.shape[2] * SCALE, low.shape[3] * SCALE)
     raw = upscale(low, network, target, "rgb").image
-    new_map = lambda shape: TensorRows(torch.empty(shape))  # noqa: E731
-    estimated = estimate_reference(*map(TensorRows, (raw, low, restored)), new_map)
+    estimated = estimate_reference(*map(TensorRows, (raw, low, restored)), maps_in_memory(raw.device))
     from_restored = upscale(restored, network, target, "rgb").image
     return {
         "raw": raw,

@@ -1,7 +1,6 @@
 """Runs networks with OpenVINO on the CPU: converted once, stored, and checked against PyTorch before they are used."""
 
 import hashlib
-import os
 import shutil
 import tempfile
 import threading
@@ -18,6 +17,7 @@ from torch import Tensor
 from ...choices import Precision
 from ...errors import ModelRefusedError
 from ...imaging.tensors import is_finite
+from ..measurements import cache_folder
 from ..network import Network, NonFiniteOutputError, Sizes
 from .torch import TorchNetwork
 
@@ -120,22 +120,27 @@ class OpenVINONetwork:
         return None
 
     def run(self, batch: Tensor) -> Tensor:
-        samples = _pad(batch.detach().to("cpu", torch.float32), self.multiple_of, self.minimum)
         with self._lock:
             if self._compiled is None and self._fallback is None:
-                try:
-                    self._compiled = _compile(self._torch, self.precision)
-                except ModelRefusedError:
-                    if not self._may_fall_back:
-                        raise
-                    self._fallback = self._torch.to(self.device, self.precision)
-            if self._fallback:
-                return self._fallback.run(batch)
+                self._prepare()
+        if self._fallback:
+            return self._fallback.run(batch)
+        samples = _pad(batch.detach().to("cpu", torch.float32), self.multiple_of, self.minimum)
+        with self._lock:
             result = _infer(self._compiled, samples)
         if not is_finite(result):
             raise NonFiniteOutputError(f"{self.name}: output is not finite in {self.precision}")
         height, width = (side * self.scale for side in batch.shape[2:])
         return result[..., :height, :width].clamp_(0, 1)
+
+    def _prepare(self) -> None:
+        """Compiles the network, or has PyTorch run it from now on."""
+        try:
+            self._compiled = _compile(self._torch, self.precision)
+        except ModelRefusedError:
+            if not self._may_fall_back:
+                raise
+            self._fallback = self._torch.to(self.device, self.precision)
 
 
 def is_installed() -> bool:
@@ -160,8 +165,7 @@ def as_openvino(network: TorchNetwork, precision: Precision = "fp32", may_fall_b
 
 def engine_folder() -> Path:
     """The folder that converted networks are stored in."""
-    root = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
-    return Path(root) / "fidelity-upscale" / "openvino"
+    return cache_folder() / "openvino"
 
 
 @torch.inference_mode()
@@ -174,10 +178,7 @@ def _compile(network: TorchNetwork, precision: Precision) -> Any:
 
         core, folder = openvino.Core(), engine_folder() / _key(network)
     except (ImportError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise ModelRefusedError(
-            f"OpenVINO cannot be used ({reason}); wanted --backend torch, or a sound installation"
-        ) from error
+        raise ModelRefusedError(f"OpenVINO cannot be used ({_reason(error)}); wanted --backend torch") from error
     options = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
     stored = folder / "network.xml"
     if stored.exists():
@@ -193,8 +194,7 @@ def _compile(network: TorchNetwork, precision: Precision) -> Any:
         compiled = core.compile_model(model, "CPU", options)
         off = _difference(network, compiled)
     except Exception as error:  # the converter raises whatever the operation it meets makes it raise
-        reason = " ".join(str(error).split())[:160]
-        raise ModelRefusedError(f"{network.name}: OpenVINO cannot run it ({reason}); wanted --backend torch") from error
+        raise ModelRefusedError(f"{network.name}: OpenVINO cannot run it ({_reason(error)}); wanted --backend torch") from error
     if off > _TOLERANCE[precision]:
         raise ModelRefusedError(
             f"{network.name}: OpenVINO's output differs by {off:.4f}, wanted at most {_TOLERANCE[precision]:g}; "
@@ -202,6 +202,11 @@ def _compile(network: TorchNetwork, precision: Precision) -> Any:
         )
     _store(model, folder)
     return compiled
+
+
+def _reason(error: Exception) -> str:
+    """The start of a message of OpenVINO's, which may have many lines."""
+    return " ".join(str(error).split())[:160]
 
 
 def _convert(network: TorchNetwork) -> Any:
