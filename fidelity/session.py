@@ -235,10 +235,11 @@ def _restore(
 ) -> RowSource:
     network, keeps_colors = restorer.network, not restorer.is_shipped
     damage, strength = decision.conditions.damage_sigma, decision.restore_strength
+    evidence = decision.conditions.evidence if restorer.is_held else None
     if scratch is None:
-        return TensorRows(restore(read_all(source), network, damage, keeps_colors, compute, progress, strength))
+        return TensorRows(restore(read_all(source), network, damage, keeps_colors, compute, progress, strength, evidence))
     output = FileRows(source.shape, folder=scratch)
-    restore_rows(source, output, network, damage, keeps_colors, compute, progress, strength)
+    restore_rows(source, output, network, damage, keeps_colors, compute, progress, strength, evidence)
     return output
 
 

@@ -9,13 +9,15 @@ from torch.nn import functional
 
 from ..choices import RestoreChoice
 from ..imaging.color import rgb_to_ycbcr
-from ..imaging.filters import box_mean, local_range
+from ..imaging.filters import box_mean, dct_matrix, local_range
 from ..imaging.tensors import check_image
+from ..steps.evidence import BLOCK_PX, Evidence
 from .features import Features, measure_patch_features, on_white, take_opaque, take_patches
 from .restoration import judge_restoration
 
-_BLOCK_PX = 8
 _SMALLEST_PX = 24
+_CLEAR_BLOCKS = 0.25
+"""Blockiness that only blocks explain; up to 0.15 on real pictures without them."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class Conditions:
     jaggedness: float
     """Share of strong slanted edges that are one pixel wide, in [0, 1]; about 0.2 if lines are antialiased."""
 
+    jpeg_grid: tuple[int, int] | None = None
+    """The (row, column), each from 0 to 7, where the 8 px blocks of a JPEG would begin; None if only a part was measured."""
+
     restore_strength: float = 0.0
     """Share of the restored image to blend in, in [0, 1]; 0 for a clean source. See `fidelity.decide.restoration`."""
 
@@ -60,6 +65,22 @@ class Conditions:
         step = float(_LUMINANCE_TABLE[0, 1]) * _ratio_of(self.jpeg_quality)
         return max(self.noise_sigma, step / math.sqrt(12))  # the quantization error is uniform
 
+    @property
+    def has_unknown_blocks(self) -> bool:
+        """Whether it was compressed in blocks, as video is too, though not by a JPEG of measurable quality."""
+        return self.jpeg_quality is None and self.blockiness > _CLEAR_BLOCKS
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """What limits the restoration of a photograph; None if that is not known: blocks without a measurable quality, as in a
+        video frame, or only a part of the image measured.
+        """
+        if self.jpeg_grid is None or self.has_unknown_blocks:
+            return None
+        if self.jpeg_quality is None:
+            return Evidence()
+        return Evidence(self.jpeg_grid, (_LUMINANCE_TABLE * _ratio_of(self.jpeg_quality)).clamp(min=1))
+
 
 def measure_conditions(image: Tensor, texture: Features | None = None) -> Conditions:
     """Measures the conditions of an image on patches of it.
@@ -69,7 +90,8 @@ def measure_conditions(image: Tensor, texture: Features | None = None) -> Condit
         texture: From `fidelity.decide.features.measure_patch_features`, if already measured.
     """
     check_image(image)
-    patches = on_white(take_patches(take_opaque(image)))
+    opaque = take_opaque(image)
+    patches = on_white(take_patches(opaque))
     for axis in (2, 3):  # mirror small images, so that every measurement has enough pixels
         while patches.shape[axis] < _SMALLEST_PX:
             patches = torch.cat((patches, patches.flip(axis)), dim=axis)
@@ -87,6 +109,7 @@ def measure_conditions(image: Tensor, texture: Features | None = None) -> Condit
         ringing=_measure_ringing(luma),
         softness=_measure_blur(luma),
         jaggedness=_measure_jaggedness(luma),
+        jpeg_grid=phase if opaque is image else None,
         restore_strength=judge_restoration(texture or measure_patch_features(image)),
     )
 
@@ -97,12 +120,12 @@ def _find_grid(luma: Tensor) -> tuple[tuple[int, int], float]:
     for axis in (2, 3):
         steps = luma.diff(n=2, dim=axis).abs().clamp(max=12)
         profile = steps.mean(dim=(0, 1, 5 - axis))
-        profile = profile[: len(profile) // _BLOCK_PX * _BLOCK_PX].reshape(-1, _BLOCK_PX).mean(dim=0) + 0.05
+        profile = profile[: len(profile) // BLOCK_PX * BLOCK_PX].reshape(-1, BLOCK_PX).mean(dim=0) + 0.05
         # A border before sample b bends the second differences that begin at b - 2 and b - 1.
         pairs = (profile + profile.roll(-1)) / 2
         place = int(pairs.argmax())
         inside = profile.roll(-place)[3:7].mean()
-        phase.append((place + 2) % _BLOCK_PX)
+        phase.append((place + 2) % BLOCK_PX)
         strengths.append((pairs[place] / inside).item() - 1)
     return (phase[0], phase[1]), max(0.0, sum(strengths) / 2)
 
@@ -135,11 +158,11 @@ def _estimate_quality(luma: Tensor, clipped: Tensor, phase: tuple[int, int]) -> 
     compression history: JPEG detection and quantizer estimation", 2003.
     """
     blocks, spoilt = (
-        functional.unfold(plane[:, :, phase[0] :, phase[1] :], _BLOCK_PX, stride=_BLOCK_PX).transpose(1, 2).flatten(0, 1)
+        functional.unfold(plane[:, :, phase[0] :, phase[1] :], BLOCK_PX, stride=BLOCK_PX).transpose(1, 2).flatten(0, 1)
         for plane in (luma, clipped.float())
     )
-    blocks = blocks[spoilt.mean(dim=1) <= _CLIPPED].reshape(-1, _BLOCK_PX, _BLOCK_PX)
-    basis = _dct_matrix()
+    blocks = blocks[spoilt.mean(dim=1) <= _CLIPPED].reshape(-1, BLOCK_PX, BLOCK_PX)
+    basis = dct_matrix(BLOCK_PX)
     coefficients = basis @ blocks @ basis.T
     steps = torch.arange(2, _LARGEST_STEP + 1, dtype=torch.float32)
     qualities: list[float] = []
@@ -179,14 +202,6 @@ def _ratio_of(quality: float) -> float:
     return 50 / quality if quality < 50 else (100 - quality) / 50
 
 
-def _dct_matrix() -> Tensor:
-    """Returns the orthonormal DCT-II matrix for 8 samples."""
-    place = torch.arange(_BLOCK_PX, dtype=torch.float32)
-    matrix = torch.cos((2 * place[None] + 1) * place[:, None] * math.pi / (2 * _BLOCK_PX)) * 0.5
-    matrix[0] /= 2**0.5
-    return matrix
-
-
 def _estimate_white_noise(luma: Tensor) -> float:
     """Like `_estimate_noise`, but 0 if the result is coarser than noise: means of four samples must vary less."""
     sigma = _estimate_noise(luma, luma)
@@ -207,8 +222,8 @@ def _estimate_noise(planes: Tensor, luma: Tensor) -> float:
     mask = planes.new_tensor([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]).reshape(1, 1, 3, 3) / 6
     channels = planes.shape[1]
     response = functional.conv2d(planes, mask.expand(channels, 1, 3, 3), groups=channels)
-    power = functional.avg_pool2d(response.square().mean(dim=1, keepdim=True), _BLOCK_PX)
-    level = functional.avg_pool2d(luma[:, :, 1:-1, 1:-1], _BLOCK_PX)
+    power = functional.avg_pool2d(response.square().mean(dim=1, keepdim=True), BLOCK_PX)
+    level = functional.avg_pool2d(luma[:, :, 1:-1, 1:-1], BLOCK_PX)
     power = power[(level > 12) & (level < 243)]  # near black and white, noise is clipped
     if len(power) == 0:
         return 0.0

@@ -13,9 +13,9 @@ _MOST_IN_SHADOWS = 0.9
 
 
 def rules_out_grain(recipe: Recipe, conditions: Conditions) -> bool:
-    """Whether no grain would be added back whatever were measured: it is off, or "auto" meets the damage of JPEG."""
+    """Whether no grain would be added back whatever were measured: it is off, or "auto" meets the damage of compression."""
     is_jpeg = conditions.jpeg_quality is not None and conditions.jpeg_quality < _LEAST_JPEG_QUALITY
-    return recipe.grain == "off" or (recipe.grain == "auto" and is_jpeg)
+    return recipe.grain == "off" or (recipe.grain == "auto" and (is_jpeg or conditions.has_unknown_blocks))
 
 
 def judge_grain(grain: Grain | None, recipe: Recipe, conditions: Conditions) -> tuple[bool, str]:

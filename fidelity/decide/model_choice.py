@@ -50,6 +50,8 @@ class Restorer:
     network: Network
     is_shipped: bool
     """Whether it ships with the pack; the shipped one also restores colors and needs no noise level."""
+    is_held: bool = False
+    """Whether its result is held to what the damage explains; see `fidelity.steps.evidence`."""
     notes: tuple[str, ...] = ()
     """Installed networks that could not be used, as readable text."""
 
@@ -191,7 +193,7 @@ class ModelChooser:
                     return Restorer(network, False)
                 refused.append(f"{name} is not an x1 network")
         notes = (f"restore {restoration}: uses the shipped network (skipped: {'; '.join(refused)})",) if refused else ()
-        return Restorer(NETWORKS.load(shipped_restorer(shipped)), True, notes)
+        return Restorer(NETWORKS.load(shipped_restorer(shipped)), True, shipped == "natural", notes)
 
 
 def estimate_seconds(planned: ModelPlan, compute: Compute = AUTO_COMPUTE) -> list[float]:

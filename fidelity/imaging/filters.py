@@ -30,6 +30,14 @@ def gaussian_blur(image: Tensor, sigma_px: float) -> Tensor:
     return apply_separable(image, gaussian_weights(height, sigma_px), gaussian_weights(width, sigma_px))
 
 
+def dct_matrix(size: int) -> Tensor:
+    """Returns the orthonormal DCT-II matrix, ``(size, size)``, frequencies first, in float32."""
+    place = torch.arange(size, dtype=torch.float32)
+    matrix = torch.cos((2 * place[None] + 1) * place[:, None] * math.pi / (2 * size)) * (2 / size) ** 0.5
+    matrix[0] /= 2**0.5
+    return matrix
+
+
 def box_mean(image: Tensor, size_px: int) -> Tensor:
     """Returns the mean over a square of odd side `size_px`, with border pixels repeated; same shape."""
     radius = size_px // 2

@@ -10,6 +10,7 @@ from ..networks.compute import AUTO_COMPUTE, Compute
 from ..networks.network import Network
 from ..progress import Progress
 from .consistency import project_rows
+from .evidence import Evidence, hold_to_evidence
 from .upscale import upscale, upscale_rows
 
 
@@ -21,6 +22,7 @@ def restore(
     compute: Compute = AUTO_COMPUTE,
     progress: Progress | None = None,
     strength: float = 1.0,
+    evidence: Evidence | None = None,
 ) -> Tensor:
     """Restores an image at its own size; transparency stays as it is.
 
@@ -33,6 +35,7 @@ def restore(
         compute: Where and how the network runs.
         progress: Told about every part of the work.
         strength: Share of the restored image in the result, from 0 to 1; the rest is the image as it was.
+        evidence: What is known of the damage, which the result is then held to; see `fidelity.steps.evidence`.
 
     Returns:
         The restored image; shape, dtype and device are kept.
@@ -45,7 +48,7 @@ def restore(
     colors = image[:, :3]
     restored = upscale(colors, _restorer(network, damage_sigma), None, "rgb", compute, progress).image
     for before, after in zip(colors.split(1), restored.split(1), strict=True):
-        _hold(TensorRows(after), TensorRows(before), keeps_colors, strength)
+        _hold(TensorRows(after), TensorRows(before), keeps_colors, strength, evidence)
     return torch.cat((restored, image[:, 3:]), dim=1) if image.shape[1] == 4 else restored
 
 
@@ -58,6 +61,7 @@ def restore_rows(
     compute: Compute = AUTO_COMPUTE,
     progress: Progress | None = None,
     strength: float = 1.0,
+    evidence: Evidence | None = None,
 ) -> None:
     """Restores one image, ``(1, 1, 3 or 4, H, W)``, into rows of the same shape; see `restore`.
 
@@ -69,7 +73,7 @@ def restore_rows(
         copy_rows(source, output)
         colors, target = PartSource(source, slice(0, 3)), PartRows(output, slice(0, 3))
     upscale_rows(colors, [restorer], target, "rgb", compute, progress)
-    _hold(target, colors, keeps_colors, strength)
+    _hold(target, colors, keeps_colors, strength, evidence)
 
 
 def _restorer(network: Network, damage_sigma: float) -> Network:
@@ -78,8 +82,10 @@ def _restorer(network: Network, damage_sigma: float) -> Network:
     return network.with_noise(damage_sigma)
 
 
-def _hold(restored: Rows, colors: RowSource, keeps_colors: bool, strength: float) -> None:
-    """Holds a restored image to the colors of its source if asked for, and mixes the source in; in place."""
+def _hold(restored: Rows, colors: RowSource, keeps_colors: bool, strength: float, evidence: Evidence | None) -> None:
+    """Holds a restored image to its source as far as asked for, and mixes the source in; in place."""
+    if evidence:
+        hold_to_evidence(restored, colors, evidence)
     if keeps_colors:
         project_rows(restored, colors)
     if strength == 1:

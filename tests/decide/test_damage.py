@@ -134,3 +134,28 @@ def test_any_size_and_kind_can_be_measured(random_image, shape):
     before = image.clone()
     assert measure_conditions(image).softness >= 0
     assert torch.equal(image, before)
+
+
+def test_blocks_without_a_quality_say_nothing_about_texture_or_grain(scene):
+    """As in a video frame, whose blocks are not JPEG's."""
+    means = torch.nn.functional.avg_pool2d(scene, 8, ceil_mode=True).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    conditions = measure_conditions(torch.lerp(scene, means[:, :, :300, :300], 0.5))
+    assert conditions.jpeg_quality is None
+    assert conditions.has_unknown_blocks
+    assert conditions.evidence is None
+    assert not measure_conditions(scene).has_unknown_blocks
+
+
+def test_jpeg_limits_what_restoration_may_change(scene):
+    evidence = measure_conditions(as_jpeg(scene, 70)).evidence
+    assert evidence is not None
+    assert evidence.grid == (0, 0)
+    assert evidence.steps is not None
+    assert evidence.steps[0, 1] == pytest.approx(11 * 0.6, rel=0.1)
+    assert measure_conditions(scene).evidence is not None
+
+
+def test_where_only_a_part_is_measured_nothing_is_known_of_the_grid(scene):
+    alpha = torch.zeros(1, 1, 300, 300)
+    alpha[:, :, 10:290, 13:290] = 1
+    assert measure_conditions(torch.cat((scene, alpha), dim=1)).evidence is None

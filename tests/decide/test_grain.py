@@ -46,6 +46,7 @@ def test_auto_lays_what_is_even_and_like_film_or_paper(clean, domain, found, is_
 def test_the_damage_of_jpeg_stays_out(clean):
     assert not judge_grain(grain(), RECIPES["painting"], replace(clean, jpeg_quality=70.0))[0]
     assert judge_grain(grain(), RECIPES["painting"], replace(clean, jpeg_quality=95.0))[0]
+    assert not judge_grain(grain(), RECIPES["painting"], replace(clean, blockiness=0.5))[0]
 
 
 def test_the_user_decides(clean):

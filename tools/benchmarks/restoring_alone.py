@@ -3,7 +3,7 @@
     FIDELITY_TEST_DATA=FOLDER python -m tools.benchmarks.restoring_alone [--networks NAME_OR_FILE ...]
 
 PSNR over all channels and SSIM-Y against the undamaged original. *restored* is the shipped network at full strength; *default*
-restores as strongly as it judges the damage.
+restores as strongly as it judges the damage, and holds photographs to what the damage explains.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from fidelity.decide.model_choice import shipped_restorer
 from fidelity.decide.recipes import LEAST_RESTORATION
 from fidelity.imaging.metrics import psnr, ssim
 from fidelity.networks.loader import find_model, list_models, load_model
+from fidelity.steps.restore import restore
 from fidelity.steps.upscale import upscale
 from tools.benchmarks.restoring import as_jpeg, read_sources
 from tools.benchmarks.sources import data_folder
@@ -57,8 +58,10 @@ def main() -> None:
             for index, truth in enumerate(sources.values()):
                 source = damage(truth, index)
                 restored = upscale(source, shipped[kind], None, "rgb").image
-                strength = measure_conditions(source).restore_strength
-                judged = torch.lerp(source, restored, strength if strength >= LEAST_RESTORATION else 0.0)
+                conditions = measure_conditions(source)
+                strength = conditions.restore_strength if conditions.restore_strength >= LEAST_RESTORATION else 0.0
+                evidence = conditions.evidence if kind == "photo" else None
+                judged = restore(source, shipped[kind], 0.0, keeps_colors=False, strength=strength, evidence=evidence)
                 results = {"damaged": source, "restored": restored, "default": judged}
                 results |= {name: upscale(source, network, None, "rgb").image for name, network in networks.items()}
                 for name, result in results.items():
