@@ -8,7 +8,7 @@ import torch
 from skimage import data
 
 from fidelity.decide import domain
-from fidelity.decide.domain import DOMAINS, MIN_CONFIDENCE, Verdict, classify, named_verdict
+from fidelity.decide.domain import DOMAINS, SURE_CONFIDENCE, Verdict, classify, named_verdict
 from fidelity.decide.features import measure_features
 from fidelity.decide.provenance import Provenance
 from fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
@@ -90,7 +90,7 @@ def test_a_file_that_says_nothing_changes_nothing(photo):
 )
 def test_what_is_like_none_of_the_five_is_unsure_and_takes_the_safe_recipe(image):
     verdict = classify(image)
-    assert verdict.confidence < MIN_CONFIDENCE
+    assert verdict.confidence < SURE_CONFIDENCE
     assert verdict.recipe_domain == SAFE_DOMAIN
 
 
@@ -105,6 +105,18 @@ def test_unsure_between_two_types_of_drawing_is_sure_to_be_a_drawing():
     verdict = Verdict("line_art", 0.37, scores, ())
     assert not verdict.is_sure
     assert verdict.recipe_domain == "line_art"
+
+
+def test_half_a_drawing_is_not_enough_for_a_drawn_network():
+    scores = {"photo": 0.05, "anime_flux": 0.0, "anime_sd": 0.0, "line_art": 0.5, "painting": 0.45}
+    assert Verdict("line_art", 0.5, scores, ()).recipe_domain == SAFE_DOMAIN
+
+
+def test_a_likely_painting_takes_its_recipe_though_it_is_not_sure():
+    scores = {"photo": 0.3, "anime_flux": 0.0, "anime_sd": 0.0, "line_art": 0.1, "painting": 0.6}
+    verdict = Verdict("painting", 0.6, scores, ())
+    assert not verdict.is_sure
+    assert verdict.recipe_domain == "painting"
 
 
 def test_the_model_knows_every_feature_by_name():
