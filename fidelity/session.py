@@ -15,7 +15,7 @@ from .decide.provenance import Provenance
 from .decide.recipes import Recipe
 from .decide.settings import Settings
 from .errors import RefusedError
-from .imaging.drift import Drift, DriftBand, compare_rows, flatten_rows, sharpness, summarize_drift, survey_rows
+from .imaging.drift import Drift, DriftBand, Survey, compare_rows, flatten_rows, sharpness, summarize_drift, survey_rows
 from .imaging.rows import (
     FileRows,
     MappedSource,
@@ -279,12 +279,13 @@ def carry_out(
     watch.lap()
     raw_sharpness = sharpness(result)
     passes.append(Pass("measure", 1.0, None, watch.lap()))
-    new_map = _maps_in(scratch, image.device)
+    new_map, survey = _maps_in(scratch, image.device), None
     if recipe.consistency != "off":
         part = _stage(progress, "consistency")
-        result = _make_consistent(result, reference, recipe.consistency, compute.device_for(image), part, scratch)
+        result, survey = _make_consistent(result, reference, recipe.consistency, compute.device_for(image), part, scratch)
         passes.append(Pass("consistency", 1.0, None, watch.lap()))
-    survey = survey_rows(source, result, new_map)
+    if survey is None or is_restored:
+        survey = survey_rows(source, result, new_map)
     judged, drift = None, None
     if recipe.gate != "off":
         judged = _judge(result, reference, recipe, survey.small, new_map)
@@ -339,19 +340,20 @@ def _make_consistent(
     device: torch.device,
     progress: Progress | None,
     scratch: Path | None,
-) -> Rows:
-    if isinstance(result, TensorRows):
+) -> tuple[Rows, Survey | None]:
+    """Projects the result, and returns it with its survey where that was made on the way."""
+    if isinstance(result, TensorRows) and (result.shape[0] > 1 or result.shape[1] == 4 or result.device != device):
         image, held = result.image, read_all(reference)
         near = run_where_room(lambda near: project_(near, held, mode, progress=progress), image, held, device)
-        return TensorRows(near.to(image.device))
+        return TensorRows(near.to(image.device)), None
     target, colors = result, reference
     if reference.shape[1] == 4:
         target, colors = PartRows(result, slice(0, 3)), TensorRows(bleed_colors(read_all(reference)))
-    project_rows(target, colors, mode, progress=progress, new_map=_maps_in(scratch, target.device))
-    return result
+    survey = project_rows(target, colors, mode, progress=progress, new_map=_maps_in(scratch, target.device))
+    return result, survey if result.shape[1] != 4 else None
 
 
-def _judge(result: Rows, reference: RowSource, recipe: Recipe, small: Rows, new_map: NewMap) -> GateVerdict:
+def _judge(result: Rows, reference: RowSource, recipe: Recipe, small: RowSource, new_map: NewMap) -> GateVerdict:
     def find_safe(index: int) -> RowSource:
         colors = image_of(reference, index)
         if colors.shape[1] == 4:
@@ -378,7 +380,7 @@ def _compare(source: RowSource, small: RowSource, band: DriftBand = "color") -> 
 
 
 def _lay_grain(
-    result: Rows, source: RowSource, small: Rows, decision: Decision, new_map: NewMap, progress: Progress | None
+    result: Rows, source: RowSource, small: RowSource, decision: Decision, new_map: NewMap, progress: Progress | None
 ) -> tuple[bool, str]:
     """Adds the grain back that the result has lost, where it belongs to the picture; returns whether, and why, as text."""
     is_laid, said = False, ""

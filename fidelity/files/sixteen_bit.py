@@ -1,11 +1,12 @@
-"""Reads PNG and TIFF with 16 bits per channel and writes TIFF, through FFmpeg's codecs; Pillow preserves only 8."""
+"""Reads PNG and TIFF with 16 bits per channel and writes TIFF, through FFmpeg's codecs; Pillow preserves only 8.
+
+PyAV takes a tenth of a second to import, and few pictures need it, so it is imported where it is used.
+"""
 
 from fractions import Fraction
 from typing import Any, Literal
 
-import av
 import numpy as np
-from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from ..errors import RefusedError
@@ -45,6 +46,9 @@ def decode_deep(content: bytes, kind: DeepFormat) -> NDArray[np.uint16]:
     Raises:
         DeepFormatError: If the codec cannot read it, or finds fewer bits.
     """
+    import av
+    from av.error import FFmpegError
+
     array: Any
     try:
         codec = av.CodecContext.create(kind, "r")
@@ -75,6 +79,8 @@ def encode_tiff(samples: Samples, compression: TiffCompression = "deflate") -> b
     Returns:
         The whole file, without metadata.
     """
+    import av
+
     height, width, channels = samples.shape
     pixel_format = _PIXEL_FORMATS[samples.itemsize * 8, channels]
     codec = av.CodecContext.create("tiff", "w")

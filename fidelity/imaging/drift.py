@@ -7,13 +7,12 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from .bands import best_band_bytes, iterate_bands_around
 from .color import delta_e
 from .filters import box_mean, gaussian_blur, local_range
 from .resample import resize
-from .rows import MappedSource, NewMap, Resized, Rows, RowSource, TensorRows, band_rows, band_rows_around, maps_in_memory
+from .rows import MappedSource, NewMap, Resized, RowSource, TensorRows, band_rows, maps_in_memory
 from .tensors import check_image
 
 DriftBand = Literal["color", "full"]
@@ -26,6 +25,9 @@ OVERSHOOT_TOLERANCE = 3 / 255
 
 SOURCE_RANGE_PX = 5
 """Side of the source neighborhood that a sample's range is taken from."""
+
+_RANGE_ROWS = 48
+"""Rows of the source whose range is found at once, as most bands need only a few."""
 
 _FLAT_DEVIATION = 1.5 / 255
 _FLAT_WINDOW_PX = 9
@@ -108,32 +110,45 @@ def measure_drift(reference: Tensor, candidate: Tensor, band: DriftBand = "color
 def sharpness(image: Tensor | RowSource) -> float:
     """Returns the standard deviation of a 3x3 Laplacian of the channel mean; alpha is ignored."""
     image, sums = TensorRows(image) if isinstance(image, Tensor) else image, _LaplacianSums()
-    for _, wide, inner in band_rows_around(image, 1):
-        sums.add(image.read(wide), inner)
+    for rows in band_rows(image):
+        sums.add(image.read(rows))
     return sums.deviation()
 
 
 class _LaplacianSums:
-    """Sums a 3x3 Laplacian of the channel mean over bands; border pixels are repeated."""
+    """Sums a 3x3 Laplacian of the channel mean over bands from top to bottom; border pixels are repeated."""
 
     def __init__(self) -> None:
-        self._sum = self._squares = 0.0
+        self._sums: list[Tensor] = []
         self._count = 0
+        self._above: Tensor | None = None
 
-    def add(self, wide: Tensor, inner: slice) -> None:
-        """Adds the rows `inner` of a band that has one more row above and below, where there are any."""
-        grey = wide[:, :3].mean(dim=1, keepdim=True)
-        missing = (1 - inner.start, 1 + inner.stop - grey.shape[2])
-        grey = functional.pad(grey, (1, 1, *missing), mode="replicate")
-        edges = grey[..., :-2, 1:-1] + grey[..., 2:, 1:-1] + grey[..., 1:-1, :-2] + grey[..., 1:-1, 2:]
-        edges -= 4 * grey[..., 1:-1, 1:-1]
-        self._sum += edges.sum().item()
-        self._squares += edges.square().sum().item()
-        self._count += edges.numel()
+    def add(self, band: Tensor) -> None:
+        """Adds the next band, ``(B, C, rows, W)``."""
+        grey = band[:, :3].mean(dim=1)
+        grey = torch.cat((grey[:, :1] if self._above is None else self._above, grey), dim=1)
+        self._above = grey[:, -2:]
+        self._add_inner(grey)
 
     def deviation(self) -> float:
-        """The standard deviation of all values."""
-        return math.sqrt(max(0.0, self._squares / self._count - (self._sum / self._count) ** 2))
+        """The standard deviation of all values; no band can be added afterwards."""
+        if self._above is not None:
+            self._add_inner(torch.cat((self._above, self._above[:, -1:]), dim=1))
+            self._above = None
+        total, squares = torch.stack(self._sums).double().sum(dim=0).tolist()
+        return math.sqrt(max(0.0, squares / self._count - (total / self._count) ** 2))
+
+    def _add_inner(self, grey: Tensor) -> None:
+        """Adds all rows but the first and the last."""
+        inner = grey[:, 1:-1]
+        edges = grey[:, :-2] + grey[:, 2:]
+        edges.sub_(inner, alpha=4)
+        edges[..., 1:] += inner[..., :-1]
+        edges[..., :-1] += inner[..., 1:]
+        edges[..., 0] += inner[..., 0]
+        edges[..., -1] += inner[..., -1]
+        self._sums.append(torch.stack((edges.sum(), edges.square().sum())))
+        self._count += edges.numel()
 
 
 def sharpness_ratio(raw: Tensor, result: Tensor) -> float:
@@ -150,13 +165,12 @@ def overshoot_percent(source: Tensor, result: Tensor) -> float:
     """
     shown, flat = flatten_rows(TensorRows(source)), flatten_rows(TensorRows(result))
     allowed = SourceRange(shown, flat.shape[2:])
-    outside = sum(_count_overshoot(flat.read(rows), allowed, rows) for rows in band_rows(flat))
+    outside = int(sum(_count_outside(flat.read(rows), *allowed.at(rows)) for rows in band_rows(flat)))
     return _as_percent(outside, shown, flat)
 
 
-def _count_overshoot(band: Tensor, allowed: "SourceRange", rows: slice) -> int:
-    lowest, highest = allowed.at(rows)
-    return int((torch.maximum(lowest - band, band - highest) > OVERSHOOT_TOLERANCE).sum())
+def _count_outside(band: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
+    return torch.count_nonzero(torch.maximum(lowest - band, band - highest) > OVERSHOOT_TOLERANCE)
 
 
 def _as_percent(samples: int, source: RowSource, result: RowSource) -> float:
@@ -169,7 +183,7 @@ def _as_percent(samples: int, source: RowSource, result: RowSource) -> float:
 class Survey:
     """What one pass over an enlargement finds."""
 
-    small: Rows
+    small: RowSource
     """The enlargement over mid-grey, reduced to the size at which it is compared with its source."""
     sharpness: float
     """See `sharpness`."""
@@ -190,18 +204,31 @@ def survey_rows(source: RowSource, result: RowSource, new_map: NewMap | None = N
     size = min(source.shape[2], height), min(source.shape[3], width)
     shape = (batch, channels, *size)
     small = (new_map or maps_in_memory(result.device))(shape)
-    allowed, reduced = SourceRange(source, (height, width)), Resized(flat, size)
-    reducer = reduced.reducer()
-    sums, outside = _LaplacianSums(), 0
-    for rows, wide_rows, inner in band_rows_around(result, 1):
-        wide = result.read(wide_rows)
-        sums.add(wide, inner)
-        band = flatten_alpha(wide[:, :, inner])
-        outside += _count_overshoot(band, allowed, rows)
+    allowed, reducer, counts = SourceRange(source, (height, width)), Resized(flat, size).reducer(), SurveyCounts()
+    for rows in band_rows(result):
+        whole = result.read(rows)
+        band = flatten_alpha(whole)
+        counts.add(whole, band, *allowed.at(rows))
         finished = reducer.add(band)
         if finished:
             small.write(finished[0], finished[1].clamp_(0, 1))
-    return Survey(small, sums.deviation(), _as_percent(outside, source, flat))
+    return counts.survey(small, source, flat)
+
+
+class SurveyCounts:
+    """What a survey counts in the bands of an enlargement, which it is given from top to bottom."""
+
+    def __init__(self) -> None:
+        self._sums, self._outside = _LaplacianSums(), list[Tensor]()
+
+    def add(self, whole: Tensor, flat: Tensor, lowest: Tensor, highest: Tensor) -> None:
+        """Adds a band as it is and over mid-grey, with the source's local range at its samples."""
+        self._sums.add(whole)
+        self._outside.append(_count_outside(flat, lowest, highest))
+
+    def survey(self, small: RowSource, source: RowSource, flat: RowSource) -> Survey:
+        """Returns the survey of all bands."""
+        return Survey(small, self._sums.deviation(), _as_percent(int(sum(self._outside)), source, flat))
 
 
 class SourceRange:
@@ -214,19 +241,33 @@ class SourceRange:
             source: ``(B, 1 or 3, h, w)``.
             size: (height, width) of the larger image.
         """
-        self._source = source
+        self._source, self._width = source, size[1]
         self._rows = _nearest(size[0], source.shape[2], torch.device("cpu"))
         self._columns = _nearest(size[1], source.shape[3], source.device)
+        self._known = slice(0, 0)
+        self._bounds: tuple[Tensor, ...] = ()
 
     def at(self, rows: slice) -> tuple[Tensor, Tensor]:
         """Returns the lowest and the highest value at each sample of some rows of the larger image."""
-        index, reach = self._rows[rows], SOURCE_RANGE_PX // 2
+        index = self._rows[rows]
         first, last = int(index[0]), int(index[-1]) + 1
+        if first < self._known.start or last > self._known.stop:
+            self._find(first, min(self._source.shape[2], max(last, first + _RANGE_ROWS)))
+        index = index.to(self._columns.device) - self._known.start
+        lowest, highest = (bound.index_select(2, index) for bound in self._bounds)
+        return lowest, highest
+
+    def _find(self, first: int, last: int) -> None:
+        """Finds the range at these rows of the source, for all columns of the larger image."""
+        reach = SOURCE_RANGE_PX // 2
         top, bottom = max(0, first - reach), min(self._source.shape[2], last + reach)
         bounds = local_range(self._source.read(slice(top, bottom)), SOURCE_RANGE_PX)
-        index = index.to(self._columns.device) - top
-        lowest, highest = (bound.index_select(2, index).index_select(3, self._columns) for bound in bounds)
-        return lowest, highest
+        self._known = slice(first, last)
+        self._bounds = tuple(self._widen(bound[:, :, first - top : last - top]) for bound in bounds)
+
+    def _widen(self, bound: Tensor) -> Tensor:
+        times, rest = divmod(self._width, bound.shape[3])
+        return bound.index_select(3, self._columns) if rest else bound.repeat_interleave(times, dim=3)
 
 
 def flat_texture(raw: Tensor, result: Tensor) -> tuple[float, float]:

@@ -41,11 +41,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..errors import RefusedError
 from ..imaging.bands import iterate_bands_around
 from ..imaging.color import opponent_to_rgb, rgb_to_luma, rgb_to_opponent
-from ..imaging.drift import COLOR_BAND_SIGMA_PX, OVERSHOOT_TOLERANCE, SourceRange
+from ..imaging.drift import COLOR_BAND_SIGMA_PX, OVERSHOOT_TOLERANCE, SourceRange, Survey, SurveyCounts
 from ..imaging.filters import gaussian_blur
 from ..imaging.resample import AxisWeights, apply_separable, compose_weights, restrict_weights
 from ..imaging.rows import (
@@ -152,7 +153,7 @@ def project_rows(
     settings: ConsistencySettings | None = None,
     progress: Progress | None = None,
     new_map: NewMap | None = None,
-) -> None:
+) -> Survey | None:
     """Projects one image in place, in bands.
 
     Args:
@@ -163,11 +164,15 @@ def project_rows(
         progress: Called after each band.
         new_map: Creates the maps of the source's size; in memory if not given.
 
+    Returns:
+        What `fidelity.imaging.drift.survey_rows` would return for the result; None if that was not measured on the way.
+
     Raises:
         RefusedError: If the mode is unknown.
     """
     if mode not in ("color", "full"):
         raise RefusedError(f"mode is {mode!r}; wanted 'color' or 'full'")
+    given = target, source
     if target.shape[1] == 1 and source.shape[1] == 3:
         source = MappedSource(source, rgb_to_luma, 1)
     elif target.shape[1] == 3 and has_grey_rows(source):
@@ -179,7 +184,8 @@ def project_rows(
         smaller = new_map((1, source.shape[1], *size))
         resize_rows(source, smaller)
         source = smaller
-    _Projection(target, source, mode, settings or ConsistencySettings(), progress, new_map).run()
+    survey = _Projection(target, source, mode, settings or ConsistencySettings(), progress, new_map).run()
+    return survey if given == (target, source) else None
 
 
 class _Projection:
@@ -202,9 +208,10 @@ class _Projection:
         self._shrunk = Resized(target, source.shape[2:])
         self._grown = Resized(self._update, target.shape[2:])
         self._allowed = SourceRange(self._wanted, target.shape[2:])
+        self._survey: Survey | None = None
 
-    def run(self) -> None:
-        """Overwrites the target."""
+    def run(self) -> Survey | None:
+        """Overwrites the target, and returns the survey of it; None if nothing was corrected."""
         settings = self._settings
         solve = partial(_solve_colors, settings=settings)
         if self._mode == "color":
@@ -222,11 +229,14 @@ class _Projection:
         copy_rows(self._seen, self._raw)
         for rows in band_rows(self._correction):
             self._correction.write(rows, torch.zeros_like(self._seen.read(rows)))
+        satisfied = None
         for solver in solvers:
-            if self._solve(solver):
+            if solver is not satisfied and self._solve(solver):
                 self._sweep(corrects=True)
             else:
+                satisfied = solver
                 self._report(slice(0, self._target.shape[2]))
+        return self._survey
 
     def _solve(self, solve: "Callable[[_Window], Tensor | None]") -> bool:
         """Finds the next update and adds it to the correction; returns whether there is any."""
@@ -251,19 +261,25 @@ class _Projection:
         return is_needed
 
     def _sweep(self, corrects: bool) -> None:
-        """Passes over the target: corrects it, limits its overshoot and reduces it to the source's size."""
+        """Passes over the target: corrects it, limits its overshoot, reduces it to the source's size and surveys it."""
         threshold = self._find_threshold() if corrects and self._mode == "color" else None
-        reducer = self._shrunk.reducer()
+        reducer, counts = self._shrunk.reducer(), SurveyCounts()
         for rows in band_rows(self._target):
             band = self._target.read(rows)
             band = self._grown.read(rows).add_(band).clamp_(0, 1) if corrects else band.clamp(0, 1)
-            if threshold is not None:
-                band = limit_overshoot(band, *self._allowed.at(rows), threshold)
+            if corrects:
+                allowed = self._allowed.at(rows)
+                if threshold is not None:
+                    band = limit_overshoot(band, *allowed, threshold)
+                counts.add(band, band, *allowed)
             self._target.write(rows, band)
             finished = reducer.add(band)
             if finished:
                 self._seen.write(*finished)
             self._report(rows)
+        if corrects:
+            small = MappedSource(self._seen, lambda band: band.clamp(0, 1), self._seen.shape[1])
+            self._survey = counts.survey(small, self._wanted, self._target)
 
     def _find_threshold(self) -> float | None:
         """The overshoot threshold after the update, from stripes that are spread over the target."""
@@ -387,11 +403,11 @@ def _solve_colors(
 ) -> Tensor | None:
     """The weighted least squares of the module docstring; None if there is too little to correct."""
     raw = window.raw
-    before, left = rgb_to_opponent(window.correction), rgb_to_opponent(window.left)
-    start = gaussian_blur(left, COLOR_BAND_SIGMA_PX)
-    if (start.abs() > enough.drift).float().mean() < enough.share:
+    left = rgb_to_opponent(window.left)
+    if enough.share > 0 and _share_beyond(left, enough.drift) < enough.share:
         return None
-    start += before
+    before = rgb_to_opponent(window.correction)
+    start = gaussian_blur(left, COLOR_BAND_SIGMA_PX) + before
     goal = gaussian_blur(before + left, COLOR_BAND_SIGMA_PX * math.sqrt(2))
     steepness = [raw.diff(dim=axis).square_().mean(dim=1, keepdim=True) for axis in (2, 3)]
     parts = [(slice(0, 1), settings.luma_smoothness, settings.luma_floor)]
@@ -403,6 +419,12 @@ def _solve_colors(
         operator = partial(_normal_operator, weights=weights)
         _conjugate_gradients(operator, goal[:, channels], start[:, channels], steps)
     return opponent_to_rgb(start - before)
+
+
+def _share_beyond(left: Tensor, drift: float) -> float:
+    """The share of samples that drift by more than this in the color band, measured at half the size, which shows all of it."""
+    halved = functional.avg_pool2d(left, 2, ceil_mode=True)
+    return (gaussian_blur(halved, COLOR_BAND_SIGMA_PX / 2).abs() > drift).float().mean().item()
 
 
 def _normal_operator(correction: Tensor, weights: list[Tensor]) -> Tensor:
