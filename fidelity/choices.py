@@ -17,7 +17,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 """A precision, or "auto" to let the device decide."""
 
-BackendChoice = Literal["auto", "torch", "openvino"]
+BackendChoice = Literal["auto", "torch", "openvino", "onnxruntime"]
 """The library that runs networks; "auto" decides by measurement."""
 
 RestoreChoice = Literal["auto", "off", "denoise", "deblock"]
@@ -29,8 +29,9 @@ GrainChoice = Literal["auto", "keep", "off"]
 ColorSpace = Literal["source", "srgb"]
 """source: pixel values keep the color space of the embedded profile; srgb: they are converted to sRGB."""
 
-MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".pb")
-"""File extensions that the loader reads; .pth, .pt and .ckpt through PyTorch's tensors-only unpickler, .pb through OpenCV."""
+MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".pb", ".onnx")
+"""File extensions that the loader reads; .pth, .pt and .ckpt through PyTorch's tensors-only unpickler, .pb through OpenCV,
+.onnx through ONNX Runtime."""
 
 AUTO_SCALE = 4
 """Enlargement factor if neither a size nor a network is given."""

@@ -60,7 +60,7 @@ def accelerate_command(
     models_dir: options.ModelsDir = None,
     precision: options.PrecisionOption = "auto",
 ) -> None:
-    """Convert networks for OpenVINO, measure which library runs them faster on this CPU, and use that from then on."""
+    """Convert networks for OpenVINO and ONNX Runtime, measure which library is fastest on this CPU, and use it from then on."""
     from ..networks.backends.torch import TorchNetwork
     from ..networks.cache import NETWORKS
     from ..networks.loader import find_model
@@ -75,11 +75,10 @@ def accelerate_command(
                 raise RefusedError(f"{network.name}: runs with {network.backend} only; wanted a network for PyTorch")
             with show_progress() as bar:
                 made = accelerate(network, precision, partial(bar, network.name) if bar else None)
-            print(
-                f"{made.name}: torch ({made.torch_precision}) {made.torch_seconds:.2f}, openvino ({made.openvino_precision}) "
-                f"{made.openvino_seconds:.2f} seconds per megapixel of input; uses {made.chosen}",
-                flush=True,
-            )
+            speeds = ", ".join(f"{one.backend} ({one.precision}) {one.seconds:.2f}" for one in made.speeds)
+            print(f"{made.name}: {speeds} seconds per megapixel of input; uses {made.chosen}", flush=True)
+            for reason in made.refusals:
+                print(f"  {reason}", flush=True)
         failures += len(refused)
     if failures:
         raise typer.Exit(1)

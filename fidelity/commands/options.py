@@ -52,7 +52,7 @@ Device = Annotated[DeviceName, typer.Option(help="Device that runs the networks.
 PrecisionOption = Annotated[PrecisionChoice, typer.Option(help="Numeric precision of the networks.")]
 Backend = Annotated[
     BackendChoice,
-    typer.Option(help="Library that runs the networks; auto: OpenVINO where `fidelity accelerate` measured it to be faster."),
+    typer.Option(help="Library that runs the networks on the CPU; auto: the fastest that `fidelity accelerate` measured."),
 ]
 Tile = Annotated[str, typer.Option(metavar="auto|PX", help="Tile size in source pixels.")]
 

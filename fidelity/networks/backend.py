@@ -3,10 +3,15 @@
 import torch
 
 from ..choices import BackendChoice, PrecisionChoice
-from .backends.openvino import as_openvino, is_installed
+from .backends.converted import Engine
+from .backends.onnxruntime import ONNX_RUNTIME
+from .backends.openvino import OPENVINO
 from .backends.torch import TorchNetwork
 from .measurements import describe_network, read_speeds
 from .network import Network
+
+ENGINES: dict[BackendChoice, Engine] = {"openvino": OPENVINO, "onnxruntime": ONNX_RUNTIME}
+"""The libraries beside PyTorch, by name."""
 
 
 def with_backend(network: Network, backend: BackendChoice, device: torch.device, precision: PrecisionChoice) -> Network:
@@ -14,9 +19,9 @@ def with_backend(network: Network, backend: BackendChoice, device: torch.device,
 
     Args:
         network: The network as loaded.
-        backend: "auto" takes OpenVINO where `fidelity.networks.speed.accelerate` measured it to be faster, else PyTorch, also
-            if OpenVINO then fails. OpenVINO runs nothing on other devices than the CPU, no `.pb` graphs, and no networks that
-            take a noise level, even if it is named.
+        backend: "auto" takes the one that `fidelity.networks.speed.accelerate` measured to be fastest, PyTorch if none was
+            measured, and also if the other then fails. On other devices than the CPU, PyTorch runs everything; `.pb` graphs are
+            OpenCV's, and networks that take a noise level PyTorch's, even if another is named.
         device: Where it will run.
         precision: See `fidelity.networks.device.choose_precision`.
 
@@ -26,13 +31,33 @@ def with_backend(network: Network, backend: BackendChoice, device: torch.device,
     if backend == "torch" or device.type != "cpu" or not isinstance(network, TorchNetwork) or network.takes_noise:
         return network
     if backend == "auto":
-        if not is_installed():
-            return network
-        known = read_speeds()
-        ours, others = (known.get(backend_key(network, device, precision, name)) for name in ("torch", "openvino"))
-        if ours is None or others is None or ours <= others:
-            return network
-    return as_openvino(network, may_fall_back=backend == "auto")
+        engine = _fastest(network, device, precision)
+        return engine.wrap(network, may_fall_back=True) if engine else network
+    return ENGINES[backend].wrap(network)
+
+
+def _fastest(network: TorchNetwork, device: torch.device, precision: PrecisionChoice) -> Engine | None:
+    """The installed library that was measured to be faster than PyTorch and all others; None if there is none."""
+    names: list[BackendChoice] = [name for name, engine in ENGINES.items() if engine.is_installed()]
+    if not names:
+        return None
+    speeds, measured = read_speeds(), dict[BackendChoice, float]()
+    candidates: list[BackendChoice] = ["torch", *names]
+    for name in candidates:
+        seconds = speeds.get(backend_key(network, device, precision, name))
+        if seconds is not None:
+            measured[name] = seconds
+    return ENGINES.get(min(measured, key=measured.__getitem__)) if "torch" in measured else None
+
+
+def check_backend(backend: BackendChoice) -> None:
+    """Refuses a backend that is not installed.
+
+    Raises:
+        ModelRefusedError: If it was named and is not installed.
+    """
+    if backend in ENGINES:
+        ENGINES[backend].check_installed()
 
 
 def backend_key(network: Network, device: torch.device, precision: PrecisionChoice, backend: str) -> str:

@@ -1,7 +1,7 @@
 """Finds and loads networks. Only tensors are read from a file; no code in it is ever executed."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,14 +10,17 @@ from safetensors.torch import load_file
 from ..choices import MODEL_SUFFIXES
 from ..errors import ModelNotFoundError, ModelRefusedError
 from .backends.compact import Compact, CompactDescriptor
-from .backends.opencv import GraphError, OpenCVNetwork
+from .backends.onnx import OnnxNetwork
+from .backends.opencv import OpenCVNetwork
 from .backends.torch import TorchNetwork
-from .network import Network
+from .network import GraphError, Network
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the networks shipped with the pack."""
 
-_GRAPH_SUFFIX = ".pb"
+_GRAPHS: dict[str, Callable[[str, bytes], Network]] = {".pb": OpenCVNetwork, ".onnx": OnnxNetwork}
+"""What reads files that hold a whole graph, by suffix."""
+
 _FOLDER_VARIABLE = "FIDELITY_MODELS"
 
 
@@ -25,7 +28,7 @@ def load_model(path: Path | str) -> Network:
     """Loads a network of any architecture that spandrel or `fidelity.networks.architectures` supports.
 
     Args:
-        path: A `.safetensors` file, a `.pth`, `.pt` or `.ckpt` file that contains only tensors, or a `.pb` graph.
+        path: A `.safetensors` file, a `.pth`, `.pt` or `.ckpt` file that contains only tensors, or a `.pb` or `.onnx` graph.
 
     Returns:
         The network on the CPU, in float32.
@@ -39,7 +42,7 @@ def load_model(path: Path | str) -> Network:
         raise ModelNotFoundError(f"{path}: no such model file")
     if path.suffix.lower() not in MODEL_SUFFIXES:
         raise ModelRefusedError(f"{path.name}: not a model file; wanted {', '.join(MODEL_SUFFIXES)}")
-    if path.suffix.lower() == _GRAPH_SUFFIX:
+    if path.suffix.lower() in _GRAPHS:
         return _load_graph(path)
     if path.parent == SHIPPED_WEIGHTS:
         network = Compact.load(load_file(path))
@@ -98,7 +101,7 @@ def detect_architecture(path: Path) -> str | None:
 @lru_cache(maxsize=1024)
 def _detect_architecture(path: Path, _changed_ns: int, _size: int) -> str | None:
     try:
-        if path.suffix.lower() == _GRAPH_SUFFIX:
+        if path.suffix.lower() in _GRAPHS:
             return _load_graph(path).architecture
         from .descriptors import detect
 
@@ -107,8 +110,8 @@ def _detect_architecture(path: Path, _changed_ns: int, _size: int) -> str | None
         return None
 
 
-def _load_graph(path: Path) -> OpenCVNetwork:
+def _load_graph(path: Path) -> Network:
     try:
-        return OpenCVNetwork(path.name, path.read_bytes())
+        return _GRAPHS[path.suffix.lower()](path.name, path.read_bytes())
     except GraphError as error:
         raise ModelRefusedError(f"{path.name}: {error}") from error

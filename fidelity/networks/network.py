@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..choices import Precision
+from ..errors import RefusedError
 
 Sizes = Literal["any", "fixed", "bounded"]
 """Image sizes that a network accepts: "any", "fixed" (exactly `minimum` squared) or "bounded" (none below `minimum`)."""
@@ -14,6 +15,10 @@ Sizes = Literal["any", "fixed", "bounded"]
 
 class NonFiniteOutputError(RuntimeError):
     """A network's output contains NaN or infinity."""
+
+
+class GraphError(RefusedError):
+    """No network that enlarges or restores images can be read from a file that holds a graph."""
 
 
 class RowStream(Protocol):

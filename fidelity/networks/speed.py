@@ -3,16 +3,20 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from ..choices import BackendChoice, PrecisionChoice
+from ..errors import ModelRefusedError
 from ..progress import Progress
-from .backend import backend_key, with_backend
+from .backend import ENGINES, backend_key, with_backend
 from .backends.torch import TorchNetwork
 from .measurements import describe_network, read_speeds, write_speeds
 from .network import Network
 from .runner import Runner
+
+_Name = TypeVar("_Name", bound=str)
 
 _PROBE_PX = 128
 _TURN_PX = 192
@@ -48,28 +52,36 @@ def measure_seconds_per_pixel(
 
 
 @dataclass(frozen=True)
+class BackendSpeed:
+    """A network's speed on this machine with one backend."""
+
+    backend: BackendChoice
+    """The library."""
+    precision: str
+    """The precision that it computed in."""
+    seconds: float
+    """Seconds per megapixel of input."""
+
+
+@dataclass(frozen=True)
 class Acceleration:
     """A network's speed on this machine with each backend."""
 
     name: str
     """The network."""
-    torch_precision: str
-    """The precision that PyTorch computed in."""
-    torch_seconds: float
-    """Seconds per megapixel of input with PyTorch."""
-    openvino_precision: str
-    """The precision that OpenVINO computed in."""
-    openvino_seconds: float
-    """Seconds per megapixel of input with OpenVINO."""
+    speeds: tuple[BackendSpeed, ...]
+    """The backends that can run it, PyTorch first."""
+    refusals: tuple[str, ...]
+    """Why others cannot, as readable text."""
 
     @property
     def chosen(self) -> BackendChoice:
-        """The faster one."""
-        return "openvino" if self.openvino_seconds < self.torch_seconds else "torch"
+        """The fastest backend."""
+        return min(self.speeds, key=lambda speed: speed.seconds).backend
 
 
 def accelerate(network: TorchNetwork, precision: PrecisionChoice = "auto", progress: Progress | None = None) -> Acceleration:
-    """Converts a network, measures it with both backends in turns on the CPU, and stores the figures for "auto".
+    """Converts a network for every installed library, measures all in turns on the CPU, and stores the figures for "auto".
 
     Args:
         network: The network as loaded.
@@ -77,22 +89,33 @@ def accelerate(network: TorchNetwork, precision: PrecisionChoice = "auto", progr
         progress: Told about every run.
 
     Raises:
-        ModelRefusedError: If OpenVINO is not installed, or cannot run the network.
+        ModelRefusedError: If no library beside PyTorch is installed, or none can run the network.
     """
     device = torch.device("cpu")
-    runners = {name: Runner(network, device, precision, backend=name) for name in ("torch", "openvino")}
+    installed: list[BackendChoice] = [name for name, engine in ENGINES.items() if engine.is_installed()]
+    if not installed:
+        raise ModelRefusedError(f"no library beside PyTorch is installed; pip install {' or '.join(ENGINES)}")
+    runners: dict[BackendChoice, Runner] = {"torch": Runner(network, device, precision, backend="torch")}
+    refusals: list[str] = []
+    for name in installed:
+        runner = Runner(network, device, precision, backend=name)
+        try:
+            runner.run(torch.rand(1, network.channels_in, _PROBE_PX, _PROBE_PX))
+        except ModelRefusedError as error:
+            refusals.append(str(error))
+            continue
+        runners[name] = runner
+    if len(runners) == 1:
+        raise ModelRefusedError("; ".join(refusals))
     best = _time_in_turns(runners, _TURN_PX, _TURNS, progress)
     write_speeds({backend_key(network, device, precision, name): seconds for name, seconds in best.items()})
-    return Acceleration(
-        network.name,
-        runners["torch"].precision,
-        best["torch"] * 1e6,
-        runners["openvino"].precision,
-        best["openvino"] * 1e6,
-    )
+    speeds = tuple(BackendSpeed(name, runners[name].precision, seconds * 1e6) for name, seconds in best.items())
+    return Acceleration(network.name, speeds, tuple(refusals))
 
 
-def _time_in_turns(runners: Mapping[str, Runner], side: int, turns: int, progress: Progress | None = None) -> dict[str, float]:
+def _time_in_turns(
+    runners: Mapping[_Name, Runner], side: int, turns: int, progress: Progress | None = None
+) -> dict[_Name, float]:
     """The least seconds per pixel of each runner on a square image, after a first turn that warms up."""
     best = dict.fromkeys(runners, float("inf"))
     for turn in range(1 + turns):

@@ -25,7 +25,7 @@ from ..networks.memory import free_memory_bytes
 from ..networks.runner import Runner
 
 _PROBE_SIZE = (1080, 1920)
-_LIBRARIES = ("torch", "torchvision", "spandrel", "pillow", "av", "numpy", "safetensors", "openvino")
+_LIBRARIES = ("torch", "torchvision", "spandrel", "pillow", "av", "numpy", "safetensors", "openvino", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -159,9 +159,9 @@ def describe_model(model: InstalledModel) -> str:
     if model.refused:
         return f"{model.name}: cannot be used ({model.refused})"
     use = ", ".join((*model.domains, *model.restores)) or "by name only"
-    parameters = (model.parameters or 0) / 1e6
+    parameters = f", {model.parameters / 1e6:.2f} M parameters" if model.parameters else ""
     licence = f", {model.licence}" if model.licence else ""
-    return f"{model.name}: {model.architecture} x{model.scale}, {parameters:.2f} M parameters{licence}; {use}"
+    return f"{model.name}: {model.architecture} x{model.scale}{parameters}{licence}; {use}"
 
 
 def list_missing(models: Mapping[str, Path]) -> list[Download]:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ...choices import Precision
-from ...errors import RefusedError
 from ...imaging.tensors import is_finite
-from ..network import NonFiniteOutputError, Sizes
+from ..network import GraphError, NonFiniteOutputError, Sizes
 from ..probe import Reach, find_reach
+from ..protobuf import split_message
 
 MEAN_BGR = (103.1545782, 111.561547, 114.35629928)
 """Mean of DIV2K in [0, 255], which the EDSR graphs were trained with. OpenCV subtracts it from the input of a three-channel
@@ -25,13 +25,6 @@ _NODE = 1
 _NODE_NAME = 1
 _NODE_OPERATION = 2
 _NODE_ATTRIBUTE = 5
-_VARINT = 0
-_LENGTH = 2
-_FIXED_BYTES = {1: 8, 5: 4}
-
-
-class GraphError(RefusedError):
-    """OpenCV cannot read a super-resolution network from the file."""
 
 
 class OpenCVNetwork:
@@ -145,55 +138,16 @@ def _read_graph(content: bytes) -> Any:
 
 def _is_whole(content: bytes) -> bool:
     """Whether a file consists of complete graph nodes: OpenCV crashes on a truncated one."""
-    nodes = _split_message(content)
+    nodes = split_message(content)
     if not nodes:
         return False
     for number, node in nodes:
-        fields = _split_message(node) if number == _NODE else []
+        fields = split_message(node) if number == _NODE else []
         if fields is None or (number == _NODE and {_NODE_NAME, _NODE_OPERATION} - {field for field, _ in fields}):
             return False
-        if any(_split_message(part) is None for field, part in fields if field == _NODE_ATTRIBUTE):
+        if any(split_message(part) is None for field, part in fields if field == _NODE_ATTRIBUTE):
             return False
     return any(number == _NODE for number, _ in nodes)
-
-
-def _split_message(content: bytes) -> list[tuple[int, bytes]] | None:
-    """Splits a protocol buffer message into field numbers and contents (empty for plain numbers); None if it is not one.
-
-    Source: Google, "Protocol Buffers: Encoding".
-    """
-    fields: list[tuple[int, bytes]] = []
-    place = 0
-    while place < len(content):
-        key, place = _read_varint(content, place)
-        kind, start = key & 7, place
-        if kind == _VARINT:
-            _, place = _read_varint(content, place)
-        elif kind == _LENGTH:
-            length, start = _read_varint(content, place)
-            place = start + length
-        elif kind in _FIXED_BYTES:
-            place += _FIXED_BYTES[kind]
-        else:
-            return None
-        if place > len(content) or not key >> 3:
-            return None
-        fields.append((key >> 3, content[start:place] if kind == _LENGTH else b""))
-    return fields
-
-
-def _read_varint(content: bytes, place: int) -> tuple[int, int]:
-    """Reads a number; returns it and the next offset, which is past the end if the number is truncated."""
-    number = 0
-    for shift in range(0, 70, 7):
-        if place >= len(content):
-            break
-        byte = content[place]
-        number |= (byte & 127) << shift
-        place += 1
-        if byte < 128:
-            return number, place
-    return number, len(content) + 1
 
 
 def _run_graph(net: Any, samples: np.ndarray) -> np.ndarray:

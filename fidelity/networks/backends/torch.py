@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-_COPIES = "_fidelity_copies"
+_COPIES, _ENGINES = "_fidelity_copies", "_fidelity_engines"
 _LIVE_LAYERS = 2.0
 """The widest layer's input and output are in memory at once; skip connections and workspaces need as much again."""
 
@@ -77,6 +77,8 @@ class TorchNetwork:
         """
         self.name = name
         self._copies = _copies_of(descriptor)
+        self.engines: dict[tuple[str, Precision, bool], Any] = vars(descriptor).setdefault(_ENGINES, {})
+        """The same network as other backends run it, by backend, precision and whether PyTorch takes over if it fails."""
         self.descriptor = _without_adapter(descriptor)
         self.device = torch.device("cpu")
         self.precision: Precision = "fp32"

@@ -1,0 +1,282 @@
+"""Runs a PyTorch network with another library: converted once, stored, and checked against PyTorch before it is used."""
+
+import hashlib
+import shutil
+import tempfile
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...choices import BackendChoice, Precision
+from ...errors import ModelRefusedError
+from ...imaging.tensors import is_finite
+from ..measurements import cache_folder
+from ..network import Network, NonFiniteOutputError, Sizes
+from .torch import TorchNetwork
+
+Run = Callable[[Tensor], Tensor]
+"""Runs a compiled network on ``(B, channels_in, H, W)`` in [0, 1], float32 and contiguous; the result is not clamped."""
+
+_TRACED_PX = 64
+_CHECKED_STEP_PX = 8
+_TOLERANCE: dict[Precision, float] = {"fp32": 2e-3, "bf16": 8e-2, "fp16": 8e-2}
+
+
+class Engine(ABC):
+    """A library that runs networks converted from PyTorch, on the CPU."""
+
+    name: ClassVar[BackendChoice]
+    """Its name as a choice, which is also that of its Python module and package."""
+    title: ClassVar[str]
+    """Its name in messages."""
+    precisions: ClassVar[Sequence[Precision]]
+    """Precisions that it can compute in."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder that converted networks are stored in."""
+        return cache_folder() / self.name
+
+    def is_installed(self) -> bool:
+        """Whether it can be used."""
+        return find_spec(self.name) is not None
+
+    def check_installed(self) -> None:
+        """Refuses to go on without the library.
+
+        Raises:
+            ModelRefusedError: If it is not installed.
+        """
+        if not self.is_installed():
+            raise ModelRefusedError(f"backend {self.name}: {self.title} is not installed; pip install {self.name}")
+
+    @abstractmethod
+    def convert(self, network: TorchNetwork, folder: Path) -> None:
+        """Converts a network and writes it to a folder."""
+
+    @abstractmethod
+    def compile(self, folder: Path, precision: Precision) -> Run:
+        """Compiles what `convert` wrote."""
+
+    def wrap(self, network: TorchNetwork, precision: Precision = "fp32", may_fall_back: bool = False) -> "ConvertedNetwork":
+        """Returns a network that this library runs; the same one for the same weights, precision and fallback.
+
+        Raises:
+            ModelRefusedError: If it is not installed.
+        """
+        self.check_installed()
+        key = self.name, precision, may_fall_back
+        if key not in network.engines:
+            network.engines[key] = ConvertedNetwork(self, network, precision, may_fall_back)
+        return network.engines[key]
+
+    @torch.inference_mode()
+    def prepare(self, network: TorchNetwork, precision: Precision) -> Run:
+        """Compiles a network, from the stored conversion if there is one that gives what PyTorch gives.
+
+        Raises:
+            ModelRefusedError: If it cannot be run, or its output is off.
+        """
+        if getattr(network.descriptor.size_requirements, "square", False):
+            raise ModelRefusedError(f"{network.name}: takes square images only; wanted --backend torch")
+        stored = self.folder / self._key(network)
+        if stored.exists():
+            with suppress(Exception):  # damaged, or of another version: converted anew
+                run = self.compile(stored, precision)
+                if difference(network, run) <= _TOLERANCE[precision]:
+                    return run
+            shutil.rmtree(stored, ignore_errors=True)
+        with self._scratch() as scratch:
+            whole = Path(scratch) / "whole"
+            whole.mkdir()
+            try:
+                self.convert(network, whole)
+                run = self.compile(whole, precision)
+                off = difference(network, run)
+            except Exception as error:  # a library raises whatever the operation that it meets makes it raise
+                reason = " ".join(str(error).split())[:160]
+                raise ModelRefusedError(
+                    f"{network.name}: {self.title} cannot run it ({reason}); wanted --backend torch"
+                ) from error
+            if off > _TOLERANCE[precision]:
+                raise ModelRefusedError(
+                    f"{network.name}: {self.title}'s output differs by {off:.4f}, wanted at most {_TOLERANCE[precision]:g}; "
+                    f"wanted --backend torch"
+                )
+            with suppress(OSError):  # a full disk, or another process was faster: what it stored is as good
+                whole.rename(stored)
+        return run
+
+    def _scratch(self) -> AbstractContextManager[str]:
+        """A temporary folder beside the stored conversions, or anywhere if nothing can be stored there."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return tempfile.TemporaryDirectory(dir=self.folder, prefix=".part-", ignore_cleanup_errors=True)
+        except OSError:
+            return tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+
+    def _key(self, network: TorchNetwork) -> str:
+        """A name for a network's conversion: its weights, its architecture and the library's version."""
+        digest = hashlib.sha256(f"{network.architecture} {network.scale} {version(self.name)}".encode())
+        for name, values in network.descriptor.model.state_dict().items():
+            digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
+            digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:32]
+
+
+class ConvertedNetwork:
+    """A `Network` that another library runs on the CPU; on other devices PyTorch runs it.
+
+    One request at a time: each uses all processors.
+    """
+
+    cpu_tile_px: int | None = 512
+    adds_in_float32 = False
+
+    def __init__(
+        self, engine: Engine, network: TorchNetwork, precision: Precision = "fp32", may_fall_back: bool = False
+    ) -> None:
+        """Wraps a network; it is converted when it first runs.
+
+        Args:
+            engine: The library.
+            network: The network as loaded.
+            precision: Precision to compute in.
+            may_fall_back: Whether PyTorch runs it if the library cannot.
+        """
+        self._engine = engine
+        self._may_fall_back = may_fall_back
+        self._fallback: TorchNetwork | None = None
+        self._torch = network
+        self.device = torch.device("cpu")
+        self.precision: Precision = precision
+        self._lock = threading.Lock()
+        self._run: Run | None = None
+
+    @property
+    def backend(self) -> str:
+        return self._fallback.backend if self._fallback else self._engine.name
+
+    @property
+    def name(self) -> str:
+        return self._torch.name
+
+    @property
+    def architecture(self) -> str:
+        return self._torch.architecture
+
+    @property
+    def scale(self) -> int:
+        return self._torch.scale
+
+    @property
+    def channels_in(self) -> int:
+        return self._torch.channels_in
+
+    @property
+    def channels_out(self) -> int:
+        return self._torch.channels_out
+
+    @property
+    def multiple_of(self) -> int:
+        return self._torch.multiple_of
+
+    @property
+    def minimum(self) -> int:
+        return self._torch.minimum
+
+    @property
+    def sizes(self) -> Sizes:
+        return self._torch.sizes
+
+    @property
+    def reach_px(self) -> int | None:
+        return self._torch.reach_px
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        return self._torch.bytes_per_pixel
+
+    @property
+    def weight_bytes(self) -> int:
+        return 2 * self._torch.weight_bytes
+
+    @property
+    def parameters(self) -> int:
+        return self._torch.parameters
+
+    @property
+    def precisions(self) -> Sequence[Precision]:
+        return [one for one in self._torch.precisions if one in self._engine.precisions]
+
+    def to(self, device: torch.device, precision: Precision) -> Network:
+        if device.type != "cpu":
+            return self._torch.to(device, precision)
+        return self if precision == self.precision else self._engine.wrap(self._torch, precision, self._may_fall_back)
+
+    def with_noise(self, sigma: float) -> Network:
+        return self._torch.with_noise(sigma)  # the level is not part of the converted network
+
+    def stream(self) -> None:
+        return None
+
+    def run(self, batch: Tensor) -> Tensor:
+        with self._lock:
+            if self._run is None and self._fallback is None:
+                self._prepare()
+        if self._fallback or self._run is None:
+            return (self._fallback or self._torch).run(batch)
+        samples = pad_to_grid(batch.detach().to("cpu", torch.float32), self.multiple_of, self.minimum)
+        with self._lock:
+            result = self._run(samples.contiguous())
+        if not is_finite(result):
+            raise NonFiniteOutputError(f"{self.name}: output is not finite in {self.precision}")
+        height, width = (side * self.scale for side in batch.shape[2:])
+        return result[..., :height, :width].clamp_(0, 1)
+
+    def _prepare(self) -> None:
+        """Compiles the network, or has PyTorch run it from now on."""
+        try:
+            self._run = self._engine.prepare(self._torch, self.precision)
+        except ModelRefusedError:
+            if not self._may_fall_back:
+                raise
+            self._fallback = self._torch.to(self.device, self.precision)
+
+
+def sample_for(network: TorchNetwork) -> Tensor:
+    """A random image to trace a network with."""
+    side = _traced_side(network)
+    return torch.rand(1, network.channels_in, side, side)
+
+
+def difference(network: TorchNetwork, run: Run) -> float:
+    """The largest difference from PyTorch's output on a random image of another size than the traced one.
+
+    So sizes that were traced as constants are found out.
+    """
+    generator = torch.Generator().manual_seed(0)
+    step = max(_CHECKED_STEP_PX, network.multiple_of)
+    side = _traced_side(network)
+    image = torch.rand((1, network.channels_in, side + 2 * step, side + step), generator=generator)
+    exact = network.to(torch.device("cpu"), "fp32").run(image)
+    return (run(image).clamp(0, 1) - exact).abs().max().item()
+
+
+def _traced_side(network: TorchNetwork) -> int:
+    return -(-max(_TRACED_PX, network.minimum) // network.multiple_of) * network.multiple_of
+
+
+def pad_to_grid(image: Tensor, multiple: int, minimum: int) -> Tensor:
+    """Pads sides to the network's grid, repeating the border."""
+    sides = [-(-max(side, minimum) // multiple) * multiple for side in image.shape[2:]]
+    missing = sides[1] - image.shape[3], sides[0] - image.shape[2]
+    return torch.nn.functional.pad(image, (0, missing[0], 0, missing[1]), mode="replicate") if any(missing) else image

@@ -1,0 +1,214 @@
+"""Runs `.onnx` files of super-resolution and restoration networks with ONNX Runtime on the CPU.
+
+A file is data: ONNX Runtime runs only the operations that it knows. Files that refer to others, bring operations of their own
+or may loop for ever are refused before it reads them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...choices import Precision
+from ...imaging.tensors import is_finite
+from ..network import GraphError, NonFiniteOutputError, Sizes
+from ..probe import MAX_CONTEXT_PX
+from ..protobuf import split_message
+from .converted import pad_to_grid
+
+_GRAPH, _FUNCTION = 7, 25
+_NODE, _INITIALIZER = 1, 5
+_OPERATION, _ATTRIBUTE, _DOMAIN = 4, 5, 7
+_EXTERNAL_DATA = 13
+_SUBGRAPHS = {6, 11}
+"""Numbers of the fields in ONNX's messages ModelProto, GraphProto, NodeProto, TensorProto and AttributeProto."""
+
+_LOOPS = {b"Loop", b"Scan", b"If"}
+_OWN_DOMAINS = {b"", b"ai.onnx", b"com.microsoft"}
+_TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
+_PROBED_PX = (16, 64, 128)
+_GRIDS = (1, 2, 4, 8, 16, 32, 64)
+_REACH_TRIALS = 3
+_VISIBLE = 1e-6
+_VALUES_PER_PIXEL = 512
+"""Values in memory at once per input pixel, which ONNX Runtime does not report: those of a large network."""
+
+
+class OnnxNetwork:
+    """A `Network` that ONNX Runtime runs: always on the CPU, one image at a time."""
+
+    backend = "onnxruntime"
+    cpu_tile_px: int | None = 512
+    architecture = "ONNX graph"
+    parameters = 0
+    precisions: Sequence[Precision] = ("fp32",)
+    adds_in_float32 = False
+    sizes: Sizes = "any"
+    precision: Precision = "fp32"
+    device = torch.device("cpu")
+
+    def __init__(self, name: str, content: bytes) -> None:
+        """Reads a graph, and finds its channels, its scale and the sizes that it takes by running it.
+
+        Args:
+            name: See `Network.name`.
+            content: The bytes of an `.onnx` file.
+
+        Raises:
+            GraphError: If ONNX Runtime is not installed, or the file holds no network from luma or RGB to luma or RGB.
+        """
+        self.name = name
+        self.weight_bytes = len(content)
+        _check(content)
+        self._session = _open(content)
+        self._dtype, channels = _read_input(self._session)
+        self.channels_in, self.minimum, self.scale, self.channels_out = self._probe(channels)
+        self.multiple_of = self._find_grid()
+        self._reach: int | None = None
+        self._has_reach = False
+
+    @property
+    def reach_px(self) -> int | None:
+        if not self._has_reach:
+            self._reach, self._has_reach = self._find_reach(), True
+        return self._reach
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        return 4.0 * _VALUES_PER_PIXEL
+
+    def to(self, device: torch.device, precision: Precision) -> "OnnxNetwork":  # noqa: ARG002
+        """Returns itself: it runs only on the CPU, and tiles are copied there and back."""
+        return self
+
+    def with_noise(self, sigma: float) -> "OnnxNetwork":  # noqa: ARG002
+        return self
+
+    def stream(self) -> None:
+        return None
+
+    def run(self, batch: Tensor) -> Tensor:
+        result = self._run(batch)
+        if not is_finite(result):
+            raise NonFiniteOutputError(f"{self.name}: output is not finite in fp32")
+        return result.clamp_(0, 1)
+
+    def _run(self, batch: Tensor) -> Tensor:
+        samples = pad_to_grid(batch.detach().to("cpu", torch.float32), self.multiple_of, self.minimum)
+        height, width = (side * self.scale for side in batch.shape[2:])
+        return torch.cat([self._infer(one) for one in samples.split(1)])[..., :height, :width]
+
+    def _infer(self, image: Tensor) -> Tensor:
+        given = {self._session.get_inputs()[0].name: image.to(self._dtype).contiguous().numpy()}
+        return torch.from_numpy(self._session.run(None, given)[0]).float()
+
+    def _probe(self, channels: int | None) -> tuple[int, int, int, int]:
+        """Returns input channels, the shortest side, the scale and output channels."""
+        failures: list[str] = []
+        for count in (channels,) if channels else (3, 1):
+            for length in _PROBED_PX:
+                try:
+                    result = self._infer(torch.full((1, count, length, length), 0.5))
+                except Exception as error:  # ONNX Runtime raises whatever the operation that fails makes it raise
+                    failures.append(" ".join(str(error).split())[:160])
+                    continue
+                scale, rest = divmod(result.shape[-1], length)
+                if (
+                    result.ndim == 4
+                    and result.shape[1] in (1, 3)
+                    and result.shape[2:] == (length * scale,) * 2
+                    and scale
+                    and not rest
+                ):
+                    return count, length, scale, result.shape[1]
+                failures.append(f"{count} x {length} x {length} becomes {' x '.join(map(str, result.shape[1:]))}")
+        raise GraphError(f"does not enlarge or restore luma or RGB by a whole factor: {failures[0]}")
+
+    def _find_grid(self) -> int:
+        """The smallest grid in pixels on which sides beyond the shortest one work."""
+        for grid in _GRIDS:
+            length = self.minimum + grid
+            try:
+                result = self._infer(torch.full((1, self.channels_in, length, length), 0.5))
+            except Exception:  # this grid is too fine
+                continue
+            if result.shape[2:] == (length * self.scale,) * 2:
+                return grid
+        raise GraphError(f"takes only images of {self.minimum} px a side, though it says any")
+
+    def _find_reach(self) -> int | None:
+        """How far one pixel's change is seen; None if beyond `MAX_CONTEXT_PX`. (ONNX Runtime need not spread NaN.)"""
+        generator = torch.Generator().manual_seed(0)
+        rows, columns = max(16, self.minimum), 2 * MAX_CONTEXT_PX + 33
+        reach, place = 0, columns // 2
+        for _ in range(_REACH_TRIALS):
+            before = torch.rand((1, self.channels_in, rows, columns), generator=generator)
+            after = before.clone()
+            after[..., place] = 1 - after[..., place].round()
+            touched = ((self._run(after) - self._run(before)).abs() > _VISIBLE).any(dim=1).any(dim=1)[0].nonzero() // self.scale
+            if len(touched):
+                reach = max(reach, place - int(touched.min()), int(touched.max()) - place)
+        return reach if reach <= MAX_CONTEXT_PX else None
+
+
+def _check(content: bytes) -> None:
+    """Refuses what is no whole model, and what could do more than compute.
+
+    Raises:
+        GraphError: If it is refused.
+    """
+    fields = split_message(content)
+    graphs = [part for number, part in fields or [] if number == _GRAPH]
+    if fields is None or len(graphs) != 1:
+        raise GraphError("damaged or not an ONNX model")
+    if any(number == _FUNCTION for number, _ in fields):
+        raise GraphError("brings functions of its own; wanted a plain graph")
+    parts = split_message(graphs[0])
+    if not parts:
+        raise GraphError("damaged or not an ONNX model")
+    for number, part in parts:
+        inner = split_message(part) if number in (_NODE, _INITIALIZER) else []
+        if inner is None:
+            raise GraphError("damaged or not an ONNX model")
+        if number == _INITIALIZER and any(field == _EXTERNAL_DATA for field, _ in inner):
+            raise GraphError("keeps its weights in another file; wanted one file")
+        if number == _NODE:
+            _check_node(inner)
+
+
+def _check_node(fields: list[tuple[int, bytes]]) -> None:
+    operation = b"".join(part for number, part in fields if number == _OPERATION)
+    domain = b"".join(part for number, part in fields if number == _DOMAIN)
+    attributes = [split_message(part) for number, part in fields if number == _ATTRIBUTE]
+    if domain not in _OWN_DOMAINS:
+        raise GraphError(f"uses the operation {operation.decode(errors='replace')} of {domain.decode(errors='replace')}")
+    if operation in _LOOPS or any(number in _SUBGRAPHS for one in attributes for number, _ in one or []):
+        raise GraphError(f"uses the operation {operation.decode(errors='replace')}, which may not end; wanted a plain graph")
+
+
+def _open(content: bytes) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise GraphError("an ONNX model needs ONNX Runtime: pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # nothing short of a crash: what fails is raised
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime has an exception of its own for everything
+        raise GraphError(f"not an ONNX model ({' '.join(str(error).split())[:160]})") from error
+
+
+def _read_input(session: Any) -> tuple[torch.dtype, int | None]:
+    """Returns the type, and the channels if they are given."""
+    inputs = session.get_inputs()
+    shape = inputs[0].shape if len(inputs) == 1 else []
+    if len(shape) != 4 or inputs[0].type not in _TYPES:
+        seen = ", ".join(f"{one.type} {one.shape}" for one in inputs)
+        raise GraphError(f"takes {seen}; wanted one image of floats, (batch, channels, height, width)")
+    batch, channels, height, width = (side if isinstance(side, int) and side > 0 else None for side in shape)
+    if (batch or 1) > 1 or channels not in (None, 1, 3) or height or width:
+        raise GraphError(f"takes {shape}; wanted one image of 1 or 3 channels and any size (exported with dynamic axes)")
+    return _TYPES[inputs[0].type], channels

@@ -1,0 +1,57 @@
+"""ONNX Runtime on the CPU."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...choices import Precision
+from .converted import Engine, Run, sample_for
+from .torch import TorchNetwork
+
+_FILE = "network.onnx"
+_OPSET = 17
+_IMAGE, _RESULT = "image", "result"
+
+
+class OnnxRuntime(Engine):
+    """ONNX Runtime, which runs networks that PyTorch exports."""
+
+    name = "onnxruntime"
+    title = "ONNX Runtime"
+    precisions: ClassVar[Sequence[Precision]] = ("fp32",)
+
+    def convert(self, network: TorchNetwork, folder: Path) -> None:
+        module = network.to(torch.device("cpu"), "fp32").descriptor.model
+        sides = {0: "batch", 2: "height", 3: "width"}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as for OpenVINO; and the exporter without further packages is the older one
+            torch.onnx.export(
+                module,
+                (sample_for(network),),
+                folder / _FILE,
+                input_names=[_IMAGE],
+                output_names=[_RESULT],
+                dynamic_axes={_IMAGE: sides, _RESULT: sides},
+                opset_version=_OPSET,
+                dynamo=False,
+            )
+
+    def compile(self, folder: Path, precision: Precision) -> Run:  # noqa: ARG002
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors
+        options.intra_op_num_threads = torch.get_num_threads()
+        session = onnxruntime.InferenceSession(folder / _FILE, options, providers=["CPUExecutionProvider"])
+
+        def run(samples: Tensor) -> Tensor:
+            return torch.from_numpy(session.run([_RESULT], {_IMAGE: samples.numpy()})[0])
+
+        return run
+
+
+ONNX_RUNTIME = OnnxRuntime()
