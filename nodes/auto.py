@@ -5,11 +5,12 @@ from typing import Any, get_args
 
 from comfy_api.latest import io
 
-from ..fidelity.choices import GrainChoice
+from ..fidelity.choices import BackendChoice, GrainChoice
 from ..fidelity.decide.decision import Decision
 from ..fidelity.decide.domain import DOMAINS
 from ..fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
 from ..fidelity.decide.settings import Settings
+from ..fidelity.networks.backend import check_backend
 from ..fidelity.networks.compute import Compute
 from ..fidelity.report.report import DecisionReport, Report, to_json
 from ..fidelity.report.summary import summarize_enlargement, summarize_plan
@@ -69,8 +70,9 @@ def _deciding_inputs() -> list[io.Input]:
     ]
 
 
-def _open_session(settings: Settings, memory_gb: float) -> Session:
-    compute = Compute(host.compute_device(), memory_bytes=int(memory_gb * _GIB) or None)
+def _open_session(settings: Settings, memory_gb: float, backend: BackendChoice = "auto") -> Session:
+    check_backend(backend)
+    compute = Compute(host.compute_device(), memory_bytes=int(memory_gb * _GIB) or None, backend=backend)
     return Session(settings, compute, host.list_upscale_models())
 
 
@@ -185,7 +187,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
             "restores, upscales, matches the colors to the source, checks them with CIEDE2000 and reports every decision.",
             search_aliases=["upscale", "enlarge", "super resolution", "hires", "4k", "one click", "auto", "denoise", "deblock"],
             hidden=host.WORKFLOW_INPUT,
-            inputs=[*_deciding_inputs(), cleanup, grain],
+            inputs=[*_deciding_inputs(), cleanup, grain, host.backend_input()],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The finished image."),
                 io.Combo.Output("domain", options=list(DOMAINS), tooltip="The domain whose recipe was followed."),
@@ -206,6 +208,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
         memory_gb: float,
         cleanup: Any,
         grain: Any = "auto",
+        backend: BackendChoice = "auto",
         target: dict[str, Any] | None = None,
         source: SourceInfo | None = None,
     ) -> io.NodeOutput:
@@ -220,7 +223,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
             restore_strength=read_strength(restore_strength),
             grain=grain,
         )
-        session = _open_session(settings, memory_gb)
+        session = _open_session(settings, memory_gb, backend)
         pixels = host.to_engine(image)
         decision = session.decide(pixels, provenance_of(source))
         host.make_room(decision.planned.networks, pixels)

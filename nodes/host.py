@@ -1,9 +1,10 @@
 """The only module that imports `comfy.*`: image layout, models loaded by the host, progress, and cancelling."""
 
+import copy
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import comfy.cli_args
 import comfy.model_base
@@ -19,12 +20,13 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..fidelity.choices import Domain
+from ..fidelity.choices import BackendChoice, Domain
 from ..fidelity.decide.model_choice import ModelChoice, ModelChooser
 from ..fidelity.decide.recipes import RECIPES
 from ..fidelity.errors import RefusedError
 from ..fidelity.files.paths import READ_SUFFIXES
 from ..fidelity.imaging.resample import resize
+from ..fidelity.networks.backend import check_backend
 from ..fidelity.networks.backends.torch import TorchNetwork
 from ..fidelity.networks.descriptors import accept_rgb
 from ..fidelity.networks.loader import SHIPPED_WEIGHTS, list_models
@@ -178,14 +180,32 @@ class ChoosingNode(io.ComfyNode):
         return "|".join(list_upscale_models()) if model_name == "auto" else model_name
 
 
-def load_upscale_model(name: str, domain: Domain, scale: float) -> tuple[Any, ModelChoice]:
+def backend_input() -> io.Input:
+    """The input that chooses the library that runs models; prompts from before it existed still run."""
+    return io.Combo.Input(
+        "backend",
+        options=list(get_args(BackendChoice)),
+        default="auto",
+        optional=True,
+        advanced=True,
+        tooltip="The library that runs models on the CPU; on a GPU it is always torch. auto: the fastest that the command "
+        "fidelity accelerate measured, torch if it measured none.",
+    )
+
+
+def load_upscale_model(name: str, domain: Domain, scale: float, backend: BackendChoice) -> tuple[Any, ModelChoice]:
     """Loads a model as the host's UPSCALE_MODEL, under the host's memory management.
 
     Args:
         name: One of `list_upscale_models`, or "auto".
         domain: The domain that "auto" chooses for.
         scale: The upscaling factor that "auto" chooses for.
+        backend: The library that Upscale (Fidelity) runs it with; core's node uses PyTorch.
+
+    Raises:
+        ModelRefusedError: If the backend was named and is not installed.
     """
+    check_backend(backend)
     model, choice = choose_models(name).choose(RECIPES[domain], scale)
     descriptor: Any = accept_rgb(model)
     if getattr(descriptor, "patcher", None) is None:  # the host keeps account of one patcher a model
@@ -194,8 +214,9 @@ def load_upscale_model(name: str, domain: Domain, scale: float) -> tuple[Any, Mo
             load_device=comfy.model_management.get_torch_device(),
             offload_device=comfy.model_management.unet_offload_device(),
         )
-    descriptor.fidelity_name = model.name
-    return descriptor, choice
+    chosen = copy.copy(descriptor)  # the name and the backend are this node's, the weights and their patcher everyone's
+    chosen.fidelity_name, chosen.fidelity_backend = model.name, backend
+    return chosen, choice
 
 
 def prepare_model(upscale_model: Any, image: Tensor) -> tuple[Network, torch.device]:
@@ -212,6 +233,11 @@ def prepare_model(upscale_model: Any, image: Tensor) -> tuple[Network, torch.dev
     needed = estimate_memory(network, (image.shape[2], image.shape[3]), device)
     comfy.model_management.load_models_gpu([patcher], memory_required=needed, force_full_load=True)
     return network, device
+
+
+def backend_of(upscale_model: Any) -> BackendChoice:
+    """The backend that an UPSCALE_MODEL was loaded for; core's loader chooses none."""
+    return getattr(upscale_model, "fidelity_backend", "auto")
 
 
 def compute_device() -> torch.device:

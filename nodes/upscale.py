@@ -4,7 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..fidelity.choices import AUTO_SCALE, MIN_TILE_PX, Domain
+from ..fidelity.choices import AUTO_SCALE, MIN_TILE_PX, BackendChoice, Domain
 from ..fidelity.decide.recipes import DEFAULT_VALUES, RECIPES, SAFE_DOMAIN
 from ..fidelity.decide.target import resolve_target
 from ..fidelity.networks.compute import Compute
@@ -50,6 +50,7 @@ class FidelityLoadUpscaleModel(host.ChoosingNode):
                     optional=True,
                     tooltip="Upscaling factor that auto chooses for; up to 2 takes a 2x model, above 2 a 4x model.",
                 ),
+                host.backend_input(),
             ],
             outputs=[
                 io.UpscaleModel.Output(tooltip="For Upscale (Fidelity) or core's Upscale Image (using Model)."),
@@ -58,8 +59,10 @@ class FidelityLoadUpscaleModel(host.ChoosingNode):
         )
 
     @classmethod
-    def execute(cls, model_name: str, domain: Domain = SAFE_DOMAIN, scale: float = AUTO_SCALE) -> io.NodeOutput:
-        model, choice = host.load_upscale_model(model_name, domain, scale)
+    def execute(
+        cls, model_name: str, domain: Domain = SAFE_DOMAIN, scale: float = AUTO_SCALE, backend: BackendChoice = "auto"
+    ) -> io.NodeOutput:
+        model, choice = host.load_upscale_model(model_name, domain, scale, backend)
         better = f" Better: {choice.better}." if choice.better else ""
         shown = host.show_result(cls, summarize_choice(choice.path.name, choice))
         return io.NodeOutput(model, f"{choice.path.name}: {choice.reason}.{better}", ui=shown)
@@ -107,6 +110,6 @@ class FidelityUpscale(io.ComfyNode):
         model, device = host.prepare_model(upscale_model, source)
         size = resolve_target((source.shape[2], source.shape[3]), read_target(target), model.scale)
         progress = host.track_progress()
-        compute = Compute(device, tile_px=tile or None)
+        compute = Compute(device, tile_px=tile or None, backend=host.backend_of(upscale_model))
         result = upscale(source, model, size, channels, compute, progress)  # type: ignore[arg-type]
         return io.NodeOutput(host.to_host(result.image))

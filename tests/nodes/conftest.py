@@ -51,9 +51,15 @@ def find_python(host):
 class Host:
     """Talks to a server over its HTTP API."""
 
-    def __init__(self, url, models):
+    def __init__(self, url, models, python):
         self.url = url
         self.models = models
+        self.python = python
+
+    def has(self, library):
+        """Whether the host's Python has a library."""
+        check = f"import importlib.util; raise SystemExit(importlib.util.find_spec({library!r}) is None)"
+        return subprocess.run([self.python, "-c", check], check=False).returncode == 0
 
     def read(self, path):
         with urllib.request.urlopen(self.url + path, timeout=60) as answer:
@@ -145,7 +151,7 @@ def start_host(base, *options, pack=PACK):
     log = (base / "host.log").open("w")
     command = [python, "main.py", "--cpu", "--port", str(port), "--base-directory", str(base), *options]
     process = subprocess.Popen(command, cwd=host, stdout=log, stderr=subprocess.STDOUT)
-    client = Host(f"http://127.0.0.1:{port}", models)
+    client = Host(f"http://127.0.0.1:{port}", models, python)
     for _ in range(600):
         if process.poll() is not None:
             break

@@ -339,6 +339,22 @@ def test_one_node_meets_a_sheet_and_settings_reach_the_report(host, photo):
     assert "restore strength 0.50, chosen by the user" in str(report)
 
 
+@pytest.mark.parametrize("auto", [True, False])
+def test_openvino_runs_a_model_or_says_what_to_install(host, photo, auto):
+    name = host.upload(photo)
+    graph = auto_graph(name) if auto else upscaling(name, channels="rgb")
+    exact = host.fetch(host.run(graph), "9")
+    graph["2"]["inputs"]["backend"] = "openvino"
+    if not host.has("openvino"):
+        assert refusal(host, graph) == "backend openvino: OpenVINO is not installed; pip install openvino"
+        return
+    outputs = host.run(graph)
+    assert (host.fetch(outputs, "9") - exact).abs().max() <= 3.001 / 255
+    if auto:
+        passes = json.loads(outputs["3"]["text"][0])["passes"]
+        assert [one["backend"] for one in passes if one["kind"] == "network"] == ["openvino"]
+
+
 def test_a_plan_is_made_and_then_run(host, photo):
     name = host.upload(photo)
     graph = {

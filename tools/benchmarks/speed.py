@@ -61,13 +61,15 @@ def load_host(device: torch.device) -> None:
     sys.argv = arguments
 
 
-def host_path(image: torch.Tensor, descriptor: object, device: torch.device) -> Callable[[], torch.Tensor]:
+def host_path(image: torch.Tensor, model: Path, device: torch.device) -> Callable[[], torch.Tensor]:
     """ComfyUI's tiled upscale, called as its node does, using only public functions."""
     load_host(device)
     import comfy.model_management
     import comfy.utils
+    from spandrel import ImageModelDescriptor, ModelLoader
 
-    network = descriptor.to(device)  # type: ignore[attr-defined]
+    network = ModelLoader().load_from_file(model).eval().to(device)
+    assert isinstance(network, ImageModelDescriptor)
 
     def work() -> torch.Tensor:
         result = comfy.utils.tiled_scale(
@@ -101,7 +103,7 @@ def main() -> None:
     image = torch.rand(1, height, width, 3).movedim(-1, 1)
     model = load_model(options.model)
     with torch.inference_mode():
-        contenders = {"host fp32": host_path(image, load_model(options.model).descriptor, device)}
+        contenders = {"host fp32": host_path(image, options.model, device)}
         for precision in options.precisions:
             for channels in ("rgb", "luma"):
 
