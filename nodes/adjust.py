@@ -9,6 +9,7 @@ from ..fidelity.decide.damage import measure_conditions
 from ..fidelity.decide.domain import DOMAINS
 from ..fidelity.decide.recipes import choose_cleanup
 from ..fidelity.errors import RefusedError
+from ..fidelity.networks.compute import AUTO_COMPUTE
 from ..fidelity.preparation import Preparation, prepare
 from ..fidelity.steps.balance import Balance, Grade, grade
 from ..fidelity.steps.cleanup import CleanupMethod, CleanupSettings, clean
@@ -125,13 +126,14 @@ class FidelityPrepare(io.ComfyNode):
         bent = KNOWN_LENSES.get(lens) or Lens(lens_k1, lens_k2)
         wanted = Preparation(restore, read_strength(restore_strength), deband, light, bent, _read_corners(corners), domain)
         wired = restore_model if restore != "off" else None
-        model, device = host.prepare_model(wired, pixels) if wired else (None, None)
+        model, compute = host.prepare_model(wired, pixels) if wired else (None, AUTO_COMPUTE)
         result = prepare(
             pixels,
             wanted,
             host.choose_models("auto"),
             model,
-            lambda found: device or host.make_room([found], pixels),
+            lambda found: compute.device or host.make_room([found], pixels),
+            compute,
             progress=host.track_progress(),
         )
         return io.NodeOutput(host.to_host(result.image), "\n".join(result.done))

@@ -71,8 +71,9 @@ def _deciding_inputs() -> list[io.Input]:
 
 
 def _open_session(settings: Settings, memory_gb: float, backend: BackendChoice = "auto") -> Session:
-    check_backend(backend)
-    compute = Compute(host.compute_device(), memory_bytes=int(memory_gb * _GIB) or None, backend=backend)
+    device = host.compute_device()
+    check_backend(backend, device)
+    compute = Compute(device, memory_bytes=int(memory_gb * _GIB) or None, backend=backend)
     return Session(settings, compute, host.list_upscale_models())
 
 

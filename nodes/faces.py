@@ -67,6 +67,6 @@ class FidelityRestoreFaces(io.ComfyNode):
         source = host.to_engine(image)
         shares = host.mask_to_engine(mask)
         faces = parse_boxes(boxes) or (find_boxes(shares[:1]) if shares is not None else [])
-        model, device = host.prepare_model(face_model, source[:, :, :FACE_PX, :FACE_PX])
-        result = restore_faces(source, model, faces, shares, strength, margin, device, host.track_progress())
+        model, compute = host.prepare_model(face_model, source[:, :, :FACE_PX, :FACE_PX])
+        result = restore_faces(source, model, faces, shares, strength, margin, compute.device, host.track_progress())
         return io.NodeOutput(host.to_host(result))

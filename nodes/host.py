@@ -28,6 +28,7 @@ from ..fidelity.files.paths import READ_SUFFIXES
 from ..fidelity.imaging.resample import resize
 from ..fidelity.networks.backend import check_backend
 from ..fidelity.networks.backends.torch import TorchNetwork
+from ..fidelity.networks.compute import AUTO_COMPUTE, Compute
 from ..fidelity.networks.descriptors import accept_rgb
 from ..fidelity.networks.loader import SHIPPED_WEIGHTS, list_models
 from ..fidelity.networks.memory import Result, run_where_room
@@ -205,7 +206,7 @@ def load_upscale_model(name: str, domain: Domain, scale: float, backend: Backend
     Raises:
         ModelRefusedError: If the backend was named and is not installed.
     """
-    check_backend(backend)
+    check_backend(backend, compute_device())
     model, choice = choose_models(name).choose(RECIPES[domain], scale)
     descriptor: Any = accept_rgb(model)
     if getattr(descriptor, "patcher", None) is None:  # the host keeps account of one patcher a model
@@ -214,17 +215,21 @@ def load_upscale_model(name: str, domain: Domain, scale: float, backend: Backend
             load_device=comfy.model_management.get_torch_device(),
             offload_device=comfy.model_management.unet_offload_device(),
         )
+    TorchNetwork(model.name, descriptor)  # gives it what copies share: measurements, private weights, converted networks
     chosen = copy.copy(descriptor)  # the name and the backend are this node's, the weights and their patcher everyone's
     chosen.fidelity_name, chosen.fidelity_backend = model.name, backend
     return chosen, choice
 
 
-def prepare_model(upscale_model: Any, image: Tensor) -> tuple[Network, torch.device]:
+def prepare_model(upscale_model: Any, image: Tensor) -> tuple[Network, Compute]:
     """Has the host load an UPSCALE_MODEL, ours or core's, onto the compute device, with memory left to run it.
 
     Args:
         upscale_model: A spandrel image model with a patcher.
         image: The image it will run on, ``(B, C, H, W)``.
+
+    Returns:
+        The network, and where and with which backend it runs.
     """
     name = getattr(upscale_model, "fidelity_name", upscale_model.architecture.name)
     patcher = upscale_model.patcher
@@ -232,12 +237,7 @@ def prepare_model(upscale_model: Any, image: Tensor) -> tuple[Network, torch.dev
     network = TorchNetwork(name, upscale_model)
     needed = estimate_memory(network, (image.shape[2], image.shape[3]), device)
     comfy.model_management.load_models_gpu([patcher], memory_required=needed, force_full_load=True)
-    return network, device
-
-
-def backend_of(upscale_model: Any) -> BackendChoice:
-    """The backend that an UPSCALE_MODEL was loaded for; core's loader chooses none."""
-    return getattr(upscale_model, "fidelity_backend", "auto")
+    return network, Compute(device, backend=getattr(upscale_model, "fidelity_backend", AUTO_COMPUTE.backend))
 
 
 def compute_device() -> torch.device:

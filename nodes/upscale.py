@@ -1,5 +1,6 @@
 """Nodes that load a super-resolution model and upscale with it."""
 
+from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
@@ -7,7 +8,6 @@ from comfy_api.latest import io
 from ..fidelity.choices import AUTO_SCALE, MIN_TILE_PX, BackendChoice, Domain
 from ..fidelity.decide.recipes import DEFAULT_VALUES, RECIPES, SAFE_DOMAIN
 from ..fidelity.decide.target import resolve_target
-from ..fidelity.networks.compute import Compute
 from ..fidelity.report.summary import summarize_choice
 from ..fidelity.steps.upscale import upscale
 from . import host
@@ -107,9 +107,9 @@ class FidelityUpscale(io.ComfyNode):
         cls, upscale_model: Any, image: io.Image.Type, channels: str, tile: int, target: dict[str, Any] | None = None
     ) -> io.NodeOutput:
         source = host.to_engine(image)
-        model, device = host.prepare_model(upscale_model, source)
+        model, compute = host.prepare_model(upscale_model, source)
         size = resolve_target((source.shape[2], source.shape[3]), read_target(target), model.scale)
         progress = host.track_progress()
-        compute = Compute(device, tile_px=tile or None, backend=host.backend_of(upscale_model))
+        compute = replace(compute, tile_px=tile or None)
         result = upscale(source, model, size, channels, compute, progress)  # type: ignore[arg-type]
         return io.NodeOutput(host.to_host(result.image))

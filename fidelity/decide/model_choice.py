@@ -51,7 +51,8 @@ class Restorer:
     is_shipped: bool
     """Whether it ships with the pack; the shipped one also restores colors and needs no noise level."""
     is_held: bool = False
-    """Whether its result is held to what the damage explains; see `fidelity.steps.evidence`."""
+    """Whether its result is held to what the damage explains, as that for photographs and paintings is; see
+    `fidelity.steps.evidence`."""
     notes: tuple[str, ...] = ()
     """Installed networks that could not be used, as readable text."""
 

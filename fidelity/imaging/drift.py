@@ -247,12 +247,17 @@ class SourceRange:
         self._known = slice(0, 0)
         self._bounds: tuple[Tensor, ...] = ()
 
-    def at(self, rows: slice) -> tuple[Tensor, Tensor]:
-        """Returns the lowest and the highest value at each sample of some rows of the larger image."""
+    def at(self, rows: slice, ahead: int = _RANGE_ROWS) -> tuple[Tensor, Tensor]:
+        """Returns the lowest and the highest value at each sample of some rows of the larger image.
+
+        Args:
+            rows: The rows.
+            ahead: Rows of the source whose range is found at once, for rows that are read one after another.
+        """
         index = self._rows[rows]
         first, last = int(index[0]), int(index[-1]) + 1
         if first < self._known.start or last > self._known.stop:
-            self._find(first, min(self._source.shape[2], max(last, first + _RANGE_ROWS)))
+            self._find(first, min(self._source.shape[2], max(last, first + ahead)))
         index = index.to(self._columns.device) - self._known.start
         lowest, highest = (bound.index_select(2, index) for bound in self._bounds)
         return lowest, highest

@@ -50,13 +50,13 @@ def _fastest(network: TorchNetwork, device: torch.device, precision: PrecisionCh
     return ENGINES.get(min(measured, key=measured.__getitem__)) if "torch" in measured else None
 
 
-def check_backend(backend: BackendChoice) -> None:
-    """Refuses a backend that is not installed.
+def check_backend(backend: BackendChoice, device: torch.device) -> None:
+    """Refuses a backend that would be used on a device and is not installed.
 
     Raises:
         ModelRefusedError: If it was named and is not installed.
     """
-    if backend in ENGINES:
+    if backend in ENGINES and device.type == "cpu":
         ENGINES[backend].check_installed()
 
 

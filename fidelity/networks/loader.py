@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from ..choices import MODEL_SUFFIXES
 from ..errors import ModelNotFoundError, ModelRefusedError
 from .backends.compact import Compact, CompactDescriptor
-from .backends.onnx import OnnxNetwork
+from .backends.onnx import ARCHITECTURE as ONNX_ARCHITECTURE
+from .backends.onnx import OnnxNetwork, check_graph
 from .backends.opencv import OpenCVNetwork
 from .backends.torch import TorchNetwork
 from .network import GraphError, Network
@@ -101,12 +102,15 @@ def detect_architecture(path: Path) -> str | None:
 @lru_cache(maxsize=1024)
 def _detect_architecture(path: Path, _changed_ns: int, _size: int) -> str | None:
     try:
+        if path.suffix.lower() == ".onnx":
+            check_graph(path.read_bytes())
+            return ONNX_ARCHITECTURE
         if path.suffix.lower() in _GRAPHS:
             return _load_graph(path).architecture
         from .descriptors import detect
 
         return detect(path)
-    except (ModelRefusedError, OSError):
+    except (ModelRefusedError, GraphError, OSError):
         return None
 
 

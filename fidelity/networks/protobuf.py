@@ -14,6 +14,8 @@ def split_message(content: bytes) -> list[tuple[int, bytes]] | None:
     place = 0
     while place < len(content):
         key, place = _read_varint(content, place)
+        if key >> 32:
+            return None  # some readers would drop the upper bits, and see another field
         kind, start = key & 7, place
         if kind == _VARINT:
             _, place = _read_varint(content, place)

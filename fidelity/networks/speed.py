@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 
 from ..choices import BackendChoice, PrecisionChoice
-from ..errors import ModelRefusedError
+from ..errors import ModelRefusedError, RefusedError
 from ..progress import Progress
 from .backend import ENGINES, backend_key, with_backend
 from .backends.torch import TorchNetwork
@@ -81,7 +81,7 @@ class Acceleration:
 
 
 def accelerate(network: TorchNetwork, precision: PrecisionChoice = "auto", progress: Progress | None = None) -> Acceleration:
-    """Converts a network for every installed library, measures all in turns on the CPU, and stores the figures for "auto".
+    """Converts a network for every installed library, measures all in turns on the CPU, and stores the times for "auto".
 
     Args:
         network: The network as loaded.
@@ -101,7 +101,7 @@ def accelerate(network: TorchNetwork, precision: PrecisionChoice = "auto", progr
         runner = Runner(network, device, precision, backend=name)
         try:
             runner.run(torch.rand(1, network.channels_in, _PROBE_PX, _PROBE_PX))
-        except ModelRefusedError as error:
+        except RefusedError as error:
             refusals.append(str(error))
             continue
         runners[name] = runner

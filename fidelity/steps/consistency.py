@@ -234,8 +234,8 @@ class _Projection:
             if solver is not satisfied and self._solve(solver):
                 self._sweep(corrects=True)
             else:
+                self._report(slice(0, self._target.shape[2] + (self._seen.shape[2] if solver is satisfied else 0)))
                 satisfied = solver
-                self._report(slice(0, self._target.shape[2]))
         return self._survey
 
     def _solve(self, solve: "Callable[[_Window], Tensor | None]") -> bool:
@@ -290,7 +290,7 @@ class _Projection:
         for top in range(0, height, period):
             rows = slice(top, min(top + stripe, height))
             band = self._grown.read(rows).add_(self._target.read(rows)).clamp_(0, 1)
-            counter.add(band, *self._allowed.at(rows))
+            counter.add(band, *self._allowed.at(rows, ahead=0))
         return counter.threshold()
 
     def _report(self, rows: slice) -> None:

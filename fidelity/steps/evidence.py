@@ -1,4 +1,4 @@
-"""Holds a restored photograph to what its damage explains, so that texture is not removed along with the damage.
+"""Limits what restoration changes in photographs and paintings to what the damage explains, so that texture stays.
 
 A restoring network removes whatever may be damage, and fine texture may be: fur and sand look like noise. But the source itself
 limits what damage did. JPEG moved every coefficient of an 8x8 block by at most half a quantization step, and noise shows in
@@ -6,16 +6,16 @@ the flattest blocks as it is. So every coefficient of a restored block may diffe
 
     max(0.4 q, 2 n)
 
-where q is its quantization step and n the root mean square of the network's change of that coefficient in the flattest quarter
-of blocks; what the network changed beyond that is undone. (The set of images within half a step is convex and contains the
-image before compression, so the projection onto it comes closer to that. A narrower set comes closer still: Park and Kim,
-"Theory of projection onto the narrow quantization constraint set and its application", 1999.) Without JPEG's grid, the mean
-over four grids is taken.
+where q is its quantization step and n the root mean square of the network's change of that coefficient in the flattest
+quarter of the blocks that are neither black nor white; what the network changed beyond that is undone. (The set of images
+within half a step is convex and contains the image before compression, so the projection onto it comes closer to that. A
+narrower set comes closer still: Park and Kim, "Theory of projection onto the narrow quantization constraint set and its
+application", 1999.) Without JPEG's grid, the mean over four grids is taken.
 
-This holds where the damage is what it seems. A picture that was compressed, resized and compressed again has damage beyond the
-last quantization, most of it at edges, and there the network is right. Such pictures are changed more, so that the limits fade
-out between a root mean square change of 5 and 7 in 8-bit levels. On drawings the network is right far more often, and they are
-not held at all.
+These limits are valid only if the last compression or noise is the only damage. A picture that was compressed, resized and
+compressed again has damage beyond the last quantization, most of it at edges, and there the network is right. Such pictures
+are changed more, so the limits fade out between a root mean square change of 5 and 7 in 8-bit levels. On drawings the network
+is right far more often, and they are not held at all.
 
 The constants were chosen on photographs with JPEG, noise, both, and two rounds of damage, and by eye on real pictures.
 """
@@ -39,6 +39,8 @@ _FLAT_SHARE = 0.25
 _FULL_CHANGE, _NO_CHANGE = 5.0 / 255, 7.0 / 255
 _GRIDS = ((0, 0), (4, 4), (2, 6), (6, 2))
 _SAMPLED_BANDS = 48
+_DARKEST, _BRIGHTEST = 12 / 255, 243 / 255
+"""Blocks beyond these do not count as flat: noise is clipped there, and bars and margins have none."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,22 @@ def hold_to_evidence(restored: Rows, source: RowSource, evidence: Evidence) -> N
 def _measure(restored: Rows, source: RowSource, grid: tuple[int, int]) -> tuple[Tensor, float]:
     """The root mean square of restoration's change: of every coefficient in the flattest blocks, and of all samples."""
     bands = max(1, (restored.shape[2] - grid[0]) // BLOCK_PX)
-    details, changes = list[Tensor](), list[Tensor]()
+    details, changes, levels = list[Tensor](), list[Tensor](), list[Tensor]()
     for index in range(min(bands, _SAMPLED_BANDS)):
         top = grid[0] + index * bands // min(bands, _SAMPLED_BANDS) * BLOCK_PX
         rows = slice(top, min(restored.shape[2], top + BLOCK_PX))
         before, after = (_blocks(rgb_to_luma(image.read(rows)), (0, grid[1])) for image in (source, restored))
         details.append(after.square().sum(dim=(-2, -1)).flatten() - after[..., 0, 0].square().flatten())
         changes.append((after - before).square().flatten(0, -3))
-    detail, change = torch.cat(details), torch.cat(changes)
+        levels.append(before[..., 0, 0].flatten() / BLOCK_PX)
+    detail, change, level = torch.cat(details), torch.cat(changes), torch.cat(levels)
+    open_to_noise = (level > _DARKEST) & (level < _BRIGHTEST)
+    if open_to_noise.any():
+        detail, noisy = detail[open_to_noise], change[open_to_noise]
+    else:
+        noisy = change
     flattest = detail.topk(max(1, round(_FLAT_SHARE * len(detail))), largest=False).indices
-    return change[flattest].mean(dim=0).sqrt(), change.mean().sqrt().item()
+    return noisy[flattest].mean(dim=0).sqrt(), change.mean().sqrt().item()
 
 
 def _limit(before: Tensor, after: Tensor, limits: Tensor, grid: tuple[int, int]) -> Tensor:

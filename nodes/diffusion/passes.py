@@ -66,7 +66,7 @@ class DiffusionParts:
     """VAE."""
     control_net: Any = None
     """CONTROL_NET whose hint is each pass's upscaled image (a tile ControlNet), if there is one."""
-    enlarger: tuple[Network, torch.device] | None = None
+    enlarger: tuple[Network, Compute] | None = None
     """A super-resolution network that upscales before each pass; bicubic if there is none."""
 
 
@@ -155,6 +155,6 @@ def _enlarge(image: Tensor, size: tuple[int, int], parts: DiffusionParts) -> Ten
         return image
     if parts.enlarger is None:
         return resize(image, size).clamp(0, 1)
-    model, device = parts.enlarger
-    enlarged = upscale(image, model, size, "luma", Compute(device), _go_on).image
+    model, compute = parts.enlarger
+    enlarged = upscale(image, model, size, "luma", compute, _go_on).image
     return project(enlarged, image)

@@ -7,10 +7,10 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from importlib.metadata import version
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from ...choices import BackendChoice, Precision
 from ...errors import ModelRefusedError
 from ...imaging.tensors import is_finite
 from ..measurements import cache_folder
+from ..memory import is_out_of_memory
 from ..network import Network, NonFiniteOutputError, Sizes
 from .torch import TorchNetwork
 
@@ -34,7 +35,7 @@ class Engine(ABC):
     """A library that runs networks converted from PyTorch, on the CPU."""
 
     name: ClassVar[BackendChoice]
-    """Its name as a choice, which is also that of its Python module and package."""
+    """Its name as a choice, which is also that of its Python module."""
     title: ClassVar[str]
     """Its name in messages."""
     precisions: ClassVar[Sequence[Precision]]
@@ -87,33 +88,49 @@ class Engine(ABC):
         """
         if getattr(network.descriptor.size_requirements, "square", False):
             raise ModelRefusedError(f"{network.name}: takes square images only; wanted --backend torch")
-        stored = self.folder / self._key(network)
-        if stored.exists():
-            with suppress(Exception):  # damaged, or of another version: converted anew
-                run = self.compile(stored, precision)
-                if difference(network, run) <= _TOLERANCE[precision]:
-                    return run
-            shutil.rmtree(stored, ignore_errors=True)
+        off = 0.0
+        try:
+            stored = self.folder / self._key(network)
+            run, off = self._try_stored(network, stored, precision)
+            if run is None:
+                run, off = self._convert_anew(network, stored, precision)
+        except Exception as error:  # a library raises whatever the operation that it meets makes it raise
+            reason = " ".join(str(error).split())[:160]
+            refusal = f"{network.name}: {self.title} cannot run it ({reason}); wanted --backend torch"
+            raise ModelRefusedError(refusal) from error
+        if not off <= _TOLERANCE[precision]:  # NaN is off too
+            raise ModelRefusedError(
+                f"{network.name}: {self.title}'s output differs by {off:.4f}, wanted at most {_TOLERANCE[precision]:g}; "
+                f"wanted --backend torch"
+            )
+        return run
+
+    def _try_stored(self, network: TorchNetwork, stored: Path, precision: Precision) -> tuple[Run | None, float]:
+        """Compiles the stored conversion, and measures it; removes it if it is damaged, or of other weights."""
+        if not stored.exists():
+            return None, 0.0
+        with suppress(Exception):  # a damaged one is made anew
+            run = self.compile(stored, precision)
+            off = difference(network, run)
+            exact = off if precision == "fp32" else difference(network, self.compile(stored, "fp32"))
+            if exact <= _TOLERANCE["fp32"]:
+                return run, off
+        shutil.rmtree(stored, ignore_errors=True)
+        return None, 0.0
+
+    def _convert_anew(self, network: TorchNetwork, stored: Path, precision: Precision) -> tuple[Run, float]:
+        """Converts a network, stores it, whole or not at all, compiles it and measures it."""
         with self._scratch() as scratch:
             whole = Path(scratch) / "whole"
             whole.mkdir()
-            try:
-                self.convert(network, whole)
-                run = self.compile(whole, precision)
-                off = difference(network, run)
-            except Exception as error:  # a library raises whatever the operation that it meets makes it raise
-                reason = " ".join(str(error).split())[:160]
-                raise ModelRefusedError(
-                    f"{network.name}: {self.title} cannot run it ({reason}); wanted --backend torch"
-                ) from error
-            if off > _TOLERANCE[precision]:
-                raise ModelRefusedError(
-                    f"{network.name}: {self.title}'s output differs by {off:.4f}, wanted at most {_TOLERANCE[precision]:g}; "
-                    f"wanted --backend torch"
-                )
+            self.convert(network, whole)
             with suppress(OSError):  # a full disk, or another process was faster: what it stored is as good
-                whole.rename(stored)
-        return run
+                whole.rename(stored)  # before it is compiled, since a library may keep files open
+            run = self.compile(stored if stored.exists() else whole, precision)
+            off = difference(network, run)
+        if precision == "fp32" and not off <= _TOLERANCE[precision]:
+            shutil.rmtree(stored, ignore_errors=True)
+        return run, off
 
     def _scratch(self) -> AbstractContextManager[str]:
         """A temporary folder beside the stored conversions, or anywhere if nothing can be stored there."""
@@ -125,7 +142,8 @@ class Engine(ABC):
 
     def _key(self, network: TorchNetwork) -> str:
         """A name for a network's conversion: its weights, its architecture and the library's version."""
-        digest = hashlib.sha256(f"{network.architecture} {network.scale} {version(self.name)}".encode())
+        library: Any = import_module(self.name)
+        digest = hashlib.sha256(f"{network.architecture} {network.scale} {library.__version__}".encode())
         for name, values in network.descriptor.model.state_dict().items():
             digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
             digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -232,11 +250,18 @@ class ConvertedNetwork:
         with self._lock:
             if self._run is None and self._fallback is None:
                 self._prepare()
-        if self._fallback or self._run is None:
-            return (self._fallback or self._torch).run(batch)
+        if self._fallback:
+            return self._fallback.run(batch)
+        assert self._run
         samples = pad_to_grid(batch.detach().to("cpu", torch.float32), self.multiple_of, self.minimum)
-        with self._lock:
-            result = self._run(samples.contiguous())
+        try:
+            with self._lock:
+                result = self._run(samples.contiguous())
+        except RuntimeError as error:
+            if not self._may_fall_back or is_out_of_memory(error):
+                raise
+            self._fallback = self._torch.to(self.device, self.precision)
+            return self._fallback.run(batch)
         if not is_finite(result):
             raise NonFiniteOutputError(f"{self.name}: output is not finite in {self.precision}")
         height, width = (side * self.scale for side in batch.shape[2:])

@@ -16,16 +16,21 @@ from ..network import GraphError, NonFiniteOutputError, Sizes
 from ..probe import MAX_CONTEXT_PX
 from ..protobuf import split_message
 from .converted import pad_to_grid
+from .onnxruntime import run_session
+
+ARCHITECTURE = "ONNX graph"
+"""What a report names as the architecture of such a file."""
 
 _GRAPH, _FUNCTION = 7, 25
-_NODE, _INITIALIZER = 1, 5
+_NODE, _INITIALIZER, _SPARSE_INITIALIZER = 1, 5, 15
 _OPERATION, _ATTRIBUTE, _DOMAIN = 4, 5, 7
+_TENSORS, _SPARSE_TENSORS, _SUBGRAPHS = {5, 10}, {22, 23}, {6, 11}
+_SPARSE_PARTS = {1, 2}
 _EXTERNAL_DATA = 13
-_SUBGRAPHS = {6, 11}
-"""Numbers of the fields in ONNX's messages ModelProto, GraphProto, NodeProto, TensorProto and AttributeProto."""
+"""Numbers of the fields in ONNX's messages ModelProto, GraphProto, NodeProto, AttributeProto, SparseTensorProto and
+TensorProto."""
 
-_LOOPS = {b"Loop", b"Scan", b"If"}
-_OWN_DOMAINS = {b"", b"ai.onnx", b"com.microsoft"}
+_OWN_DOMAINS = {"", "ai.onnx", "com.microsoft"}
 _TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
 _PROBED_PX = (16, 64, 128)
 _GRIDS = (1, 2, 4, 8, 16, 32, 64)
@@ -40,7 +45,7 @@ class OnnxNetwork:
 
     backend = "onnxruntime"
     cpu_tile_px: int | None = 512
-    architecture = "ONNX graph"
+    architecture = ARCHITECTURE
     parameters = 0
     precisions: Sequence[Precision] = ("fp32",)
     adds_in_float32 = False
@@ -60,7 +65,7 @@ class OnnxNetwork:
         """
         self.name = name
         self.weight_bytes = len(content)
-        _check(content)
+        check_graph(content)
         self._session = _open(content)
         self._dtype, channels = _read_input(self._session)
         self.channels_in, self.minimum, self.scale, self.channels_out = self._probe(channels)
@@ -101,7 +106,7 @@ class OnnxNetwork:
 
     def _infer(self, image: Tensor) -> Tensor:
         given = {self._session.get_inputs()[0].name: image.to(self._dtype).contiguous().numpy()}
-        return torch.from_numpy(self._session.run(None, given)[0]).float()
+        return run_session(self.name, self._session, given).float()
 
     def _probe(self, channels: int | None) -> tuple[int, int, int, int]:
         """Returns input channels, the shortest side, the scale and output channels."""
@@ -110,17 +115,11 @@ class OnnxNetwork:
             for length in _PROBED_PX:
                 try:
                     result = self._infer(torch.full((1, count, length, length), 0.5))
-                except Exception as error:  # ONNX Runtime raises whatever the operation that fails makes it raise
-                    failures.append(" ".join(str(error).split())[:160])
+                except (RuntimeError, MemoryError) as error:
+                    failures.append(str(error))
                     continue
-                scale, rest = divmod(result.shape[-1], length)
-                if (
-                    result.ndim == 4
-                    and result.shape[1] in (1, 3)
-                    and result.shape[2:] == (length * scale,) * 2
-                    and scale
-                    and not rest
-                ):
+                scale = result.shape[-1] // length if result.ndim == 4 else 0
+                if scale and result.shape[1] in (1, 3) and result.shape[2:] == (length * scale,) * 2:
                     return count, length, scale, result.shape[1]
                 failures.append(f"{count} x {length} x {length} becomes {' x '.join(map(str, result.shape[1:]))}")
         raise GraphError(f"does not enlarge or restore luma or RGB by a whole factor: {failures[0]}")
@@ -131,7 +130,7 @@ class OnnxNetwork:
             length = self.minimum + grid
             try:
                 result = self._infer(torch.full((1, self.channels_in, length, length), 0.5))
-            except Exception:  # this grid is too fine
+            except (RuntimeError, MemoryError):  # this grid is too fine
                 continue
             if result.shape[2:] == (length * self.scale,) * 2:
                 return grid
@@ -152,7 +151,7 @@ class OnnxNetwork:
         return reach if reach <= MAX_CONTEXT_PX else None
 
 
-def _check(content: bytes) -> None:
+def check_graph(content: bytes) -> None:
     """Refuses what is no whole model, and what could do more than compute.
 
     Raises:
@@ -168,23 +167,46 @@ def _check(content: bytes) -> None:
     if not parts:
         raise GraphError("damaged or not an ONNX model")
     for number, part in parts:
-        inner = split_message(part) if number in (_NODE, _INITIALIZER) else []
-        if inner is None:
-            raise GraphError("damaged or not an ONNX model")
-        if number == _INITIALIZER and any(field == _EXTERNAL_DATA for field, _ in inner):
-            raise GraphError("keeps its weights in another file; wanted one file")
-        if number == _NODE:
-            _check_node(inner)
+        if number == _INITIALIZER:
+            _check_tensor(part)
+        elif number == _SPARSE_INITIALIZER:
+            _check_sparse(part)
+        elif number == _NODE:
+            _check_node(_split(part))
+
+
+def _split(message: bytes) -> list[tuple[int, bytes]]:
+    fields = split_message(message)
+    if fields is None:
+        raise GraphError("damaged or not an ONNX model")
+    return fields
+
+
+def _check_tensor(message: bytes) -> None:
+    if any(number == _EXTERNAL_DATA for number, _ in _split(message)):
+        raise GraphError("keeps its weights in another file; wanted one file")
+
+
+def _check_sparse(message: bytes) -> None:
+    for number, part in _split(message):
+        if number in _SPARSE_PARTS:
+            _check_tensor(part)
 
 
 def _check_node(fields: list[tuple[int, bytes]]) -> None:
-    operation = b"".join(part for number, part in fields if number == _OPERATION)
-    domain = b"".join(part for number, part in fields if number == _DOMAIN)
-    attributes = [split_message(part) for number, part in fields if number == _ATTRIBUTE]
+    operation, domain = (
+        b"".join(part for number, part in fields if number == wanted).decode(errors="replace")
+        for wanted in (_OPERATION, _DOMAIN)
+    )
     if domain not in _OWN_DOMAINS:
-        raise GraphError(f"uses the operation {operation.decode(errors='replace')} of {domain.decode(errors='replace')}")
-    if operation in _LOOPS or any(number in _SUBGRAPHS for one in attributes for number, _ in one or []):
-        raise GraphError(f"uses the operation {operation.decode(errors='replace')}, which may not end; wanted a plain graph")
+        raise GraphError(f"uses {operation} of {domain}; wanted ONNX's own operations")
+    for number, part in (one for place, attribute in fields if place == _ATTRIBUTE for one in _split(attribute)):
+        if number in _SUBGRAPHS:
+            raise GraphError(f"uses {operation}, which contains a graph of its own; wanted a plain graph")
+        if number in _TENSORS:
+            _check_tensor(part)
+        elif number in _SPARSE_TENSORS:
+            _check_sparse(part)
 
 
 def _open(content: bytes) -> Any:

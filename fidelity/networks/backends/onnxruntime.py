@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -47,11 +47,28 @@ class OnnxRuntime(Engine):
         options.log_severity_level = 3  # errors
         options.intra_op_num_threads = torch.get_num_threads()
         session = onnxruntime.InferenceSession(folder / _FILE, options, providers=["CPUExecutionProvider"])
-
-        def run(samples: Tensor) -> Tensor:
-            return torch.from_numpy(session.run([_RESULT], {_IMAGE: samples.numpy()})[0])
-
-        return run
+        return lambda samples: run_session(self.title, session, {_IMAGE: samples.numpy()})
 
 
 ONNX_RUNTIME = OnnxRuntime()
+
+
+def run_session(name: str, session: Any, given: dict[str, Any]) -> Tensor:
+    """Runs a session of ONNX Runtime, and returns its first output.
+
+    Args:
+        name: Name of the network or library, for messages.
+        session: The session.
+        given: Its inputs by name.
+
+    Raises:
+        MemoryError: If it ran out of memory.
+        RuntimeError: If it failed for another reason. (ONNX Runtime's own exceptions are no `RuntimeError`.)
+    """
+    try:
+        return torch.from_numpy(session.run(None, given)[0])
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        if "Failed to allocate memory" in reason or "bad allocation" in reason:
+            raise MemoryError(f"{name}: {reason}") from error
+        raise RuntimeError(f"{name}: ONNX Runtime failed ({reason})") from error

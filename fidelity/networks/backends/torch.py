@@ -272,7 +272,7 @@ def _private_copy(
     descriptor: "Descriptor", device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format
 ) -> "Descriptor":
     copied = copy.copy(descriptor)
-    for own in (_COPIES, SPANDREL, "patcher"):  # the host's patcher is of the original module, and must not outlive it here
+    for own in (_COPIES, _ENGINES, SPANDREL, "patcher"):  # they are of the original module, and must not outlive it here
         vars(copied).pop(own, None)
     network: nn.Module = copy.deepcopy(descriptor.model).to(device=device, dtype=dtype)
     if memory_format == torch.channels_last:

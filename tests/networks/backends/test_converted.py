@@ -50,6 +50,13 @@ def saved(path):
     return path
 
 
+def is_there(name):
+    return ENGINES[name].is_installed()
+
+
+needs_all = pytest.mark.skipif(not all(map(is_there, ENGINES)), reason="OpenVINO or ONNX Runtime is not installed")
+
+
 @pytest.mark.parametrize("path", sorted(SHIPPED_WEIGHTS.glob("*.safetensors")), ids=lambda path: path.stem)
 def test_shipped_networks_agree(path, photo, engine):
     network = load_model(path)
@@ -129,9 +136,10 @@ def test_a_folder_that_cannot_be_written_is_done_without(network, photo, engine,
     assert (engine.wrap(network).run(photo) - exact).abs().max() < 2e-3
 
 
-def test_an_output_that_is_off_is_refused_with_the_figure(network, photo, engine, monkeypatch):
-    monkeypatch.setattr(converted, "difference", lambda network, run: 0.25)
-    with pytest.raises(ModelRefusedError, match=r"differs by 0\.2500, wanted at most 0\.002; wanted --backend torch"):
+@pytest.mark.parametrize(("off", "said"), [(0.25, r"0\.2500"), (float("nan"), "nan")])
+def test_an_output_that_is_off_is_refused_with_the_difference(network, photo, engine, monkeypatch, off, said):
+    monkeypatch.setattr(converted, "difference", lambda network, run: off)
+    with pytest.raises(ModelRefusedError, match=rf"differs by {said}, wanted at most 0\.002; wanted --backend torch"):
         ConvertedNetwork(engine, network).run(photo)
     assert not list(engine.folder.iterdir())
 
@@ -164,6 +172,7 @@ def test_auto_follows_the_measurement(network, engine):
     assert with_backend(network, engine.name, torch.device("meta"), "fp32") is network
 
 
+@needs_all
 def test_the_fastest_of_all_is_taken(network):
     names = ("torch", "openvino", "onnxruntime")
     keys = [backend_module.backend_key(network, CPU, "fp32", name) for name in names]
@@ -171,7 +180,8 @@ def test_the_fastest_of_all_is_taken(network):
     assert with_backend(network, "auto", CPU, "fp32").backend == "onnxruntime"
 
 
-def test_accelerating_measures_all(network, engine, monkeypatch):
+@needs_all
+def test_accelerating_measures_all(network):
     made = accelerate(network, "fp32")
     assert [one.backend for one in made.speeds] == ["torch", *ENGINES]
     assert all(one.seconds > 0 and one.precision == "fp32" for one in made.speeds)
@@ -179,6 +189,7 @@ def test_accelerating_measures_all(network, engine, monkeypatch):
     assert with_backend(network, "auto", CPU, "fp32").backend == made.chosen
 
 
+@needs_all
 def test_accelerating_goes_on_without_a_library_that_refuses(network, engine, monkeypatch):
     def fail(*given):
         raise RuntimeError("unknown operation")
@@ -189,6 +200,7 @@ def test_accelerating_goes_on_without_a_library_that_refuses(network, engine, mo
     assert made.refusals == (f"mine.safetensors: {engine.title} cannot run it (unknown operation); wanted --backend torch",)
 
 
+@needs_all
 def test_the_command_accelerates_and_refuses_others(tmp_path):
     from typer.testing import CliRunner
 
@@ -225,6 +237,24 @@ def test_auto_falls_back_to_pytorch_where_a_library_fails(network, photo, engine
     exact = upscale(photo, network, (192, 224), "rgb", Compute(precision="fp32", backend="torch"))
     assert [step.backend for step in made.passes if step.kind == "network"] == ["torch"]
     assert (made.image - exact.image).abs().max() < 2e-3
+
+
+def test_auto_falls_back_where_a_library_fails_later(network, photo, engine, monkeypatch):
+    runner = engine.wrap(network, may_fall_back=True)
+    exact = network.to(CPU, "fp32").run(photo)
+    runner.run(photo)
+
+    def fail(samples):
+        raise RuntimeError("broke")
+
+    monkeypatch.setattr(runner, "_run", fail)
+    assert torch.equal(runner.run(photo), exact)
+    assert runner.backend == "torch"
+    strict = engine.wrap(network)
+    strict.run(photo)
+    monkeypatch.setattr(strict, "_run", fail)
+    with pytest.raises(RuntimeError, match="broke"):
+        strict.run(photo)
 
 
 def test_a_broken_installation_is_told(network, photo, engine, monkeypatch):

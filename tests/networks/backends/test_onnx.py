@@ -7,6 +7,7 @@ from spandrel.architectures.ESRGAN import ESRGAN
 from torch import nn
 
 from fidelity.errors import ModelRefusedError
+from fidelity.networks.backends.onnxruntime import run_session
 from fidelity.networks.compute import Compute
 from fidelity.networks.loader import detect_architecture, list_models, load_model
 from fidelity.networks.runner import Runner
@@ -27,6 +28,17 @@ class Halving(nn.Module):
 
     def forward(self, image):
         return nn.functional.pixel_shuffle(self.inner(nn.functional.pixel_unshuffle(image, 2)), 2)
+
+
+class Mean(nn.Module):
+    """Returns a single number."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, image):
+        return (image * self.weight).mean()
 
 
 def exported(module, path, shape=(1, 3, 32, 32), dynamic=True):
@@ -119,13 +131,28 @@ def field(number, content):
     return bytes([key] if key < 128 else [key & 127 | 128, key >> 7]) + bytes([len(content)]) + content
 
 
+OUTSIDE = field(8, b"w") + field(13, field(1, b"location"))
+"""A tensor whose values are in another file."""
+
+
+def hidden(number, content):
+    """A field whose number some readers see only in its lower 32 bits."""
+    key = number << 3 | 2
+    return bytes([key | 128, 128, 128, 128, 16]) + bytes([len(content)]) + content
+
+
 @pytest.mark.parametrize(
     ("graph", "reason"),
     [
-        (field(1, field(4, b"Loop")), "uses the operation Loop, which may not end"),
-        (field(1, field(4, b"Own") + field(7, b"com.own")), "uses the operation Own of com.own"),
-        (field(1, field(4, b"Any") + field(5, field(6, field(1, b"")))), "uses the operation Any, which may not end"),
-        (field(5, field(8, b"w") + field(13, field(1, b"location"))), "keeps its weights in another file"),
+        (field(1, field(4, b"Own") + field(7, b"com.own")), "uses Own of com.own"),
+        (field(1, field(4, b"Loop") + field(5, field(6, field(1, b"")))), "uses Loop, which contains a graph of its own"),
+        (field(1, field(4, b"Any") + field(5, field(11, field(1, b"")))), "uses Any, which contains a graph of its own"),
+        (field(5, OUTSIDE), "keeps its weights in another file"),
+        (field(15, field(1, OUTSIDE)), "keeps its weights in another file"),
+        (field(1, field(4, b"Constant") + field(5, field(5, OUTSIDE))), "keeps its weights in another file"),
+        (field(1, field(4, b"Constant") + field(5, field(22, field(2, OUTSIDE)))), "keeps its weights in another file"),
+        (hidden(5, OUTSIDE), "damaged or not an ONNX model"),
+        (field(1, field(4, b"Any") + field(5, b"no message")), "damaged or not an ONNX model"),
     ],
 )
 def test_what_could_do_more_than_compute_is_refused(graph, reason, tmp_path):
@@ -147,9 +174,22 @@ def test_other_inputs_are_refused(tmp_path):
     path = exported(nn.Conv2d(3, 2, 3, 1, 1), tmp_path / "two.onnx", (1, 3, 16, 16))
     with pytest.raises(ModelRefusedError, match="does not enlarge or restore luma or RGB by a whole factor"):
         load_model(path)
+    path = exported(Mean(), tmp_path / "mean.onnx", (1, 3, 16, 16))
+    with pytest.raises(ModelRefusedError, match="does not enlarge or restore luma or RGB by a whole factor"):
+        load_model(path)
     path = exported(seeded(Halving()), tmp_path / "fixed.onnx", dynamic=False)
     with pytest.raises(ModelRefusedError, match=r"takes \[1, 3, 32, 32\]; wanted one image of 1 or 3 channels and any size"):
         load_model(path)
+
+
+@pytest.mark.parametrize(("said", "kind"), [("Failed to allocate memory for x", MemoryError), ("other", RuntimeError)])
+def test_what_fails_while_it_runs_is_known_to_the_runner(said, kind):
+    class Failing:
+        def run(self, *_):
+            raise Exception(said)
+
+    with pytest.raises(kind, match=said):
+        run_session("mine", Failing(), {})
 
 
 def test_without_the_library_the_command_that_installs_it_is_told(tmp_path, monkeypatch):
