@@ -282,9 +282,10 @@ def carry_out(
     new_map, survey = _maps_in(scratch, image.device), None
     if recipe.consistency != "off":
         part = _stage(progress, "consistency")
-        result, survey = _make_consistent(result, reference, recipe.consistency, compute.device_for(image), part, scratch)
+        where = compute.device_for(image)
+        result, survey = _make_consistent(result, reference, recipe.consistency, where, part, scratch, not is_restored)
         passes.append(Pass("consistency", 1.0, None, watch.lap()))
-    if survey is None or is_restored:
+    if survey is None:
         survey = survey_rows(source, result, new_map)
     judged, drift = None, None
     if recipe.gate != "off":
@@ -340,8 +341,9 @@ def _make_consistent(
     device: torch.device,
     progress: Progress | None,
     scratch: Path | None,
+    surveys: bool,
 ) -> tuple[Rows, Survey | None]:
-    """Projects the result, and returns it with its survey where that was made on the way."""
+    """Projects the result, and returns it with its survey if asked for and made on the way."""
     if isinstance(result, TensorRows) and (result.shape[0] > 1 or result.shape[1] == 4 or result.device != device):
         image, held = result.image, read_all(reference)
         near = run_where_room(lambda near: project_(near, held, mode, progress=progress), image, held, device)
@@ -349,8 +351,8 @@ def _make_consistent(
     target, colors = result, reference
     if reference.shape[1] == 4:
         target, colors = PartRows(result, slice(0, 3)), TensorRows(bleed_colors(read_all(reference)))
-    survey = project_rows(target, colors, mode, progress=progress, new_map=_maps_in(scratch, target.device))
-    return result, survey if result.shape[1] != 4 else None
+    new_map, surveys = _maps_in(scratch, target.device), surveys and result.shape[1] != 4
+    return result, project_rows(target, colors, mode, progress=progress, new_map=new_map, surveys=surveys)
 
 
 def _judge(result: Rows, reference: RowSource, recipe: Recipe, small: RowSource, new_map: NewMap) -> GateVerdict:

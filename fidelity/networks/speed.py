@@ -94,7 +94,8 @@ def accelerate(network: TorchNetwork, precision: PrecisionChoice = "auto", progr
     device = torch.device("cpu")
     installed: list[BackendChoice] = [name for name, engine in ENGINES.items() if engine.is_installed()]
     if not installed:
-        raise ModelRefusedError(f"no library beside PyTorch is installed; pip install {' or '.join(ENGINES)}")
+        commands = " or ".join(engine.installation for engine in ENGINES.values())
+        raise ModelRefusedError(f"no library beside PyTorch is installed; {commands}")
     runners: dict[BackendChoice, Runner] = {"torch": Runner(network, device, precision, backend="torch")}
     refusals: list[str] = []
     for name in installed:

@@ -153,6 +153,7 @@ def project_rows(
     settings: ConsistencySettings | None = None,
     progress: Progress | None = None,
     new_map: NewMap | None = None,
+    surveys: bool = False,
 ) -> Survey | None:
     """Projects one image in place, in bands.
 
@@ -163,9 +164,11 @@ def project_rows(
         settings: Constants; the defaults if not given.
         progress: Called after each band.
         new_map: Creates the maps of the source's size; in memory if not given.
+        surveys: Whether the result is surveyed on the way.
 
     Returns:
-        What `fidelity.imaging.drift.survey_rows` would return for the result; None if that was not measured on the way.
+        What `fidelity.imaging.drift.survey_rows` would return for the result, if asked for; None also if nothing was corrected,
+        or if grey or reduced images were projected instead.
 
     Raises:
         RefusedError: If the mode is unknown.
@@ -184,8 +187,8 @@ def project_rows(
         smaller = new_map((1, source.shape[1], *size))
         resize_rows(source, smaller)
         source = smaller
-    survey = _Projection(target, source, mode, settings or ConsistencySettings(), progress, new_map).run()
-    return survey if given == (target, source) else None
+    surveys = surveys and given == (target, source)
+    return _Projection(target, source, mode, settings or ConsistencySettings(), progress, new_map, surveys).run()
 
 
 class _Projection:
@@ -199,7 +202,9 @@ class _Projection:
         settings: ConsistencySettings,
         progress: Progress | None,
         new_map: NewMap,
+        surveys: bool,
     ) -> None:
+        self._surveys = surveys
         self._target, self._mode, self._settings = target, mode, settings
         self._progress, self._done, self._total = progress, 0, 0
         shape = (1, target.shape[1], *source.shape[2:])
@@ -211,7 +216,7 @@ class _Projection:
         self._survey: Survey | None = None
 
     def run(self) -> Survey | None:
-        """Overwrites the target, and returns the survey of it; None if nothing was corrected."""
+        """Overwrites the target, and returns its survey, if asked for; None if nothing was corrected."""
         settings = self._settings
         solve = partial(_solve_colors, settings=settings)
         if self._mode == "color":
@@ -267,17 +272,16 @@ class _Projection:
         for rows in band_rows(self._target):
             band = self._target.read(rows)
             band = self._grown.read(rows).add_(band).clamp_(0, 1) if corrects else band.clamp(0, 1)
-            if corrects:
-                allowed = self._allowed.at(rows)
-                if threshold is not None:
-                    band = limit_overshoot(band, *allowed, threshold)
-                counts.add(band, band, *allowed)
+            if threshold is not None:
+                band = limit_overshoot(band, *self._allowed.at(rows), threshold)
+            if corrects and self._surveys:
+                counts.add(band, band, *self._allowed.at(rows))
             self._target.write(rows, band)
             finished = reducer.add(band)
             if finished:
                 self._seen.write(*finished)
             self._report(rows)
-        if corrects:
+        if corrects and self._surveys:
             small = MappedSource(self._seen, lambda band: band.clamp(0, 1), self._seen.shape[1])
             self._survey = counts.survey(small, self._wanted, self._target)
 

@@ -94,6 +94,19 @@ def test_the_source_range_lies_over_the_pixels_it_comes_from(random_image):
             assert torch.equal(high[:, :, row - rows.start], highest[:, :, row // 3].repeat_interleave(3, dim=2))
 
 
+def test_the_source_range_of_a_tall_picture_is_right_in_any_order(random_image):
+    source = random_image(1, 3, 200, 11)
+    bounds = local_range(source, 5)
+    allowed = SourceRange(TensorRows(source), (400, 25))
+    columns = (torch.arange(25) * 2 + 1) * 11 // 50
+    forward = [slice(top, min(400, top + 38)) for top in range(0, 400, 38)]
+    for rows in [*forward, *reversed(forward), slice(399, 400), slice(0, 400), slice(3, 5)]:
+        for ahead in (0, 48):
+            for found, bound in zip(allowed.at(rows, ahead), bounds, strict=True):
+                expected = bound.repeat_interleave(2, dim=2)[:, :, rows].index_select(3, columns)
+                assert torch.equal(found, expected)
+
+
 def test_texture_added_to_a_flat_area_is_found(random_image):
     flat = torch.full((1, 3, 40, 40), 0.5)
     noise = (random_image(1, 1, 40, 40) - 0.5) * (6 / 255)

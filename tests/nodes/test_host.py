@@ -339,6 +339,18 @@ def test_one_node_meets_a_sheet_and_settings_reach_the_report(host, photo):
     assert "restore strength 0.50, chosen by the user" in str(report)
 
 
+def test_two_loaders_of_one_model_keep_their_own_backend(host, photo):
+    graph = upscaling(host.upload(photo), channels="rgb")
+    other = {name: json.loads(json.dumps(graph[name]).replace('["2", 0]', '["b2", 0]')) for name in ("2", "3")}
+    other["2"]["inputs"]["backend"] = "openvino"
+    graph |= {"b2": other["2"], "b3": other["3"], "b9": node("SaveImage", images=["b3", 0], filename_prefix="test")}
+    if not host.has("openvino"):
+        assert refusal(host, graph) == "backend openvino: OpenVINO is not installed; pip install openvino"
+        return
+    outputs = host.run(graph)
+    assert (host.fetch(outputs, "9") - host.fetch(outputs, "b9")).abs().max() <= 1.001 / 255
+
+
 @pytest.mark.parametrize("auto", [True, False])
 def test_openvino_runs_a_model_or_says_what_to_install(host, photo, auto):
     name = host.upload(photo)

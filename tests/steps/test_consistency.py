@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fidelity.imaging.drift import SourceRange, flat_texture, measure_drift, overshoot_percent, sharpness_ratio
+from fidelity.imaging.drift import SourceRange, flat_texture, measure_drift, overshoot_percent, sharpness_ratio, survey_rows
 from fidelity.imaging.filters import gaussian_blur
 from fidelity.imaging.metrics import psnr
 from fidelity.imaging.resample import resize
@@ -196,6 +196,39 @@ def test_progress_rises_to_the_end_over_all_images(photo, mode):
 def test_an_unknown_mode_is_refused(photo):
     with pytest.raises(ValueError, match="mode is 'colour'; wanted 'color' or 'full'"):
         project(photo, photo, "colour")
+
+
+@pytest.mark.parametrize("kind", ["faithful", "drifted"])
+def test_progress_of_a_faithful_picture_reaches_the_end_too(photo, kind):
+    seen = []
+    image = resize(photo, (192, 224)).clamp(0, 1) if kind == "faithful" else drifted(photo, 2)
+    project(image, photo, progress=lambda done, total: seen.append(done / total))
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+
+
+@pytest.mark.parametrize("in_files", [False, True])
+@pytest.mark.parametrize("size", [(192, 224), (301, 335), (96, 112)])
+def test_the_survey_on_the_way_is_that_of_the_result(photo, size, in_files):
+    image = (resize(photo, size) * 0.9 + 0.02).clamp(0, 1)
+    target = TensorRows(image)
+    if in_files:
+        target = FileRows((1, 3, *size))
+        target.write(slice(0, size[0]), image)
+    source = TensorRows(photo)
+    made = project_rows(target, source, surveys=True)
+    assert made is not None
+    expected = survey_rows(source, target)
+    assert made.sharpness == pytest.approx(expected.sharpness, rel=1e-3)
+    assert made.overshoot_percent == pytest.approx(expected.overshoot_percent, abs=0.02)
+    assert (read_all(made.small) - read_all(expected.small)).abs().max() < 1e-4
+    assert project_rows(target, source) is None
+
+
+def test_what_is_grey_is_surveyed_afterwards(photo):
+    grey = photo[:, :1].expand(-1, 3, -1, -1)
+    image = (resize(grey, (192, 224)) * 0.9).clamp(0, 1).contiguous()
+    assert project_rows(TensorRows(image), TensorRows(grey), surveys=True) is None
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -36,10 +36,17 @@ class Engine(ABC):
 
     name: ClassVar[BackendChoice]
     """Its name as a choice, which is also that of its Python module."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Other Python modules that conversion needs."""
     title: ClassVar[str]
     """Its name in messages."""
     precisions: ClassVar[Sequence[Precision]]
     """Precisions that it can compute in."""
+
+    @property
+    def installation(self) -> str:
+        """The command that installs it."""
+        return f"pip install {' '.join((*self.needs, self.name))}"
 
     @property
     def folder(self) -> Path:
@@ -48,7 +55,7 @@ class Engine(ABC):
 
     def is_installed(self) -> bool:
         """Whether it can be used."""
-        return find_spec(self.name) is not None
+        return all(find_spec(module) for module in (self.name, *self.needs))
 
     def check_installed(self) -> None:
         """Refuses to go on without the library.
@@ -57,7 +64,7 @@ class Engine(ABC):
             ModelRefusedError: If it is not installed.
         """
         if not self.is_installed():
-            raise ModelRefusedError(f"backend {self.name}: {self.title} is not installed; pip install {self.name}")
+            raise ModelRefusedError(f"backend {self.name}: {self.title} is not installed; {self.installation}")
 
     @abstractmethod
     def convert(self, network: TorchNetwork, folder: Path) -> None:

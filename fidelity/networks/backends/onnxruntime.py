@@ -21,6 +21,7 @@ class OnnxRuntime(Engine):
     """ONNX Runtime, which runs networks that PyTorch exports."""
 
     name = "onnxruntime"
+    needs = ("onnx",)
     title = "ONNX Runtime"
     precisions: ClassVar[Sequence[Precision]] = ("fp32",)
 

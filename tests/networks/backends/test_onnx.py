@@ -14,6 +14,7 @@ from fidelity.networks.runner import Runner
 from fidelity.steps.upscale import upscale
 
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+pytest.importorskip("onnx", reason="onnx, which exports, is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the older exporter needs no further packages
 
 CPU = torch.device("cpu")
