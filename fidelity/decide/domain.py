@@ -38,6 +38,9 @@ DRAWN_CONFIDENCE = 0.65
 much as a natural one on a drawing, and from 0.5 to this, hardly half of the images are drawings. It also exceeds the three
 fifths that an image unlike any domain gets."""
 
+LIKELY_CONFIDENCE = 0.5
+"""Least confidence at which the recipe of an undrawn label is followed."""
+
 _VIEW_PX = 320
 """Longest side of the view of a damaged image that is restored and judged."""
 _DAMAGED = 0.5
@@ -87,7 +90,7 @@ class Verdict:
         """
         if sum(self.scores[domain] for domain in DRAWN_DOMAINS) >= DRAWN_CONFIDENCE:
             return max(DRAWN_DOMAINS, key=self.scores.__getitem__)
-        return self.label if self.confidence >= 0.5 and self.label not in DRAWN_DOMAINS else SAFE_DOMAIN
+        return self.label if self.confidence >= LIKELY_CONFIDENCE and self.label not in DRAWN_DOMAINS else SAFE_DOMAIN
 
     @property
     def is_sure(self) -> bool:

@@ -26,8 +26,10 @@ def summarize_verdict(verdict: Verdict) -> str:
     """The domain, its confidence, the other likely domains and the first reason."""
     others = sorted(verdict.scores.items(), key=lambda pair: -pair[1])[1:3]
     lines = [f"{'✓' if verdict.is_sure else '≈'} {verdict.label} {_percent(verdict.confidence)}"]
-    if not verdict.is_sure:
+    if verdict.recipe_domain != verdict.label:
         lines.append(f"unsure: using the {verdict.recipe_domain} recipe")
+    elif not verdict.is_sure:
+        lines.append("unsure")
     likely = [f"{kind} {_percent(score)}" for kind, score in others if score >= 0.005]
     return "\n".join([*lines, *([", ".join(likely)] if likely else []), *verdict.evidence[:1]])
 
@@ -61,8 +63,9 @@ def summarize_enlargement(made: Enlargement) -> str:
     decision, judged = made.decision, made.gate
     verdict, better = decision.verdict, decision.planned.choice.better
     kind = f"{verdict.label} {_percent(verdict.confidence)}"
+    unsure = f"≈ {kind}, unsure" if verdict.label == decision.recipe.domain else f"≈ {decision.recipe.domain} (unsure: {kind})"
     lines = [
-        f"· {kind}" if verdict.is_sure else f"≈ {decision.recipe.domain} (unsure: {kind})",
+        f"· {kind}" if verdict.is_sure else unsure,
         " → ".join(step.network or step.kind for step in decision.planned.plan.passes),
     ]
     if judged and made.held_drift:
