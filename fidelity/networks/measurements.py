@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,9 +44,9 @@ def read_speeds() -> dict[str, float]:
     return {key: value for key, value in content.items() if isinstance(value, float) and value > 0}
 
 
-def write_speeds(measured: dict[str, float]) -> None:
-    """Stores measurements beside those that are there."""
-    known = read_speeds() | measured
+def write_speeds(measured: Mapping[str, float], outdated: Collection[str] = ()) -> None:
+    """Stores measurements beside those that are there, except outdated ones."""
+    known = {key: value for key, value in read_speeds().items() if key not in outdated} | dict(measured)
     path = cache_file()
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:

@@ -97,21 +97,21 @@ def accelerate(network: TorchNetwork, precision: PrecisionChoice = "auto", progr
         commands = " or ".join(engine.installation for engine in ENGINES.values())
         raise ModelRefusedError(f"no library beside PyTorch is installed; {commands}")
     runners: dict[BackendChoice, Runner] = {"torch": Runner(network, device, precision, backend="torch")}
-    refusals: list[str] = []
+    refusals: dict[str, str] = {}
     for name in installed:
         runner = Runner(network, device, precision, backend=name)
         try:
             runner.run(torch.rand(1, network.channels_in, _PROBE_PX, _PROBE_PX))
         except RefusedError as error:
-            refusals.append(str(error))
+            refusals[backend_key(network, device, precision, name)] = str(error)
             continue
         runners[name] = runner
     if len(runners) == 1:
-        raise ModelRefusedError("; ".join(refusals))
+        raise ModelRefusedError("; ".join(refusals.values()))
     best = _time_in_turns(runners, _TURN_PX, _TURNS, progress)
-    write_speeds({backend_key(network, device, precision, name): seconds for name, seconds in best.items()})
+    write_speeds({backend_key(network, device, precision, name): seconds for name, seconds in best.items()}, refusals)
     speeds = tuple(BackendSpeed(name, runners[name].precision, seconds * 1e6) for name, seconds in best.items())
-    return Acceleration(network.name, speeds, tuple(refusals))
+    return Acceleration(network.name, speeds, tuple(refusals.values()))
 
 
 def _time_in_turns(

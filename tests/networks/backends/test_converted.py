@@ -197,7 +197,9 @@ def test_accelerating_goes_on_without_a_library_that_refuses(network, engine, mo
         raise RuntimeError("unknown operation")
 
     monkeypatch.setattr(engine, "convert", fail)
+    write_speeds({backend_module.backend_key(network, CPU, "fp32", engine.name): 1e-12})  # from when it did not refuse
     made = accelerate(network, "fp32")
+    assert with_backend(network, "auto", CPU, "fp32").backend == made.chosen
     assert engine.name not in [one.backend for one in made.speeds]
     assert made.refusals == (f"mine.safetensors: {engine.title} cannot run it (unknown operation); wanted --backend torch",)
 
