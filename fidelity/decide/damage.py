@@ -11,7 +11,7 @@ from ..choices import RestoreChoice
 from ..imaging.color import rgb_to_ycbcr
 from ..imaging.filters import box_mean, dct_matrix, local_range
 from ..imaging.tensors import check_image
-from ..steps.evidence import BLOCK_PX, Evidence
+from ..steps.evidence import BLOCK_PX, BRIGHTEST, DARKEST, Evidence
 from .features import Features, measure_patch_features, on_white, take_opaque, take_patches
 from .restoration import judge_restoration
 
@@ -224,7 +224,7 @@ def _estimate_noise(planes: Tensor, luma: Tensor) -> float:
     response = functional.conv2d(planes, mask.expand(channels, 1, 3, 3), groups=channels)
     power = functional.avg_pool2d(response.square().mean(dim=1, keepdim=True), BLOCK_PX)
     level = functional.avg_pool2d(luma[:, :, 1:-1, 1:-1], BLOCK_PX)
-    power = power[(level > 12) & (level < 243)]  # near black and white, noise is clipped
+    power = power[(level > DARKEST) & (level < BRIGHTEST)]
     if len(power) == 0:
         return 0.0
     quietest, quiet = power.quantile(power.new_tensor([0.1, 0.3])).tolist()

@@ -268,20 +268,22 @@ class _Projection:
     def _sweep(self, corrects: bool) -> None:
         """Passes over the target: corrects it, limits its overshoot, reduces it to the source's size and surveys it."""
         threshold = self._find_threshold() if corrects and self._mode == "color" else None
-        reducer, counts = self._shrunk.reducer(), SurveyCounts()
+        reducer, counts, is_surveyed = self._shrunk.reducer(), SurveyCounts(), corrects and self._surveys
         for rows in band_rows(self._target):
             band = self._target.read(rows)
             band = self._grown.read(rows).add_(band).clamp_(0, 1) if corrects else band.clamp(0, 1)
-            if threshold is not None:
-                band = limit_overshoot(band, *self._allowed.at(rows), threshold)
-            if corrects and self._surveys:
-                counts.add(band, band, *self._allowed.at(rows))
+            if threshold is not None or is_surveyed:
+                allowed = self._allowed.at(rows)
+                if threshold is not None:
+                    band = limit_overshoot(band, *allowed, threshold)
+                if is_surveyed:
+                    counts.add(band, band, *allowed)
             self._target.write(rows, band)
             finished = reducer.add(band)
             if finished:
                 self._seen.write(*finished)
             self._report(rows)
-        if corrects and self._surveys:
+        if is_surveyed:
             small = MappedSource(self._seen, lambda band: band.clamp(0, 1), self._seen.shape[1])
             self._survey = counts.survey(small, self._wanted, self._target)
 

@@ -33,14 +33,15 @@ from ..imaging.rows import Rows, RowSource, band_rows
 BLOCK_PX = 8
 """Side of JPEG's blocks."""
 
+DARKEST, BRIGHTEST = 12, 243
+"""8-bit levels beyond which a block says nothing about noise: it is clipped there, and bars and margins have none."""
+
 _STEP_SHARE = 0.4
 _NOISE_FACTOR = 2.0
 _FLAT_SHARE = 0.25
 _FULL_CHANGE, _NO_CHANGE = 5.0 / 255, 7.0 / 255
 _GRIDS = ((0, 0), (4, 4), (2, 6), (6, 2))
 _SAMPLED_BANDS = 48
-_DARKEST, _BRIGHTEST = 12 / 255, 243 / 255
-"""Blocks beyond these do not count as flat: noise is clipped there, and bars and margins have none."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _measure(restored: Rows, source: RowSource, grid: tuple[int, int]) -> tuple[
         changes.append((after - before).square().flatten(0, -3))
         levels.append(before[..., 0, 0].flatten() / BLOCK_PX)
     detail, change, level = torch.cat(details), torch.cat(changes), torch.cat(levels)
-    open_to_noise = (level > _DARKEST) & (level < _BRIGHTEST)
+    open_to_noise = (level > DARKEST / 255) & (level < BRIGHTEST / 255)
     if open_to_noise.any():
         detail, noisy = detail[open_to_noise], change[open_to_noise]
     else:

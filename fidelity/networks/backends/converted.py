@@ -95,7 +95,6 @@ class Engine(ABC):
         """
         if getattr(network.descriptor.size_requirements, "square", False):
             raise ModelRefusedError(f"{network.name}: takes square images only; wanted --backend torch")
-        off = 0.0
         try:
             stored = self.folder / self._key(network)
             run, off = self._try_stored(network, stored, precision)
@@ -119,9 +118,10 @@ class Engine(ABC):
         with suppress(Exception):  # a damaged one is made anew
             run = self.compile(stored, precision)
             off = difference(network, run)
-            exact = off if precision == "fp32" else difference(network, self.compile(stored, "fp32"))
-            if exact <= _TOLERANCE["fp32"]:
+            if off <= _TOLERANCE[precision]:
                 return run, off
+            if precision != "fp32" and difference(network, self.compile(stored, "fp32")) <= _TOLERANCE["fp32"]:
+                return run, off  # the conversion is right, only too coarse in this precision
         shutil.rmtree(stored, ignore_errors=True)
         return None, 0.0
 

@@ -4,18 +4,16 @@ A file is data: ONNX Runtime runs only the operations that it knows. Files that 
 or may loop for ever are refused before it reads them.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...choices import Precision
-from ...imaging.tensors import is_finite
-from ..network import GraphError, NonFiniteOutputError, Sizes
+from ..network import GraphError
 from ..probe import MAX_CONTEXT_PX
 from ..protobuf import split_message
 from .converted import pad_to_grid
+from .graph import GraphNetwork
 from .onnxruntime import run_session
 
 ARCHITECTURE = "ONNX graph"
@@ -36,22 +34,14 @@ _PROBED_PX = (16, 64, 128)
 _GRIDS = (1, 2, 4, 8, 16, 32, 64)
 _REACH_TRIALS = 3
 _VISIBLE = 1e-6
-_VALUES_PER_PIXEL = 512
-"""Values in memory at once per input pixel, which ONNX Runtime does not report: those of a large network."""
 
 
-class OnnxNetwork:
+class OnnxNetwork(GraphNetwork):
     """A `Network` that ONNX Runtime runs: always on the CPU, one image at a time."""
 
     backend = "onnxruntime"
     cpu_tile_px: int | None = 512
     architecture = ARCHITECTURE
-    parameters = 0
-    precisions: Sequence[Precision] = ("fp32",)
-    adds_in_float32 = False
-    sizes: Sizes = "any"
-    precision: Precision = "fp32"
-    device = torch.device("cpu")
 
     def __init__(self, name: str, content: bytes) -> None:
         """Reads a graph, and finds its channels, its scale and the sizes that it takes by running it.
@@ -63,8 +53,7 @@ class OnnxNetwork:
         Raises:
             GraphError: If ONNX Runtime is not installed, or the file holds no network from luma or RGB to luma or RGB.
         """
-        self.name = name
-        self.weight_bytes = len(content)
+        super().__init__(name, content)
         check_graph(content)
         self._session = _open(content)
         self._dtype, channels = _read_input(self._session)
@@ -78,26 +67,6 @@ class OnnxNetwork:
         if not self._has_reach:
             self._reach, self._has_reach = self._find_reach(), True
         return self._reach
-
-    @property
-    def bytes_per_pixel(self) -> float:
-        return 4.0 * _VALUES_PER_PIXEL
-
-    def to(self, device: torch.device, precision: Precision) -> "OnnxNetwork":  # noqa: ARG002
-        """Returns itself: it runs only on the CPU, and tiles are copied there and back."""
-        return self
-
-    def with_noise(self, sigma: float) -> "OnnxNetwork":  # noqa: ARG002
-        return self
-
-    def stream(self) -> None:
-        return None
-
-    def run(self, batch: Tensor) -> Tensor:
-        result = self._run(batch)
-        if not is_finite(result):
-            raise NonFiniteOutputError(f"{self.name}: output is not finite in fp32")
-        return result.clamp_(0, 1)
 
     def _run(self, batch: Tensor) -> Tensor:
         samples = pad_to_grid(batch.detach().to("cpu", torch.float32), self.multiple_of, self.minimum)

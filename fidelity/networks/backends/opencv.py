@@ -4,18 +4,16 @@ EDSR, ESPCN, FSRCNN and LapSRN are published in this format. A graph is data: Op
 """
 
 import threading
-from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...choices import Precision
-from ...imaging.tensors import is_finite
-from ..network import GraphError, NonFiniteOutputError, Sizes
+from ..network import GraphError
 from ..probe import Reach, find_reach
 from ..protobuf import split_message
+from .graph import GraphNetwork
 
 MEAN_BGR = (103.1545782, 111.561547, 114.35629928)
 """Mean of DIV2K in [0, 255], which the EDSR graphs were trained with. OpenCV subtracts it from the input of a three-channel
@@ -27,7 +25,7 @@ _NODE_OPERATION = 2
 _NODE_ATTRIBUTE = 5
 
 
-class OpenCVNetwork:
+class OpenCVNetwork(GraphNetwork):
     """A `Network` that OpenCV runs: always on the CPU, in float32, one image at a time.
 
     A graph is not thread-safe, so calls take turns.
@@ -38,12 +36,6 @@ class OpenCVNetwork:
     architecture = "TensorFlow graph"
     multiple_of = 1
     minimum = 1
-    sizes: Sizes = "any"
-    parameters = 0
-    precisions: Sequence[Precision] = ("fp32",)
-    adds_in_float32 = False
-    precision: Precision = "fp32"
-    device = torch.device("cpu")
 
     def __init__(self, name: str, content: bytes) -> None:
         """Reads a graph.
@@ -55,8 +47,7 @@ class OpenCVNetwork:
         Raises:
             GraphError: If OpenCV is not installed, or the file contains no network that upscales luma or RGB.
         """
-        self.name = name
-        self.weight_bytes = len(content)
+        super().__init__(name, content)
         self._lock = threading.Lock()
         channels, self.scale, self._net = _probe_graph(content)
         self.channels_in = self.channels_out = channels
@@ -68,26 +59,6 @@ class OpenCVNetwork:
             self._reach = find_reach(self._run, self.channels_in, self.scale, self.minimum)
         return self._reach.reach_px
 
-    @property
-    def bytes_per_pixel(self) -> float:
-        return 4.0 * _VALUES_PER_PIXEL
-
-    def to(self, device: torch.device, precision: Precision) -> "OpenCVNetwork":  # noqa: ARG002
-        """Returns itself: it runs only on the CPU, and tiles are copied there and back."""
-        return self
-
-    def with_noise(self, sigma: float) -> "OpenCVNetwork":  # noqa: ARG002
-        return self
-
-    def stream(self) -> None:
-        return None
-
-    def run(self, batch: Tensor) -> Tensor:
-        result = self._run(batch)
-        if not is_finite(result):
-            raise NonFiniteOutputError(f"{self.name}: output is not finite in fp32")
-        return result.clamp_(0, 1)
-
     def _run(self, batch: Tensor) -> Tensor:
         samples = batch.detach().to("cpu", torch.float32)
         mean = torch.tensor(MEAN_BGR)[:, None, None]
@@ -96,10 +67,6 @@ class OpenCVNetwork:
         with self._lock:
             result = torch.cat([torch.from_numpy(_run_graph(self._net, one.numpy())) for one in samples.split(1)])
         return (result + mean).flip(1) / 255 if self.channels_in == 3 else result
-
-
-_VALUES_PER_PIXEL = 512
-"""Values in memory at once per input pixel. OpenCV does not report it; the largest published graph, EDSR, has 256 channels."""
 
 
 def _probe_graph(content: bytes) -> tuple[int, int, Any]:
