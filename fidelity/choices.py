@@ -11,11 +11,11 @@ DomainChoice = Literal["auto", "photo", "anime_flux", "anime_sd", "line_art", "p
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 """Devices to compute on."""
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
 """Numeric precision of a network."""
 
-PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
-"""A precision, or "auto" to let the device decide."""
+PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+"""A precision, or "auto" to let the device decide, which never takes int8."""
 
 BackendChoice = Literal["auto", "torch", "openvino", "onnxruntime"]
 """The library that runs networks; "auto" decides by measurement."""

@@ -21,16 +21,19 @@ def with_backend(network: Network, backend: BackendChoice, device: torch.device,
         network: The network as loaded.
         backend: "auto" takes the one that `fidelity.networks.speed.accelerate` measured to be fastest, PyTorch if none was
             measured, and also if the other then fails. On other devices than the CPU, PyTorch runs everything; `.pb` graphs are
-            OpenCV's, and networks that take a noise level PyTorch's, even if another is named.
+            OpenCV's, and networks that take a noise level PyTorch's, even if another is named. In int8 it takes OpenVINO, the
+            only one of them that computes in it.
         device: Where it will run.
         precision: See `fidelity.networks.device.choose_precision`.
 
     Raises:
-        ModelRefusedError: If the backend was named and is not installed.
+        ModelRefusedError: If the backend was named, or int8 needs it, and it is not installed.
     """
     if backend == "torch" or device.type != "cpu" or not isinstance(network, TorchNetwork) or network.takes_noise:
         return network
     if backend == "auto":
+        if precision == "int8":
+            return OPENVINO.wrap(network)
         engine = _fastest(network, device, precision)
         return engine.wrap(network, may_fall_back=True) if engine else network
     return ENGINES[backend].wrap(network)
@@ -62,4 +65,5 @@ def check_backend(backend: BackendChoice, device: torch.device) -> None:
 
 def backend_key(network: Network, device: torch.device, precision: PrecisionChoice, backend: str) -> str:
     """A key for the measurement of a network with one backend."""
-    return f"{describe_network(network, device, precision)} | {backend}"
+    suffix = " int8" if precision == "int8" else ""
+    return f"{describe_network(network, device, precision)} | {backend}{suffix}"

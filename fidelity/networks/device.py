@@ -51,13 +51,13 @@ def choose_precision(network: Network, device: torch.device, wanted: PrecisionCh
         device: Where it runs.
         wanted: "auto" means half precision on a GPU if the network supports it. On a CPU it means bfloat16 where that costs
             nothing visible and the CPU gains from it, else float32. A half precision that the network or the device does not
-            support falls back to float32; the report says which was used.
+            support falls back to float32, and int8 to "auto"; the report says which was used.
     """
     can = [name for name in network.precisions if name != "bf16" or _has_bf16(device)]
     automatic: tuple[Precision, ...] = ("fp16", "bf16", "fp32")
     if device.type == "cpu":
         automatic = ("bf16", "fp32") if network.adds_in_float32 and gains_from_bf16() else ("fp32",)
-    for name in automatic if wanted == "auto" else (wanted,):
+    for name in automatic if wanted == "auto" or (wanted == "int8" and "int8" not in can) else (wanted,):
         if name in can:
             return name
     return "fp32"

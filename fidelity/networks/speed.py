@@ -11,6 +11,7 @@ from ..choices import BackendChoice, PrecisionChoice
 from ..errors import ModelRefusedError, RefusedError
 from ..progress import Progress
 from .backend import ENGINES, backend_key, with_backend
+from .backends.converted import Engine
 from .backends.torch import TorchNetwork
 from .measurements import describe_network, read_speeds, write_speeds
 from .network import Network
@@ -39,8 +40,9 @@ def measure_seconds_per_pixel(
         precision: See `fidelity.networks.device.choose_precision`.
         backend: See `fidelity.networks.backend.with_backend`.
     """
-    used = with_backend(network, backend, device, precision).backend
-    key = f"{describe_network(network, device, precision)} | {used} by itself"
+    converted = with_backend(network, backend, device, precision)
+    used = converted.backend
+    key = f"{describe_network(converted, device, precision)} | {used} by itself"
     known = read_speeds().get(key)
     if known is not None and known * _PROBE_PX**2 > _BRIEF_SECONDS:
         return known
@@ -76,8 +78,9 @@ class Acceleration:
 
     @property
     def chosen(self) -> BackendChoice:
-        """The fastest backend."""
-        return min(self.speeds, key=lambda speed: speed.seconds).backend
+        """The backend that is used: the fastest, or that for int8 if it was asked for."""
+        quantized = [speed for speed in self.speeds if speed.precision == "int8"]
+        return min(quantized or self.speeds, key=lambda speed: speed.seconds).backend
 
 
 def accelerate(network: TorchNetwork, precision: PrecisionChoice = "auto", progress: Progress | None = None) -> Acceleration:
@@ -85,16 +88,19 @@ def accelerate(network: TorchNetwork, precision: PrecisionChoice = "auto", progr
 
     Args:
         network: The network as loaded.
-        precision: See `fidelity.networks.device.choose_precision`.
+        precision: See `fidelity.networks.device.choose_precision`; for int8, only libraries that compute in it.
         progress: Told about every run.
 
     Raises:
         ModelRefusedError: If no library beside PyTorch is installed, or none can run the network.
     """
     device = torch.device("cpu")
-    installed: list[BackendChoice] = [name for name, engine in ENGINES.items() if engine.is_installed()]
+    able: dict[BackendChoice, Engine] = {
+        name: engine for name, engine in ENGINES.items() if precision != "int8" or "int8" in engine.precisions
+    }
+    installed: list[BackendChoice] = [name for name, engine in able.items() if engine.is_installed()]
     if not installed:
-        commands = " or ".join(engine.installation for engine in ENGINES.values())
+        commands = " or ".join(engine.installation for engine in able.values())
         raise ModelRefusedError(f"no library beside PyTorch is installed; {commands}")
     runners: dict[BackendChoice, Runner] = {"torch": Runner(network, device, precision, backend="torch")}
     refusals: dict[str, str] = {}

@@ -4,6 +4,8 @@ Run it with the Python that runs ComfyUI:
 
     COMFYUI_PATH=/path/to/ComfyUI python -m tools.benchmarks.speed MODEL.safetensors --size 960x540 --rounds 3
 
+Options: --precisions fp32 bf16 int8, --backends torch openvino onnxruntime, --channels rgb luma.
+
 "host" is what ComfyUI's "Upscale Image (using Model)" does: tiles of 512 px with 32 px overlap in float32.
 "ours" is the same network on the same image, without the other steps: "rgb" runs it on all three channels, "luma" runs it on
 luma only and adds the color differences. Ratios are medians over the rounds. Memory is the peak growth of the process. TF32 is
@@ -18,12 +20,15 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from fidelity.networks.compute import Compute
 from fidelity.networks.loader import load_model
+from fidelity.networks.runner import Runner
 from fidelity.report.memory import MemoryWatch
 from fidelity.steps.upscale import upscale
 
@@ -94,6 +99,8 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=None)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--backends", nargs="+", default=["torch"])
+    parser.add_argument("--channels", nargs="+", default=["rgb", "luma"])
     options = parser.parse_args()
     keep_fp32_exact()
     device = torch.device(options.device)
@@ -104,13 +111,15 @@ def main() -> None:
     model = load_model(options.model)
     with torch.inference_mode():
         contenders = {"host fp32": host_path(image, options.model, device)}
-        for precision in options.precisions:
-            for channels in ("rgb", "luma"):
+        for backend, precision, channels in product(options.backends, options.precisions, options.channels):
 
-                def work(precision: str = precision, channels: str = channels) -> torch.Tensor:
-                    return upscale(image, model, None, channels, Compute(device, precision, options.tile)).image  # type: ignore[arg-type]
+            def work(backend: Any = backend, precision: Any = precision, channels: Any = channels) -> torch.Tensor:
+                compute = Compute(device, precision, options.tile, backend=backend)
+                return upscale(image, model, None, channels, compute).image
 
-                contenders[f"ours {precision} {channels}"] = work
+            used = Runner(model, device, precision, backend=backend).precision
+            if used == precision:  # not every library computes in each
+                contenders[f"ours {backend} {precision} {channels}"] = work
         rows: dict[str, list[tuple[float, int]]] = {name: [] for name in contenders}
         for turn in range(options.rounds + 1):
             for name, work in contenders.items():
@@ -119,13 +128,13 @@ def main() -> None:
                     rows[name].append(figures)
     base = next(iter(rows.values()))
     print(f"{model.name}, {width}x{height} x{model.scale}, {device}, {options.rounds} rounds, torch {torch.__version__}")
-    print(f"{'':<18}{'seconds':>9}{'ratio':>8}{'MiB':>9}{'ratio':>8}")
+    print(f"{'':<30}{'seconds':>9}{'ratio':>8}{'MiB':>9}{'ratio':>8}")
     for name, row in rows.items():
         seconds = statistics.median(figure[0] for figure in row)
         peak = statistics.median(figure[1] for figure in row)
         time_ratio = statistics.median(own[0] / other[0] for own, other in zip(row, base, strict=True))
         memory_ratio = statistics.median(own[1] / other[1] for own, other in zip(row, base, strict=True))
-        print(f"{name:<18}{seconds:>9.2f}{time_ratio:>8.2f}{peak / 2**20:>9.0f}{memory_ratio:>8.2f}")
+        print(f"{name:<30}{seconds:>9.2f}{time_ratio:>8.2f}{peak / 2**20:>9.0f}{memory_ratio:>8.2f}")
 
 
 if __name__ == "__main__":

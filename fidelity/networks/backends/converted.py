@@ -17,7 +17,9 @@ from torch import Tensor
 
 from ...choices import BackendChoice, Precision
 from ...errors import ModelRefusedError
+from ...imaging.resample import resize
 from ...imaging.tensors import is_finite
+from ..calibration import calibration_images
 from ..measurements import cache_folder
 from ..memory import is_out_of_memory
 from ..network import Network, NonFiniteOutputError, Sizes
@@ -28,7 +30,9 @@ Run = Callable[[Tensor], Tensor]
 
 _TRACED_PX = 64
 _CHECKED_STEP_PX = 8
-_TOLERANCE: dict[Precision, float] = {"fp32": 2e-3, "bf16": 8e-2, "fp16": 8e-2}
+_HALF: Sequence[Precision] = ("bf16", "fp16")
+_TOLERANCE: dict[Precision, float] = {"fp32": 2e-3, "bf16": 8e-2, "fp16": 8e-2, "int8": 5e-2}
+"""Of the largest difference on noise; in int8, of the root mean square on a generated image."""
 
 
 class Engine(ABC):
@@ -67,8 +71,22 @@ class Engine(ABC):
             raise ModelRefusedError(f"backend {self.name}: {self.title} is not installed; {self.installation}")
 
     @abstractmethod
-    def convert(self, network: TorchNetwork, folder: Path) -> None:
-        """Converts a network and writes it to a folder."""
+    def convert(self, network: TorchNetwork, folder: Path, precision: Precision) -> None:
+        """Converts a network and writes it to a folder.
+
+        Args:
+            network: The network.
+            folder: Where to write it.
+            precision: What it will compute in; conversions for all but int8 are the same.
+
+        Raises:
+            ModelRefusedError: If something that conversion to this precision needs is not installed.
+        """
+
+    def version(self) -> str:
+        """The library's version."""
+        library: Any = import_module(self.name)
+        return library.__version__
 
     @abstractmethod
     def compile(self, folder: Path, precision: Precision) -> Run:
@@ -96,10 +114,12 @@ class Engine(ABC):
         if getattr(network.descriptor.size_requirements, "square", False):
             raise ModelRefusedError(f"{network.name}: takes square images only; wanted --backend torch")
         try:
-            stored = self.folder / self._key(network)
+            stored = self.folder / self._key(network, precision)
             run, off = self._try_stored(network, stored, precision)
             if run is None:
                 run, off = self._convert_anew(network, stored, precision)
+        except ModelRefusedError:
+            raise
         except Exception as error:  # a library raises whatever the operation that it meets makes it raise
             reason = " ".join(str(error).split())[:160]
             refusal = f"{network.name}: {self.title} cannot run it ({reason}); wanted --backend torch"
@@ -117,10 +137,10 @@ class Engine(ABC):
             return None, 0.0
         with suppress(Exception):  # a damaged one is made anew
             run = self.compile(stored, precision)
-            off = difference(network, run)
+            off = difference(network, run, precision)
             if off <= _TOLERANCE[precision]:
                 return run, off
-            if precision != "fp32" and difference(network, self.compile(stored, "fp32")) <= _TOLERANCE["fp32"]:
+            if precision in _HALF and difference(network, self.compile(stored, "fp32"), "fp32") <= _TOLERANCE["fp32"]:
                 return run, off  # the conversion is right, only too coarse in this precision
         shutil.rmtree(stored, ignore_errors=True)
         return None, 0.0
@@ -130,12 +150,12 @@ class Engine(ABC):
         with self._scratch() as scratch:
             whole = Path(scratch) / "whole"
             whole.mkdir()
-            self.convert(network, whole)
+            self.convert(network, whole, precision)
             with suppress(OSError):  # a full disk, or another process was faster: what it stored is as good
                 whole.rename(stored)  # before it is compiled, since a library may keep files open
             run = self.compile(stored if stored.exists() else whole, precision)
-            off = difference(network, run)
-        if precision == "fp32" and not off <= _TOLERANCE[precision]:
+            off = difference(network, run, precision)
+        if precision not in _HALF and not off <= _TOLERANCE[precision]:
             shutil.rmtree(stored, ignore_errors=True)
         return run, off
 
@@ -147,10 +167,10 @@ class Engine(ABC):
         except OSError:
             return tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 
-    def _key(self, network: TorchNetwork) -> str:
-        """A name for a network's conversion: its weights, its architecture and the library's version."""
-        library: Any = import_module(self.name)
-        digest = hashlib.sha256(f"{network.architecture} {network.scale} {library.__version__}".encode())
+    def _key(self, network: TorchNetwork, precision: Precision) -> str:
+        """A name for a network's conversion: its weights, its architecture, the library's version and whether it is int8."""
+        kind = f"{network.architecture} {network.scale} {self.version()}{' int8' if precision == 'int8' else ''}"
+        digest = hashlib.sha256(kind.encode())
         for name, values in network.descriptor.model.state_dict().items():
             digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
             digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -240,7 +260,7 @@ class ConvertedNetwork:
 
     @property
     def precisions(self) -> Sequence[Precision]:
-        return [one for one in self._torch.precisions if one in self._engine.precisions]
+        return [one for one in self._engine.precisions if one in ("int8", *self._torch.precisions)]
 
     def to(self, device: torch.device, precision: Precision) -> Network:
         if device.type != "cpu":
@@ -290,17 +310,22 @@ def sample_for(network: TorchNetwork) -> Tensor:
     return torch.rand(1, network.channels_in, side, side)
 
 
-def difference(network: TorchNetwork, run: Run) -> float:
-    """The largest difference from PyTorch's output on a random image of another size than the traced one.
+def difference(network: TorchNetwork, run: Run, precision: Precision) -> float:
+    """How far a network's output is from PyTorch's on an image of another size than the traced one.
 
-    So sizes that were traced as constants are found out.
+    So sizes that were traced as constants are found out. It is the largest difference on noise, except in int8: there single
+    pixels may be off, and noise is not what the network was quantized for, so the root mean square on a generated image.
     """
     generator = torch.Generator().manual_seed(0)
     step = max(_CHECKED_STEP_PX, network.multiple_of)
     side = _traced_side(network)
-    image = torch.rand((1, network.channels_in, side + 2 * step, side + step), generator=generator)
+    size = side + 2 * step, side + step
+    image = torch.rand((1, network.channels_in, *size), generator=generator)
+    if precision == "int8":
+        image = resize(calibration_images(network.channels_in)[0], size).clamp(0, 1)
     exact = network.to(torch.device("cpu"), "fp32").run(image)
-    return (run(image).clamp(0, 1) - exact).abs().max().item()
+    off = run(image.contiguous()).clamp(0, 1) - exact
+    return (off.square().mean().sqrt() if precision == "int8" else off.abs().max()).item()
 
 
 def _traced_side(network: TorchNetwork) -> int:

@@ -25,7 +25,7 @@ class OnnxRuntime(Engine):
     title = "ONNX Runtime"
     precisions: ClassVar[Sequence[Precision]] = ("fp32",)
 
-    def convert(self, network: TorchNetwork, folder: Path) -> None:
+    def convert(self, network: TorchNetwork, folder: Path, precision: Precision) -> None:  # noqa: ARG002
         module = network.to(torch.device("cpu"), "fp32").descriptor.model
         sides = {0: "batch", 2: "height", 3: "width"}
         with warnings.catch_warnings():

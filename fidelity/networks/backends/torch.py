@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Descriptor = ImageModelDescriptor[Any] | CompactDescriptor
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What PyTorch computes in."""
 
 _COPIES, _ENGINES = "_fidelity_copies", "_fidelity_engines"
 _LIVE_LAYERS = 2.0

@@ -140,7 +140,7 @@ def test_a_folder_that_cannot_be_written_is_done_without(network, photo, engine,
 
 @pytest.mark.parametrize(("off", "said"), [(0.25, r"0\.2500"), (float("nan"), "nan")])
 def test_an_output_that_is_off_is_refused_with_the_difference(network, photo, engine, monkeypatch, off, said):
-    monkeypatch.setattr(converted, "difference", lambda network, run: off)
+    monkeypatch.setattr(converted, "difference", lambda network, run, precision: off)
     with pytest.raises(ModelRefusedError, match=rf"differs by {said}, wanted at most 0\.002; wanted --backend torch"):
         ConvertedNetwork(engine, network).run(photo)
     assert not list(engine.folder.iterdir())
@@ -236,7 +236,7 @@ def test_a_noise_level_is_kept_whatever_ran_before(tmp_path, photo, engine):
 def test_auto_falls_back_to_pytorch_where_a_library_fails(network, photo, engine, monkeypatch):
     names = [backend_module.backend_key(network, CPU, "fp32", name) for name in ("torch", engine.name)]
     write_speeds(dict(zip(names, (2.0, 1.0), strict=True)))
-    monkeypatch.setattr(converted, "difference", lambda network, run: 0.25)
+    monkeypatch.setattr(converted, "difference", lambda network, run, precision: 0.25)
     made = upscale(photo, network, (192, 224), "rgb", Compute(precision="fp32"))
     exact = upscale(photo, network, (192, 224), "rgb", Compute(precision="fp32", backend="torch"))
     assert [step.backend for step in made.passes if step.kind == "network"] == ["torch"]
