@@ -5,6 +5,10 @@ class RefusedError(ValueError):
     """An unusable input; the message says in one line what was seen and what was wanted."""
 
 
+class MemoryLimitError(RefusedError):
+    """The work does not fit in the memory that it may use."""
+
+
 class ModelNotFoundError(RefusedError, FileNotFoundError):
     """No model file has that path or name."""
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .choices import ColorSpace
-from .errors import RefusedError
+from .errors import MemoryLimitError, RefusedError
 from .files.metadata import read_provenance
 from .files.read import read_image
 from .files.save import choose_depth, save_result
@@ -38,6 +38,7 @@ def upscale_file(
     session: Session,
     options: FileOptions = DEFAULT_FILE_OPTIONS,
     progress: StageProgress | None = None,
+    in_memory: bool = False,
 ) -> Report:
     """Enlarges one image file and writes the result to another.
 
@@ -47,8 +48,10 @@ def upscale_file(
         session: Settings, networks and compute.
         options: How to read and write.
         progress: Called with (stage, units done, units in total).
+        in_memory: Whether to refuse a result that would go through temporary files.
 
     Raises:
+        MemoryLimitError: If the work does not fit in the session's memory limit; nothing is written then.
         RefusedError: If the file, the target or a network is refused; nothing is written then.
     """
     file = read_image(source, options.color_space)
@@ -65,6 +68,8 @@ def upscale_file(
     check_writable(output, (height, width), channels, export)
     if options.keeps_depth and file.bits > 8 and export.bits == 8:
         file = replace(file, notes=(*file.notes, f"the source has {file.bits} bits per channel, this format stores 8"))
+    if in_memory and decision.planned.plan.in_files:
+        raise MemoryLimitError(f"{source}: its result fits only in temporary files; wanted more memory")
     scratch = output.parent if decision.planned.plan.in_files else None
     if scratch:
         scratch.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -141,6 +142,12 @@ class Session:
         self.settings = settings or Settings()
         self.compute = compute
         self.chooser = ModelChooser(self.settings.model, list_models([]) if models is None else models)
+
+    def within(self, memory_bytes: int) -> "Session":
+        """Returns the same session with another memory limit."""
+        other = copy(self)
+        other.compute = replace(self.compute, memory_bytes=memory_bytes)
+        return other
 
     def decide(
         self, image: Tensor, provenance: Provenance | None = None, writer_bytes_per_pixel: float | None = None

@@ -83,7 +83,8 @@ def upscale_command(
 
     from ..decide.settings import Settings
     from ..files.write import Export, check_options
-    from ..job import FileOptions, upscale_file
+    from ..folder import upscale_files
+    from ..job import FileOptions
     from ..report.report import to_json
     from ..report.text import describe_report
     from ..session import Session
@@ -107,17 +108,18 @@ def upscale_command(
     as_usage(lambda: check_options(suffix, 16 if bits == "16" else None, quality))
     outputs = name_outputs(files, out, is_folder, suffix)
     file_options = FileOptions(export, bits == "auto", color_space, not strip_gps, size_suffix)
-    reports: list[object] = []
+    reports: dict[int, object] = {}
     with show_progress() as progress:
-        for source, output in zip(files, outputs, strict=True):
-            with refusing(source) as refused:
-                made = upscale_file(source, output, session, file_options, progress)
-                reports.append(to_json(made))
+        for outcome in upscale_files(list(zip(files, outputs, strict=True)), session, file_options, progress):
+            with refusing(files[outcome.index]):
+                made = outcome.report()
+                reports[outcome.index] = to_json(made)
                 print(describe_report(made), flush=True)
-            failures += len(refused)
+    failures += len(files) - len(reports)
     if report:
         with refusing() as refused:
-            write_whole(report, lambda file: file.write((json.dumps(reports, indent=2) + "\n").encode()))
+            content = json.dumps([reports[index] for index in sorted(reports)], indent=2) + "\n"
+            write_whole(report, lambda file: file.write(content.encode()))
         failures += len(refused)
     if failures:
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from math import prod, sqrt
 from typing import Literal
 
-from ..errors import RefusedError
+from ..errors import MemoryLimitError, RefusedError
 from ..networks.memory import work_memory_bytes
 from ..steps.chain import BLOCK_BYTES
 from ..steps.upscale import RESIZE_SHARE, check_target
@@ -95,7 +95,8 @@ def plan_passes(
             memory then goes to a temporary file first. None if the result has to be in memory.
 
     Raises:
-        RefusedError: If the target does not fit in that memory, or no network is given.
+        MemoryLimitError: If the target does not fit in that memory.
+        RefusedError: If no network is given.
     """
     check_target(target)
     if not networks:
@@ -116,7 +117,7 @@ def plan_passes(
     if not fitting:
         needed = min(plan.peak_bytes for plan in plans)
         wanted = "wanted at least that much memory" if plans[0].in_files else _largest(source, target, memory_bytes, images)
-        raise RefusedError(
+        raise MemoryLimitError(
             f"{target[1]}x{target[0]} px needs about {needed / 2**30:.1f} GiB of memory, the limit is "
             f"{memory_bytes / 2**30:.1f} GiB; {wanted}"
         )
