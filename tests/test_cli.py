@@ -4,7 +4,7 @@ import json
 import logging
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from typer.testing import CliRunner
 
 from fidelity.cli import app
@@ -76,6 +76,23 @@ def test_one_bad_file_never_stops_the_rest(image_file, tmp_path):
     assert result.exit_code == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
     assert result.stderr.strip() == f"{folder / 'b.png'}: not an image, or an unknown format"
+
+
+def test_what_a_file_says_does_not_control_the_terminal(image_file, tmp_path):
+    name = "\x1b[31m\u202eevil\x07.safetensors"
+    graph = {
+        "0": {"class_type": "KSampler", "inputs": {"model": ["1", 0]}},
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": name}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["0", 0]}},
+    }
+    info = PngImagePlugin.PngInfo()
+    info.add_text("prompt", json.dumps(graph))
+    path = tmp_path / "\x1b[2Ja.png"
+    Image.open(image_file()).save(path, pnginfo=info)
+    result = run(app, ["classify", str(path), str(tmp_path / "\x1b[2Jnothing.png")])
+    assert r"generated with \x1b[31m\u202eevil\x07.safetensors" in result.stdout
+    assert r"\x1b[2Jnothing.png: no such file" in result.stderr.replace("\n", "")
+    assert not {"\x1b", "\x07", "\u202e"} & set(result.stdout + result.stderr)
 
 
 def test_an_empty_folder_does_not_stop_the_others(image_file, tmp_path):

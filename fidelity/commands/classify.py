@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from . import options
-from .terminal import refusing
+from .terminal import refusing, say
 
 
 def classify_command(
@@ -44,7 +44,7 @@ def classify_command(
                 if not as_json:
                     unsure = "" if verdict.is_sure else f"  (unsure: recipe {verdict.recipe_domain})"
                     why = "; ".join((*verdict.evidence, *reasons))
-                    print(f"{source}  {verdict.label} {verdict.confidence:.2f}{unsure}  {why}", flush=True)
+                    say(f"{source}  {verdict.label} {verdict.confidence:.2f}{unsure}  {why}")
             failures += len(refused)
     if as_json:
         print(json.dumps(verdicts, indent=2))

@@ -11,7 +11,7 @@ import typer
 from ..choices import AUTO_SCALE, MODEL_SUFFIXES
 from ..errors import RefusedError
 from . import options
-from .terminal import as_usage, refusing, show_progress
+from .terminal import as_usage, refusing, say, show_progress
 
 _CROP = re.compile(r"(\d+)x(\d+)(?:\+(\d+)\+(\d+))?")
 _Crop = tuple[int, int, int | None, int | None]
@@ -74,7 +74,7 @@ def compare_command(
         if page:
             written = build_page(results, source.name, truth).encode()
             write_whole(page, lambda file: file.write(written))
-        print(json.dumps(report_compared(results), indent=2) if as_json else "\n".join(map(describe_compared, results)))
+        say(json.dumps(report_compared(results), indent=2) if as_json else "\n".join(map(describe_compared, results)))
     if refused:
         raise typer.Exit(1)
 

@@ -8,7 +8,7 @@ import typer
 
 from ..errors import RefusedError
 from . import options
-from .terminal import refusing, show_progress
+from .terminal import refusing, say, show_progress
 
 models_app = typer.Typer(help="List the installed networks, or get one.", invoke_without_command=True)
 
@@ -26,12 +26,12 @@ def models_command(context: typer.Context, models_dir: options.ModelsDir = None,
         print(json.dumps(report_models(found), indent=2))
         return
     for model in found:
-        print(describe_model(model), flush=True)
+        say(describe_model(model))
     missing = list_missing(models)
     if missing:
         print("\nNot installed; fidelity models get NAME downloads it:")
     for one in missing:
-        print(describe_download(one))
+        say(describe_download(one))
 
 
 @models_app.command("get")
@@ -49,7 +49,7 @@ def get_command(
             with show_progress() as bar:
                 progress = partial(bar, name) if bar else None
                 path = fetch_model(name, models_dir or models_folder(), progress)
-            print(f"{name}: {path}", flush=True)
+            say(f"{name}: {path}")
         failures += len(refused)
     if failures:
         raise typer.Exit(1)
@@ -76,9 +76,9 @@ def accelerate_command(
             with show_progress() as bar:
                 made = accelerate(network, precision, partial(bar, network.name) if bar else None)
             speeds = ", ".join(f"{one.backend} ({one.precision}) {one.seconds:.2f}" for one in made.speeds)
-            print(f"{made.name}: {speeds} seconds per megapixel of input; uses {made.chosen}", flush=True)
+            say(f"{made.name}: {speeds} seconds per megapixel of input; uses {made.chosen}")
             for reason in made.refusals:
-                print(f"  {reason}", flush=True)
+                say(f"  {reason}")
         failures += len(refused)
     if failures:
         raise typer.Exit(1)
@@ -89,4 +89,4 @@ def doctor_command(as_json: options.Json = False) -> None:
     from ..report.inventory import describe_machine, examine_machine
 
     report = examine_machine()
-    print(json.dumps(report, indent=2) if as_json else describe_machine(report))
+    say(json.dumps(report, indent=2) if as_json else describe_machine(report))

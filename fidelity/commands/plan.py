@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import options
-from .terminal import as_usage, refusing
+from .terminal import as_usage, refusing, say
 
 
 def plan_command(
@@ -45,6 +45,6 @@ def plan_command(
         session = Session(settings, compute, options.find_models(models_dir))
         decision = session.decide(read_image(source).image, read_provenance(source), writer_bytes_per_pixel=0.0)
         plan = PlanReport.of(decision, estimate_seconds(decision.planned, compute))
-        print(json.dumps(to_json(plan), indent=2) if as_json else describe_plan(plan))
+        say(json.dumps(to_json(plan), indent=2) if as_json else describe_plan(plan))
     if refused:
         raise typer.Exit(1)

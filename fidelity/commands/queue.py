@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import RefusedError
-from .terminal import refusing, show_progress
+from .terminal import refusing, say, show_progress
 
 if TYPE_CHECKING:
     from ..comfy.client import Result
@@ -45,7 +45,7 @@ def queue_command(
             client.cancel(queued)
             raise RefusedError("canceled") from None
         for result in _choose(results):
-            print(client.download(result, out))
+            say(str(client.download(result, out)))
     if refused:
         raise typer.Exit(1)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import typer
 from rich.console import Console
@@ -27,6 +28,21 @@ def as_usage(make: Any) -> Any:
         raise typer.BadParameter(str(error)) from error
 
 
+def say(text: str) -> None:
+    """Prints text that may contain words of a file or its name: what would control the terminal is shown escaped."""
+    print("".join(map(_escape, text)), flush=True)
+
+
+def _escape(character: str) -> str:
+    is_safe = character in "\n\t" or not (category(character) in _CONTROLS or character in _TURNING)
+    return character if is_safe else character.encode("unicode_escape").decode()
+
+
+_CONTROLS = "Cc", "Cs"
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that reverse the text after them."""
+
+
 @contextmanager
 def refusing(source: Path | None = None) -> Generator[list[str], None, None]:
     """Prints a refusal as one line on stderr and collects it, so that the next image still runs."""
@@ -45,7 +61,7 @@ def refusing(source: Path | None = None) -> Generator[list[str], None, None]:
 
 
 def _refuse(message: str, refused: list[str]) -> None:
-    refused.append(" ".join(message.split()))
+    refused.append("".join(map(_escape, " ".join(message.split()))))
     _errors.print(refused[-1], markup=False, emoji=False)
 
 

@@ -8,7 +8,7 @@ import typer
 
 from ..choices import ColorSpace, GrainChoice
 from . import options
-from .terminal import as_usage, refusing, show_progress
+from .terminal import as_usage, refusing, say, show_progress
 
 
 def upscale_command(
@@ -114,7 +114,7 @@ def upscale_command(
             with refusing(files[outcome.index]):
                 made = outcome.report()
                 reports[outcome.index] = to_json(made)
-                print(describe_report(made), flush=True)
+                say(describe_report(made))
     failures += len(files) - len(reports)
     if report:
         with refusing() as refused:

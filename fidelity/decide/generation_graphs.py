@@ -53,32 +53,33 @@ def read_prompt_graph(prompt: dict[str, Any]) -> Generation | None:
         if not isinstance(entry, dict) or not isinstance(entry.get("inputs"), dict):
             continue
         inputs: dict[str, Any] = entry["inputs"]
-        links = {name: str(value[0]) for name, value in inputs.items() if isinstance(value, list) and len(value) == 2}
+        links = {name: _id(value[0]) for name, value in inputs.items() if isinstance(value, list) and len(value) == 2}
         values = {name: value for name, value in inputs.items() if isinstance(value, str)}
-        nodes[key] = _Node(str(entry.get("class_type", "")), links, values)
+        nodes[key] = _Node(_id(entry.get("class_type")), links, values)
     return _read_nodes(nodes)
 
 
 def read_workflow_graph(workflow: dict[str, Any]) -> Generation | None:
     """Reads the format that the frontend saves, as in the `workflow` chunk; returns None if the graph has no sampler."""
-    origins: dict[Any, str] = {}
+    origins: dict[str, str] = {}
     for link in _list(workflow.get("links")):
         if isinstance(link, list) and len(link) >= 4:
-            origins[link[0]] = str(link[1])
+            origins[_id(link[0])] = _id(link[1])
         elif isinstance(link, dict):
-            origins[link.get("id")] = str(link.get("origin_id"))
+            origins[_id(link.get("id"))] = _id(link.get("origin_id"))
+    origins.pop("", None)
     nodes: dict[str, _Node] = {}
     for entry in _list(workflow.get("nodes")):
         if not isinstance(entry, dict) or entry.get("mode") in _BYPASSED:
             continue
         links: dict[str, str] = {}
         for slot in _list(entry.get("inputs")):
-            if isinstance(slot, dict) and slot.get("link") in origins:
-                links[str(slot.get("name"))] = origins[slot["link"]]
+            if isinstance(slot, dict) and _id(slot.get("link")) in origins:
+                links[_id(slot.get("name"))] = origins[_id(slot["link"])]
         widgets = entry.get("widgets_values")
         named = widgets if isinstance(widgets, dict) else dict(enumerate(_list(widgets)))
         values = {str(name): value for name, value in named.items() if isinstance(value, str)}
-        nodes[str(entry.get("id"))] = _Node(str(entry.get("type", "")), links, values)
+        nodes[_id(entry.get("id"))] = _Node(_id(entry.get("type")), links, values)
     return _read_nodes(nodes)
 
 
@@ -126,6 +127,11 @@ def _upstream(nodes: dict[str, _Node], ends: list[str]) -> Iterator[str]:
         seen.add(key)
         yield key
         waiting += nodes[key].links.values()
+
+
+def _id(value: object) -> str:
+    """A number or a text as text; nothing for whatever else a damaged graph has in its place."""
+    return str(value) if isinstance(value, str | int | float) else ""
 
 
 def _list(value: object) -> list[Any]:

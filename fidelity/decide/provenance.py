@@ -54,6 +54,7 @@ _MODEL_KEYS = (
     *("use_stable_diffusion_model", "baseModel", "base_model_name"),
 )
 _SHORTEST_FIELD = 2
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class _Found:
         """Records a generation unless one was recorded before; the most telling format is read first."""
         if self.family is not None:
             return
-        names = ", ".join(generation.models) or "an unnamed model"
+        names = _one_line(", ".join(generation.models)) or "an unnamed model"
         self.family = family_of(generation)
         self.style = style_of(generation)
         said = f"generated with {names} ({_FAMILY_WORDS[self.family]}), according to {program}"
@@ -110,15 +111,23 @@ def interpret(texts: dict[str, str], exif: dict[str, str], credentials: bool = F
     if found.family is None and any("trainedAlgorithmicMedia" in text for text in texts.values()):
         found.family = "other"
         found.evidence.append("the metadata declares that a trained algorithm generated it")
+    if found.family is None and any(_is_damaged(texts.get(name)) for name in ("prompt", "workflow", *_JSON_KEYWORDS)):
+        found.evidence.append("metadata that is damaged or nested too deeply was ignored")
     camera = _read_camera(exif) if found.family is None else None
     if camera:
-        found.evidence.append(f"taken with {camera}, according to EXIF")
+        found.evidence.append(f"taken with {_one_line(camera)}, according to EXIF")
     program = _read_program(texts, exif)
     if program:
-        found.evidence.append(f"saved by {program}, a drawing program")
+        found.evidence.append(f"saved by {_one_line(program)}, a drawing program")
     if credentials:
         found.evidence.append("has content credentials (C2PA)")
     return Provenance(found.family, found.style, camera, program, tuple(found.evidence))
+
+
+def _one_line(text: str) -> str:
+    """A file's own words for a message: one line of bounded length."""
+    words = " ".join(text.split())
+    return words if len(words) <= _LONGEST_NAME else f"{words[:_LONGEST_NAME]}…"
 
 
 def family_of(generation: Generation) -> Family:
@@ -202,12 +211,22 @@ def _read_parameters(texts: dict[str, str], exif: dict[str, str], found: _Found)
             continue
         settings = text[text.rfind("Steps:") :]
         model = _MODEL_IN_PARAMETERS.search(settings)
-        resource = re.search(r'"type":"checkpoint"[^}]*"modelName":"([^"]+)"', settings)
+        resource = _find_resource(settings)
         prompt = text.split("Negative prompt:")[0].split("\nSteps:")[0]
         flux = "Distilled CFG Scale" in settings  # Forge writes it only for FLUX
         models = tuple(match[1].strip() for match in (model, resource) if match)
         loras = tuple(re.findall(r"<lora:([^:>]+)", prompt))
         found.generated("its generation parameters", Generation(models, loras, prompt, flux))
+
+
+def _find_resource(settings: str) -> re.Match[str] | None:
+    """The checkpoint among the resources that Civitai writes, as flat JSON objects."""
+    for part in settings.split("}"):
+        _, found, rest = part.partition('"type":"checkpoint"')
+        name = re.search(r'"modelName":"([^"]+)"', rest) if found else None
+        if name:
+            return name
+    return None
 
 
 def _read_camera(exif: dict[str, str]) -> str | None:
@@ -226,14 +245,15 @@ def _read_program(texts: dict[str, str], exif: dict[str, str]) -> str | None:
     return tool[1][:60] if tool and _DRAWING_PROGRAMS.search(tool[1]) else None
 
 
+def _is_damaged(text: str | None) -> bool:
+    return bool(text and text.lstrip().startswith("{")) and _parse(text) is None
+
+
 def _parse(text: str | None) -> dict[str, Any] | None:
     if not text or not text.lstrip().startswith("{"):
         return None
     try:
-        content = json.loads(text)
-    except ValueError:
-        try:  # ComfyUI writes NaN into its graphs, which is not valid JSON
-            content = json.loads(re.sub(r"\bNaN\b", "null", text))
-        except ValueError:
-            return None
+        content = json.loads(text)  # NaN, which ComfyUI writes into its graphs, is read too
+    except (ValueError, RecursionError):
+        return None
     return content if isinstance(content, dict) else None

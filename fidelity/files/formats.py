@@ -43,3 +43,29 @@ def open_picture(file: IO[bytes]) -> Image.Image:
             except (SyntaxError, IndexError, TypeError, KeyError):
                 continue  # not of this format after all
     raise UnidentifiedImageError("of none of the formats that are read")
+
+
+def name_unread(content: bytes) -> str | None:
+    """The name of a well-known format of pictures that is not read, from the start of a file; None if it is none of these."""
+    brand = content[8:12] if content[4:8] == b"ftyp" else b""
+    if brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"):
+        return "HEIC"
+    if brand == b"crx ":
+        return "a camera's raw file"
+    return next((name for start, name in _UNREAD.items() if content.startswith(start)), None)
+
+
+_UNREAD = {
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"8BPS": "a Photoshop file",
+    b"%PDF": "PDF",
+    b"%!PS": "PostScript",
+    b"v/1\x01": "OpenEXR",
+    b"#?RADIANCE": "Radiance HDR",
+    b"DDS ": "DDS",
+    b"gimp xcf": "a GIMP file",
+    b"FUJIFILMCCD-RAW": "a camera's raw file",
+}

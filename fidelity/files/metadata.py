@@ -1,11 +1,13 @@
 """Reads metadata that says where an image comes from."""
 
+import io
 from pathlib import Path
 
 from PIL import ExifTags
 
 from ..decide.provenance import Provenance, interpret
 from .formats import open_picture
+from .mend import mend
 
 _WINDOW_BYTES = 256 * 1024
 
@@ -17,7 +19,7 @@ def read_provenance(path: Path) -> Provenance:
         path: An image file of one of `fidelity.files.formats.READ_FORMATS`.
     """
     try:
-        with path.open("rb") as file, open_picture(file) as opened:
+        with open_picture(io.BytesIO(mend(path.read_bytes()).content)) as opened:
             texts = {str(key): _to_text(value) for key, value in opened.info.items() if isinstance(value, str | bytes)}
             exif = opened.getexif()
             named = {ExifTags.TAGS.get(tag, str(tag)): _to_text(value) for tag, value in exif.items()}

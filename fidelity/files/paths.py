@@ -10,8 +10,13 @@ from typing import IO
 
 from ..errors import RefusedError
 
-READ_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
+READ_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
 """File name endings looked for in folders; a file given by name is read whatever its ending."""
+UNREAD_SUFFIXES = (
+    *(".heic", ".heif", ".jxl", ".jp2", ".jpx", ".psd", ".exr", ".hdr"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf"),
+)
+"""Those of pictures that are not read."""
 
 
 class FileRefusedError(RefusedError):
@@ -52,6 +57,8 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def expand_input(path: Path) -> list[Path]:
     """The file itself, or the images directly in a folder, sorted by name, without hidden ones.
 
+    Images of formats that are not read are among them, so that each is refused by its name.
+
     Raises:
         FileRefusedError: If there is no such file or folder, or the folder contains no image.
     """
@@ -60,7 +67,7 @@ def expand_input(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     visible = (item for item in path.iterdir() if not item.name.startswith("."))
-    found = sorted(item for item in visible if item.suffix.lower() in READ_SUFFIXES and item.is_file())
+    found = sorted(item for item in visible if item.suffix.lower() in (*READ_SUFFIXES, *UNREAD_SUFFIXES) and item.is_file())
     if not found:
         raise FileRefusedError(f"{path}: no images in this folder; wanted {', '.join(READ_SUFFIXES)}")
     return found

@@ -3,6 +3,7 @@
 import io
 import struct
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,12 +15,15 @@ from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageErr
 from torch import Tensor
 
 from ..choices import ColorSpace
-from .formats import open_picture
+from .color_tags import read_told_color
+from .formats import READ_FORMATS, name_unread, open_picture
 from .icc import convert_by_tables, read_profile, to_srgb
 from .icc_tables import read_table_profile, tables_to_srgb
+from .mend import complete_jpeg, is_jpeg_too_short, mend
 from .paths import FileRefusedError, one_line
 from .sixteen_bit import DeepFormat, DeepFormatError, decode_deep
 from .tags import collect_exif, collect_graphs
+from .tone import WHITE_NITS, tone_map
 from .write import quantise
 
 KEPT_TEXTS = ("prompt", "workflow", "parameters")
@@ -35,8 +39,11 @@ _BYTES_PER_SAMPLE = 12  # the float32 source, a working copy, and Pillow's own
 _DEEP_FORMATS: dict[str | None, DeepFormat] = {"PNG": "png", "TIFF": "tiff"}
 _PNG_DEPTH_AT = 24  # after the signature and the length, name, width and height of the first chunk
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_ASSOCIATED_ALPHA = 1
+_UNSPECIFIED_EXTRA, _ASSOCIATED_ALPHA = 0, 1
 _BLACK_IS_ONE = 0
+_NEW_SUBFILE_TYPE, _REDUCED = 254, 1
+_MOST_PAGES = 64
+"""More are not looked at: a file may chain any number."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,8 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
     """Reads an image file.
 
     EXIF orientation is applied. Palettes become RGB, and CMYK and Lab are converted to sRGB. Animations give their first
-    frame. 16 bits per channel are preserved.
+    frame, a TIFF its largest page that is no reduced copy. 16 bits per channel are preserved. Colors that are told by other
+    tags than a profile get one that says the same; PQ and HLG are tone mapped to sRGB.
 
     Args:
         path: A file of one of `fidelity.files.formats.READ_FORMATS`.
@@ -84,17 +92,20 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
         raise FileRefusedError(f"{path}: cannot be read ({error.strerror})") from error
     if not content:
         raise FileRefusedError(f"{path}: is empty; wanted an image")
-    limit = max_source_pixels()
+    limit, mended = max_source_pixels(), mend(content)
     try:
-        with open_picture(io.BytesIO(content)) as opened, warnings.catch_warnings():
+        with open_picture(io.BytesIO(mended.content)) as opened, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata: nothing that is kept
+            notes = [*mended.notes, *_choose_frame(opened)]
             width, height = opened.size
             if width * height > limit:
                 raise Image.DecompressionBombError
-            notes = _frame_notes(opened)
+            if is_jpeg_too_short(opened, content):
+                raise OSError(f"{len(content)} bytes cannot hold the {width}x{height} px that it claims")
+            if mended.profile:
+                opened.info["icc_profile"] = mended.profile
             orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)  # loading a TIFF rotates it and drops this tag
-            opened.load()
-            source = _read_opened(path, opened, content, notes, orientation)
+            source = _read_opened(path, _load(opened, content, notes), mended.content, notes, orientation)
     except Image.DecompressionBombError as error:
         raise FileRefusedError(
             f"{path}: too large for this machine's memory; wanted at most {limit / 1e6:.0f} megapixels"
@@ -102,12 +113,28 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
     except _RangeError as error:
         raise FileRefusedError(f"{path}: {error}") from error
     except UnidentifiedImageError as error:
+        unread = name_unread(content)
+        if unread:
+            raise FileRefusedError(f"{path}: is {unread}, which is not read; wanted {', '.join(READ_FORMATS)}") from error
         if content[:4] in _TIFF_SIGNATURES:
-            raise FileRefusedError(f"{path}: unsupported type of TIFF; wanted 8 or 16 integer bits per channel") from error
+            raise FileRefusedError(f"{path}: unsupported type of TIFF; wanted grey or RGB of 8 or 16 integer bits") from error
         raise FileRefusedError(f"{path}: not an image, or an unknown format") from error
     except _DECODING_ERRORS as error:
         raise FileRefusedError(f"{path}: damaged or truncated ({one_line(error)})") from error
     return _to_srgb(source) if color_space == "srgb" else source
+
+
+def _load(opened: Image.Image, content: bytes, notes: list[str]) -> Image.Image:
+    """Decodes a picture; a JPEG also if only its last bytes are missing."""
+    try:
+        opened.load()
+    except OSError:
+        completed = complete_jpeg(content) if opened.format in ("JPEG", "MPO") else None
+        if completed is None:
+            raise
+        notes.append("the last bytes of the file are missing, but hardly any pixels")
+        return completed
+    return opened
 
 
 def max_source_pixels() -> int:
@@ -123,9 +150,24 @@ def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[st
     profile = info.get("icc_profile")
     if array is None:
         bits = 32 if opened.mode == "F" else 16 if opened.mode.startswith("I") else 8
-        array, profile = _to_array(opened, profile, notes)
+        depth = content[_PNG_DEPTH_AT] if opened.format == "PNG" else 8
+        array, profile = _to_array(opened, profile, depth, notes)
         orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
+        stored = _find_depth(opened, content)
+        if bits == 8 and stored > 8:
+            notes.append(f"{stored} bits per channel, stored in a form that can only be read at 8")
+        if _has_unspecified_extra(opened):
+            notes.append("its extra channel, of unspecified meaning, was left out")
     array = _turn(array, orientation)
+    told = read_told_color(opened, content, profile, array.shape[2] == 1)
+    if told and told.wide and array.shape[2] != 1:
+        array, profile = tone_map(array, told.wide, told.primaries), None
+        notes.append(f"high dynamic range ({told.wide}, by {told.tag}): tone mapped to sRGB, white at {WHITE_NITS:.0f} nits")
+    elif told and told.wide:
+        notes.append(f"grey with high dynamic range ({told.wide}): taken as sRGB")
+    elif told:
+        profile = told.profile
+        notes.append(f"colors are those of its {told.tag}")
     tensor = torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, 0).unsqueeze(0).contiguous()
     if tensor.shape[1] == 4 and profile and profile[16:20] == b"GRAY":
         found = read_profile(profile)
@@ -181,6 +223,24 @@ def _holds_16_bits(opened: Image.Image, content: bytes) -> bool:
     return set(depths) == {16} and set(_as_tuple(opened.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, 1))) == {1}
 
 
+def _find_depth(opened: Image.Image, content: bytes) -> int:
+    """Bits per channel that the file has, whatever is read of them."""
+    if isinstance(opened, TiffImagePlugin.TiffImageFile):
+        return max(_as_tuple(opened.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 1)))
+    place = content.find(b"av1C") if opened.format == "AVIF" else -1
+    if place < 0 or place + 7 > len(content):
+        return 8
+    is_deep, is_deepest = content[place + 6] & 0x40, content[place + 6] & 0x20  # AV1 in ISO base media, section 2.3.3
+    return 12 if is_deep and is_deepest else 10 if is_deep else 8
+
+
+def _has_unspecified_extra(opened: Image.Image) -> bool:
+    """Whether a TIFF has a channel beside its colors that is no alpha."""
+    if not isinstance(opened, TiffImagePlugin.TiffImageFile):
+        return False
+    return _UNSPECIFIED_EXTRA in _as_tuple(opened.tag_v2.get(TiffImagePlugin.EXTRASAMPLES, ()))
+
+
 def _as_tuple(value: Any) -> tuple[int, ...]:
     return value if isinstance(value, tuple) else (value,)
 
@@ -193,12 +253,15 @@ def _read_deep(opened: Image.Image, content: bytes, notes: list[str]) -> np.ndar
     try:
         if isinstance(opened, TiffImagePlugin.TiffImageFile) and TiffImagePlugin.TILEOFFSETS in opened.tag_v2:
             raise DeepFormatError("stored in tiles")
+        if opened.tell():
+            raise DeepFormatError("not the first page")
         samples = decode_deep(content, kind)
     except DeepFormatError:
-        if not opened.mode.startswith("I"):
-            notes.append("16 bits per channel, stored in a form that can only be read at 8")
         return None
     array = samples.astype(np.float32) / 65535
+    if array.shape[2] == 4 and _has_unspecified_extra(opened):
+        notes.append("its extra channel, of unspecified meaning, was left out")
+        return array[..., :3]
     extra = opened.tag_v2.get(TiffImagePlugin.EXTRASAMPLES, 0) if isinstance(opened, TiffImagePlugin.TiffImageFile) else 0
     if array.shape[2] == 4 and _as_tuple(extra) == (_ASSOCIATED_ALPHA,):
         array[..., :3] = (array[..., :3] / np.maximum(array[..., 3:], 1e-6)).clip(0, 1)
@@ -219,17 +282,35 @@ def _turn(array: np.ndarray, orientation: object) -> np.ndarray:
     return turns.get(cast(int, orientation), lambda: array)()
 
 
-def _frame_notes(opened: Image.Image) -> list[str]:
-    try:
-        frames = getattr(opened, "n_frames", 1)
-    except Image.DecompressionBombError:  # counting the pages of a TIFF asks for Pillow's own limit
-        frames = 1
+def _choose_frame(opened: Image.Image) -> list[str]:
+    """Goes to the frame to read, and returns notes on it."""
+    if isinstance(opened, TiffImagePlugin.TiffImageFile):
+        return _choose_page(opened)
+    frames = getattr(opened, "n_frames", 1)
     if frames < 2:
         return []
-    return [f"{frames} pages: using the first" if opened.format == "TIFF" else f"animated: using the first of {frames} frames"]
+    if opened.format == "MPO":
+        return [f"{frames - 1} more in the file, such as a depth or gain map, left out"]
+    return [f"animated: using the first of {frames} frames"]
 
 
-def _to_array(picture: Image.Image, profile: bytes | None, notes: list[str]) -> tuple[np.ndarray, bytes | None]:
+def _choose_page(opened: TiffImagePlugin.TiffImageFile) -> list[str]:
+    """Goes to the largest page of a TIFF that is no reduced copy of another."""
+    pages: list[tuple[bool, int, int]] = []
+    with suppress(EOFError, Image.DecompressionBombError):  # Pillow's own limit on pixels applies to all but the first page
+        for index in range(_MOST_PAGES):
+            opened.seek(index)
+            is_reduced = bool(opened.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _REDUCED)
+            pages.append((is_reduced, -opened.size[0] * opened.size[1], index))
+    chosen = min(pages)[2] if pages else 0
+    opened.seek(chosen)
+    if len(pages) < 2:
+        return []
+    count = f"{len(pages)} pages" if len(pages) < _MOST_PAGES else f"{_MOST_PAGES} pages or more"
+    return [f"{count}: using the {'first' if chosen == 0 else f'largest, number {chosen + 1}'}"]
+
+
+def _to_array(picture: Image.Image, profile: bytes | None, depth: int, notes: list[str]) -> tuple[np.ndarray, bytes | None]:
     """Samples as (H, W, C) in [0, 1], and their color profile."""
     mode = picture.mode
     if mode in ("I;16", "I;16B", "I;16L", "I"):
@@ -238,11 +319,22 @@ def _to_array(picture: Image.Image, profile: bytes | None, notes: list[str]) -> 
         return _scaled(np.asarray(picture), 1), profile
     if mode in ("CMYK", "LAB"):
         picture, profile = _foreign_to_srgb(picture, profile, notes), None
-    elif mode in ("1", "L") and "transparency" not in picture.info:
+    if mode in ("1", "L") and isinstance(picture.info.get("transparency"), int):
+        return _read_keyed_grey(picture, depth), profile
+    if mode in ("1", "L") and "transparency" not in picture.info:
         return (np.asarray(picture.convert("L")).astype(np.float32) / 255)[..., None], profile
     has_alpha = mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
     picture = picture.convert("RGBA" if has_alpha else "RGB")
     return np.asarray(picture).astype(np.float32) / 255, profile
+
+
+def _read_keyed_grey(picture: Image.Image, depth: int) -> np.ndarray:
+    """Grey of at most 8 bits, of which one level, given in that depth, is transparent; as (H, W, 4)."""
+    grey = np.asarray(picture.convert("L"))
+    level = int(picture.info["transparency"])
+    key = 255 * bool(level) if picture.mode == "1" else level * 255 // (2**depth - 1)
+    samples = np.stack((grey, grey, grey, np.where(grey == key, 0, 255)), axis=2)
+    return samples.astype(np.float32) / 255
 
 
 def _read_grey(picture: Image.Image) -> np.ndarray:

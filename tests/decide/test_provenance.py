@@ -1,6 +1,7 @@
 """What metadata say of a picture, in every form that programs write them."""
 
 import json
+import time
 
 import pytest
 
@@ -181,3 +182,39 @@ def test_a_graph_that_runs_in_a_circle_ends():
     graph = prompt_graph("CheckpointLoaderSimple", ckpt_name="a.safetensors")
     graph["1"]["inputs"]["loop"] = ["6", 0]
     assert interpret({"prompt": json.dumps(graph)}, {}).family == "sd"
+
+
+def test_a_long_text_takes_no_time():
+    """Quadratic time would be a minute and more."""
+    text = "x\nSteps: 20, " + '"type":"checkpoint"' * 50_000
+    started = time.process_time()
+    assert interpret({"parameters": text}, {}).family == "sd"
+    for part in ("<lora:", "(" * 9, "Model: , ", "CreatorTool>", '"type":"checkpoint"}'):
+        interpret({"parameters": f"x\nSteps: 20, {part * 50_000}", "xmp": part * 50_000}, {})
+    assert time.process_time() - started < 5
+
+
+def test_the_checkpoint_among_resources_is_found():
+    resources = '[{"type":"lora","modelName":"a"},{"type":"checkpoint","weight":1,"modelName":"realisticVision"}]'
+    assert "realisticVision" in interpret({"parameters": f"x\nSteps: 20, Civitai resources: {resources}"}, {}).evidence[0]
+
+
+def test_metadata_nested_too_deeply_is_ignored_with_a_note():
+    found = interpret({"prompt": '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"}, {})
+    assert found.family is None
+    assert found.evidence == ("metadata that is damaged or nested too deeply was ignored",)
+
+
+@pytest.mark.parametrize("wrong", [{"x": 1}, ["a"], None, 1.5, True, "", [[]]])
+def test_graphs_with_anything_in_the_place_of_an_id_are_read(wrong):
+    for graph in (
+        {"links": [{"id": wrong, "origin_id": 1}], "nodes": []},
+        {
+            "links": [[wrong, wrong, 0, 2, 0, "X"]],
+            "nodes": [{"id": wrong, "type": wrong, "inputs": [{"name": wrong, "link": wrong}]}],
+        },
+        {"links": wrong, "nodes": wrong},
+    ):
+        assert interpret({"workflow": json.dumps(graph)}, {}).family is None
+    for prompt in ({"1": wrong}, {"1": {"class_type": wrong, "inputs": {"a": [wrong, 0], "b": wrong}}}):
+        assert interpret({"prompt": json.dumps(prompt)}, {}).family is None

@@ -334,5 +334,5 @@ def test_pillows_own_pixel_limit_neither_counts_nor_changes_and_metadata_is_read
 
 def test_only_documented_formats_are_opened_whatever_a_file_is_called(tmp_path):
     (tmp_path / "script.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n{} loop\n")
-    with pytest.raises(FileRefusedError, match="not an image, or an unknown format"):
+    with pytest.raises(FileRefusedError, match="which is not read; wanted PNG"):
         reading.read_image(tmp_path / "script.png")

@@ -1,0 +1,157 @@
+"""Files whose pixels are all there are read, whatever is wrong beside them; others are refused for what they are."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from fidelity.files.metadata import read_provenance
+from fidelity.files.paths import FileRefusedError, expand_input
+from fidelity.files.png import make_chunk
+from fidelity.files.read import read_image
+
+
+@pytest.fixture
+def pixels(photo):
+    return (photo[0].permute(1, 2, 0) * 255).byte().numpy()
+
+
+def save(path, pixels, **options):
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def insert(path, *chunks, before=b"IDAT"):
+    content = path.read_bytes()
+    place = content.index(before) - 4
+    path.write_bytes(content[:place] + b"".join(chunks) + content[place:])
+
+
+def is_same(path, pixels):
+    return np.array_equal((read_image(path).image[0].permute(1, 2, 0) * 255).round().byte().numpy(), pixels)
+
+
+@pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
+@pytest.mark.parametrize("name", [b"zTXt", b"iTXt"])
+def test_long_texts_are_left_out_and_short_ones_kept(tmp_path, pixels, before, name):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", "cat\nSteps: 20, Model: juggernautXL")
+    path = save(tmp_path / "a.png", pixels, pnginfo=info)
+    head = b"note\0\0" if name == b"zTXt" else b"note\0\1\0\0\0"
+    insert(path, make_chunk(name, head + zlib.compress(b"a" * 3_000_000)), before=before)
+    assert is_same(path, pixels)
+    read = read_image(path)
+    assert read.notes == ("a text of more than 1 MiB was left out",)
+    assert read.texts["parameters"].startswith("cat")
+    assert read_provenance(path).family == "sd"
+
+
+def test_a_large_profile_is_kept(tmp_path, pixels, rgb_profile=None):
+    from fidelity.files.color_tags import make_profile
+
+    profile = make_profile((0.68, 0.32, 0.265, 0.69, 0.15, 0.06, 0.3127, 0.329), (2.2,))
+    profile += np.random.default_rng(0).bytes(1_500_000)
+    path = save(tmp_path / "a.png", pixels)
+    insert(path, make_chunk(b"iCCP", b"p\0\0" + zlib.compress(profile)))
+    assert is_same(path, pixels)
+    assert read_image(path).icc_profile == profile
+
+
+def test_damaged_side_chunks_are_left_out_and_told(tmp_path, pixels):
+    path = save(tmp_path / "a.png", pixels)
+    insert(path, struct.pack(">I", 4) + b"gAMA" + bytes(4) + b"\1\2\3\4")
+    assert is_same(path, pixels)
+    assert read_image(path).notes == ("a damaged gAMA chunk was left out",)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 8, 40])
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_a_jpeg_without_its_last_bytes_is_read_with_a_note(tmp_path, pixels, cut, subsampling):
+    path = save(tmp_path / "a.jpg", pixels, quality=90, subsampling=subsampling)
+    whole = read_image(path)
+    path.write_bytes(path.read_bytes()[:-cut])
+    read = read_image(path)
+    assert (read.image != whole.image).any(dim=1).float().mean() < 0.1
+    assert cut == 1 or "the last bytes of the file are missing, but hardly any pixels" in read.notes
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_without_a_part_of_the_picture_is_refused(tmp_path, pixels, progressive):
+    path = save(tmp_path / "a.jpg", pixels, quality=90, progressive=progressive)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(FileRefusedError, match="damaged or truncated"):
+        read_image(path)
+
+
+def test_a_jpeg_that_claims_more_than_it_holds_is_refused_at_once(tmp_path, pixels):
+    path = save(tmp_path / "a.jpg", pixels[:8, :8])
+    content = bytearray(path.read_bytes())
+    place = content.index(b"\xff\xc0") + 5
+    content[place : place + 4] = struct.pack(">2H", 20_000, 20_000)
+    path.write_bytes(content)
+    with pytest.raises(FileRefusedError, match="bytes cannot hold the 20000x20000 px that it claims"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(("bits", "share"), [(1, 1), (2, 2), (4, 5), (8, 77)])
+def test_a_transparent_level_of_grey_in_any_depth(tmp_path, bits, share):
+    levels = 2**bits
+    samples = np.arange(levels)[None].repeat(8, axis=0).repeat(2, axis=1)
+    packed = b"".join(b"\0" + pack(line, bits) for line in samples)
+    head = make_chunk(b"IHDR", struct.pack(">2I5B", samples.shape[1], 8, bits, 0, 0, 0, 0))
+    key = make_chunk(b"tRNS", struct.pack(">H", share % levels))
+    body = head + key + make_chunk(b"IDAT", zlib.compress(packed)) + make_chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    image = read_image(tmp_path / "a.png").image
+    assert image.shape[1] == 4
+    assert np.array_equal(image[0, 3].numpy(), samples != share % levels)
+    assert np.allclose(image[0, 0].numpy(), samples / (levels - 1), atol=1e-6)
+
+
+def pack(line, bits):
+    text = "".join(f"{value:0{bits}b}" for value in line)
+    text += "0" * (-len(text) % 8)
+    return bytes(int(text[at : at + 8], 2) for at in range(0, len(text), 8))
+
+
+def test_the_largest_page_that_is_no_reduced_copy(tmp_path, pixels):
+    small = Image.fromarray(pixels).resize((40, 30))
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    buffer = io.BytesIO()
+    small.save(buffer, "TIFF", tiffinfo={254: 1}, save_all=True, append_images=[Image.fromarray(pixels)])
+    content = buffer.getvalue()
+    (tmp_path / "a.tif").write_bytes(content)
+    assert is_same(tmp_path / "a.tif", pixels)
+    assert read_image(tmp_path / "a.tif").notes == ("2 pages: using the largest, number 2",)
+
+
+def test_an_extra_channel_without_meaning_is_left_out_in_8_bits_and_16(test_data):
+    folder = test_data / "failing/files"
+    if not folder.is_dir():
+        pytest.skip("no failing inputs in the test data")
+    read = read_image(folder / "t_unspec8.tif")
+    assert read.image.shape[1] == 3
+    assert read.notes == ("its extra channel, of unspecified meaning, was left out",)
+    for name in ("t_big16.tif", "t_cmyk16.tif"):
+        assert "16 bits per channel, stored in a form that can only be read at 8" in read_image(folder / name).notes
+    assert "10 bits per channel, stored in a form that can only be read at 8" in read_image(folder / "deep10.avif").notes
+    assert "left out" in read_image(folder / "mpo.jpg").notes[0]
+
+
+@pytest.mark.parametrize(("start", "name"), [(b"\0\0\0\x18ftypheic", "HEIC"), (b"\xff\x0a", "JPEG XL"), (b"8BPS", "Photoshop")])
+def test_pictures_that_are_not_read_are_named_and_not_passed_over(tmp_path, start, name):
+    path = tmp_path / f"a.{'heic' if name == 'HEIC' else 'jxl' if name == 'JPEG XL' else 'psd'}"
+    path.write_bytes(start + bytes(100))
+    (tmp_path / "notes.txt").write_text("x")
+    assert expand_input(tmp_path) == [path]
+    with pytest.raises(FileRefusedError, match=rf"is .*{name}.*, which is not read; wanted PNG"):
+        read_image(path)
+
+
+def test_a_jfif_in_a_folder_is_read(tmp_path, pixels):
+    path = save(tmp_path / "a.jfif", pixels, format="JPEG")
+    assert expand_input(tmp_path) == [path]
