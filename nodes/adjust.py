@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..fidelity.choices import Domain
 from ..fidelity.decide.damage import measure_conditions
+from ..fidelity.decide.decision import find_telling
 from ..fidelity.decide.domain import DOMAINS
 from ..fidelity.decide.recipes import choose_cleanup
 from ..fidelity.errors import RefusedError
@@ -392,7 +393,8 @@ def _read_method(
         raise RefusedError("method is not one of this node's options; choose it again")
     kind: Any = choice["method"]
     if kind == "auto":
-        found, reason = choose_cleanup(measure_conditions(image[:1]), domain)
+        place = find_telling(image)
+        found, reason = choose_cleanup(measure_conditions(image[place : place + 1]), domain)
         return found, _CLEANUP, reason
     values = {
         "median_radius_px" if kind == "median" else "radius_px": choice.get("radius"),

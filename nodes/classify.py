@@ -5,6 +5,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..fidelity.decide.decision import find_telling
 from ..fidelity.decide.domain import DOMAINS, classify, named_verdict
 from ..fidelity.report.report import DomainReport, to_json
 from ..fidelity.report.summary import summarize_verdict
@@ -45,8 +46,9 @@ class FidelityClassifyDomain(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: io.Image.Type, override: Any, source: SourceInfo | None = None) -> io.NodeOutput:
-        first, provenance = host.to_engine(image)[:1], provenance_of(source)
-        verdict = classify(first, provenance) if override == "none" else named_verdict(override)
+        images, provenance = host.to_engine(image), provenance_of(source)
+        place = find_telling(images)
+        verdict = classify(images[place : place + 1], provenance) if override == "none" else named_verdict(override)
         report = json.dumps(to_json(DomainReport.of(verdict)), indent=2)
         shown = host.show_result(cls, summarize_verdict(verdict))
         return io.NodeOutput(verdict.recipe_domain, verdict.confidence, report, ui=shown)

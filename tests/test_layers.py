@@ -15,7 +15,7 @@ LAYERS = (
     ("files",),
     ("session", "preparation", "fetch"),
     ("report",),
-    ("comfy", "job", "api"),
+    ("comfy", "job", "folder", "api"),
     ("commands",),
     ("cli", "__main__"),
 )

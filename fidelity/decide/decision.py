@@ -46,7 +46,7 @@ def decide(
     """Decides how an image is enlarged.
 
     Args:
-        image: ``(B, C, H, W)``; for a batch, the first image decides.
+        image: ``(B, C, H, W)``; for a batch, the image that `find_telling` finds decides.
         chooser: Chooses among the available networks.
         settings: What is wanted.
         memory_bytes: Memory limit in bytes.
@@ -58,7 +58,8 @@ def decide(
         ModelRefusedError: If no network is usable.
         RefusedError: If the target does not fit in that memory, or is too large to be written.
     """
-    size, first = (image.shape[2], image.shape[3]), image[:1]
+    size, place = (image.shape[2], image.shape[3]), find_telling(image)
+    first = image[place : place + 1]
     target = resolve_target(size, settings.target, chooser.fixed.scale if chooser.fixed else AUTO_SCALE)
     texture = measure_patch_features(first)  # both the classifier and the judge of damage need it
     verdict = classify(first, provenance, texture) if settings.domain == "auto" else named_verdict(settings.domain)
@@ -66,6 +67,8 @@ def decide(
     judged = conditions.with_strength(settings.restore, settings.restore_strength)
     recipe, reasons = settle(settings.apply_to(RECIPES[verdict.recipe_domain]), judged)
 
+    if place:
+        reasons += (f"judged by image {place + 1} of {image.shape[0]}: the first shows hardly anything",)
     where = replace(compute, device=compute.device_for(image))
 
     def plan(recipe: Recipe) -> ModelPlan:
@@ -84,6 +87,21 @@ def decide(
         source = "based on the measured damage" if judged is conditions else "chosen by the user"
         reasons += (f"restore strength {judged.restore_strength:.2f}, {source}",)
     return Decision(verdict, conditions, recipe, reasons + planned.notes, planned, judged.restore_strength)
+
+
+def find_telling(image: Tensor) -> int:
+    """Returns which image of a batch to judge all by: the first, unless it has less than half of the most contrast.
+
+    Args:
+        image: ``(B, C, H, W)``.
+    """
+    if image.shape[0] == 1:
+        return 0
+    contrast = image[:, :3, ::_STRIDE, ::_STRIDE].float().std(dim=(1, 2, 3), correction=0)
+    return 0 if contrast[0] >= contrast.max() / 2 else int(contrast.argmax())
+
+
+_STRIDE = 4
 
 
 def enlarges_luma_alone(planned: ModelPlan) -> bool:

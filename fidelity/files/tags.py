@@ -149,12 +149,15 @@ def load_tags(exif: bytes) -> dict[int, Any]:
 
 
 def list_tags(exif: Image.Exif) -> dict[int, Any]:
-    """All tags with values that can be written back; non-empty `DIRECTORIES` as dictionaries."""
+    """All tags with values that can be written back; non-empty `DIRECTORIES` as dictionaries.
+
+    The pointer to the interoperability directory is left out: where it points to is not written again.
+    """
     tags = {tag: _verbatim(value) for tag, value in exif.items() if tag not in DIRECTORIES}
     for directory in DIRECTORIES:
         entries = exif.get_ifd(directory) if directory in exif else None
         if entries:
-            tags[directory] = {tag: _verbatim(value) for tag, value in entries.items()}
+            tags[directory] = {tag: _verbatim(value) for tag, value in entries.items() if tag != ExifTags.IFD.Interop}
     return tags
 
 

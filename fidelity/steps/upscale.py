@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from ..errors import RefusedError
 from ..imaging.color import is_grey, rgb_to_luma
-from ..imaging.filters import local_range
 from ..imaging.rows import (
     MappedRows,
     MappedSource,
@@ -275,15 +274,18 @@ class _ChromaSink:
 
 
 def _hold_alpha(coverage: Tensor, alpha: Tensor) -> Tensor:
-    """Corrects the network's alpha: opaque and transparent areas stay so, and mean coverage is preserved."""
+    """Corrects the network's alpha: opaque and transparent areas stay so, and mean coverage is preserved.
+
+    No shape reaches beyond the centers of the transparent pixels around it, or a hole beyond those of opaque ones. The steep
+    limit leaves lines narrower than a pixel room to be opaque.
+    """
     coverage = project(coverage, alpha, "full")
-    lowest, highest = local_range(alpha.to(coverage.dtype), 3)
-    size = (coverage.shape[2], coverage.shape[3])
-    return torch.minimum(torch.maximum(coverage, _spread(lowest, size)), _spread(highest, size))
+    between = functional.interpolate(alpha.float(), coverage.shape[2:], mode="bilinear", align_corners=False)
+    lowest, highest = (1 - _ALPHA_ROOM * (1 - between)).clamp_(min=0), (_ALPHA_ROOM * between).clamp_(max=1)
+    return torch.minimum(torch.maximum(coverage, lowest.to(coverage.dtype)), highest.to(coverage.dtype))
 
 
-def _spread(image: Tensor, size: tuple[int, int]) -> Tensor:
-    return functional.interpolate(image.float(), size, mode="bilinear", align_corners=False).to(image.dtype)
+_ALPHA_ROOM = 4.0
 
 
 def _within_range(image: Tensor) -> Tensor:

@@ -2,11 +2,12 @@
 
 import io
 import struct
+import warnings
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
 from fidelity.files.metadata import read_provenance
 from fidelity.files.paths import FileRefusedError, expand_input
@@ -155,3 +156,23 @@ def test_pictures_that_are_not_read_are_named_and_not_passed_over(tmp_path, star
 def test_a_jfif_in_a_folder_is_read(tmp_path, pixels):
     path = save(tmp_path / "a.jfif", pixels, format="JPEG")
     assert expand_input(tmp_path) == [path]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+def test_no_tag_of_a_result_points_into_nothing(tmp_path, pixels, suffix):
+    from fidelity.decide.settings import Settings
+    from fidelity.decide.target import Target
+    from fidelity.job import upscale_file
+    from fidelity.session import Session
+
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Camera"
+    exif[ExifTags.IFD.Exif] = {ExifTags.Base.ColorSpace: 1, 0xA005: {1: "R98", 2: b"0100"}}
+    save(tmp_path / "a.jpg", pixels, exif=exif)
+    upscale_file(tmp_path / "a.jpg", tmp_path / f"o{suffix}", Session(Settings(Target(scale=2), "photo"), models={}))
+    with warnings.catch_warnings(), Image.open(tmp_path / f"o{suffix}") as made:
+        warnings.simplefilter("error")
+        found = made.getexif()
+        assert found[ExifTags.Base.Make] == "Camera"
+        assert 0xA005 not in found.get_ifd(ExifTags.IFD.Exif)
+        assert found.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ColorSpace] == 1

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
 from fidelity.imaging.drift import measure_drift
 from fidelity.networks.compute import Compute
+from fidelity.networks.loader import SHIPPED_WEIGHTS, load_model
 from fidelity.steps.upscale import MAX_SIDE_PX, count_passes, upscale
 
 
@@ -95,6 +97,20 @@ def test_opaque_stays_opaque_and_clear_stays_clear(compact):
     assert (result[:, 44:52, 44:52] == 1).all()
     assert (result[:, :8] == 0).all()
     assert measure_drift(alpha, result[:, None]).mean < 1
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_hard_alpha_gets_no_specks_outside_and_no_holes_inside(scale):
+    """A disc and lines of one pixel, opaque or clear: nothing beyond the first clear pixels' centers, no dots before them."""
+    alpha = (circle(32) > 0.5).float()
+    alpha[..., 4, 2:20] = alpha[..., 3, 20:27] = 1
+    model = load_model(SHIPPED_WEIGHTS / f"natural-x{scale}.safetensors")
+    made = upscale(torch.cat((alpha, alpha, alpha, alpha), dim=1), model).image[:, 3:]
+    near = functional.interpolate(alpha, made.shape[2:], mode="bilinear", align_corners=False)
+    assert made[near == 0].max() == 0
+    assert made[near == 1].min() == 1
+    assert abs(made.mean() - alpha.mean()) < 0.01
+    assert made[..., 4 * scale : 5 * scale, 6 * scale : 16 * scale].amax(dim=2).min() > 0.9
 
 
 def test_constant_alpha_is_kept_without_a_network(faulty, random_image):
