@@ -88,7 +88,7 @@ def read_told_color(opened: Image.Image, content: bytes, profile: bytes | None, 
         found = _read_png(content, profile is not None, is_grey)
     elif profile:
         found = _read_icc_code_points(profile)
-    elif opened.format == "AVIF":
+    elif opened.format in ("AVIF", "HEIF"):
         found = _read_nclx(content, is_grey)
     elif isinstance(opened, TiffImagePlugin.TiffImageFile):
         found = _read_tiff(opened, is_grey)

@@ -2,12 +2,19 @@
 
 import warnings
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from typing import IO, Any, cast
 
 from PIL import Image, UnidentifiedImageError
 
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 """Pillow's names of the formats that are read."""
+_PLUGINS = {
+    "HEIC": ("pillow_heif", "HeifImageFile", "pillow-heif"),
+    "JPEG XL": ("pillow_jxl.JpegXLImagePlugin", "JXLImageFile", "pillow-jxl-plugin"),
+}
+"""Formats that other packages read: the module, its class of opened files, and the package's name."""
 
 _HEAD_BYTES = 16
 
@@ -42,11 +49,24 @@ def open_picture(file: IO[bytes]) -> Image.Image:
                 return cast(Callable[[IO[bytes], str], Any], factory)(file, "")
             except (SyntaxError, IndexError, TypeError, KeyError):
                 continue  # not of this format after all
+        module, factory, _ = _PLUGINS.get(name_unread(head) or "", ("", "", ""))
+        if module and find_spec(module.partition(".")[0]):
+            file.seek(0)
+            return getattr(import_module(module), factory)(file, "")
     raise UnidentifiedImageError("of none of the formats that are read")
 
 
+def explain_unread(content: bytes) -> str | None:
+    """Says which well-known format of pictures a file has that cannot be read, and what can; None if it is none of these."""
+    name = name_unread(content)
+    if name in _PLUGINS:
+        package = _PLUGINS[name][2]
+        return f"is {name}, which {package} reads; pip install {package}"
+    return name and f"is {name}, which is not read; wanted {', '.join((*READ_FORMATS, *_PLUGINS))}"
+
+
 def name_unread(content: bytes) -> str | None:
-    """The name of a well-known format of pictures that is not read, from the start of a file; None if it is none of these."""
+    """The name of a well-known format that Pillow does not read, from the start of a file; None if it is none of these."""
     brand = content[8:12] if content[4:8] == b"ftyp" else b""
     if brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"):
         return "HEIC"

@@ -10,10 +10,10 @@ from typing import IO
 
 from ..errors import RefusedError
 
-READ_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
+READ_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif", ".jxl")
 """File name endings looked for in folders; a file given by name is read whatever its ending."""
 UNREAD_SUFFIXES = (
-    *(".heic", ".heif", ".jxl", ".jp2", ".jpx", ".psd", ".exr", ".hdr"),
+    *(".jp2", ".jpx", ".psd", ".exr", ".hdr"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf"),
 )
 """Those of pictures that are not read."""

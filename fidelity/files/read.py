@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..choices import ColorSpace
 from .color_tags import read_told_color
-from .formats import READ_FORMATS, name_unread, open_picture
+from .formats import explain_unread, open_picture
 from .icc import convert_by_tables, read_profile, to_srgb
 from .icc_tables import read_table_profile, tables_to_srgb
 from .mend import complete_jpeg, is_jpeg_too_short, mend
@@ -113,9 +113,9 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
     except _RangeError as error:
         raise FileRefusedError(f"{path}: {error}") from error
     except UnidentifiedImageError as error:
-        unread = name_unread(content)
+        unread = explain_unread(content)
         if unread:
-            raise FileRefusedError(f"{path}: is {unread}, which is not read; wanted {', '.join(READ_FORMATS)}") from error
+            raise FileRefusedError(f"{path}: {unread}") from error
         if content[:4] in _TIFF_SIGNATURES:
             raise FileRefusedError(f"{path}: unsupported type of TIFF; wanted grey or RGB of 8 or 16 integer bits") from error
         raise FileRefusedError(f"{path}: not an image, or an unknown format") from error
@@ -158,7 +158,8 @@ def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[st
             notes.append(f"{stored} bits per channel, stored in a form that can only be read at 8")
         if _has_unspecified_extra(opened):
             notes.append("its extra channel, of unspecified meaning, was left out")
-    array = _turn(array, orientation)
+    if opened.format != "JXL":  # its decoder has turned it
+        array = _turn(array, orientation)
     told = read_told_color(opened, content, profile, array.shape[2] == 1)
     if told and told.wide and array.shape[2] != 1:
         array, profile = tone_map(array, told.wide, told.primaries), None
@@ -227,6 +228,8 @@ def _find_depth(opened: Image.Image, content: bytes) -> int:
     """Bits per channel that the file has, whatever is read of them."""
     if isinstance(opened, TiffImagePlugin.TiffImageFile):
         return max(_as_tuple(opened.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 1)))
+    if opened.format == "HEIF":
+        return int(opened.info.get("bit_depth", 8))
     place = content.find(b"av1C") if opened.format == "AVIF" else -1
     if place < 0 or place + 7 > len(content):
         return 8
@@ -289,7 +292,7 @@ def _choose_frame(opened: Image.Image) -> list[str]:
     frames = getattr(opened, "n_frames", 1)
     if frames < 2:
         return []
-    if opened.format == "MPO":
+    if opened.format in ("MPO", "HEIF"):
         return [f"{frames - 1} more in the file, such as a depth or gain map, left out"]
     return [f"animated: using the first of {frames} frames"]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
+from fidelity.files import formats
 from fidelity.files.metadata import read_provenance
 from fidelity.files.paths import FileRefusedError, expand_input
 from fidelity.files.png import make_chunk
@@ -143,14 +144,46 @@ def test_an_extra_channel_without_meaning_is_left_out_in_8_bits_and_16(test_data
     assert "left out" in read_image(folder / "mpo.jpg").notes[0]
 
 
-@pytest.mark.parametrize(("start", "name"), [(b"\0\0\0\x18ftypheic", "HEIC"), (b"\xff\x0a", "JPEG XL"), (b"8BPS", "Photoshop")])
-def test_pictures_that_are_not_read_are_named_and_not_passed_over(tmp_path, start, name):
-    path = tmp_path / f"a.{'heic' if name == 'HEIC' else 'jxl' if name == 'JPEG XL' else 'psd'}"
+@pytest.mark.parametrize(("start", "name", "ending"), [(b"8BPS", "Photoshop", "psd"), (b"\0\0\0\x0cjP  ", "JPEG 2000", "jp2")])
+def test_pictures_that_are_not_read_are_named_and_not_passed_over(tmp_path, start, name, ending):
+    path = tmp_path / f"a.{ending}"
     path.write_bytes(start + bytes(100))
     (tmp_path / "notes.txt").write_text("x")
     assert expand_input(tmp_path) == [path]
     with pytest.raises(FileRefusedError, match=rf"is .*{name}.*, which is not read; wanted PNG"):
         read_image(path)
+
+
+@pytest.mark.parametrize(("start", "package"), [(b"\0\0\0\x18ftypheic", "pillow-heif"), (b"\xff\x0a", "pillow-jxl-plugin")])
+def test_a_missing_reader_is_told_with_the_command_that_installs_it(tmp_path, start, package, monkeypatch):
+    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    (tmp_path / "a").write_bytes(start + bytes(100))
+    with pytest.raises(FileRefusedError, match=rf"which {package} reads; pip install {package}$"):
+        read_image(tmp_path / "a")
+
+
+def test_heic_is_read_upright_with_its_colors(tmp_path, pixels):
+    heif = pytest.importorskip("pillow_heif")
+    turned = Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    heif.from_pillow(turned).save(tmp_path / "a.heic", quality=95, chroma=444, exif=exif.tobytes())
+    read = read_image(tmp_path / "a.heic")
+    made = read.image[0].permute(1, 2, 0).numpy() * 255
+    assert made.shape == pixels.shape
+    assert abs(made - pixels).mean() < 2
+    (tmp_path / "b.heic").write_bytes((tmp_path / "a.heic").read_bytes()[:2000])
+    with pytest.raises(FileRefusedError, match="damaged or truncated"):
+        read_image(tmp_path / "b.heic")
+
+
+def test_jpeg_xl_is_read(tmp_path, pixels):
+    pytest.importorskip("pillow_jxl")
+    Image.fromarray(pixels).save(tmp_path / "a.jxl", lossless=True)
+    assert is_same(tmp_path / "a.jxl", pixels)
+    (tmp_path / "b.jxl").write_bytes((tmp_path / "a.jxl").read_bytes()[:200])
+    with pytest.raises(FileRefusedError, match="damaged or truncated"):
+        read_image(tmp_path / "b.jxl")
 
 
 def test_a_jfif_in_a_folder_is_read(tmp_path, pixels):
