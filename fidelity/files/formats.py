@@ -1,5 +1,7 @@
 """Opening pictures of the documented formats, and no others, whatever their size."""
 
+import logging
+import struct
 import warnings
 from collections.abc import Callable
 from importlib import import_module
@@ -16,7 +18,15 @@ _PLUGINS = {
 }
 """Formats that other packages read: the module, its class of opened files, and the package's name."""
 
+DECODING_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, MemoryError, RuntimeError),
+    *(KeyError, TypeError, IndexError, AttributeError, OverflowError, struct.error),
+)
+"""All exceptions that Pillow's decoders raise on damaged files."""
+
 _HEAD_BYTES = 16
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its remarks on damaged files reach the terminal
 
 
 def open_picture(file: IO[bytes]) -> Image.Image:

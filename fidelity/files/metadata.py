@@ -1,12 +1,13 @@
 """Reads metadata that says where an image comes from."""
 
 import io
+import warnings
 from pathlib import Path
 
 from PIL import ExifTags
 
 from ..decide.provenance import Provenance, interpret
-from .formats import open_picture
+from .formats import DECODING_ERRORS, open_picture
 from .mend import mend
 
 _WINDOW_BYTES = 256 * 1024
@@ -19,13 +20,14 @@ def read_provenance(path: Path) -> Provenance:
         path: An image file of one of `fidelity.files.formats.READ_FORMATS`.
     """
     try:
-        with open_picture(io.BytesIO(mend(path.read_bytes()).content)) as opened:
+        with open_picture(io.BytesIO(mend(path.read_bytes()).content)) as opened, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged tags
             texts = {str(key): _to_text(value) for key, value in opened.info.items() if isinstance(value, str | bytes)}
             exif = opened.getexif()
             named = {ExifTags.TAGS.get(tag, str(tag)): _to_text(value) for tag, value in exif.items()}
             comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
         credentials = _has_credentials(path)
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError):
+    except DECODING_ERRORS:
         return Provenance()
     if comment:
         texts.setdefault("UserComment", _decode_comment(comment))

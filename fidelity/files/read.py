@@ -1,7 +1,6 @@
 """Reads image files of every mode with Pillow, and 16-bit files with FFmpeg."""
 
 import io
-import struct
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from ..choices import ColorSpace
 from .color_tags import read_told_color
-from .formats import explain_unread, open_picture
+from .formats import DECODING_ERRORS, explain_unread, open_picture
 from .icc import convert_by_tables, read_profile, to_srgb
 from .icc_tables import read_table_profile, tables_to_srgb
 from .mend import complete_jpeg, is_jpeg_too_short, mend
@@ -29,11 +28,6 @@ from .write import quantise
 KEPT_TEXTS = ("prompt", "workflow", "parameters")
 """PNG text chunks that say how an image was generated."""
 
-_DECODING_ERRORS = (
-    *(OSError, SyntaxError, ValueError, EOFError, MemoryError, RuntimeError),
-    *(KeyError, TypeError, IndexError, AttributeError, OverflowError, struct.error),
-)
-"""All exceptions that Pillow's decoders raise on damaged files."""
 _MEMORY_SHARE = 0.6
 _BYTES_PER_SAMPLE = 12  # the float32 source, a working copy, and Pillow's own
 _DEEP_FORMATS: dict[str | None, DeepFormat] = {"PNG": "png", "TIFF": "tiff"}
@@ -119,7 +113,7 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
         if content[:4] in _TIFF_SIGNATURES:
             raise FileRefusedError(f"{path}: unsupported type of TIFF; wanted grey or RGB of 8 or 16 integer bits") from error
         raise FileRefusedError(f"{path}: not an image, or an unknown format") from error
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         raise FileRefusedError(f"{path}: damaged or truncated ({one_line(error)})") from error
     return _to_srgb(source) if color_space == "srgb" else source
 

@@ -1,6 +1,8 @@
 """Files of every mode and depth are read as what they show; bad ones are refused in one line."""
 
 import io
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from PIL import Image, ImageCms, TiffImagePlugin
 
 from fidelity.files import read as reading
+from fidelity.files.metadata import read_provenance
 from fidelity.files.paths import FileRefusedError
 from fidelity.files.read import read_image
 from tests.deep import encode_deep
@@ -290,7 +293,11 @@ def mutate(content, generator):
     return bytes(data)
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "a.bmp", "a.gif", "a.avif", "deep.png", "deep.tif"])
+MUTATED = ["a.png", "a.jpg", "a.webp", "a.tif", "a.bmp", "a.gif", "a.avif", "a.heic", "a.jxl", "deep.png", "deep.tif"]
+PLUGINS = {".heic": "pillow_heif", ".jxl": "pillow_jxl"}
+
+
+@pytest.mark.parametrize("name", MUTATED)
 def test_mutated_files_are_read_or_refused_in_one_line(image_file, tmp_path, display_p3, name, monkeypatch):
     monkeypatch.setattr(reading, "max_source_pixels", lambda: 1_000_000)
     exif = Image.Exif()
@@ -298,6 +305,14 @@ def test_mutated_files_are_read_or_refused_in_one_line(image_file, tmp_path, dis
     if name.startswith("deep"):
         samples = np.random.default_rng(0).integers(0, 65536, (18, 24, 3), np.uint16)
         content = encode_deep(samples, "png" if name.endswith("png") else "tiff")
+    elif Path(name).suffix in PLUGINS:
+        plugin = pytest.importorskip(PLUGINS[Path(name).suffix])
+        picture, path = Image.open(image_file("a.png", icc_profile=display_p3)), tmp_path / name
+        if name.endswith("heic"):
+            plugin.from_pillow(picture).save(path, quality=90)
+        else:
+            picture.save(path)
+        content = path.read_bytes()
     else:
         path = (
             image_file(name, exif=exif.tobytes(), icc_profile=display_p3)
@@ -308,6 +323,9 @@ def test_mutated_files_are_read_or_refused_in_one_line(image_file, tmp_path, dis
     generator, read = np.random.default_rng(7), 0
     for _ in range(150):
         (tmp_path / "mutant").write_bytes(mutate(content, generator))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert read_provenance(tmp_path / "mutant") is not None
         try:
             source = read_image(tmp_path / "mutant", "srgb")
         except FileRefusedError as refusal:
@@ -320,8 +338,6 @@ def test_mutated_files_are_read_or_refused_in_one_line(image_file, tmp_path, dis
 
 def test_pillows_own_pixel_limit_neither_counts_nor_changes_and_metadata_is_read_beyond_it(tmp_path, monkeypatch):
     from PIL.PngImagePlugin import PngInfo
-
-    from fidelity.files.metadata import read_provenance
 
     info = PngInfo()
     info.add_text("parameters", "1girl\nNegative prompt: x\nSteps: 20, Model: animagine-xl, Version: v1.10")
