@@ -19,7 +19,7 @@ _PLUGINS = {
 """Formats that other packages read: the module, its class of opened files, and the package's name."""
 
 DECODING_ERRORS = (
-    *(OSError, SyntaxError, ValueError, EOFError, MemoryError, RuntimeError),
+    *(OSError, SyntaxError, ValueError, EOFError, MemoryError, RuntimeError, Image.DecompressionBombError),
     *(KeyError, TypeError, IndexError, AttributeError, OverflowError, struct.error),
 )
 """All exceptions that Pillow's decoders raise on damaged files."""
