@@ -21,7 +21,7 @@ from .icc_tables import read_table_profile, tables_to_srgb
 from .mend import complete_jpeg, is_jpeg_too_short, mend
 from .paths import FileRefusedError, one_line
 from .sixteen_bit import DeepFormat, DeepFormatError, decode_deep
-from .tags import collect_exif, collect_graphs
+from .tags import Captions, collect_captions, collect_exif, collect_graphs
 from .tone import WHITE_NITS, tone_map
 from .write import quantise
 
@@ -60,6 +60,8 @@ class SourceFile:
     """EXIF tags that describe the picture, orientation included; None if there are none."""
     texts: dict[str, str]
     """Texts that say how it was generated, by keyword: PNG text chunks, or graphs in the EXIF of other formats."""
+    captions: Captions
+    """What it says about its picture outside EXIF."""
     notes: tuple[str, ...]
     """Notes for the user, such as the frame chosen or a conversion made."""
 
@@ -138,7 +140,7 @@ def max_source_pixels() -> int:
 
 def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[str], orientation: int) -> SourceFile:
     info: dict[str, Any] = {str(key): value for key, value in opened.info.items()}
-    exif = collect_exif(opened)
+    exif, captions = collect_exif(opened), collect_captions(opened)
     bits = 16
     array = _read_deep(opened, content, notes) if _holds_16_bits(opened, content) else None
     profile = info.get("icc_profile")
@@ -174,7 +176,7 @@ def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[st
     if profile and not fitting:
         notes.append("color profile does not match the image: ignored")
     texts = collect_graphs(opened) | {name: info[name] for name in KEPT_TEXTS if isinstance(info.get(name), str)}
-    return SourceFile(path, tensor, fitting, fitting, bits, _read_dpi(info), exif, texts, tuple(notes))
+    return SourceFile(path, tensor, fitting, fitting, bits, _read_dpi(info), exif, texts, captions, tuple(notes))
 
 
 def _to_srgb(source: SourceFile) -> SourceFile:

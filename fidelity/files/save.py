@@ -11,7 +11,7 @@ from ..imaging.rows import MappedSource, RowSource, TensorRows, has_grey_rows
 from .icc import from_srgb, read_profile
 from .paths import FileRefusedError
 from .read import SourceFile
-from .tags import Extras, correct_exif, describe_in_xmp
+from .tags import Captions, Extras, correct_exif, describe_in_xmp
 from .write import DEEP_SUFFIXES, DEFAULT_EXPORT, Export, max_exif_bytes, write_image
 
 
@@ -88,9 +88,14 @@ def make_extras(
     texts = dict(source.texts if source else {}) if graphs is None else dict(graphs)
     is_png = suffix.lower() == ".png"
     named = {} if is_png else {name: text for name, text in texts.items() if name in ("prompt", "workflow")}
+    captions = source.captions if source else Captions()
+    if is_png and captions.comment:
+        texts.setdefault("Comment", captions.comment.decode("utf-8", "replace"))
     return Extras(
         icc_profile=source.icc_profile if source else None,
         exif=correct_exif(source.exif if source else None, size, keep_gps, named, max_exif_bytes(suffix)),
-        xmp=describe_in_xmp(facts),
+        xmp=describe_in_xmp(facts, captions.xmp, keep_gps),
         texts=texts if is_png else {},
+        iptc=captions.iptc,
+        comment=captions.comment,
     )

@@ -1,12 +1,13 @@
 """Metadata of a result: the source's EXIF, corrected for the enlargement, and an XMP record of what was done."""
 
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from xml.sax.saxutils import quoteattr
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from .. import __version__
 
@@ -38,6 +39,19 @@ _KEPT = {
 
 DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 """Tags that point to directories of their own."""
+_XMP_TAG, _IPTC_TAG, _IPTC_BLOCK = 700, 33723, 0x0404
+_LARGEST_CAPTION = 60_000
+"""What a JPEG's segment holds beside other things."""
+_RDF_END = b"</rdf:RDF>"
+_RDF_NAMESPACE = b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
+_GAIN_MAPS = b"hdrgm", b"GContainer", b"HDRGainMap"
+_STALE = (
+    (re.compile(rb'\s*<rdf:Description[^>]{0,4000}xmlns:fidelity="[^>]{0,8000}/>'), b""),
+    (re.compile(rb'(tiff:Orientation=")\d+(?=")|(<tiff:Orientation>)\d+(?=<)'), rb"\g<1>\g<2>1"),
+    (re.compile(rb'\s(?:tiff:Image(?:Width|Length)|exif:Pixel[XY]Dimension|xmp:CreatorTool)="[^"]{0,200}"'), b""),
+    (re.compile(rb"<(tiff:Image(?:Width|Length)|exif:Pixel[XY]Dimension|xmp:CreatorTool)>[^<]{0,200}</\1>"), b""),
+)
+"""What a packet says about the source's file and not about its picture."""
 _GRAPHS = ("prompt:", "workflow:")
 _FRONTEND_TAGS = (
     ExifTags.Base.Model,
@@ -49,6 +63,18 @@ _FRONTEND_TAGS = (
 )
 """Tags that may store graphs: ComfyUI's frontend reads them from any text in the main directory. Its own nodes use the
 first two, which may already contain a camera's name."""
+
+
+@dataclass(frozen=True)
+class Captions:
+    """What a file says about its picture outside EXIF."""
+
+    xmp: bytes | None = None
+    """Its XMP packet."""
+    iptc: bytes | None = None
+    """Its IPTC records: title, keywords, caption…"""
+    comment: bytes | None = None
+    """Its comment."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +91,10 @@ class Extras:
     """Print resolution in dots per inch; None writes none."""
     texts: Mapping[str, str] = field(default_factory=dict[str, str])
     """PNG text chunks by keyword; other formats have none."""
+    iptc: bytes | None = None
+    """IPTC records, which JPEG and TIFF store."""
+    comment: bytes | None = None
+    """A comment, which JPEG stores; in a PNG it is a text."""
 
 
 def collect_exif(opened: Image.Image) -> bytes | None:
@@ -78,6 +108,19 @@ def collect_exif(opened: Image.Image) -> bytes | None:
         return kept.tobytes() if len(kept) else None
     except (ValueError, TypeError, KeyError, OSError, SyntaxError, struct.error, AttributeError, OverflowError):
         return None
+
+
+def collect_captions(opened: Image.Image) -> Captions:
+    """What an opened file says about its picture outside EXIF; parts that are damaged or of unusual size are left out."""
+    info: dict[str, Any] = {str(key): value for key, value in opened.info.items()}
+    packet = info.get("xmp") or info.get("XML:com.adobe.xmp")
+    blocks = info.get("photoshop")
+    iptc = cast("dict[int, Any]", blocks).get(_IPTC_BLOCK) if isinstance(blocks, dict) else None
+    comment = info.get("comment") or info.get("Comment")
+    if isinstance(opened, TiffImagePlugin.TiffImageFile):
+        packet, iptc = packet or opened.tag_v2.get(_XMP_TAG), opened.tag_v2.get(_IPTC_TAG)
+    found = (value.encode() if isinstance(value, str) else value for value in (packet, iptc, comment))
+    return Captions(*(value if isinstance(value, bytes) and 0 < len(value) <= _LARGEST_CAPTION else None for value in found))
 
 
 def collect_graphs(opened: Image.Image) -> dict[str, str]:
@@ -161,6 +204,11 @@ def list_tags(exif: Image.Exif) -> dict[int, Any]:
     return tags
 
 
+def _is_kept(packet: bytes, keep_gps: bool) -> bool:
+    is_whole = packet.count(_RDF_END) == 1 and _RDF_NAMESPACE in packet.replace(b"'", b'"')
+    return is_whole and not any(name in packet for name in _GAIN_MAPS) and (keep_gps or b"GPS" not in packet)
+
+
 def _starts_graph(value: Any) -> bool:
     return str(value.decode("latin-1") if isinstance(value, bytes) else value).startswith(_GRAPHS)
 
@@ -175,18 +223,31 @@ def _from_latin(text: str) -> str:
     return text.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
-def describe_in_xmp(facts: Mapping[str, str | float]) -> bytes:
+def describe_in_xmp(facts: Mapping[str, str | float], packet: bytes | None = None, keep_gps: bool = True) -> bytes:
     """Builds an XMP packet that records what was done.
 
     Args:
         facts: Facts by name; numbers are written with four significant digits.
+        packet: The source's own packet, which the record is added to, if possible; not if it describes a gain map, which
+            results have not.
+        keep_gps: Whether a packet that contains a position is kept.
     """
     written = {name: value if isinstance(value, str) else f"{value:.4g}" for name, value in facts.items()}
     attributes = "".join(f"\n    fidelity:{name}={quoteattr(value)}" for name, value in written.items())
-    return (
-        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
+    record = (
         f'  <rdf:Description rdf:about="" xmlns:fidelity="{XMP_NAMESPACE}" xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
         f"\n    xmp:CreatorTool={quoteattr(SOFTWARE)}{attributes}/>\n"
-        '</rdf:RDF></x:xmpmeta>\n<?xpacket end="w"?>'
     ).encode()
+    if packet and _is_kept(packet, keep_gps):
+        start, end, rest = packet.rpartition(_RDF_END)
+        for stale, right in _STALE:
+            start = stale.sub(right, start)
+        return start + record + end + rest
+    return (
+        (
+            '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
+            '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
+        ).encode()
+        + record
+        + b'</rdf:RDF></x:xmpmeta>\n<?xpacket end="w"?>'
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
 from torch import Tensor
 
 from ..errors import RefusedError
@@ -32,7 +32,7 @@ _METERS_PER_INCH = 0.0254
 _BASELINE_DPI = 72.0
 """Default of TIFF, which requires a resolution."""
 _OLD_DEFLATE, _DEFLATE = 32_946, 8  # the same compression, under the code that more programs recognize
-_XMP_TAG = 700
+_XMP_TAG, _IPTC_TAG = 700, 33723
 _INCHES = 2
 _STRAIGHT_ALPHA = 2
 _STRUCTURE = (
@@ -192,11 +192,22 @@ def _pillow_options(kind: str, extras: Extras, export: Export) -> dict[str, Any]
         options["xmp"] = extras.xmp
     if kind == "JPEG":
         options |= {"quality": export.quality, "subsampling": export.subsampling}
+        if extras.comment:
+            options["comment"] = extras.comment
+        if extras.iptc:
+            options["extra"] = _photoshop_segment(extras.iptc)
     elif export.lossless:
         options |= {"lossless": True, "quality": 60, "exact": True}
     else:
         options |= {"quality": export.quality}
     return options
+
+
+def _photoshop_segment(iptc: bytes) -> bytes:
+    """A JPEG's segment with IPTC records, as Adobe stores them."""
+    block = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + iptc + bytes(len(iptc) % 2)
+    content = b"Photoshop 3.0\0" + block
+    return b"\xff\xed" + struct.pack(">H", len(content) + 2) + content
 
 
 def _png_texts(extras: Extras) -> PngImagePlugin.PngInfo:
@@ -250,6 +261,9 @@ def _encode_tiff(samples: Samples, extras: Extras, export: Export) -> list[bytes
         directory[TiffImagePlugin.ICCPROFILE] = extras.icc_profile
     if extras.xmp:
         directory[_XMP_TAG] = extras.xmp
+    if extras.iptc:
+        directory[_IPTC_TAG] = extras.iptc
+        directory.tagtype[_IPTC_TAG] = TiffTags.UNDEFINED
     head = io.BytesIO()
     directory.save(head)
     return [head.getvalue(), *strips]

@@ -4,16 +4,21 @@ import io
 import struct
 import warnings
 import zlib
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
+from fidelity.decide.settings import Settings
+from fidelity.decide.target import Target
 from fidelity.files import formats
 from fidelity.files.metadata import read_provenance
 from fidelity.files.paths import FileRefusedError, expand_input
 from fidelity.files.png import make_chunk
 from fidelity.files.read import read_image
+from fidelity.job import FileOptions, upscale_file
+from fidelity.session import Session
 
 
 @pytest.fixture
@@ -193,11 +198,6 @@ def test_a_jfif_in_a_folder_is_read(tmp_path, pixels):
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
 def test_no_tag_of_a_result_points_into_nothing(tmp_path, pixels, suffix):
-    from fidelity.decide.settings import Settings
-    from fidelity.decide.target import Target
-    from fidelity.job import upscale_file
-    from fidelity.session import Session
-
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "Camera"
     exif[ExifTags.IFD.Exif] = {ExifTags.Base.ColorSpace: 1, 0xA005: {1: "R98", 2: b"0100"}}
@@ -209,3 +209,67 @@ def test_no_tag_of_a_result_points_into_nothing(tmp_path, pixels, suffix):
         assert found[ExifTags.Base.Make] == "Camera"
         assert 0xA005 not in found.get_ifd(ExifTags.IFD.Exif)
         assert found.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ColorSpace] == 1
+
+
+PACKET = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"'
+    b' xmlns:exif="http://ns.adobe.com/exif/1.0/" tiff:Orientation="6" exif:PixelXDimension="112"%b>'
+    b"<dc:subject><rdf:Bag><rdf:li>harbor</rdf:li></rdf:Bag></dc:subject></rdf:Description></rdf:RDF></x:xmpmeta>"
+)
+RECORDS = b"\x1c\x02\x05\0\x05title\x1c\x02\x19\0\x06harbor"
+
+
+def enlarge(source, output, *, keep_gps=True):
+    session = Session(Settings(Target(scale=2), "photo", restore="off"), models={})
+    upscale_file(source, output, session, FileOptions(keep_gps=keep_gps))
+    with Image.open(output) as made:
+        made.load()
+        return made
+
+
+def read_packet(made):
+    found = made.info.get("xmp") or made.info.get("XML:com.adobe.xmp") or made.tag_v2[700]
+    return ElementTree.fromstring(found.encode() if isinstance(found, str) else found), str(found)
+
+
+def captioned(tmp_path, pixels, packet):
+    block = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(RECORDS)) + RECORDS + bytes(len(RECORDS) % 2)
+    segment = b"Photoshop 3.0\0" + block
+    extra = b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment
+    return save(tmp_path / "a.jpg", pixels, xmp=packet, comment=b"a comment", extra=extra)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+def test_keywords_captions_and_comments_are_carried(tmp_path, pixels, suffix):
+    source = captioned(tmp_path, pixels, PACKET % b"")
+    made = enlarge(source, tmp_path / f"o{suffix}")
+    tree, text = read_packet(made)
+    assert [node.text for node in tree.iter("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li")] == ["harbor"]
+    assert 'fidelity:model="natural-x2.safetensors"' in text
+    assert 'tiff:Orientation="1"' in text
+    assert "PixelXDimension" not in text
+    if suffix == ".jpg":
+        assert made.info["photoshop"][0x0404] == RECORDS
+        assert made.info["comment"] == b"a comment"
+    if suffix == ".tif":
+        assert made.tag_v2[33723] == RECORDS
+    if suffix == ".png":
+        assert made.info["Comment"] == "a comment"
+    again, text = read_packet(enlarge(tmp_path / f"o{suffix}", tmp_path / f"again{suffix}"))
+    assert text.count("fidelity:model=") == 1
+    assert len(list(again.iter("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li"))) == 1
+
+
+@pytest.mark.parametrize(("part", "keep_gps"), [(b' exif:GPSLatitude="52,5N"', False), (b' hdrgm:Version="1.0"', True)])
+def test_a_packet_with_a_position_to_strip_or_of_a_gain_map_is_left_out(tmp_path, pixels, part, keep_gps):
+    source = captioned(tmp_path, pixels, PACKET % part)
+    _, text = read_packet(enlarge(source, tmp_path / "o.jpg", keep_gps=keep_gps))
+    assert "harbor" not in text
+    assert "fidelity:model" in text
+
+
+@pytest.mark.parametrize("packet", [b"", b"<", b"</rdf:RDF></rdf:RDF>", b"\xff\xfe\0", b"a" * 62_000])
+def test_a_packet_that_nothing_can_be_added_to_is_left_out(tmp_path, pixels, packet):
+    source = captioned(tmp_path, pixels, packet or None)
+    assert "fidelity:model" in read_packet(enlarge(source, tmp_path / "o.jpg"))[1]
