@@ -1,21 +1,26 @@
 """Many files, several at a time on a CPU."""
 
+import struct
+import traceback
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
 import torch
+from PIL import UnidentifiedImageError
 
 from .errors import MemoryLimitError
-from .files.formats import open_picture
+from .files.formats import DECODING_ERRORS, open_picture
 from .job import DEFAULT_FILE_OPTIONS, FileOptions, upscale_file
 from .networks.memory import free_host_bytes
 from .report.report import Report
 from .session import Session, StageProgress
 
 _UNITS = 1000
+_PNG_HEAD_BYTES, _PNG_SIZE_AT = 24, 16
+_LARGEST_PIXEL_BYTES = 8
 _SOURCE_BYTES_PER_PIXEL = 40
 """Of a source while it is read and judged: its samples in float32, and copies for the measurements."""
 
@@ -68,8 +73,7 @@ def upscale_files(
     if workers > 1:
         memory = (session.compute.memory_bytes or free_host_bytes()) // workers
         part = session.within(memory)
-        fitting = [index for index in remaining if _count_pixels(files[index][0]) * _SOURCE_BYTES_PER_PIXEL < memory]
-        for outcome in _run_at_once(fitting, files, part, options, bar, workers, max(1, threads // workers)):
+        for outcome in _run_at_once(tuple(remaining), files, part, options, bar, workers, max(1, threads // workers)):
             if not isinstance(outcome.result, MemoryLimitError):
                 remaining.remove(outcome.index)
                 yield outcome
@@ -88,17 +92,20 @@ def _run_at_once(
     threads: int,
 ) -> Iterator[Outcome]:
     before = torch.get_num_threads()
+    assert session.compute.memory_bytes
+    most_pixels = session.compute.memory_bytes // _SOURCE_BYTES_PER_PIXEL
 
     def work(index: int) -> Outcome:
+        if _count_pixels(files[index][0]) > most_pixels:
+            return Outcome(index, MemoryLimitError(f"{files[index][0]}: too large to be read beside others"))
         result = _try(files[index], session, options, bar.part(index), in_memory=True)
         if not isinstance(result, MemoryLimitError):
             bar.finish(index)
         return Outcome(index, result)
 
     with ThreadPoolExecutor(workers, "fidelity", torch.set_num_threads, (threads,)) as pool:
-        waiting: list[Future[Outcome]] = [pool.submit(work, index) for index in indices]
         try:
-            for future in as_completed(waiting):
+            for future in as_completed([pool.submit(work, index) for index in indices]):
                 yield future.result()
         finally:
             bar.cancel()  # if the caller stopped before the last
@@ -113,17 +120,26 @@ def _try(
     try:
         return upscale_file(*file, session, options, progress, in_memory=in_memory)
     except Exception as error:  # whatever it is, the others go on
+        traceback.clear_frames(error.__traceback__)  # they hold the picture
         return error
 
 
 def _count_pixels(path: Path) -> int:
-    """Pixels of an image file by its header; 0 if that cannot be read, and the file will be refused."""
+    """About how many pixels an image file has, at least: by its header, and by its size, which other pages count in.
+
+    0 if the header cannot be read.
+    """
     try:
         with path.open("rb") as file:
-            width, height = open_picture(file).size
-    except Exception:
+            head = file.read(_PNG_HEAD_BYTES)
+            if head.startswith(b"\x89PNG"):  # whose other chunks may be damaged
+                width, height = struct.unpack_from(">2I", head, _PNG_SIZE_AT)
+            else:
+                file.seek(0)
+                width, height = open_picture(file).size
+            return max(width * height, path.stat().st_size // _LARGEST_PIXEL_BYTES)
+    except (*DECODING_ERRORS, UnidentifiedImageError):
         return 0
-    return width * height
 
 
 class _Bar:

@@ -95,6 +95,17 @@ def test_what_a_file_says_does_not_control_the_terminal(image_file, tmp_path):
     assert not {"\x1b", "\x07", "\u202e"} & set(result.stdout + result.stderr)
 
 
+def test_an_impossible_name_is_told_before_any_work(image_file, tmp_path):
+    name = "a" * 300 + ".png"
+    result = run(app, ["upscale", str(image_file()), "-o", str(tmp_path / name)])
+    assert result.exit_code == 2
+    assert "not a possible file name" in result.stderr
+    result = run(app, ["upscale", str(tmp_path / name), "-o", str(tmp_path / "o.png")])
+    assert result.exit_code == 1
+    assert "not a possible file name" in result.stderr
+    assert "unexpectedly" not in result.stderr
+
+
 def test_an_empty_folder_does_not_stop_the_others(image_file, tmp_path):
     (tmp_path / "empty").mkdir()
     result = run(app, ["upscale", str(tmp_path / "empty"), str(image_file()), "-o", str(tmp_path / "out")])

@@ -1,6 +1,8 @@
 """Many files: several at a time, each as if it were alone."""
 
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from fidelity.decide.target import Target
 from fidelity.errors import RefusedError
 from fidelity.folder import upscale_files
 from fidelity.job import upscale_file
+from fidelity.networks.backend import backend_key
 from fidelity.networks.compute import Compute
 from fidelity.session import Session
 
@@ -115,3 +118,35 @@ def test_a_single_file_tells_its_stages_and_has_all_threads(pairs, session):
     outcome = next(upscale_files(pairs[:1], session, progress=lambda *given: told.append(given[0])))
     assert outcome.report().output.path == str(pairs[0][1])
     assert {"upscale", "consistency"} <= set(told)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_file_that_failed_leaves_nothing_in_memory(pairs, session, monkeypatch):
+    pictures = []
+
+    def fail(*_, **__):
+        picture = torch.rand(3, 8, 8)
+        pictures.append(weakref.ref(picture))
+        raise RefusedError("no")
+
+    monkeypatch.setattr(folder_module, "upscale_file", fail)
+    outcomes = list(upscale_files(pairs, session))
+    gc.collect()
+    assert [str(outcome.result) for outcome in outcomes] == ["no"] * 6
+    assert [picture() for picture in pictures] == [None] * 6
+
+
+def test_what_was_measured_for_all_threads_counts_in_each(compact):
+    keys = []
+
+    def note():
+        torch.set_num_threads(1)
+        keys.append(backend_key(compact(), CPU, "fp32", "torch"))
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    worker = threading.Thread(target=note)
+    worker.start()
+    worker.join()
+    torch.set_num_threads(before)
+    assert keys == [backend_key(compact(), CPU, "fp32", "torch")]

@@ -39,8 +39,8 @@ def _escape(character: str) -> str:
 
 
 _CONTROLS = "Cc", "Cs"
-_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-"""Characters that reverse the text after them."""
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029"
+"""Characters that reverse the text after them or end the line."""
 
 
 @contextmanager
@@ -72,6 +72,6 @@ def show_progress() -> Generator[StageProgress | None, None, None]:
         yield None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=_errors, transient=True) as bars:
+    with Progress(*columns, console=_errors, transient=True, redirect_stdout=False) as bars:
         bar = bars.add_task("reading", total=None)
         yield lambda stage, done, total: bars.update(bar, description=stage, completed=done, total=total)

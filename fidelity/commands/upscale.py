@@ -111,11 +111,11 @@ def upscale_command(
     reports: dict[int, object] = {}
     with show_progress() as progress:
         for outcome in upscale_files(list(zip(files, outputs, strict=True)), session, file_options, progress):
-            with refusing(files[outcome.index]):
+            with refusing(files[outcome.index]) as refused:
                 made = outcome.report()
                 reports[outcome.index] = to_json(made)
                 say(describe_report(made))
-    failures += len(files) - len(reports)
+            failures += len(refused)
     if report:
         with refusing() as refused:
             content = json.dumps([reports[index] for index in sorted(reports)], indent=2) + "\n"
@@ -126,7 +126,10 @@ def upscale_command(
 
 
 def _is_folder(out: Path, inputs: list[Path], files: list[Path]) -> bool:
-    is_folder = out.is_dir() or not out.suffix or len(files) > 1 or any(path.is_dir() for path in inputs)
-    if is_folder and out.suffix and not out.is_dir():
+    from ..files.paths import exists
+
+    is_there = as_usage(lambda: exists(out)) and out.is_dir()
+    is_folder = is_there or not out.suffix or len(files) > 1 or any(path.is_dir() for path in inputs)
+    if is_folder and out.suffix and not is_there:
         raise typer.BadParameter(f"{out} is one file, but there are {len(files)} images; wanted a folder", param_hint="-o")
     return is_folder

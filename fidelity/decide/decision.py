@@ -97,7 +97,7 @@ def find_telling(image: Tensor) -> int:
     """
     if image.shape[0] == 1:
         return 0
-    contrast = image[:, :3, ::_STRIDE, ::_STRIDE].float().std(dim=(1, 2, 3), correction=0)
+    contrast = image[:, :3, ::_STRIDE, ::_STRIDE].float().std(dim=(2, 3), correction=0).amax(dim=1)
     return 0 if contrast[0] >= contrast.max() / 2 else int(contrast.argmax())
 
 

@@ -246,7 +246,7 @@ def _read_program(texts: dict[str, str], exif: dict[str, str]) -> str | None:
 
 
 def _is_damaged(text: str | None) -> bool:
-    return bool(text and text.lstrip().startswith("{")) and _parse(text) is None
+    return bool(text and re.match(r'\s*\{\s*["}]', text)) and _parse(text) is None
 
 
 def _parse(text: str | None) -> dict[str, Any] | None:

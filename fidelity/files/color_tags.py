@@ -107,8 +107,10 @@ def _read_png(content: bytes, has_profile: bool, is_grey: bool) -> ToldColor | N
         found = _from_code_points("cICP", code_points[0], code_points[1], is_grey)
         if found:
             return found
-    if has_profile or b"sRGB" in chunks:
+    if has_profile:
         return None
+    if b"sRGB" in chunks:
+        return ToldColor("sRGB chunk", None)
     gamma, primaries = _SRGB_GAMMA, _BT709
     if len(chunks.get(b"cHRM", b"")) == 32:
         white, colors = (struct.unpack_from(form, chunks[b"cHRM"], at) for form, at in ((">2I", 0), (">6I", 8)))
@@ -120,7 +122,7 @@ def _read_png(content: bytes, has_profile: bool, is_grey: bool) -> ToldColor | N
     is_usual = abs(gamma - _SRGB_GAMMA) < _SAME  # programs write it, with sRGB's primaries, for those that know no sRGB chunk
     curve = _SRGB_CURVE if is_usual else (1 / gamma,)
     if is_usual and (is_grey or np.allclose(primaries, _BT709, atol=_SAME)):
-        return None
+        return ToldColor("gAMA", None) if b"gAMA" in chunks else None
     return _told("gAMA and cHRM" if b"cHRM" in chunks else "gAMA", primaries, curve, is_grey)
 
 
@@ -178,7 +180,7 @@ def _read_dcf(opened: Image.Image, is_grey: bool) -> ToldColor | None:
     text = rule.decode("latin-1") if isinstance(rule, bytes) else str(rule)
     if text.strip("\0 ") != "R03" or space not in (_UNCALIBRATED, None):
         return None
-    return _told("DCF's rule R03", _ADOBE, (_ADOBE_GAMMA,), is_grey)
+    return _told("DCF rule R03 (Adobe RGB)", _ADOBE, (_ADOBE_GAMMA,), is_grey)
 
 
 def _from_code_points(tag: str, primaries: int, transfer: int, is_grey: bool) -> ToldColor | None:

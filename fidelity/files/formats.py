@@ -2,13 +2,14 @@
 
 import logging
 import struct
-import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import IO, Any, cast
 
 from PIL import Image, UnidentifiedImageError
+
+from ..quiet import no_warnings
 
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 """Pillow's names of the formats that are read."""
@@ -45,8 +46,7 @@ def open_picture(file: IO[bytes]) -> Image.Image:
     """
     Image.init()
     head = file.read(_HEAD_BYTES)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of damaged metadata: nothing that is lost
+    with no_warnings():
         for name in READ_FORMATS:
             if name not in Image.OPEN:
                 continue

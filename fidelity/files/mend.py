@@ -18,6 +18,7 @@ _LARGEST_TEXT = 2**20
 """What Pillow reads of one text."""
 _LARGEST_TEXTS = 16 * 2**20
 """Of all texts together."""
+_MOST_NOTES = 4
 _LARGEST_PROFILE = 64 * 2**20
 _JPEG_END = b"\xff\xd9"
 _FILLING = b"\x55" * 65536
@@ -52,23 +53,21 @@ def mend(content: bytes) -> Mended:
         chunk, body = content[place:stop], content[place + 8 : stop - 4]
         place = stop
         is_right = stop <= len(content) and struct.unpack(">I", chunk[-4:])[0] == zlib.crc32(name + body)
+        size = _text_size(name, body) if name in _TEXT_CHUNKS else 0
         is_right = is_right and length == _LENGTHS.get(name, length)
         if name not in _PIXEL_CHUNKS and not is_right:
             notes.append(f"a damaged {name.decode('latin-1')} chunk was left out")
         elif name == b"iCCP" and (found := _read_profile(body)) and len(found) >= _LARGEST_TEXT:
             profile = found
-        elif name in _TEXT_CHUNKS and (texts := texts + (size := _text_size(name, body))) and _is_long(size, texts):
-            texts -= size
+        elif size > _LARGEST_TEXT or texts + size > _LARGEST_TEXTS:
             notes.append("a text of more than 1 MiB was left out")
         else:
+            texts += size
             kept.append(chunk)
             continue
         is_whole = False
-    return Mended(content if is_whole else b"".join((*kept, content[place:])), profile, tuple(dict.fromkeys(notes)))
-
-
-def _is_long(size: int, texts: int) -> bool:
-    return size > _LARGEST_TEXT or texts > _LARGEST_TEXTS
+    told = tuple(dict.fromkeys(notes))[:_MOST_NOTES]
+    return Mended(content if is_whole else b"".join((*kept, content[place:])), profile, told)
 
 
 def _text_size(name: bytes, body: bytes) -> int:
@@ -87,7 +86,7 @@ def _inflated_size(content: bytes) -> int:
     try:
         return len(zlib.decompressobj().decompress(content, _LARGEST_TEXT + 1))
     except zlib.error:
-        return _LARGEST_TEXT + 1
+        return 0  # which Pillow passes over
 
 
 def _read_profile(body: bytes) -> bytes | None:
@@ -111,8 +110,13 @@ def complete_jpeg(content: bytes) -> Image.Image | None:
     missing.
 
     Returns:
-        The picture, loaded; None if more than 2 % of it, or four units, are missing, or it is damaged otherwise.
+        The picture, loaded; None if it has several scans, if more than 2 % of it, or four units, are missing, or if it is
+        damaged otherwise.
     """
+    first_try = open_picture(io.BytesIO(content))
+    last_scan = content.rfind(b"\xff\xda")
+    if first_try.info.get("progressive") or content[last_scan + 4 : last_scan + 5] != bytes([len(first_try.getbands())]):
+        return None  # whole scans may be missing, which no pixel would tell
     pictures: list[Image.Image] = []
     for filling in (b"", _FILLING):
         try:

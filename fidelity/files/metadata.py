@@ -1,12 +1,12 @@
 """Reads metadata that says where an image comes from."""
 
 import io
-import warnings
 from pathlib import Path
 
 from PIL import ExifTags
 
 from ..decide.provenance import Provenance, interpret
+from ..quiet import no_warnings
 from .formats import DECODING_ERRORS, open_picture
 from .mend import mend
 
@@ -20,8 +20,7 @@ def read_provenance(path: Path) -> Provenance:
         path: An image file of one of `fidelity.files.formats.READ_FORMATS`.
     """
     try:
-        with open_picture(io.BytesIO(mend(path.read_bytes()).content)) as opened, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged tags
+        with open_picture(io.BytesIO(mend(path.read_bytes()).content)) as opened, no_warnings():
             texts = {str(key): _to_text(value) for key, value in opened.info.items() if isinstance(value, str | bytes)}
             exif = opened.getexif()
             named = {ExifTags.TAGS.get(tag, str(tag)): _to_text(value) for tag, value in exif.items()}

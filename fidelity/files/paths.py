@@ -24,12 +24,48 @@ class FileRefusedError(RefusedError):
 
 
 def check_folder(path: Path) -> None:
-    """Refuses a path early if its folder can be neither written to nor created."""
-    if path.is_dir():
+    """Refuses a path early if no file of that name can be written, or its folder can be neither written to nor created."""
+    if exists(path) and path.is_dir():
         raise FileRefusedError(f"{path}: is a folder; wanted a file")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    folder = next(parent for parent in path.absolute().parents if exists(parent))
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise FileRefusedError(f"{path}: {folder} is not a writable folder")
+    probe = _temporary_in(folder)
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:  # some file systems say that they may be written to, and refuse
+        raise FileRefusedError(f"{path}: {folder} is not a writable folder ({error.strerror})") from error
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a file or folder.
+
+    Raises:
+        FileRefusedError: If there cannot be, for example because its name is too long.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError:
+        return True
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise FileRefusedError(f"{_shorten(path)}: not a possible file name ({reason})") from error
+    return True
+
+
+def _shorten(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN // 2]}…{text[-_LONGEST_SHOWN // 2 :]}"
+
+
+_LONGEST_SHOWN = 120
+
+
+def _temporary_in(folder: Path) -> Path:
+    return folder / f".{uuid.uuid4().hex}.part"
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -38,7 +74,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         FileRefusedError: If the file cannot be written; nothing is left behind.
     """
-    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    temporary = _temporary_in(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -62,7 +98,7 @@ def expand_input(path: Path) -> list[Path]:
     Raises:
         FileRefusedError: If there is no such file or folder, or the folder contains no image.
     """
-    if not path.exists():
+    if not exists(path):
         raise FileRefusedError(f"{path}: no such file")
     if not path.is_dir():
         return [path]

@@ -1,7 +1,6 @@
 """Reads image files of every mode with Pillow, and 16-bit files with FFmpeg."""
 
 import io
-import warnings
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageErr
 from torch import Tensor
 
 from ..choices import ColorSpace
+from ..quiet import no_warnings
 from .color_tags import read_told_color
 from .formats import DECODING_ERRORS, explain_unread, open_picture
 from .icc import convert_by_tables, read_profile, to_srgb
@@ -36,6 +36,7 @@ _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _UNSPECIFIED_EXTRA, _ASSOCIATED_ALPHA = 0, 1
 _BLACK_IS_ONE = 0
 _NEW_SUBFILE_TYPE, _REDUCED = 254, 1
+_SUB_DIRECTORIES, _DNG_VERSION = 330, 50706
 _MOST_PAGES = 64
 """More are not looked at: a file may chain any number."""
 
@@ -90,14 +91,12 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
         raise FileRefusedError(f"{path}: is empty; wanted an image")
     limit, mended = max_source_pixels(), mend(content)
     try:
-        with open_picture(io.BytesIO(mended.content)) as opened, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged metadata: nothing that is kept
+        with open_picture(io.BytesIO(mended.content)) as opened, no_warnings():
             notes = [*mended.notes, *_choose_frame(opened)]
             width, height = opened.size
             if width * height > limit:
                 raise Image.DecompressionBombError
-            if is_jpeg_too_short(opened, content):
-                raise OSError(f"{len(content)} bytes cannot hold the {width}x{height} px that it claims")
+            _check_content(opened, content)
             if mended.profile:
                 opened.info["icc_profile"] = mended.profile
             orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)  # loading a TIFF rotates it and drops this tag
@@ -106,7 +105,7 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
         raise FileRefusedError(
             f"{path}: too large for this machine's memory; wanted at most {limit / 1e6:.0f} megapixels"
         ) from error
-    except _RangeError as error:
+    except _UnusableError as error:
         raise FileRefusedError(f"{path}: {error}") from error
     except UnidentifiedImageError as error:
         unread = explain_unread(content)
@@ -156,7 +155,8 @@ def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[st
             notes.append("its extra channel, of unspecified meaning, was left out")
     if opened.format != "JXL":  # its decoder has turned it
         array = _turn(array, orientation)
-    told = read_told_color(opened, content, profile, array.shape[2] == 1)
+    converted = opened.mode in ("CMYK", "LAB")
+    told = None if converted else read_told_color(opened, content, profile, array.shape[2] == 1)
     if told and told.wide and array.shape[2] != 1:
         array, profile = tone_map(array, told.wide, told.primaries), None
         notes.append(f"high dynamic range ({told.wide}, by {told.tag}): tone mapped to sRGB, white at {WHITE_NITS:.0f} nits")
@@ -164,7 +164,7 @@ def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[st
         notes.append(f"grey with high dynamic range ({told.wide}): taken as sRGB")
     elif told:
         profile = told.profile
-        notes.append(f"colors are those of its {told.tag}")
+        notes += [f"colors are those of its {told.tag}"] if profile else []
     tensor = torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, 0).unsqueeze(0).contiguous()
     if tensor.shape[1] == 4 and profile and profile[16:20] == b"GRAY":
         found = read_profile(profile)
@@ -296,7 +296,7 @@ def _choose_frame(opened: Image.Image) -> list[str]:
 def _choose_page(opened: TiffImagePlugin.TiffImageFile) -> list[str]:
     """Goes to the largest page of a TIFF that is no reduced copy of another."""
     pages: list[tuple[bool, int, int]] = []
-    with suppress(EOFError, Image.DecompressionBombError):  # Pillow's own limit on pixels applies to all but the first page
+    with suppress(*DECODING_ERRORS):  # the end, an unknown type, or Pillow's own limit on pixels, which all but the first have
         for index in range(_MOST_PAGES):
             opened.seek(index)
             is_reduced = bool(opened.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _REDUCED)
@@ -307,6 +307,23 @@ def _choose_page(opened: TiffImagePlugin.TiffImageFile) -> list[str]:
         return []
     count = f"{len(pages)} pages" if len(pages) < _MOST_PAGES else f"{_MOST_PAGES} pages or more"
     return [f"{count}: using the {'first' if chosen == 0 else f'largest, number {chosen + 1}'}"]
+
+
+def _check_content(opened: Image.Image, content: bytes) -> None:
+    """Refuses a file that does not hold the picture that it seems to hold."""
+    if _is_raw(opened, content):
+        raise _UnusableError("is a camera's raw file, which is not read; wanted an image developed from it")
+    if is_jpeg_too_short(opened, content):
+        width, height = opened.size
+        raise OSError(f"{len(content)} bytes cannot hold the {width}x{height} px that it claims")
+
+
+def _is_raw(opened: Image.Image, content: bytes) -> bool:
+    """Whether a TIFF is a camera's raw file, of which only a preview could be read."""
+    if not isinstance(opened, TiffImagePlugin.TiffImageFile):
+        return False
+    is_preview = bool(opened.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _REDUCED) and _SUB_DIRECTORIES in opened.tag_v2
+    return is_preview or _DNG_VERSION in opened.tag_v2 or content[8:10] == b"CR"
 
 
 def _to_array(picture: Image.Image, profile: bytes | None, depth: int, notes: list[str]) -> tuple[np.ndarray, bytes | None]:
@@ -351,18 +368,18 @@ def _scaled(samples: np.ndarray, white: int) -> np.ndarray:
     """Grey samples of more than 8 bits as (H, W, 1) in [0, 1].
 
     Raises:
-        _RangeError: If some are not finite or outside [0, white], so that their meaning is unknown.
+        _UnusableError: If some are not finite or outside [0, white], so that their meaning is unknown.
     """
     if not np.isfinite(samples).all():
-        raise _RangeError("has samples that are NaN or infinite; wanted finite numbers")
+        raise _UnusableError("has samples that are NaN or infinite; wanted finite numbers")
     lowest, highest = samples.min(), samples.max()
     if lowest < 0 or highest > white:
-        raise _RangeError(f"has samples from {lowest:g} to {highest:g}; wanted 0 to {white} for this format")
+        raise _UnusableError(f"has samples from {lowest:g} to {highest:g}; wanted 0 to {white} for this format")
     return (samples.astype(np.float32) / white)[..., None]
 
 
-class _RangeError(Exception):
-    """Samples outside the range that their format defines."""
+class _UnusableError(Exception):
+    """A file that cannot be used although nothing in it is damaged, such as samples outside the range of their format."""
 
 
 def _foreign_to_srgb(picture: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:

@@ -1,8 +1,8 @@
 """Tone mapping of PQ and HLG signals to sRGB, so that what a screen without high dynamic range shows is kept.
 
-Light up to reference white, 203 nits, is shown as it is; what is brighter is compressed by the curve of ITU-R BT.2390, section
-5.4.1, from the picture's own peak, with one factor for the three colors of a pixel, so that hues stay. A picture without
-anything brighter than white is only converted.
+A picture without anything brighter than reference white, 203 nits, is only converted. Else light is compressed by the curve of
+ITU-R BT.2390, section 5.4.1, which makes the picture's own peak white: dark and middle tones stay, lights near reference white
+give way to what is brighter. One factor for the three colors of a pixel keeps its hue; colors outside sRGB's are clipped.
 
 Sources: SMPTE ST 2084 and ITU-R BT.2100-2 (transfer functions), ITU-R BT.2408 (reference white), ITU-R BT.2390-10.
 """

@@ -12,6 +12,8 @@ from .network import Network
 
 ENGINES: dict[BackendChoice, Engine] = {"openvino": OPENVINO, "onnxruntime": ONNX_RUNTIME}
 """The libraries beside PyTorch, by name."""
+_THREADS = torch.get_num_threads()
+"""Those of the process: a thread that works beside others has fewer, and yet the same library is the fastest."""
 
 
 def with_backend(network: Network, backend: BackendChoice, device: torch.device, precision: PrecisionChoice) -> Network:
@@ -66,4 +68,4 @@ def check_backend(backend: BackendChoice, device: torch.device) -> None:
 def backend_key(network: Network, device: torch.device, precision: PrecisionChoice, backend: str) -> str:
     """A key for the measurement of a network with one backend."""
     suffix = " int8" if precision == "int8" else ""
-    return f"{describe_network(network, device, precision)} | {backend}{suffix}"
+    return f"{describe_network(network, device, precision, _THREADS)} | {backend}{suffix}"

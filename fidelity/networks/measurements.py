@@ -24,12 +24,12 @@ def cache_file() -> Path:
     return cache_folder() / "speed.json"
 
 
-def describe_network(network: Network, device: torch.device, precision: PrecisionChoice) -> str:
-    """A key for measurements: the network, device, precision, thread count and PyTorch version."""
+def describe_network(network: Network, device: torch.device, precision: PrecisionChoice, threads: int | None = None) -> str:
+    """A key for measurements: the network, device, precision, thread count (this thread's if not given) and PyTorch version."""
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     used = choose_precision(network, device, precision)
     facts = (network.name, network.architecture, network.parameters)
-    parts = (*facts, where, used, torch.get_num_threads(), torch.__version__)
+    parts = (*facts, where, used, threads or torch.get_num_threads(), torch.__version__)
     return " | ".join(str(part) for part in parts)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional
 
 from ..errors import RefusedError
 from ..imaging.color import is_grey, rgb_to_luma
+from ..imaging.filters import local_range
 from ..imaging.rows import (
     MappedRows,
     MappedSource,
@@ -277,11 +279,12 @@ def _hold_alpha(coverage: Tensor, alpha: Tensor) -> Tensor:
     """Corrects the network's alpha: opaque and transparent areas stay so, and mean coverage is preserved.
 
     No shape reaches beyond the centers of the transparent pixels around it, or a hole beyond those of opaque ones. The steep
-    limit leaves lines narrower than a pixel room to be opaque.
+    limit leaves lines narrower than a pixel room to be opaque. Nor is any more or less opaque than its source's surroundings.
     """
     coverage = project(coverage, alpha, "full")
-    between = functional.interpolate(alpha.float(), coverage.shape[2:], mode="bilinear", align_corners=False)
-    lowest, highest = (1 - _ALPHA_ROOM * (1 - between)).clamp_(min=0), (_ALPHA_ROOM * between).clamp_(max=1)
+    spread = partial(functional.interpolate, size=coverage.shape[2:], mode="bilinear", align_corners=False)
+    between, least, most = (spread(part) for part in (alpha.float(), *local_range(alpha.float(), 3)))
+    lowest, highest = torch.maximum(least, 1 - _ALPHA_ROOM * (1 - between)), torch.minimum(most, _ALPHA_ROOM * between)
     return torch.minimum(torch.maximum(coverage, lowest.to(coverage.dtype)), highest.to(coverage.dtype))
 
 

@@ -21,6 +21,9 @@ def test_the_first_decides_unless_it_shows_hardly_anything(frames, photo):
     assert find_telling(frames.flip(0)) == 0
     assert find_telling(torch.cat((0.7 * photo, photo))) == 0
     assert find_telling(torch.zeros(2, 1, 1, 1)) == 0
+    flat = torch.zeros_like(photo)
+    flat[:, 0] = 1
+    assert find_telling(torch.cat((0.3 * photo, flat))) == 0  # a color is no contrast
 
 
 def test_a_black_first_frame_changes_no_decision_and_is_told(frames, photo):

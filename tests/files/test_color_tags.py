@@ -136,7 +136,7 @@ def test_adobe_rgb_as_cameras_tell_it(tmp_path, scene):
     exif[0x8769] = {0xA001: 65535, 0xA005: {1: "R03", 2: b"0100"}}
     Image.fromarray(np.round(wide * 255).astype(np.uint8)).save(tmp_path / "_a.jpg", quality=98, subsampling=0, exif=exif)
     assert difference(tmp_path / "_a.jpg", scene) < 1.0
-    assert read_image(tmp_path / "_a.jpg").notes == ("colors are those of its DCF's rule R03",)
+    assert read_image(tmp_path / "_a.jpg").notes == ("colors are those of its DCF rule R03 (Adobe RGB)",)
 
 
 def test_tiff_chromaticities(tmp_path, scene):
@@ -189,3 +189,19 @@ def test_the_given_files_are_shown_as_they_should_be(test_data):
     limits = {"gama_linear8.png": 1, "cicp_p3.png": 1, "cicp_pq.png": 1, "control_icc_p3.png": 1}
     for name, limit in (limits | {"_DSC0001_adobe_r03.jpg": 1.5, "icc_p3_pq.jpg": 2.0}).items():  # PQ in a JPEG's 8 bits
         assert difference(folder / name, reference) < limit, name
+
+
+def test_srgb_by_its_chunk_outweighs_what_exif_kept(tmp_path, scene):
+    exif = Image.Exif()
+    exif[0x8769] = {0xA001: 65535, 0xA005: {1: "R03", 2: b"0100"}}
+    path = save_png(tmp_path / "a.png", scene, {b"sRGB": b"\0", b"eXIf": exif.tobytes().removeprefix(b"Exif\0\0")})
+    assert difference(path, scene) < 0.3
+    assert read_image(path).notes == ()
+
+
+def test_what_was_converted_to_srgb_has_no_other_color(tmp_path, scene):
+    picture = Image.fromarray(np.round(scene * 255).astype(np.uint8)).convert("CMYK")
+    picture.save(tmp_path / "a.tif", tiffinfo={318: P3[6:], 319: P3[:6]})
+    read = read_image(tmp_path / "a.tif")
+    assert read.icc_profile is None
+    assert not any("WhitePoint" in note for note in read.notes)

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import threading
+import time
 import warnings
 import zlib
 from xml.etree import ElementTree
@@ -18,6 +20,7 @@ from fidelity.files.paths import FileRefusedError, expand_input
 from fidelity.files.png import make_chunk
 from fidelity.files.read import read_image
 from fidelity.job import FileOptions, upscale_file
+from fidelity.quiet import no_warnings
 from fidelity.session import Session
 
 
@@ -56,7 +59,7 @@ def test_long_texts_are_left_out_and_short_ones_kept(tmp_path, pixels, before, n
     assert read_provenance(path).family == "sd"
 
 
-def test_a_large_profile_is_kept(tmp_path, pixels, rgb_profile=None):
+def test_a_large_profile_is_kept(tmp_path, pixels):
     from fidelity.files.color_tags import make_profile
 
     profile = make_profile((0.68, 0.32, 0.265, 0.69, 0.15, 0.06, 0.3127, 0.329), (2.2,))
@@ -127,7 +130,6 @@ def pack(line, bits):
 
 def test_the_largest_page_that_is_no_reduced_copy(tmp_path, pixels):
     small = Image.fromarray(pixels).resize((40, 30))
-    small.encoderinfo = {"tiffinfo": {254: 1}}
     buffer = io.BytesIO()
     small.save(buffer, "TIFF", tiffinfo={254: 1}, save_all=True, append_images=[Image.fromarray(pixels)])
     content = buffer.getvalue()
@@ -273,3 +275,40 @@ def test_a_packet_with_a_position_to_strip_or_of_a_gain_map_is_left_out(tmp_path
 def test_a_packet_that_nothing_can_be_added_to_is_left_out(tmp_path, pixels, packet):
     source = captioned(tmp_path, pixels, packet or None)
     assert "fidelity:model" in read_packet(enlarge(source, tmp_path / "o.jpg"))[1]
+
+
+@pytest.mark.parametrize("tags", [{254: 1, 330: 8}, {50706: b"\1\4\0\0"}])
+def test_a_camera_raw_file_is_not_taken_for_its_preview(tmp_path, pixels, tags):
+    Image.fromarray(pixels).resize((40, 30)).save(tmp_path / "a.tif", tiffinfo=tags)
+    path = (tmp_path / "a.tif").rename(tmp_path / "a.dng")
+    assert expand_input(tmp_path) == [path]
+    with pytest.raises(FileRefusedError, match="is a camera's raw file, which is not read"):
+        read_image(path)
+
+
+def test_a_progressive_jpeg_without_its_last_scans_is_refused(tmp_path, pixels):
+    path = save(tmp_path / "a.jpg", pixels, quality=90, progressive=True)
+    content = path.read_bytes()
+    scans = [place for place in range(len(content)) if content[place : place + 2] == b"\xff\xda"]
+    assert len(scans) > 3
+    for place in scans[1:]:
+        path.write_bytes(content[:place])
+        with pytest.raises(FileRefusedError, match="damaged or truncated"):
+            read_image(path)
+
+
+def test_warnings_are_put_back_whatever_threads_overlap():
+    before, both = list(warnings.filters), threading.Barrier(2)
+
+    def work(first):
+        for _ in range(50):
+            both.wait(timeout=60)
+            with no_warnings():
+                time.sleep(0.001 * first)
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(warnings.filters) == before

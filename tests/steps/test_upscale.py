@@ -113,6 +113,16 @@ def test_hard_alpha_gets_no_specks_outside_and_no_holes_inside(scale):
     assert made[..., 4 * scale : 5 * scale, 6 * scale : 16 * scale].amax(dim=2).min() > 0.9
 
 
+@pytest.mark.parametrize(("inner", "outer"), [(0.3, 0.0), (1.0, 0.7), (0.6, 0.5)])
+def test_soft_alpha_stays_between_its_surroundings(inner, outer):
+    alpha = torch.full((1, 1, 32, 32), outer)
+    alpha[..., 8:24, 8:24] = inner
+    model = load_model(SHIPPED_WEIGHTS / "natural-x2.safetensors")
+    made = upscale(torch.cat((alpha, alpha, alpha, alpha), dim=1), model).image[:, 3]
+    assert made.min() >= outer - 1e-4
+    assert made.max() <= inner + 1e-4
+
+
 def test_constant_alpha_is_kept_without_a_network(faulty, random_image):
     image = torch.cat((random_image(1, 3, 8, 8), torch.full((1, 1, 8, 8), 0.25)), dim=1)
     model = faulty()

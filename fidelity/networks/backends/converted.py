@@ -100,9 +100,7 @@ class Engine(ABC):
         """
         self.check_installed()
         key = self.name, precision, may_fall_back
-        if key not in network.engines:
-            network.engines[key] = ConvertedNetwork(self, network, precision, may_fall_back)
-        return network.engines[key]
+        return network.engines.setdefault(key, ConvertedNetwork(self, network, precision, may_fall_back))
 
     @torch.inference_mode()
     def prepare(self, network: TorchNetwork, precision: Precision) -> Run:

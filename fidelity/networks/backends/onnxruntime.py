@@ -1,6 +1,5 @@
 """ONNX Runtime on the CPU."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...choices import Precision
+from ...quiet import no_warnings
 from .converted import Engine, Run, sample_for
 from .torch import TorchNetwork
 
@@ -28,8 +28,7 @@ class OnnxRuntime(Engine):
     def convert(self, network: TorchNetwork, folder: Path, precision: Precision) -> None:  # noqa: ARG002
         module = network.to(torch.device("cpu"), "fp32").descriptor.model
         sides = {0: "batch", 2: "height", 3: "width"}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # as for OpenVINO; and the exporter without further packages is the older one
+        with no_warnings():  # as for OpenVINO; and the exporter without further packages is the older one
             torch.onnx.export(
                 module,
                 (sample_for(network),),

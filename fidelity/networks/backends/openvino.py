@@ -3,7 +3,6 @@
 import logging
 import sys
 import threading
-import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from ...choices import Precision
 from ...errors import ModelRefusedError
+from ...quiet import no_warnings
 from ..calibration import calibration_images
 from .converted import Engine, Run, sample_for
 from .torch import TorchNetwork
@@ -25,7 +25,7 @@ _FILE = "network.xml"
 _STATISTICS = "openvino_telemetry"
 _NO_OPERATIONS = "Parameter", "Constant", "Result"
 
-_importing = threading.Lock()
+_importing, _quantizing = threading.Lock(), threading.Lock()
 
 
 class OpenVINO(Engine):
@@ -43,8 +43,7 @@ class OpenVINO(Engine):
         if precision == "int8" and not find_spec("nncf"):
             raise ModelRefusedError("precision int8: NNCF, which quantizes networks, is not installed; pip install nncf")
         module = network.to(torch.device("cpu"), "fp32").descriptor.model
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes that become constants: the check at another size finds those
+        with no_warnings():  # of sizes that become constants: the check at another size finds those
             model = openvino.convert_model(module, example_input=sample_for(network))
             if precision == "int8":
                 model = _quantize(model, network.channels_in)
@@ -79,7 +78,7 @@ def _quantize(model: Any, channels: int) -> Any:
     advanced = nncf.AdvancedQuantizationParameters(
         activations_range_estimator_params=quantization.RangeEstimatorParametersSet.MEAN_QUANTILE
     )
-    with _quiet(nncf):
+    with _quantizing, _quiet(nncf):
         return nncf.quantize(
             model,
             nncf.Dataset(images),
