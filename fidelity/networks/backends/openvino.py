@@ -78,7 +78,7 @@ def _quantize(model: Any, channels: int) -> Any:
     advanced = nncf.AdvancedQuantizationParameters(
         activations_range_estimator_params=quantization.RangeEstimatorParametersSet.MEAN_QUANTILE
     )
-    with _quantizing, _quiet(nncf):
+    with _quantizing, _quiet():
         return nncf.quantize(
             model,
             nncf.Dataset(images),
@@ -103,11 +103,11 @@ def _list_ends(model: Any) -> list[str]:
 
 
 @contextmanager
-def _quiet(nncf: Any) -> Generator[None, None, None]:
+def _quiet() -> Generator[None, None, None]:
     """Keeps what NNCF prints, a bar for each stage on rich's own console, out of the command's output."""
     console = import_module("rich").get_console()
     before, console.quiet = console.quiet, True
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     try:
         yield
     finally:
@@ -117,14 +117,16 @@ def _quiet(nncf: Any) -> Generator[None, None, None]:
 def _import(name: str) -> Any:
     """Imports OpenVINO or NNCF without the usage statistics that either sends to its makers when it is imported.
 
-    Both do without the module that sends them if it is missing, as it seems to be while they are imported here.
+    Both do without the module that sends them if it is missing, as it seems to be while they are imported here. NNCF's import
+    also changes the class of all loggers that are made later, which is undone.
     """
     with _importing:
-        missing = name not in sys.modules and _STATISTICS not in sys.modules
+        loggers, missing = logging.getLoggerClass(), name not in sys.modules and _STATISTICS not in sys.modules
         if missing:
             sys.modules[_STATISTICS] = None  # pyright: ignore[reportArgumentType] # how Python marks a module as missing
         try:
             return import_module(name)
         finally:
+            logging.setLoggerClass(loggers)
             if missing:
                 del sys.modules[_STATISTICS]
