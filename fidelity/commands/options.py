@@ -49,7 +49,10 @@ Passes = Annotated[
 ]
 Memory = Annotated[str | None, typer.Option(metavar="SIZE", help="Memory limit, as in 8GB.", show_default="free memory")]
 Device = Annotated[DeviceName, typer.Option(help="Device that runs the networks.")]
-PrecisionOption = Annotated[PrecisionChoice, typer.Option(help="Numeric precision of the networks.")]
+PrecisionOption = Annotated[
+    PrecisionChoice,
+    typer.Option(help="Numeric precision of the networks; int8 is fastest on CPUs and less exact: auto never takes it."),
+]
 Backend = Annotated[
     BackendChoice,
     typer.Option(help="Library that runs the networks on the CPU; auto: the fastest that `fidelity accelerate` measured."),
