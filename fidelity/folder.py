@@ -13,6 +13,7 @@ from PIL import UnidentifiedImageError
 
 from .errors import MemoryLimitError
 from .files.formats import DECODING_ERRORS, open_picture
+from .files.png import SIGNATURE
 from .job import DEFAULT_FILE_OPTIONS, FileOptions, upscale_file
 from .networks.memory import free_host_bytes
 from .report.report import Report
@@ -107,10 +108,11 @@ def _run_at_once(
         try:
             for future in as_completed([pool.submit(work, index) for index in indices]):
                 yield future.result()
+        except BaseException:  # the caller stopped before the last
+            bar.cancel()
+            raise
         finally:
-            bar.cancel()  # if the caller stopped before the last
             pool.shutdown(cancel_futures=True)
-            bar.resume()
             torch.set_num_threads(before)  # threads that begin later would otherwise begin with the workers' number
 
 
@@ -132,7 +134,7 @@ def _count_pixels(path: Path) -> int:
     try:
         with path.open("rb") as file:
             head = file.read(_PNG_HEAD_BYTES)
-            if head.startswith(b"\x89PNG"):  # whose other chunks may be damaged
+            if head.startswith(SIGNATURE):  # whose other chunks may be damaged
                 width, height = struct.unpack_from(">2I", head, _PNG_SIZE_AT)
             else:
                 file.seek(0)
@@ -172,9 +174,6 @@ class _Bar:
 
     def cancel(self) -> None:
         self._is_canceled.set()
-
-    def resume(self) -> None:
-        self._is_canceled.clear()
 
     def _show(self) -> None:
         if self._progress:

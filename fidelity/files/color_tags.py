@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin
 
+from .formats import DECODING_ERRORS
 from .icc import read_tags
+from .png import iterate_chunks
 
 Wide = Literal["PQ", "HLG"]
 """Transfer functions of high dynamic range."""
@@ -25,10 +27,10 @@ Chromaticities = tuple[float, ...]
 """x and y of red, green, blue and white."""
 
 _D65, _DCI, _C = (0.3127, 0.3290), (0.314, 0.351), (0.310, 0.316)
-_BT709 = (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, *_D65)
+BT709 = (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, *_D65)
 _ADOBE = (0.64, 0.33, 0.21, 0.71, 0.15, 0.06, *_D65)
 _PRIMARIES: Mapping[int, Chromaticities] = {
-    1: _BT709,
+    1: BT709,
     4: (0.67, 0.33, 0.21, 0.71, 0.14, 0.08, *_C),
     5: (0.64, 0.33, 0.29, 0.60, 0.15, 0.06, *_D65),
     6: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, *_D65),
@@ -57,7 +59,6 @@ _SRGB_GAMMA = 0.45455
 _D50 = np.array([0.96422, 1.0, 0.82521])
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _UNCALIBRATED = 65535
-_PNG_HEAD_BYTES = 8
 _SAME = 1e-3
 
 
@@ -71,7 +72,7 @@ class ToldColor:
     """The ICC profile that says the same; None for sRGB and for high dynamic range."""
     wide: Wide | None = None
     """The transfer function, if it is for high dynamic range."""
-    primaries: Chromaticities = _BT709
+    primaries: Chromaticities = BT709
     """x and y of red, green, blue and white."""
 
 
@@ -84,19 +85,16 @@ def read_told_color(opened: Image.Image, content: bytes, profile: bytes | None, 
         profile: Its embedded ICC profile.
         is_grey: Whether its samples are grey, so that a profile has to be for grey.
     """
+    found = None
     if opened.format == "PNG":
         found = _read_png(content, profile is not None, is_grey)
-    elif profile:
-        found = _read_icc_code_points(profile)
-    elif opened.format in ("AVIF", "HEIF"):
+    elif opened.format in ("AVIF", "HEIF") and not profile:
         found = _read_nclx(content, is_grey)
-    elif isinstance(opened, TiffImagePlugin.TiffImageFile):
+    elif isinstance(opened, TiffImagePlugin.TiffImageFile) and not profile:
         found = _read_tiff(opened, is_grey)
-    else:
-        found = None
-    if found or profile:
-        return found or (_read_icc_code_points(profile) if profile else None)
-    return _read_dcf(opened, is_grey)
+    if found:
+        return found
+    return _read_icc_code_points(profile) if profile else _read_dcf(opened, is_grey)
 
 
 def _read_png(content: bytes, has_profile: bool, is_grey: bool) -> ToldColor | None:
@@ -111,7 +109,7 @@ def _read_png(content: bytes, has_profile: bool, is_grey: bool) -> ToldColor | N
         return None
     if b"sRGB" in chunks:
         return ToldColor("sRGB chunk", None)
-    gamma, primaries = _SRGB_GAMMA, _BT709
+    gamma, primaries = _SRGB_GAMMA, BT709
     if len(chunks.get(b"cHRM", b"")) == 32:
         white, colors = (struct.unpack_from(form, chunks[b"cHRM"], at) for form, at in ((">2I", 0), (">6I", 8)))
         primaries = tuple(value / 1e5 for value in (*colors, *white))
@@ -121,7 +119,7 @@ def _read_png(content: bytes, has_profile: bool, is_grey: bool) -> ToldColor | N
         return None
     is_usual = abs(gamma - _SRGB_GAMMA) < _SAME  # programs write it, with sRGB's primaries, for those that know no sRGB chunk
     curve = _SRGB_CURVE if is_usual else (1 / gamma,)
-    if is_usual and (is_grey or np.allclose(primaries, _BT709, atol=_SAME)):
+    if is_usual and (is_grey or np.allclose(primaries, BT709, atol=_SAME)):
         return ToldColor("gAMA", None) if b"gAMA" in chunks else None
     return _told("gAMA and cHRM" if b"cHRM" in chunks else "gAMA", primaries, curve, is_grey)
 
@@ -129,13 +127,10 @@ def _read_png(content: bytes, has_profile: bool, is_grey: bool) -> ToldColor | N
 def _list_chunks(content: bytes) -> dict[bytes, bytes]:
     """The first chunk of each name before the pixels."""
     chunks: dict[bytes, bytes] = {}
-    place = _PNG_HEAD_BYTES
-    while place + 8 <= len(content):
-        length, name = struct.unpack_from(">I4s", content, place)
+    for name, start, stop in iterate_chunks(content):
         if name == b"IDAT":
             break
-        chunks.setdefault(name, content[place + 8 : place + 8 + length])
-        place += 12 + length
+        chunks.setdefault(name, content[start + 8 : stop - 4])
     return chunks
 
 
@@ -161,10 +156,10 @@ def _read_tiff(opened: TiffImagePlugin.TiffImageFile, is_grey: bool) -> ToldColo
     white: Any = opened.tag_v2.get(ExifTags.Base.WhitePoint)
     colors: Any = opened.tag_v2.get(ExifTags.Base.PrimaryChromaticities)
     try:
-        primaries = tuple(float(value) for value in (*(colors or _BT709[:6]), *(white or _D65)))
+        primaries = tuple(float(value) for value in (*(colors or BT709[:6]), *(white or _D65)))
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    if len(primaries) != 8 or is_grey or np.allclose(primaries, _BT709, atol=_SAME):
+    if len(primaries) != 8 or is_grey or np.allclose(primaries, BT709, atol=_SAME):
         return None
     return _told("WhitePoint and PrimaryChromaticities", primaries, _SRGB_CURVE, is_grey)
 
@@ -175,7 +170,7 @@ def _read_dcf(opened: Image.Image, is_grey: bool) -> ToldColor | None:
         exif = opened.getexif()
         space = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ColorSpace)
         rule = exif.get_ifd(ExifTags.IFD.Interop).get(1)
-    except (ValueError, TypeError, KeyError, OSError, SyntaxError, struct.error):
+    except DECODING_ERRORS:
         return None
     text = rule.decode("latin-1") if isinstance(rule, bytes) else str(rule)
     if text.strip("\0 ") != "R03" or space not in (_UNCALIBRATED, None):
@@ -197,7 +192,7 @@ def _from_code_points(tag: str, primaries: int, transfer: int, is_grey: bool) ->
 
 
 def _told(tag: str, primaries: Chromaticities, curve: tuple[float, ...], is_grey: bool) -> ToldColor | None:
-    if curve == _SRGB_CURVE and (is_grey or primaries == _BT709):
+    if curve == _SRGB_CURVE and (is_grey or primaries == BT709):
         return ToldColor(tag, None)
     try:
         return ToldColor(tag, make_profile(primaries, curve, is_grey), primaries=primaries)

@@ -2,13 +2,14 @@
 
 import io
 from pathlib import Path
+from typing import IO
 
 from PIL import ExifTags
 
 from ..decide.provenance import Provenance, interpret
 from ..quiet import no_warnings
 from .formats import DECODING_ERRORS, open_picture
-from .mend import mend
+from .repair import repair
 
 _WINDOW_BYTES = 256 * 1024
 
@@ -20,17 +21,28 @@ def read_provenance(path: Path) -> Provenance:
         path: An image file of one of `fidelity.files.formats.READ_FORMATS`.
     """
     try:
-        with open_picture(io.BytesIO(mend(path.read_bytes()).content)) as opened, no_warnings():
-            texts = {str(key): _to_text(value) for key, value in opened.info.items() if isinstance(value, str | bytes)}
-            exif = opened.getexif()
-            named = {ExifTags.TAGS.get(tag, str(tag)): _to_text(value) for tag, value in exif.items()}
-            comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
+        with path.open("rb") as file:
+            try:
+                texts, exif = _read(file)
+            except DECODING_ERRORS:
+                file.seek(0)
+                texts, exif = _read(io.BytesIO(repair(file.read()).content))
         credentials = _has_credentials(path)
     except DECODING_ERRORS:
         return Provenance()
+    return interpret(texts, exif, credentials)
+
+
+def _read(file: IO[bytes]) -> tuple[dict[str, str], dict[str, str]]:
+    """The texts and the EXIF tags of an image file by name, EXIF's comment among the texts."""
+    with open_picture(file) as opened, no_warnings():
+        texts = {str(key): _to_text(value) for key, value in opened.info.items() if isinstance(value, str | bytes)}
+        exif = opened.getexif()
+        named = {ExifTags.TAGS.get(tag, str(tag)): _to_text(value) for tag, value in exif.items()}
+        comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
     if comment:
         texts.setdefault("UserComment", _decode_comment(comment))
-    return interpret(texts, named, credentials)
+    return texts, named
 
 
 def _has_credentials(path: Path) -> bool:

@@ -22,7 +22,7 @@ from ..imaging.rows import RowSource
 
 _Bytes = NDArray[np.uint8]
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOR_TYPES = {1: 0, 3: 2, 4: 6}
 _BAND_BYTES = 2**20
 _SAMPLE_BYTES = 2**16
@@ -41,7 +41,7 @@ def write_png(file: IO[bytes], image: RowSource, bits: Literal[8, 16], chunks: I
         chunks: Complete chunks to write between header and pixels.
     """
     _, channels, height, width = image.shape
-    file.write(_SIGNATURE)
+    file.write(SIGNATURE)
     file.write(make_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, _COLOR_TYPES[channels], 0, 0, 0)))
     file.writelines(chunks)
     checksum, head = 1, _ZLIB_HEADER
@@ -63,6 +63,15 @@ def round_samples(image: RowSource, rows: slice, bits: Literal[8, 16]) -> NDArra
 def make_chunk(name: bytes, data: bytes) -> bytes:
     """Returns a complete chunk: length, name, data and checksum."""
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
+
+
+def iterate_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yields name, start and end of each chunk of a PNG, its length, name and checksum included; the last may be cut off."""
+    start = len(SIGNATURE)
+    while start + 12 <= len(content):
+        length, name = struct.unpack_from(">I4s", content, start)
+        yield name, start, start + 12 + length
+        start += 12 + length
 
 
 def _filtered_bands(image: RowSource, bits: Literal[8, 16]) -> Iterator[bytes]:

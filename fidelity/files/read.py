@@ -18,8 +18,8 @@ from .color_tags import read_told_color
 from .formats import DECODING_ERRORS, explain_unread, open_picture
 from .icc import convert_by_tables, read_profile, to_srgb
 from .icc_tables import read_table_profile, tables_to_srgb
-from .mend import complete_jpeg, is_jpeg_too_short, mend
 from .paths import FileRefusedError, one_line
+from .repair import complete_jpeg, is_jpeg_too_short, repair
 from .sixteen_bit import DeepFormat, DeepFormatError, decode_deep
 from .tags import Captions, collect_captions, collect_exif, collect_graphs
 from .tone import WHITE_NITS, tone_map
@@ -89,18 +89,18 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
         raise FileRefusedError(f"{path}: cannot be read ({error.strerror})") from error
     if not content:
         raise FileRefusedError(f"{path}: is empty; wanted an image")
-    limit, mended = max_source_pixels(), mend(content)
+    limit, repaired = max_source_pixels(), repair(content)
     try:
-        with open_picture(io.BytesIO(mended.content)) as opened, no_warnings():
-            notes = [*mended.notes, *_choose_frame(opened)]
+        with open_picture(io.BytesIO(repaired.content)) as opened, no_warnings():
+            notes = [*repaired.notes, *_choose_frame(opened)]
             width, height = opened.size
             if width * height > limit:
                 raise Image.DecompressionBombError
             _check_content(opened, content)
-            if mended.profile:
-                opened.info["icc_profile"] = mended.profile
+            if repaired.profile:
+                opened.info["icc_profile"] = repaired.profile
             orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)  # loading a TIFF rotates it and drops this tag
-            source = _read_opened(path, _load(opened, content, notes), mended.content, notes, orientation)
+            source = _read_opened(path, _load(opened, content, notes), repaired.content, notes, orientation)
     except Image.DecompressionBombError as error:
         raise FileRefusedError(
             f"{path}: too large for this machine's memory; wanted at most {limit / 1e6:.0f} megapixels"

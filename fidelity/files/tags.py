@@ -39,7 +39,9 @@ _KEPT = {
 
 DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 """Tags that point to directories of their own."""
-_XMP_TAG, _IPTC_TAG, _IPTC_BLOCK = 700, 33723, 0x0404
+XMP_TAG, IPTC_TAG = 700, 33723
+"""Of TIFF."""
+_IPTC_BLOCK = 0x0404
 _LARGEST_CAPTION = 60_000
 """What a JPEG's segment holds beside other things."""
 _RDF_END = b"</rdf:RDF>"
@@ -118,7 +120,7 @@ def collect_captions(opened: Image.Image) -> Captions:
     iptc = cast("dict[int, Any]", blocks).get(_IPTC_BLOCK) if isinstance(blocks, dict) else None
     comment = info.get("comment") or info.get("Comment")
     if isinstance(opened, TiffImagePlugin.TiffImageFile):
-        packet, iptc = packet or opened.tag_v2.get(_XMP_TAG), opened.tag_v2.get(_IPTC_TAG)
+        packet, iptc = packet or opened.tag_v2.get(XMP_TAG), opened.tag_v2.get(IPTC_TAG)
     found = (value.encode() if isinstance(value, str) else value for value in (packet, iptc, comment))
     return Captions(*(value if isinstance(value, bytes) and 0 < len(value) <= _LARGEST_CAPTION else None for value in found))
 

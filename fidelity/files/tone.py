@@ -10,7 +10,7 @@ Sources: SMPTE ST 2084 and ITU-R BT.2100-2 (transfer functions), ITU-R BT.2408 (
 import numpy as np
 from numpy.typing import NDArray
 
-from .color_tags import Chromaticities, Wide, to_xyz
+from .color_tags import BT709, Chromaticities, Wide, to_xyz
 
 Samples = NDArray[np.float32]
 
@@ -24,7 +24,6 @@ _HLG_LUMA = np.array([0.2627, 0.6780, 0.0593], np.float32)
 _BAND_ROWS = 256
 _PEAK_SHARE = 1e-4
 """Share of the pixels that may be brighter than what counts as the peak."""
-_SRGB = (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, 0.3127, 0.3290)
 
 
 def tone_map(samples: Samples, wide: Wide, primaries: Chromaticities) -> Samples:
@@ -41,7 +40,7 @@ def tone_map(samples: Samples, wide: Wide, primaries: Chromaticities) -> Samples
     bands = [slice(top, top + _BAND_ROWS) for top in range(0, len(samples), _BAND_ROWS)]
     brightest = np.concatenate([_to_nits(samples[rows, :, :3], wide).max(axis=2) for rows in bands])
     peak = float(np.quantile(brightest, 1 - _PEAK_SHARE))
-    matrix = (np.linalg.inv(to_xyz(_SRGB)) @ to_xyz(primaries)).astype(np.float32)
+    matrix = (np.linalg.inv(to_xyz(BT709)) @ to_xyz(primaries)).astype(np.float32)
     result = samples.copy()
     for rows in bands:
         light = _to_nits(samples[rows, :, :3], wide) * _compress(brightest[rows], peak)[..., None] / WHITE_NITS

@@ -17,7 +17,7 @@ from .icc import read_profile, to_srgb
 from .paths import FileRefusedError, check_folder, write_whole
 from .png import make_chunk, round_samples, write_png
 from .sixteen_bit import Samples, encode_tiff
-from .tags import Extras, load_tags
+from .tags import IPTC_TAG, XMP_TAG, Extras, load_tags
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """Output formats, by file name ending."""
@@ -32,7 +32,6 @@ _METERS_PER_INCH = 0.0254
 _BASELINE_DPI = 72.0
 """Default of TIFF, which requires a resolution."""
 _OLD_DEFLATE, _DEFLATE = 32_946, 8  # the same compression, under the code that more programs recognize
-_XMP_TAG, _IPTC_TAG = 700, 33723
 _INCHES = 2
 _STRAIGHT_ALPHA = 2
 _STRUCTURE = (
@@ -260,10 +259,10 @@ def _encode_tiff(samples: Samples, extras: Extras, export: Export) -> list[bytes
     if extras.icc_profile:
         directory[TiffImagePlugin.ICCPROFILE] = extras.icc_profile
     if extras.xmp:
-        directory[_XMP_TAG] = extras.xmp
+        directory[XMP_TAG] = extras.xmp
     if extras.iptc:
-        directory[_IPTC_TAG] = extras.iptc
-        directory.tagtype[_IPTC_TAG] = TiffTags.UNDEFINED
+        directory[IPTC_TAG] = extras.iptc
+        directory.tagtype[IPTC_TAG] = TiffTags.UNDEFINED
     head = io.BytesIO()
     directory.save(head)
     return [head.getvalue(), *strips]

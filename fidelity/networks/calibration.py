@@ -17,7 +17,7 @@ _LIGHT = 0.3
 _NOISE = 0.02
 
 
-def calibration_images(channels: int) -> list[Tensor]:
+def calibration_images(channels: int, count: int = IMAGES) -> list[Tensor]:
     """Draws images like pictures in what a network sees of them: edges, flat places, gradients, grain and noise.
 
     They are dead leaves: overlapping disks whose radii follow a power law, as the sizes of objects in photographs do (Lee,
@@ -25,12 +25,13 @@ def calibration_images(channels: int) -> list[Tensor]:
 
     Args:
         channels: 1 for luma, 3 for RGB.
+        count: How many to draw.
 
     Returns:
-        `IMAGES` images ``(1, channels, H, W)`` in [0, 1]; always the same ones.
+        Images ``(1, channels, H, W)`` in [0, 1]; always the same ones.
     """
     generator = np.random.default_rng(0)
-    images = [_leaves(generator) for _ in range(IMAGES)]
+    images = [_leaves(generator) for _ in range(count)]
     return images if channels == 3 else [rgb_to_luma(image) for image in images]
 
 

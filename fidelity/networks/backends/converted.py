@@ -320,7 +320,7 @@ def difference(network: TorchNetwork, run: Run, precision: Precision) -> float:
     size = side + 2 * step, side + step
     image = torch.rand((1, network.channels_in, *size), generator=generator)
     if precision == "int8":
-        image = resize(calibration_images(network.channels_in)[0], size).clamp(0, 1)
+        image = resize(calibration_images(network.channels_in, count=1)[0], size).clamp(0, 1)
     exact = network.to(torch.device("cpu"), "fp32").run(image)
     off = run(image.contiguous()).clamp(0, 1) - exact
     return (off.square().mean().sqrt() if precision == "int8" else off.abs().max()).item()

@@ -1,7 +1,6 @@
 """Files whose pixels are all there although Pillow refuses them."""
 
 import io
-import struct
 import zlib
 from dataclasses import dataclass
 
@@ -9,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from .formats import open_picture
+from .png import SIGNATURE, iterate_chunks, make_chunk
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"fdAT")
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 _LENGTHS = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9, b"cICP": 4}
@@ -30,7 +29,7 @@ _PIXELS_PER_JPEG_BYTE = 4096
 
 
 @dataclass(frozen=True)
-class Mended:
+class Repaired:
     """A file in a form that Pillow reads."""
 
     content: bytes
@@ -41,21 +40,17 @@ class Mended:
     """What was left out, as readable text."""
 
 
-def mend(content: bytes) -> Mended:
+def repair(content: bytes) -> Repaired:
     """Takes out of a PNG what pixels do not need and Pillow refuses: damaged side chunks, long texts and large profiles."""
-    if not content.startswith(_PNG_SIGNATURE):
-        return Mended(content)
-    kept, notes, profile, texts, place = [_PNG_SIGNATURE], list[str](), None, 0, len(_PNG_SIGNATURE)
-    is_whole = True
-    while place + 12 <= len(content):
-        length, name = struct.unpack_from(">I4s", content, place)
-        stop = place + 12 + length
-        chunk, body = content[place:stop], content[place + 8 : stop - 4]
-        place = stop
-        is_right = stop <= len(content) and struct.unpack(">I", chunk[-4:])[0] == zlib.crc32(name + body)
+    if not content.startswith(SIGNATURE):
+        return Repaired(content)
+    left_out, notes, profile, texts = list[tuple[int, int]](), list[str](), None, 0
+    for name, start, stop in iterate_chunks(content):
+        if name in _PIXEL_CHUNKS:
+            continue
+        body = content[start + 8 : stop - 4]
         size = _text_size(name, body) if name in _TEXT_CHUNKS else 0
-        is_right = is_right and length == _LENGTHS.get(name, length)
-        if name not in _PIXEL_CHUNKS and not is_right:
+        if content[start:stop] != make_chunk(name, body) or len(body) != _LENGTHS.get(name, len(body)):
             notes.append(f"a damaged {name.decode('latin-1')} chunk was left out")
         elif name == b"iCCP" and (found := _read_profile(body)) and len(found) >= _LARGEST_TEXT:
             profile = found
@@ -63,11 +58,17 @@ def mend(content: bytes) -> Mended:
             notes.append("a text of more than 1 MiB was left out")
         else:
             texts += size
-            kept.append(chunk)
             continue
-        is_whole = False
-    told = tuple(dict.fromkeys(notes))[:_MOST_NOTES]
-    return Mended(content if is_whole else b"".join((*kept, content[place:])), profile, told)
+        left_out.append((start, stop))
+    return Repaired(_cut(content, left_out), profile, tuple(dict.fromkeys(notes))[:_MOST_NOTES])
+
+
+def _cut(content: bytes, spans: list[tuple[int, int]]) -> bytes:
+    """The content without some spans; itself if there are none."""
+    if not spans:
+        return content
+    starts, stops = [0, *(stop for _, stop in spans)], [*(start for start, _ in spans), len(content)]
+    return b"".join(content[start:stop] for start, stop in zip(starts, stops, strict=True))
 
 
 def _text_size(name: bytes, body: bytes) -> int:
