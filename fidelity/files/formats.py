@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import IO, Any, cast
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from ..quiet import no_warnings
 
@@ -19,12 +19,20 @@ _PLUGINS = {
 }
 """Formats that other packages read: the module, its class of opened files, and the package's name."""
 
+INSTALL = {
+    "pillow-heif": "pip install pillow-heif",
+    "pillow-jxl-plugin": "pip install pillow-jxl-plugin",
+    "pyvips": 'pip install "pyvips[binary]"',
+}
+"""The command that installs each package of the extra `formats`."""
+
 DECODING_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, MemoryError, RuntimeError, Image.DecompressionBombError),
     *(KeyError, TypeError, IndexError, AttributeError, OverflowError, struct.error),
 )
 """All exceptions that Pillow's decoders raise on damaged files."""
 
+TIFF_SIGNATURES = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 _HEAD_BYTES = 16
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its remarks on damaged files reach the terminal
@@ -59,6 +67,9 @@ def open_picture(file: IO[bytes]) -> Image.Image:
                 return cast(Callable[[IO[bytes], str], Any], factory)(file, "")
             except (SyntaxError, IndexError, TypeError, KeyError):
                 continue  # not of this format after all
+        if head.startswith(TIFF_SIGNATURES):
+            file.seek(0)
+            return TiffOfAnyLayout(file, "")
         module, factory, _ = _PLUGINS.get(name_unread(head) or "", ("", "", ""))
         if module and find_spec(module.partition(".")[0]):
             file.seek(0)
@@ -66,12 +77,32 @@ def open_picture(file: IO[bytes]) -> Image.Image:
     raise UnidentifiedImageError("of none of the formats that are read")
 
 
+class TiffOfAnyLayout(TiffImagePlugin.TiffImageFile):
+    """A TIFF whose samples Pillow cannot decode, such as RGB in floats: only its size and tags can be used."""
+
+    def _setup(self) -> None:
+        try:
+            super()._setup()
+        except SyntaxError:  # an unknown layout of samples
+            width, height = (self.tag_v2[tag] for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength))
+            if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
+                raise
+            self._size, self._mode, self.tile = (width, height), "RGB", []
+            profile = self.tag_v2.get(TiffImagePlugin.ICCPROFILE)
+            if profile:
+                self.info["icc_profile"] = profile
+            across = self.tag_v2.get(TiffImagePlugin.X_RESOLUTION)
+            unit = {2: 1.0, 3: 2.54}.get(self.tag_v2.get(TiffImagePlugin.RESOLUTION_UNIT, 2))
+            if across and unit:
+                self.info["dpi"] = (across * unit, across * unit)
+
+
 def explain_unread(content: bytes) -> str | None:
     """Says which well-known format of pictures a file has that cannot be read, and what can; None if it is none of these."""
     name = name_unread(content)
     if name in _PLUGINS:
         package = _PLUGINS[name][2]
-        return f"is {name}, which {package} reads; pip install {package}"
+        return f"is {name}, which {package} reads; {INSTALL[package]}"
     return name and f"is {name}, which is not read; wanted {', '.join((*READ_FORMATS, *_PLUGINS))}"
 
 

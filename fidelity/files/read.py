@@ -1,4 +1,4 @@
-"""Reads image files of every mode with Pillow, and 16-bit files with FFmpeg."""
+"""Reads image files of every mode with Pillow, and those of more than 8 bits with FFmpeg or libvips."""
 
 import io
 from contextlib import suppress
@@ -15,14 +15,24 @@ from torch import Tensor
 from ..choices import ColorSpace
 from ..quiet import no_warnings
 from .color_tags import read_told_color
-from .formats import DECODING_ERRORS, explain_unread, open_picture
+from .formats import DECODING_ERRORS, TiffOfAnyLayout, explain_unread, open_picture
+from .full_depth import (
+    EXTRA_LEFT_OUT,
+    UnusableError,
+    as_tuple,
+    check_range,
+    find_depth,
+    has_unspecified_extra,
+    name_reader,
+    read_full_depth,
+)
 from .icc import convert_by_tables, read_profile, to_srgb
 from .icc_tables import read_table_profile, tables_to_srgb
 from .paths import FileRefusedError, one_line
 from .repair import complete_jpeg, is_jpeg_too_short, repair
-from .sixteen_bit import DeepFormat, DeepFormatError, decode_deep
 from .tags import Captions, collect_captions, collect_exif, collect_graphs
 from .tone import WHITE_NITS, tone_map
+from .vips import VipsError
 from .write import quantise
 
 KEPT_TEXTS = ("prompt", "workflow", "parameters")
@@ -30,10 +40,7 @@ KEPT_TEXTS = ("prompt", "workflow", "parameters")
 
 _MEMORY_SHARE = 0.6
 _BYTES_PER_SAMPLE = 12  # the float32 source, a working copy, and Pillow's own
-_DEEP_FORMATS: dict[str | None, DeepFormat] = {"PNG": "png", "TIFF": "tiff"}
 _PNG_DEPTH_AT = 24  # after the signature and the length, name, width and height of the first chunk
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_UNSPECIFIED_EXTRA, _ASSOCIATED_ALPHA = 0, 1
 _BLACK_IS_ONE = 0
 _NEW_SUBFILE_TYPE, _REDUCED = 254, 1
 _SUB_DIRECTORIES, _DNG_VERSION = 330, 50706
@@ -54,7 +61,7 @@ class SourceFile:
     embedded_profile: bytes | None
     """Color profile in the file, if it matches the image (RGB or grey); None means sRGB."""
     bits: int
-    """Bits per channel in the file: 8, 16 or, in a grey float TIFF, 32."""
+    """Bits per channel that were read: 8, 16 (of 10 to 16 in the file) or, of floats and 32-bit integers, 32."""
     dpi: float | None
     """Print resolution in dots per inch, stored outside EXIF; None if unknown."""
     exif: bytes | None
@@ -105,14 +112,12 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
         raise FileRefusedError(
             f"{path}: too large for this machine's memory; wanted at most {limit / 1e6:.0f} megapixels"
         ) from error
-    except _UnusableError as error:
+    except (UnusableError, VipsError) as error:
         raise FileRefusedError(f"{path}: {error}") from error
     except UnidentifiedImageError as error:
         unread = explain_unread(content)
         if unread:
             raise FileRefusedError(f"{path}: {unread}") from error
-        if content[:4] in _TIFF_SIGNATURES:
-            raise FileRefusedError(f"{path}: unsupported type of TIFF; wanted grey or RGB of 8 or 16 integer bits") from error
         raise FileRefusedError(f"{path}: not an image, or an unknown format") from error
     except DECODING_ERRORS as error:
         raise FileRefusedError(f"{path}: damaged or truncated ({one_line(error)})") from error
@@ -120,7 +125,9 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
 
 
 def _load(opened: Image.Image, content: bytes, notes: list[str]) -> Image.Image:
-    """Decodes a picture; a JPEG also if only its last bytes are missing."""
+    """Decodes a picture; a JPEG also if only its last bytes are missing. A TIFF that is not for Pillow stays undecoded."""
+    if isinstance(opened, TiffOfAnyLayout):
+        return opened
     try:
         opened.load()
     except OSError:
@@ -140,23 +147,28 @@ def max_source_pixels() -> int:
 def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[str], orientation: int) -> SourceFile:
     info: dict[str, Any] = {str(key): value for key, value in opened.info.items()}
     exif, captions = collect_exif(opened), collect_captions(opened)
-    bits = 16
-    array = _read_deep(opened, content, notes) if _holds_16_bits(opened, content) else None
     profile = info.get("icc_profile")
-    if array is None:
-        bits = 32 if opened.mode == "F" else 16 if opened.mode.startswith("I") else 8
+    stored = find_depth(opened, content)
+    full = read_full_depth(opened, content, stored, notes)
+    if full is None:
         depth = content[_PNG_DEPTH_AT] if opened.format == "PNG" else 8
         array, profile = _to_array(opened, profile, depth, notes)
-        orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
-        stored = _find_depth(opened, content)
+        bits = 32 if opened.mode == "F" else 16 if opened.mode.startswith("I") else 8
+        orientation = 1 if opened.format == "JXL" else opened.getexif().get(ExifTags.Base.Orientation, 1)
         if bits == 8 and stored > 8:
-            notes.append(f"{stored} bits per channel, stored in a form that can only be read at 8")
-        if _has_unspecified_extra(opened):
-            notes.append("its extra channel, of unspecified meaning, was left out")
-    if opened.format != "JXL":  # its decoder has turned it
-        array = _turn(array, orientation)
-    converted = opened.mode in ("CMYK", "LAB")
-    told = None if converted else read_told_color(opened, content, profile, array.shape[2] == 1)
+            notes.append(f"{stored} bits per channel, read at 8{name_reader(opened)}")
+        if has_unspecified_extra(opened):
+            notes.append(EXTRA_LEFT_OUT)
+    else:
+        array, bits = full.array, full.bits
+        orientation = 1 if full.is_upright else orientation
+        profile = None if full.is_converted else profile
+    array = _turn(array, orientation)
+    told = (
+        None
+        if opened.mode in ("CMYK", "LAB") or (full and full.is_converted)
+        else read_told_color(opened, content, profile, array.shape[2] == 1)
+    )
     if told and told.wide and array.shape[2] != 1:
         array, profile = tone_map(array, told.wide, told.primaries), None
         notes.append(f"high dynamic range ({told.wide}, by {told.tag}): tone mapped to sRGB, white at {WHITE_NITS:.0f} nits")
@@ -210,63 +222,6 @@ def _read_dpi(info: dict[str, Any]) -> float | None:
     return across if 2 <= across <= 100_000 else None
 
 
-def _holds_16_bits(opened: Image.Image, content: bytes) -> bool:
-    """Whether a file has 16 bits per channel in a form that FFmpeg reads."""
-    if opened.format == "PNG":
-        return content[_PNG_DEPTH_AT] == 16
-    if not isinstance(opened, TiffImagePlugin.TiffImageFile) or content[:4] not in _TIFF_SIGNATURES[:2]:
-        return False
-    depths = _as_tuple(opened.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 1))
-    return set(depths) == {16} and set(_as_tuple(opened.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, 1))) == {1}
-
-
-def _find_depth(opened: Image.Image, content: bytes) -> int:
-    """Bits per channel that the file has, whatever is read of them."""
-    if isinstance(opened, TiffImagePlugin.TiffImageFile):
-        return max(_as_tuple(opened.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 1)))
-    if opened.format == "HEIF":
-        return int(opened.info.get("bit_depth", 8))
-    place = content.find(b"av1C") if opened.format == "AVIF" else -1
-    if place < 0 or place + 7 > len(content):
-        return 8
-    is_deep, is_deepest = content[place + 6] & 0x40, content[place + 6] & 0x20  # AV1 in ISO base media, section 2.3.3
-    return 12 if is_deep and is_deepest else 10 if is_deep else 8
-
-
-def _has_unspecified_extra(opened: Image.Image) -> bool:
-    """Whether a TIFF has a channel beside its colors that is no alpha."""
-    if not isinstance(opened, TiffImagePlugin.TiffImageFile):
-        return False
-    return _UNSPECIFIED_EXTRA in _as_tuple(opened.tag_v2.get(TiffImagePlugin.EXTRASAMPLES, ()))
-
-
-def _as_tuple(value: Any) -> tuple[int, ...]:
-    return value if isinstance(value, tuple) else (value,)
-
-
-def _read_deep(opened: Image.Image, content: bytes, notes: list[str]) -> np.ndarray | None:
-    """16-bit samples as (H, W, C) in [0, 1]; None if Pillow has to read the file."""
-    kind = _DEEP_FORMATS[opened.format]
-    if opened.mode in ("CMYK", "LAB"):
-        return None
-    try:
-        if isinstance(opened, TiffImagePlugin.TiffImageFile) and TiffImagePlugin.TILEOFFSETS in opened.tag_v2:
-            raise DeepFormatError("stored in tiles")
-        if opened.tell():
-            raise DeepFormatError("not the first page")
-        samples = decode_deep(content, kind)
-    except DeepFormatError:
-        return None
-    array = samples.astype(np.float32) / 65535
-    if array.shape[2] == 4 and _has_unspecified_extra(opened):
-        notes.append("its extra channel, of unspecified meaning, was left out")
-        return array[..., :3]
-    extra = opened.tag_v2.get(TiffImagePlugin.EXTRASAMPLES, 0) if isinstance(opened, TiffImagePlugin.TiffImageFile) else 0
-    if array.shape[2] == 4 and _as_tuple(extra) == (_ASSOCIATED_ALPHA,):
-        array[..., :3] = (array[..., :3] / np.maximum(array[..., 3:], 1e-6)).clip(0, 1)
-    return np.concatenate((array[..., :1],) * 3 + (array[..., 1:],), axis=2) if array.shape[2] == 2 else array
-
-
 def _turn(array: np.ndarray, orientation: object) -> np.ndarray:
     """Turns (H, W, C) upright, by the EXIF orientation."""
     turns = {
@@ -312,7 +267,7 @@ def _choose_page(opened: TiffImagePlugin.TiffImageFile) -> list[str]:
 def _check_content(opened: Image.Image, content: bytes) -> None:
     """Refuses a file that does not hold the picture that it seems to hold."""
     if _is_raw(opened, content):
-        raise _UnusableError("is a camera's raw file, which is not read; wanted an image developed from it")
+        raise UnusableError("is a camera's raw file, which is not read; wanted an image developed from it")
     if is_jpeg_too_short(opened, content):
         width, height = opened.size
         raise OSError(f"{len(content)} bytes cannot hold the {width}x{height} px that it claims")
@@ -357,7 +312,7 @@ def _read_grey(picture: Image.Image) -> np.ndarray:
     """Grey of more than 8 bits, which Pillow returns as stored, even if a TIFF has 12 bits or 0 for white."""
     white, inverted = 65535, False
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        if _as_tuple(picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 16)) == (12,):
+        if as_tuple(picture.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 16)) == (12,):
             white = 4095
         inverted = picture.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _BLACK_IS_ONE
     samples = _scaled(np.asarray(picture), white)
@@ -365,21 +320,9 @@ def _read_grey(picture: Image.Image) -> np.ndarray:
 
 
 def _scaled(samples: np.ndarray, white: int) -> np.ndarray:
-    """Grey samples of more than 8 bits as (H, W, 1) in [0, 1].
-
-    Raises:
-        _UnusableError: If some are not finite or outside [0, white], so that their meaning is unknown.
-    """
-    if not np.isfinite(samples).all():
-        raise _UnusableError("has samples that are NaN or infinite; wanted finite numbers")
-    lowest, highest = samples.min(), samples.max()
-    if lowest < 0 or highest > white:
-        raise _UnusableError(f"has samples from {lowest:g} to {highest:g}; wanted 0 to {white} for this format")
+    """Grey samples of more than 8 bits as (H, W, 1) in [0, 1]."""
+    check_range(samples, white)
     return (samples.astype(np.float32) / white)[..., None]
-
-
-class _UnusableError(Exception):
-    """A file that cannot be used although nothing in it is damaged, such as samples outside the range of their format."""
 
 
 def _foreign_to_srgb(picture: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:

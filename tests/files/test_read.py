@@ -212,26 +212,11 @@ def test_colours_weighed_by_transparency_are_freed_of_it(tmp_path):
     assert read.tolist() == pytest.approx([20000, 40000, 60000, 32768], abs=2)
 
 
-def test_tiles_are_read_as_pillow_reads_them_and_said(tmp_path):
-    samples = np.random.default_rng(0).integers(0, 65536, (16, 16, 3), np.uint16)
-    (tmp_path / "tiled.tif").write_bytes(tiff(samples, {322: 16, 323: 16}))
-    source = read_image(tmp_path / "tiled.tif")
-    assert source.notes == ("16 bits per channel, stored in a form that can only be read at 8",)
-    assert np.abs(source.image[0].movedim(0, -1).numpy() - samples / 65535).max() < 1.01 / 255
-
-
 def test_grey_with_transparency_is_converted_by_its_profile(tmp_path, grey_profile):
     Image.new("LA", (3, 2), (128, 200)).save(tmp_path / "la.png", icc_profile=grey_profile)
     source = read_image(tmp_path / "la.png")
     assert source.image[0, 0, 0, 0] == pytest.approx(0.574, abs=0.002)
     assert source.notes == ("grey with transparency: converted to sRGB by its color profile",)
-
-
-def test_a_kind_of_tiff_that_is_not_read_is_named(tmp_path):
-    samples = np.zeros((4, 4, 2), np.uint16)
-    (tmp_path / "two.tif").write_bytes(tiff(samples, {262: 1, 338: 2}))
-    with pytest.raises(FileRefusedError, match="unsupported type of TIFF"):
-        read_image(tmp_path / "two.tif")
 
 
 def test_lab_becomes_srgb_and_says_so(tmp_path):

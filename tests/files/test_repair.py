@@ -138,19 +138,6 @@ def test_the_largest_page_that_is_no_reduced_copy(tmp_path, pixels):
     assert read_image(tmp_path / "a.tif").notes == ("2 pages: using the largest, number 2",)
 
 
-def test_an_extra_channel_without_meaning_is_left_out_in_8_bits_and_16(test_data):
-    folder = test_data / "failing/files"
-    if not folder.is_dir():
-        pytest.skip("no failing inputs in the test data")
-    read = read_image(folder / "t_unspec8.tif")
-    assert read.image.shape[1] == 3
-    assert read.notes == ("its extra channel, of unspecified meaning, was left out",)
-    for name in ("t_big16.tif", "t_cmyk16.tif"):
-        assert "16 bits per channel, stored in a form that can only be read at 8" in read_image(folder / name).notes
-    assert "10 bits per channel, stored in a form that can only be read at 8" in read_image(folder / "deep10.avif").notes
-    assert "left out" in read_image(folder / "mpo.jpg").notes[0]
-
-
 @pytest.mark.parametrize(("start", "name", "ending"), [(b"8BPS", "Photoshop", "psd"), (b"\0\0\0\x0cjP  ", "JPEG 2000", "jp2")])
 def test_pictures_that_are_not_read_are_named_and_not_passed_over(tmp_path, start, name, ending):
     path = tmp_path / f"a.{ending}"
