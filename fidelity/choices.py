@@ -29,6 +29,9 @@ GrainChoice = Literal["auto", "keep", "off"]
 ColorSpace = Literal["source", "srgb"]
 """source: pixel values keep the color space of the embedded profile; srgb: they are converted to sRGB."""
 
+ExistingChoice = Literal["refuse", "skip", "rename", "overwrite"]
+"""What is done if a result's file exists: refuse the image, skip it, number the result's name, or replace the file."""
+
 MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".pb", ".onnx")
 """File extensions that the loader reads; .pth, .pt and .ckpt through PyTorch's tensors-only unpickler, .pb through OpenCV,
 .onnx through ONNX Runtime."""

@@ -3,14 +3,20 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .choices import ColorSpace
+import torch
+
+from .choices import ColorSpace, ExistingChoice
+from .decide.decision import Decision
 from .errors import MemoryLimitError, RefusedError
+from .files.icc import from_srgb, read_profile
 from .files.metadata import read_provenance
-from .files.read import read_image
+from .files.paths import settle_output
+from .files.read import SourceFile, read_image
 from .files.save import choose_depth, save_result
 from .files.write import DEEP_SUFFIXES, DEFAULT_EXPORT, Export, check_writable, writer_bytes_per_pixel
 from .report.report import Report, facts_of, report_input, report_output
 from .session import Session, StageProgress
+from .steps.alpha import flatten
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,76 @@ class FileOptions:
     """Whether results keep the GPS location of their source."""
     size_suffix: bool = False
     """Whether the size of a result is added to its file name."""
+    existing: ExistingChoice = "overwrite"
+    """What is done if the file of a result exists; the command's default is "refuse"."""
+    flatten: tuple[float, float, float] | None = None
+    """The color, in sRGB in [0, 1], that transparent pixels are laid on; None keeps transparency."""
 
 
 DEFAULT_FILE_OPTIONS = FileOptions()
+
+
+@dataclass(frozen=True)
+class FileJob:
+    """One image file, read and decided on, with the file to write."""
+
+    source: Path
+    output: Path
+    """Where its result goes; nothing has been written yet."""
+    file: SourceFile
+    """The picture."""
+    decision: Decision
+    """How it will be enlarged."""
+    export: Export
+    """How its result will be stored."""
+
+
+def prepare_file(source: Path, output: Path, session: Session, options: FileOptions = DEFAULT_FILE_OPTIONS) -> FileJob:
+    """Reads an image file, decides how to enlarge it, and checks that the result can be written.
+
+    Args:
+        source: File to read.
+        output: File to write; its extension chooses the format.
+        session: Settings, networks and compute.
+        options: How to read and write.
+
+    Raises:
+        KeptError: If the output exists, and such images are to be skipped.
+        RefusedError: If the file, the target or a network is refused.
+    """
+    if not options.size_suffix:
+        output = _settle(source, output, options)
+    file = read_image(source, options.color_space)
+    if options.flatten:
+        file = _flatten(file, options.flatten)
+    if output.suffix.lower() in (".jpg", ".jpeg") and file.image.shape[1] == 4:
+        if not bool((file.image[:, 3] == 1).all()):
+            raise RefusedError(f"{output}: JPEG does not support transparency; wanted .png, .webp or .tif, or --flatten white")
+        file = replace(file, image=file.image[:, :3])  # transparency that hides nothing need not be stored
+    channels = file.image.shape[1]
+    export = choose_depth(options.export, file, output) if options.keeps_depth else options.export
+    decision = session.decide(file.image, read_provenance(source), writer_bytes_per_pixel(output, channels, export))
+    height, width = decision.planned.plan.target
+    if options.size_suffix:
+        output = _settle(source, output.with_name(f"{output.stem}_{width}x{height}{output.suffix}"), options)
+    check_writable(output, (height, width), channels, export)
+    if options.keeps_depth and file.bits > 8 and export.bits == 8:
+        file = replace(file, notes=(*file.notes, f"the source has {file.bits} bits per channel, this format stores 8"))
+    return FileJob(source, output, file, decision, export)
+
+
+def _flatten(file: SourceFile, color: tuple[float, float, float]) -> SourceFile:
+    background = torch.tensor(color).reshape(1, 3, 1, 1)
+    profile = read_profile(file.icc_profile) if file.icc_profile else None
+    if profile and profile.matrix is not None:
+        background = from_srgb(background, profile)
+    return replace(file, image=flatten(file.image, background))
+
+
+def _settle(source: Path, output: Path, options: FileOptions) -> Path:
+    if options.existing != "rename" and output.resolve() == source.resolve():
+        raise RefusedError(f"{output}: is the source itself; wanted another file name")
+    return settle_output(output, options.existing)
 
 
 def upscale_file(
@@ -51,35 +124,24 @@ def upscale_file(
         in_memory: Whether to refuse a result that would go through temporary files.
 
     Raises:
+        KeptError: If the output exists, and such images are to be skipped.
         MemoryLimitError: If the work does not fit in the session's memory limit; nothing is written then.
         RefusedError: If the file, the target or a network is refused; nothing is written then.
     """
-    file = read_image(source, options.color_space)
-    if output.suffix.lower() in (".jpg", ".jpeg") and file.image.shape[1] == 4 and bool((file.image[:, 3] == 1).all()):
-        file = replace(file, image=file.image[:, :3])  # transparency that hides nothing need not be stored
-    channels = file.image.shape[1]
-    export = choose_depth(options.export, file, output) if options.keeps_depth else options.export
-    decision = session.decide(file.image, read_provenance(source), writer_bytes_per_pixel(output, channels, export))
-    height, width = decision.planned.plan.target
-    if options.size_suffix:
-        output = output.with_name(f"{output.stem}_{width}x{height}{output.suffix}")
-    if output.resolve() == source.resolve():
-        raise RefusedError(f"{output}: is the source itself; wanted another file name")
-    check_writable(output, (height, width), channels, export)
-    if options.keeps_depth and file.bits > 8 and export.bits == 8:
-        file = replace(file, notes=(*file.notes, f"the source has {file.bits} bits per channel, this format stores 8"))
-    if in_memory and decision.planned.plan.in_files:
+    job = prepare_file(source, output, session, options)
+    plan, file, export = job.decision.planned.plan, job.file, job.export
+    if in_memory and plan.in_files:
         raise MemoryLimitError(f"{source}: its result fits only in temporary files; wanted more memory")
-    scratch = output.parent if decision.planned.plan.in_files else None
+    scratch = job.output.parent if plan.in_files else None
     if scratch:
         scratch.mkdir(parents=True, exist_ok=True)
-    enlargement = session.carry_out(file.image, decision, progress, scratch)
+    enlargement = session.carry_out(file.image, job.decision, progress, scratch)
     report = replace(
         Report.of(enlargement, session.settings, session.compute),
-        input=report_input(source, decision.planned.plan.source, file.notes),
-        output=report_output(output, (height, width), export.bits if output.suffix.lower() in DEEP_SUFFIXES else 8),
+        input=report_input(source, plan.source, file.notes),
+        output=report_output(job.output, plan.target, export.bits if job.output.suffix.lower() in DEEP_SUFFIXES else 8),
     )
     sheet = session.settings.target.print_size
     dpi = sheet.dpi if sheet else None
-    save_result(output, enlargement.rows, file, facts_of(report), export, options.color_space, options.keep_gps, dpi=dpi)
+    save_result(job.output, enlargement.rows, file, facts_of(report), export, options.color_space, options.keep_gps, dpi=dpi)
     return report

@@ -2,7 +2,9 @@
 
 import json
 import logging
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 from typer.testing import CliRunner
@@ -456,3 +458,60 @@ def test_networks_after_models_may_stand_before_the_image(image_file, tmp_path):
     assert [line.split(":")[0] for line in result.stdout.splitlines()] == ["bicubic", "natural-x2", "drawn-x2"]
     both = run(app, [*arguments, str(image_file("second.png"))])
     assert "are images; wanted only one" in " ".join(both.stderr.replace("│", " ").split())
+
+
+def test_existing_results_are_refused_before_any_work_skipped_numbered_or_replaced(image_file, tmp_path):
+    image_file("in/a.png"), image_file("in/b.png")
+    out = tmp_path / "out"
+    base = ["upscale", str(tmp_path / "in"), "-o", str(out), "--scale", "2"]
+    assert run(app, base).exit_code == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (out / "b.png").unlink()
+    refused = run(app, base)
+    assert (refused.exit_code, sorted(path.name for path in out.iterdir())) == (1, ["a.png"])
+    assert "a.png exists; wanted another name, or --existing overwrite, skip or rename" in refused.stderr.replace("\n", "")
+    skipped = run(app, [*base, "--existing", "skip", "--report", str(tmp_path / "r.json")])
+    assert skipped.exit_code == 0
+    assert "a.png: exists, skipped" in skipped.stdout
+    assert [Path(row["input"]["path"]).name for row in json.loads((tmp_path / "r.json").read_text())] == ["b.png"]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert run(app, [*base, "--existing", "rename"]).exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "a_2.png", "b.png", "b_2.png"]
+    (out / "a.png").write_text("old")
+    assert run(app, [*base, "--existing", "overwrite"]).exit_code == 0
+    assert (out / "a.png").read_bytes() == before["a.png"]
+
+
+def test_a_result_whose_name_depends_on_its_size_is_looked_for_too(image_file, tmp_path):
+    arguments = ["upscale", str(image_file("a.png")), "-o", str(tmp_path / "o"), "--scale", "2", "--size-suffix"]
+    assert run(app, arguments).exit_code == 0
+    assert run(app, arguments).exit_code == 1
+    assert "exists, skipped" in run(app, [*arguments, "--existing", "skip"]).stdout
+    assert len(list((tmp_path / "o").iterdir())) == 1
+
+
+def test_a_dry_run_tells_everything_and_writes_nothing(image_file, tmp_path):
+    image_file("in/a.png"), image_file("in/sub/a.png"), (tmp_path / "in/bad.png").write_bytes(b"no image")
+    (tmp_path / "in/notes.txt").write_text("x")
+    result = run(app, ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "o"), "--scale", "3", "--recursive", "--dry-run"])
+    assert result.exit_code == 1
+    assert f"-> {tmp_path / 'o/sub/a.png'} " in result.stdout
+    assert "1 other file passed over" in result.stdout
+    assert "dry run: 2 of 3 would be enlarged" in result.stdout
+    assert "bad.png" in result.stderr
+    assert not (tmp_path / "o").exists()
+
+
+def test_transparency_is_laid_on_a_color(tmp_path):
+    picture = Image.new("RGBA", (24, 16), (200, 0, 0, 255))
+    picture.paste((0, 0, 0, 0), (0, 0, 12, 16))
+    picture.save(tmp_path / "a.png")
+    arguments = ["upscale", str(tmp_path / "a.png"), "-o", str(tmp_path / "o.jpg"), "--scale", "2"]
+    assert "or --flatten white" in " ".join(run(app, arguments).stderr.split())
+    assert run(app, [*arguments, "--flatten", "#00ff00"]).exit_code == 0
+    with Image.open(tmp_path / "o.jpg") as made:
+        assert np.abs(np.asarray(made.getpixel((4, 16))) - (0, 255, 0)).max() < 12
+        assert np.abs(np.asarray(made.getpixel((44, 16))) - (200, 0, 0)).max() < 12
+    wrong = run(app, [*arguments, "--flatten", "blurple"])
+    assert wrong.exit_code == 2
+    assert "wanted a color, as in white or #ffffff" in " ".join(wrong.stderr.replace("│", " ").split())

@@ -13,6 +13,7 @@ from .terminal import refusing, say
 def classify_command(
     inputs: options.Inputs,
     ignore_metadata: Annotated[bool, typer.Option(help="Use only the pixels.")] = False,
+    recursive: options.Recursive = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, including the recipe.")] = False,
 ) -> None:
     """Show the domain of each image, with its confidence, the evidence, and the resulting recipe."""
@@ -21,7 +22,7 @@ def classify_command(
     from ..decide.features import measure_patch_features
     from ..decide.recipes import RECIPES, settle
     from ..files.metadata import read_provenance
-    from ..files.paths import expand_input
+    from ..files.paths import find_images
     from ..files.read import read_image
     from ..report.report import DomainReport, settings_of, to_json
 
@@ -30,7 +31,7 @@ def classify_command(
     for path in inputs:
         files: list[Path] = []
         with refusing() as refused:
-            files = expand_input(path)
+            files = find_images(path, recursive).files
         failures += len(refused)
         for source in files:
             with refusing(source) as refused:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _RESTORE: tuple[RestoreChoice, ...] = get_args(RestoreChoice)
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files or folders.")]
+Recursive = Annotated[
+    bool, typer.Option("--recursive", "-r", help="Search folders in folders too; results keep the structure.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ModelsDir = Annotated[
     Path | None, typer.Option(help="A folder of networks, in addition to the shipped ones.", exists=True, file_okay=False)
@@ -105,6 +108,21 @@ def read_restore(text: str) -> tuple[RestoreChoice, float | None]:
     if not 0 <= strength <= 1:
         raise RefusedError(f"--restore is {text!r}; wanted {', '.join(_RESTORE)} or a strength from 0 to 1")
     return "auto", strength
+
+
+def read_color(text: str) -> tuple[float, float, float]:
+    """Reads a color, by its name in CSS or as in #ffffff; in [0, 1].
+
+    Raises:
+        RefusedError: If there is no such color.
+    """
+    from PIL import ImageColor
+
+    try:
+        red, green, blue, *_ = (level / 255 for level in ImageColor.getrgb(text))
+    except ValueError as error:
+        raise RefusedError(f"--flatten is {text!r}; wanted a color, as in white or #ffffff") from error
+    return red, green, blue
 
 
 def _parse_size(text: str | None) -> tuple[int, int] | None:

@@ -2,13 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..choices import ColorSpace, GrainChoice
+from ..choices import ColorSpace, ExistingChoice, GrainChoice
 from . import options
 from .terminal import as_usage, refusing, say, show_progress
+
+if TYPE_CHECKING:
+    from ..job import FileOptions
+    from ..session import Session
 
 
 def upscale_command(
@@ -67,51 +71,87 @@ def upscale_command(
     size_suffix: Annotated[
         bool, typer.Option("--size-suffix", help="Add the size to the file name, as in cat_2048x1536.png.")
     ] = False,
+    recursive: options.Recursive = False,
+    existing: Annotated[
+        ExistingChoice,
+        typer.Option(help="If a result's file exists: refuse, skip the image, number the name, or overwrite."),
+    ] = "refuse",
+    flatten: Annotated[
+        str | None, typer.Option(metavar="COLOR", help="Lay transparent images on a color, as in white or #ffffff.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done and where results would go.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="File for the JSON report.")] = None,
 ) -> None:
     """Enlarge images, preserve their colors, and report how well they were preserved."""
-    from ..files.paths import check_folder, expand_input, name_outputs, write_whole
-
-    files: list[Path] = []
-    failures = 0
-    for path in inputs:
-        with refusing() as refused:
-            files += expand_input(path)
-        failures += len(refused)
+    files, folders, failures = _find(inputs, recursive, out)
     if not files:
         raise typer.Exit(1)  # before the second or two that importing PyTorch takes
 
     from ..decide.settings import Settings
+    from ..files.paths import check_folder, name_outputs, refuse_existing
     from ..files.write import Export, check_options
-    from ..folder import upscale_files
     from ..job import FileOptions
-    from ..report.report import to_json
-    from ..report.text import describe_report
     from ..session import Session
 
     target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size))
     compute = as_usage(lambda: options.read_compute(device, precision, tile, memory, backend))
     what, strength = as_usage(lambda: options.read_restore(restore))
+    background = as_usage(lambda: options.read_color(flatten)) if flatten else None
     settings = Settings(target, domain, model, channels, consistency, gate, what, deband, passes, cleanup, strength, grain)
     depth = 16 if bits == "16" else 8
     export = as_usage(lambda: Export(depth) if quality is None else Export(depth, quality, lossless=False))
-    with refusing() as refused:
-        if report:
-            check_folder(report)
-        session = Session(settings, compute, options.find_models(models_dir))
-    if refused:
-        raise typer.Exit(1)
     is_folder = _is_folder(out, inputs, files)
     suffix = f".{format or 'png'}" if is_folder else out.suffix.lower()
     if not is_folder and format:
         raise typer.BadParameter(f"{out} already sets the format; wanted a folder, or no --format", param_hint="--format")
     as_usage(lambda: check_options(suffix, 16 if bits == "16" else None, quality))
-    outputs = name_outputs(files, out, is_folder, suffix)
-    file_options = FileOptions(export, bits == "auto", color_space, not strip_gps, size_suffix)
+    pairs = list(zip(files, name_outputs(files, out, is_folder, suffix, folders), strict=True))
+    with refusing() as refused:
+        if report:
+            check_folder(report)
+        if existing == "refuse" and not size_suffix:
+            refuse_existing([output for source, output in pairs if output.resolve() != source.resolve()])
+        session = Session(settings, compute, options.find_models(models_dir))
+    if refused:
+        raise typer.Exit(1)
+    file_options = FileOptions(export, bits == "auto", color_space, not strip_gps, size_suffix, existing, background)
+    failures += _show_jobs(pairs, session, file_options) if dry_run else _run_jobs(pairs, session, file_options, report)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _find(inputs: list[Path], recursive: bool, out: Path) -> tuple[list[Path], list[Path], int]:
+    """The images to enlarge, the folder of each within its input, and how many inputs were refused."""
+    from ..files.paths import find_images
+
+    files: list[Path] = []
+    folders: list[Path] = []
+    failures = 0
+    for path in inputs:
+        with refusing() as refused:
+            found = find_images(path, recursive, out)
+            files, folders = files + found.files, folders + found.folders
+            if found.others:
+                say(f"{path}: {found.others} other file{'s' if found.others > 1 else ''} passed over")
+        failures += len(refused)
+    return files, folders, failures
+
+
+def _run_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: "FileOptions", report: Path | None) -> int:
+    """Enlarges the files and writes the report; returns how many failed."""
+    from ..files.paths import KeptError, write_whole
+    from ..folder import upscale_files
+    from ..report.report import to_json
+    from ..report.text import describe_report
+
+    failures = 0
     reports: dict[int, object] = {}
     with show_progress() as progress:
-        for outcome in upscale_files(list(zip(files, outputs, strict=True)), session, file_options, progress):
-            with refusing(files[outcome.index]) as refused:
+        for outcome in upscale_files(pairs, session, file_options, progress):
+            if isinstance(outcome.result, KeptError):
+                say(str(outcome.result))
+                continue
+            with refusing(pairs[outcome.index][0]) as refused:
                 made = outcome.report()
                 reports[outcome.index] = to_json(made)
                 say(describe_report(made))
@@ -121,8 +161,32 @@ def upscale_command(
             content = json.dumps([reports[index] for index in sorted(reports)], indent=2) + "\n"
             write_whole(report, lambda file: file.write(content.encode()))
         failures += len(refused)
-    if failures:
-        raise typer.Exit(1)
+    return failures
+
+
+def _show_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: "FileOptions") -> int:
+    """Prints what would be done to each file; returns how many are refused."""
+    from ..decide.model_choice import estimate_seconds
+    from ..files.paths import KeptError
+    from ..job import prepare_file
+
+    failures, ready, total = 0, 0, 0.0
+    for source, output in pairs:
+        with refusing(source) as refused:
+            try:
+                job = prepare_file(source, output, session, file_options)
+            except KeptError as error:
+                say(str(error))
+                continue
+            planned = job.decision.planned
+            seconds = sum(estimate_seconds(planned, session.compute))
+            (height, width), (new_height, new_width) = planned.plan.source, planned.plan.target
+            sizes = f"{source} {width}x{height} -> {job.output} {new_width}x{new_height}"
+            say(f"{sizes}  {job.decision.verdict.label}  {planned.choice.path.name}  network {seconds:.1f} s")
+            ready, total = ready + 1, total + seconds
+        failures += len(refused)
+    say(f"dry run: {ready} of {len(pairs)} would be enlarged, networks {total:.0f} s; nothing was written")
+    return failures
 
 
 def _is_folder(out: Path, inputs: list[Path], files: list[Path]) -> bool:

@@ -39,3 +39,18 @@ def _fill(weighted: Tensor, weight: Tensor, colors: Tensor | None) -> Tensor:
 
 def _halve(image: Tensor) -> Tensor:
     return functional.avg_pool2d(image, 2, ceil_mode=True)
+
+
+def flatten(image: Tensor, background: Tensor) -> Tensor:
+    """Lays an image with alpha on a color, as viewers do: in its own encoding.
+
+    Args:
+        image: ``(B, C, H, W)``; returned as it is without alpha.
+        background: ``(1, 3, 1, 1)``, in the image's color space.
+
+    Returns:
+        ``(B, 3, H, W)``.
+    """
+    if image.shape[1] < 4:
+        return image
+    return torch.lerp(background.to(image), image[:, :3], image[:, 3:])

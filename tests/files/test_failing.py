@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from fidelity.cli import app
 from fidelity.decide.decision import find_telling
-from fidelity.files.paths import expand_input
+from fidelity.files.paths import find_images
 from fidelity.files.read import read_image
 
 READ = {  # (height, width, channels), bits, mean of each channel in [0, 1], and what must be in the notes
@@ -124,7 +124,7 @@ def test_a_fade_in_is_judged_by_the_frame_that_shows_something(failing):
 
 
 def test_every_picture_in_the_folder_is_found(failing):
-    found = {path.name for path in expand_input(failing)}
+    found = {path.name for path in find_images(failing).files}
     assert found >= {"saved.jfif", "photo.heic", "photo.jxl", *READ}
 
 

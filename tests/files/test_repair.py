@@ -16,7 +16,7 @@ from fidelity.decide.settings import Settings
 from fidelity.decide.target import Target
 from fidelity.files import formats
 from fidelity.files.metadata import read_provenance
-from fidelity.files.paths import FileRefusedError, expand_input
+from fidelity.files.paths import FileRefusedError, find_images
 from fidelity.files.png import make_chunk
 from fidelity.files.read import read_image
 from fidelity.job import FileOptions, upscale_file
@@ -143,7 +143,7 @@ def test_pictures_that_are_not_read_are_named_and_not_passed_over(tmp_path, star
     path = tmp_path / f"a.{ending}"
     path.write_bytes(start + bytes(100))
     (tmp_path / "notes.txt").write_text("x")
-    assert expand_input(tmp_path) == [path]
+    assert find_images(tmp_path).files == [path]
     with pytest.raises(FileRefusedError, match=rf"is .*{name}.*, which is not read; wanted PNG"):
         read_image(path)
 
@@ -182,7 +182,7 @@ def test_jpeg_xl_is_read(tmp_path, pixels):
 
 def test_a_jfif_in_a_folder_is_read(tmp_path, pixels):
     path = save(tmp_path / "a.jfif", pixels, format="JPEG")
-    assert expand_input(tmp_path) == [path]
+    assert find_images(tmp_path).files == [path]
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
@@ -268,7 +268,7 @@ def test_a_packet_that_nothing_can_be_added_to_is_left_out(tmp_path, pixels, pac
 def test_a_camera_raw_file_is_not_taken_for_its_preview(tmp_path, pixels, tags):
     Image.fromarray(pixels).resize((40, 30)).save(tmp_path / "a.tif", tiffinfo=tags)
     path = (tmp_path / "a.tif").rename(tmp_path / "a.dng")
-    assert expand_input(tmp_path) == [path]
+    assert find_images(tmp_path).files == [path]
     with pytest.raises(FileRefusedError, match="is a camera's raw file, which is not read"):
         read_image(path)
 

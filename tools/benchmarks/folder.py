@@ -68,7 +68,17 @@ def main() -> None:
             commands = {
                 "script": [sys.executable, "-c", script.format(arguments)],
                 "command": [
-                    *(sys.executable, "-m", "fidelity", "upscale", str(folder), "-o", str(outputs[1])),
+                    *(
+                        sys.executable,
+                        "-m",
+                        "fidelity",
+                        "upscale",
+                        str(folder),
+                        "-o",
+                        str(outputs[1]),
+                        "--existing",
+                        "overwrite",
+                    ),
                     *("--scale", str(options.scale), *given),
                 ],
             }

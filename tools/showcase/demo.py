@@ -23,7 +23,19 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     source, result, report = folder / "source.png", folder / "result.png", folder / "report.json"
     Image.fromarray(data.astronaut()).save(source)
-    command = [sys.executable, "-m", "fidelity", "upscale", str(source), "-o", str(result), "--report", str(report)]
+    command = [
+        sys.executable,
+        "-m",
+        "fidelity",
+        "upscale",
+        str(source),
+        "-o",
+        str(result),
+        "--report",
+        str(report),
+        "--existing",
+        "overwrite",
+    ]
     code = subprocess.run([*command, "--domain", "photo"], check=False).returncode
     if code:
         raise SystemExit(code)
