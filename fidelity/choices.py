@@ -29,6 +29,9 @@ GrainChoice = Literal["auto", "keep", "off"]
 ColorSpace = Literal["source", "srgb"]
 """source: pixel values keep the color space of the embedded profile; srgb: they are converted to sRGB."""
 
+Tileable = Literal["off", "x", "y", "both"]
+"""Whether an image repeats without a seam: across, down, in both directions, or not."""
+
 ExistingChoice = Literal["refuse", "skip", "rename", "overwrite"]
 """What is done if a result's file exists: refuse the image, skip it, number the result's name, or replace the file."""
 

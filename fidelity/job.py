@@ -82,7 +82,7 @@ def prepare_file(source: Path, output: Path, session: Session, options: FileOpti
     channels = file.image.shape[1]
     export = choose_depth(options.export, file, output) if options.keeps_depth else options.export
     decision = session.decide(file.image, read_provenance(source), writer_bytes_per_pixel(output, channels, export))
-    height, width = decision.planned.plan.target
+    height, width = decision.target
     if options.size_suffix:
         output = _settle(source, output.with_name(f"{output.stem}_{width}x{height}{output.suffix}"), options)
     check_writable(output, (height, width), channels, export)
@@ -138,8 +138,8 @@ def upscale_file(
     enlargement = session.carry_out(file.image, job.decision, progress, scratch)
     report = replace(
         Report.of(enlargement, session.settings, session.compute),
-        input=report_input(source, plan.source, file.notes),
-        output=report_output(job.output, plan.target, export.bits if job.output.suffix.lower() in DEEP_SUFFIXES else 8),
+        input=report_input(source, job.decision.source, file.notes),
+        output=report_output(job.output, job.decision.target, export.bits if job.output.suffix.lower() in DEEP_SUFFIXES else 8),
     )
     sheet = session.settings.target.print_size
     dpi = sheet.dpi if sheet else None

@@ -47,6 +47,7 @@ from .steps.grain import fit_grain, lay_grain
 from .steps.reference import estimate_reference
 from .steps.restore import restore, restore_rows
 from .steps.upscale import upscale, upscale_rows
+from .steps.wrap import unwrap_rows, wrap
 
 StageProgress = Callable[[str, int, int], None]
 """Called with (stage, done, total), where total covers all stages; an exception raised in it cancels the work."""
@@ -277,6 +278,16 @@ def carry_out(
     Returns:
         The enlargement on the image's device, with its metrics.
     """
+    if decision.margin:
+        made = _carry_out(wrap(image, decision.margin.source), decision, compute, progress, scratch)
+        return replace(made, rows=unwrap_rows(made.rows, decision.margin.target))
+    return _carry_out(image, decision, compute, progress, scratch)
+
+
+def _carry_out(
+    image: Tensor, decision: Decision, compute: Compute, progress: StageProgress | None, scratch: Path | None
+) -> Enlargement:
+    """Does the same for an image with the margin that its plan is for, and leaves the margin on."""
     watch = _Watch()
     recipe, source = decision.recipe, TensorRows(image)
     raw = run_passes(image, decision, compute, progress, scratch)

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from comfy_api.latest import io
 
-from ..fidelity.choices import BackendChoice, GrainChoice
+from ..fidelity.choices import BackendChoice, GrainChoice, Tileable
 from ..fidelity.decide.decision import Decision
 from ..fidelity.decide.domain import DOMAINS
 from ..fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
@@ -124,7 +124,7 @@ class FidelityPlanPasses(host.ChoosingNode):
             restore_strength=read_strength(restore_strength),
         )
         decision = _open_session(settings, memory_gb).decide(host.to_engine(image), provenance_of(source))
-        height, width = decision.planned.plan.target
+        height, width = decision.target
         report = json.dumps(to_json(DecisionReport.of(decision)), indent=1)
         shown = host.show_result(cls, summarize_plan(decision))
         return io.NodeOutput(decision, decision.recipe.domain, width, height, report, ui=shown)
@@ -180,6 +180,14 @@ class FidelityAutoUpscale(host.ChoosingNode):
             tooltip="Adds back film or paper grain that restoration removed, at the result's size. auto: where it is found in "
             "photos, paintings and line art, but not in anime or after JPEG damage.",
         )
+        tileable = io.Combo.Input(
+            "tileable",
+            options=list(get_args(Tileable)),
+            default="off",
+            advanced=True,
+            optional=True,  # likewise
+            tooltip="Keeps opposite edges seamless: x for panoramas, both for textures that repeat. off: each edge by itself.",
+        )
         return io.Schema(
             node_id="FidelityAutoUpscale",
             display_name="Auto Upscale (Fidelity)",
@@ -188,7 +196,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
             "restores, upscales, matches the colors to the source, checks them with CIEDE2000 and reports every decision.",
             search_aliases=["upscale", "enlarge", "super resolution", "hires", "4k", "one click", "auto", "denoise", "deblock"],
             hidden=host.WORKFLOW_INPUT,
-            inputs=[*_deciding_inputs(), cleanup, grain, host.backend_input()],
+            inputs=[*_deciding_inputs(), cleanup, grain, host.backend_input(), tileable],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The finished image."),
                 io.Combo.Output("domain", options=list(DOMAINS), tooltip="The domain whose recipe was followed."),
@@ -210,6 +218,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
         cleanup: Any,
         grain: Any = "auto",
         backend: BackendChoice = "auto",
+        tileable: Tileable = "off",
         target: dict[str, Any] | None = None,
         source: SourceInfo | None = None,
     ) -> io.NodeOutput:
@@ -223,6 +232,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
             cleanup=cleanup,
             restore_strength=read_strength(restore_strength),
             grain=grain,
+            tileable=tileable,
         )
         session = _open_session(settings, memory_gb, backend)
         pixels = host.to_engine(image)

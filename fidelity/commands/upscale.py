@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..choices import ColorSpace, ExistingChoice, GrainChoice
+from ..choices import ColorSpace, ExistingChoice, GrainChoice, Tileable
 from . import options
 from .terminal import as_usage, refusing, say, show_progress
 
@@ -71,6 +71,9 @@ def upscale_command(
     size_suffix: Annotated[
         bool, typer.Option("--size-suffix", help="Add the size to the file name, as in cat_2048x1536.png.")
     ] = False,
+    tileable: Annotated[
+        Tileable, typer.Option(help="Keep textures that repeat, and panoramas (x), seamless at opposite edges.")
+    ] = "off",
     recursive: options.Recursive = False,
     existing: Annotated[
         ExistingChoice,
@@ -97,7 +100,9 @@ def upscale_command(
     compute = as_usage(lambda: options.read_compute(device, precision, tile, memory, backend))
     what, strength = as_usage(lambda: options.read_restore(restore))
     background = as_usage(lambda: options.read_color(flatten)) if flatten else None
-    settings = Settings(target, domain, model, channels, consistency, gate, what, deband, passes, cleanup, strength, grain)
+    settings = Settings(
+        target, domain, model, channels, consistency, gate, what, deband, passes, cleanup, strength, grain, tileable
+    )
     depth = 16 if bits == "16" else 8
     export = as_usage(lambda: Export(depth) if quality is None else Export(depth, quality, lossless=False))
     is_folder = _is_folder(out, inputs, files)
@@ -180,7 +185,7 @@ def _show_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options:
                 continue
             planned = job.decision.planned
             seconds = sum(estimate_seconds(planned, session.compute))
-            (height, width), (new_height, new_width) = planned.plan.source, planned.plan.target
+            (height, width), (new_height, new_width) = job.decision.source, job.decision.target
             sizes = f"{source} {width}x{height} -> {job.output} {new_width}x{new_height}"
             say(f"{sizes}  {job.decision.verdict.label}  {planned.choice.path.name}  network {seconds:.1f} s")
             ready, total = ready + 1, total + seconds

@@ -13,6 +13,7 @@ from ..imaging.filters import box_mean, dct_matrix, local_range
 from ..imaging.tensors import check_image
 from ..steps.evidence import BLOCK_PX, BRIGHTEST, DARKEST, Evidence
 from .features import Features, measure_patch_features, on_white, take_opaque, take_patches
+from .pixel_art import find_pixel_art
 from .restoration import judge_restoration
 
 _SMALLEST_PX = 24
@@ -110,7 +111,7 @@ def measure_conditions(image: Tensor, texture: Features | None = None) -> Condit
         softness=_measure_blur(luma),
         jaggedness=_measure_jaggedness(luma),
         jpeg_grid=phase if opaque is image else None,
-        restore_strength=judge_restoration(texture or measure_patch_features(image)),
+        restore_strength=0.0 if find_pixel_art(image) else judge_restoration(texture or measure_patch_features(image)),
     )
 
 

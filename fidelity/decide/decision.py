@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..choices import AUTO_SCALE
 from ..networks.compute import AUTO_COMPUTE, Compute
+from ..steps.wrap import Margin, describe_tileable, find_margin, find_tileable
 from .damage import Conditions, measure_conditions
 from .domain import Verdict, classify, named_verdict
 from .features import measure_patch_features
@@ -32,6 +33,23 @@ class Decision:
     """The passes and their networks."""
     restore_strength: float = 1.0
     """Share of the restored source in the blend that is enlarged, in [0, 1]; the rest is the original source."""
+    margin: Margin | None = None
+    """What is added around an image that repeats, and cut off at the end; the passes are planned with it."""
+
+    @property
+    def source(self) -> tuple[int, int]:
+        """(height, width) of the image that this is for."""
+        return self._sizes[0]
+
+    @property
+    def target(self) -> tuple[int, int]:
+        """(height, width) of the result."""
+        return self._sizes[1]
+
+    @property
+    def _sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        plan = self.planned.plan
+        return self.margin.within(plan.source, plan.target) if self.margin else (plan.source, plan.target)
 
 
 def decide(
@@ -70,6 +88,13 @@ def decide(
     if place:
         reasons += (f"judged by image {place + 1} of {image.shape[0]}: the first shows hardly anything",)
     where = replace(compute, device=compute.device_for(image))
+    margin = None
+    if settings.tileable != "off":
+        margin = find_margin(size, target, settings.tileable)
+        size, target = margin.around(size, target)
+    else:
+        continuing = find_tileable(first)
+        reasons += (describe_tileable(continuing),) if continuing != "off" else ()
 
     def plan(recipe: Recipe) -> ModelPlan:
         images = (image.shape[1], image.shape[0])
@@ -86,7 +111,7 @@ def decide(
     if planned.restorer and judged.restore_strength < 0.995:
         source = "based on the measured damage" if judged is conditions else "chosen by the user"
         reasons += (f"restore strength {judged.restore_strength:.2f}, {source}",)
-    return Decision(verdict, conditions, recipe, reasons + planned.notes, planned, judged.restore_strength)
+    return Decision(verdict, conditions, recipe, reasons + planned.notes, planned, judged.restore_strength, margin)
 
 
 def find_telling(image: Tensor) -> int:

@@ -20,6 +20,7 @@ from ..networks.compute import Compute
 from ..steps.restore import restore
 from .features import Features, measure_features, measure_patch_features, on_white, shrink, take_opaque
 from .model_choice import shipped_restorer
+from .pixel_art import find_pixel_art
 from .provenance import Provenance
 from .recipes import DRAWN_DOMAINS, SAFE_DOMAIN
 from .restoration import judge_restoration
@@ -110,6 +111,11 @@ def classify(image: Tensor, provenance: Provenance | None = None, texture: Featu
         The verdict. An image unlike all five domains gets a low confidence. A damaged image is also judged as it is after
         restoration, since noise and blocks look like a photograph's texture.
     """
+    pixel_art = find_pixel_art(image)
+    if pixel_art:
+        scores: dict[Domain, float] = {one: 0.9 if one == "line_art" else 0.1 / (len(DOMAINS) - 1) for one in DOMAINS}
+        said = f"{pixel_art}: enlarged by the network for line art, which rounds its pixels; nearest neighbor would keep them"
+        return Verdict("line_art", scores["line_art"], scores, (said,))
     texture = texture or measure_patch_features(image)
     features = measure_features(image, texture)
     scores = _score_pixels(features)
@@ -117,7 +123,7 @@ def classify(image: Tensor, provenance: Provenance | None = None, texture: Featu
     weight = _AGAIN_WEIGHT * (judge_restoration(texture) - _DAMAGED) / (1 - _DAMAGED)
     if weight > 0:
         again = _score_pixels(measure_features(_restore_view(image)))
-        scores: dict[Domain, float] = {one: (scores[one] + weight * again[one]) / (1 + weight) for one in DOMAINS}
+        scores = {one: (scores[one] + weight * again[one]) / (1 + weight) for one in DOMAINS}
         evidence += ("damaged, so it was also judged after restoration",)
     if provenance and provenance.evidence:
         scores = weigh(scores, provenance)

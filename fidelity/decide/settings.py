@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
-from ..choices import Domain, GrainChoice, RestoreChoice
+from ..choices import Domain, GrainChoice, RestoreChoice, Tileable
 from ..errors import RefusedError
 from .recipes import Recipe
 from .target import Target
 
-_NOT_OF_RECIPES = ("target", "domain", "model", "restore_strength")
+_NOT_OF_RECIPES = ("target", "domain", "model", "restore_strength", "tileable")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,9 @@ class Settings:
     """Share of the restored source in the blend that is enlarged, from 0 to 1; None lets the measured damage decide."""
     grain: GrainChoice = "auto"
     """Whether the grain of film or paper that restoration removed is added back; "auto" does so where it is found."""
+
+    tileable: Tileable = "off"
+    """Whether the image repeats without a seam, which the result then does too."""
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():

@@ -219,6 +219,38 @@ class PartRows(PartSource):
         self._rows.write(rows, whole)
 
 
+class WindowRows:
+    """A rectangle of another image."""
+
+    def __init__(self, rows: Rows, down: slice, across: slice) -> None:
+        """Wraps an image.
+
+        Args:
+            rows: The image.
+            down: Its rows that belong to the rectangle, start and stop given and not negative.
+            across: Its columns that do.
+        """
+        self._rows, self._first, self._across = rows, down.start, across
+        batch, channels, _, _ = rows.shape
+        self.shape: Shape = (batch, channels, down.stop - down.start, across.stop - across.start)
+        self.device = rows.device
+
+    def read(self, rows: slice) -> Tensor:
+        """Returns some rows of the rectangle."""
+        return self._rows.read(self._place(rows))[..., self._across]
+
+    def write(self, rows: slice, values: Tensor) -> None:
+        """Replaces some rows of the rectangle."""
+        place = self._place(rows)
+        whole = self._rows.read(place).clone()
+        whole[..., self._across] = values
+        self._rows.write(place, whole)
+
+    def _place(self, rows: slice) -> slice:
+        start, stop, _ = rows.indices(self.shape[2])
+        return slice(self._first + start, self._first + stop)
+
+
 def band_rows(rows: RowSource) -> Iterator[slice]:
     """Yields slices that cover an image's height in bands of the best size for its device."""
     batch, channels, height, width = rows.shape

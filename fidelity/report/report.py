@@ -169,6 +169,7 @@ class Report:
         restored = any(step.kind in ("restore", "deband") for step in enlargement.passes)
         used = {
             "target": asdict(settings.target),
+            "tileable": settings.tileable,
             "tile": compute.tile_px,
             "precision": compute.precision,
             "backend": compute.backend,

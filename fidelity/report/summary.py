@@ -52,7 +52,7 @@ def summarize_gate(result: GateVerdict, limits: GateLimits) -> str:
 def summarize_plan(decision: Decision) -> str:
     """The domain, the passes, and what the measurements switched on."""
     plan = decision.planned.plan
-    height, width = plan.target
+    height, width = decision.target
     steps = " → ".join(step.network or step.kind for step in plan.passes)
     memory = f"peak memory at most {plan.peak_bytes / 2**30:.2f} GiB"
     return "\n".join([f"· {decision.recipe.domain}, {width}x{height}", steps, memory, *decision.reasons])

@@ -68,17 +68,7 @@ def main() -> None:
             commands = {
                 "script": [sys.executable, "-c", script.format(arguments)],
                 "command": [
-                    *(
-                        sys.executable,
-                        "-m",
-                        "fidelity",
-                        "upscale",
-                        str(folder),
-                        "-o",
-                        str(outputs[1]),
-                        "--existing",
-                        "overwrite",
-                    ),
+                    *(sys.executable, "-m", "fidelity", "upscale", str(folder), "-o", str(outputs[1])),
                     *("--scale", str(options.scale), *given),
                 ],
             }
