@@ -1,6 +1,7 @@
 """Reads image files of every mode with Pillow, and those of more than 8 bits with FFmpeg or libvips."""
 
 import io
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from .icc import convert_by_tables, read_profile, to_srgb
 from .icc_tables import read_table_profile, tables_to_srgb
 from .paths import FileRefusedError, one_line
 from .repair import complete_jpeg, is_jpeg_too_short, repair
-from .tags import Captions, collect_captions, collect_exif, collect_graphs
+from .tags import GAIN_MAP_NAMES, Captions, collect_captions, collect_exif, collect_graphs
 from .tone import WHITE_NITS, tone_map
 from .vips import VipsError
 from .write import quantise
@@ -44,6 +45,7 @@ _PNG_DEPTH_AT = 24  # after the signature and the length, name, width and height
 _BLACK_IS_ONE = 0
 _NEW_SUBFILE_TYPE, _REDUCED = 254, 1
 _SUB_DIRECTORIES, _DNG_VERSION = 330, 50706
+_GAIN_MAP_LEFT_OUT = "its gain map for high dynamic range was left out: this is its standard picture"
 _MOST_PAGES = 64
 """More are not looked at: a file may chain any number."""
 
@@ -99,7 +101,7 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
     limit, repaired = max_source_pixels(), repair(content)
     try:
         with open_picture(io.BytesIO(repaired.content)) as opened, no_warnings():
-            notes = [*repaired.notes, *_choose_frame(opened)]
+            notes = [*repaired.notes, *_choose_frame(opened, content)]
             width, height = opened.size
             if width * height > limit:
                 raise Image.DecompressionBombError
@@ -236,16 +238,36 @@ def _turn(array: np.ndarray, orientation: object) -> np.ndarray:
     return turns.get(cast(int, orientation), lambda: array)()
 
 
-def _choose_frame(opened: Image.Image) -> list[str]:
+def _choose_frame(opened: Image.Image, content: bytes) -> list[str]:
     """Goes to the frame to read, and returns notes on it."""
     if isinstance(opened, TiffImagePlugin.TiffImageFile):
         return _choose_page(opened)
     frames = getattr(opened, "n_frames", 1)
+    notes = [_GAIN_MAP_LEFT_OUT] if _has_gain_map(opened, content) else []
     if frames < 2:
-        return []
+        return notes
     if opened.format in ("MPO", "HEIF"):
-        return [f"{frames - 1} more in the file, such as a depth or gain map, left out"]
+        left = frames - 1 - bool(notes)
+        return [*notes, *([f"{left} more in the file, such as a depth map or preview, left out"] if left else [])]
     return [f"animated: using the first of {frames} frames"]
+
+
+def _has_gain_map(opened: Image.Image, content: bytes) -> bool:
+    """Whether a file has a second picture that widens the dynamic range of the first: Ultra HDR, ISO 21496-1 or Apple's."""
+    if opened.format in ("JPEG", "MPO"):
+        packet = opened.info.get("xmp")
+        is_named = isinstance(packet, bytes) and any(name in packet for name in GAIN_MAP_NAMES)
+        return is_named or (opened.format == "MPO" and any(name in content for name in (*GAIN_MAP_NAMES, _ISO_GAIN_MAP)))
+    if opened.format not in ("HEIF", "AVIF"):
+        return False
+    boxes = content[:_META_BYTES]
+    return _APPLE_GAIN_MAP in boxes or _TONE_MAPPED_ITEM.search(boxes) is not None
+
+
+_ISO_GAIN_MAP = b"urn:iso:std:iso:ts:21496"
+_APPLE_GAIN_MAP = b"urn:com:apple:photo:2020:aux:hdrgainmap"
+_TONE_MAPPED_ITEM = re.compile(rb"infe[\2\3].{7,9}tmap", re.DOTALL)  # ISO/IEC 23008-12, amendment 1
+_META_BYTES = 2**18
 
 
 def _choose_page(opened: TiffImagePlugin.TiffImageFile) -> list[str]:

@@ -46,7 +46,8 @@ _LARGEST_CAPTION = 60_000
 """What a JPEG's segment holds beside other things."""
 _RDF_END = b"</rdf:RDF>"
 _RDF_NAMESPACE = b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
-_GAIN_MAPS = b"hdrgm", b"GContainer", b"HDRGainMap"
+GAIN_MAP_NAMES = b"hdrgm", b"GContainer", b"HDRGainMap"
+"""What an XMP packet that describes a gain map contains: Ultra HDR, its container, Apple."""
 _STALE = (
     (re.compile(rb'\s*<rdf:Description[^>]{0,4000}xmlns:fidelity="[^>]{0,8000}/>'), b""),
     (re.compile(rb'(tiff:Orientation=")\d+(?=")|(<tiff:Orientation>)\d+(?=<)'), rb"\g<1>\g<2>1"),
@@ -208,7 +209,7 @@ def list_tags(exif: Image.Exif) -> dict[int, Any]:
 
 def _is_kept(packet: bytes, keep_gps: bool) -> bool:
     is_whole = packet.count(_RDF_END) == 1 and _RDF_NAMESPACE in packet.replace(b"'", b'"')
-    return is_whole and not any(name in packet for name in _GAIN_MAPS) and (keep_gps or b"GPS" not in packet)
+    return is_whole and not any(name in packet for name in GAIN_MAP_NAMES) and (keep_gps or b"GPS" not in packet)
 
 
 def _starts_graph(value: Any) -> bool:

@@ -299,3 +299,35 @@ def test_warnings_are_put_back_whatever_threads_overlap():
     for thread in threads:
         thread.join()
     assert list(warnings.filters) == before
+
+
+def with_packet(picture, packet, **options):
+    picture.save(buffer := io.BytesIO(), "JPEG", xmp=packet, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_a_gain_map_is_told_as_what_it_is(tmp_path, pixels, second):
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description hdrgm:Version="1.0"/></x:xmpmeta>'
+    picture = Image.fromarray(pixels)
+    (tmp_path / "a.jpg").write_bytes(with_packet(picture, packet))
+    if second:
+        picture.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[picture.convert("L")], xmp=packet)
+    told = read_image(tmp_path / "a.jpg").notes
+    assert told == ("its gain map for high dynamic range was left out: this is its standard picture",)
+
+
+def test_other_second_pictures_are_counted(tmp_path, pixels):
+    picture = Image.fromarray(pixels)
+    picture.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[picture, picture])
+    assert read_image(tmp_path / "a.jpg").notes == ("2 more in the file, such as a depth map or preview, left out",)
+
+
+@pytest.mark.parametrize("mark", [b"urn:com:apple:photo:2020:aux:hdrgainmap\0", b"infe\2\0\0\0\0\7\0\0tmap\0"])
+def test_a_gain_map_of_a_heic_is_found_among_its_items(tmp_path, pixels, mark):
+    pytest.importorskip("pillow_heif")
+    Image.fromarray(pixels).save(tmp_path / "a.heic", "HEIF")
+    content = (tmp_path / "a.heic").read_bytes()
+    assert read_image(tmp_path / "a.heic").notes == ()
+    (tmp_path / "a.heic").write_bytes(content + b"\0\0\0\x40free" + mark.ljust(56, b"\0"))
+    assert "gain map" in read_image(tmp_path / "a.heic").notes[0]
