@@ -172,14 +172,15 @@ def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[st
         else read_told_color(opened, content, profile, array.shape[2] == 1)
     )
     if told and told.wide and array.shape[2] != 1:
-        array, profile = tone_map(array, told.wide, told.primaries), None
+        samples = _to_tensor(array)[0].movedim(0, -1).numpy()
+        array, profile = tone_map(samples, told.wide, told.primaries), None
         notes.append(f"high dynamic range ({told.wide}, by {told.tag}): tone mapped to sRGB, white at {WHITE_NITS:.0f} nits")
     elif told and told.wide:
         notes.append(f"grey with high dynamic range ({told.wide}): taken as sRGB")
     elif told:
         profile = told.profile
         notes += [f"colors are those of its {told.tag}"] if profile else []
-    tensor = torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, 0).unsqueeze(0).contiguous()
+    tensor = _to_tensor(array)
     if tensor.shape[1] == 4 and profile and profile[16:20] == b"GRAY":
         found = read_profile(profile)
         if found:  # no profile describes grey stored as RGB with alpha
@@ -191,6 +192,13 @@ def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[st
         notes.append("color profile does not match the image: ignored")
     texts = collect_graphs(opened) | {name: info[name] for name in KEPT_TEXTS if isinstance(info.get(name), str)}
     return SourceFile(path, tensor, fitting, fitting, bits, _read_dpi(info), exif, texts, captions, tuple(notes))
+
+
+def _to_tensor(array: np.ndarray) -> Tensor:
+    """``(H, W, C)``, float32 in [0, 1] or of 8 bits, as ``(1, C, H, W)`` float32 in [0, 1]."""
+    planes = torch.from_numpy(array if min(array.strides) >= 0 else array.copy()).movedim(-1, 0)[None]
+    image = planes.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    return image.div_(255) if array.dtype == np.uint8 else image
 
 
 def _to_srgb(source: SourceFile) -> SourceFile:
@@ -208,7 +216,7 @@ def _to_srgb(source: SourceFile) -> SourceFile:
     converted = convert_by_tables(picture, source.icc_profile)
     if converted is None:
         return replace(source, icc_profile=None, notes=(*source.notes, "color profile is damaged: ignored"))
-    shown = torch.from_numpy(np.asarray(converted).astype(np.float32) / 255).movedim(-1, 0)[None]
+    shown = _to_tensor(np.asarray(converted))
     image = torch.cat((shown, source.image[:, 3:]), dim=1)
     return replace(
         source, image=image, icc_profile=None, notes=(*source.notes, "converted to sRGB by its color tables, in 8 bits")
@@ -304,7 +312,7 @@ def _is_raw(opened: Image.Image, content: bytes) -> bool:
 
 
 def _to_array(picture: Image.Image, profile: bytes | None, depth: int, notes: list[str]) -> tuple[np.ndarray, bytes | None]:
-    """Samples as (H, W, C) in [0, 1], and their color profile."""
+    """Samples as (H, W, C), of 8 bits as they are and of more in [0, 1], and their color profile."""
     mode = picture.mode
     if mode in ("I;16", "I;16B", "I;16L", "I"):
         return _read_grey(picture), profile
@@ -315,19 +323,18 @@ def _to_array(picture: Image.Image, profile: bytes | None, depth: int, notes: li
     if mode in ("1", "L") and isinstance(picture.info.get("transparency"), int):
         return _read_keyed_grey(picture, depth), profile
     if mode in ("1", "L") and "transparency" not in picture.info:
-        return (np.asarray(picture.convert("L")).astype(np.float32) / 255)[..., None], profile
+        return np.asarray(picture.convert("L"))[..., None], profile
     has_alpha = mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
     picture = picture.convert("RGBA" if has_alpha else "RGB")
-    return np.asarray(picture).astype(np.float32) / 255, profile
+    return np.asarray(picture), profile
 
 
 def _read_keyed_grey(picture: Image.Image, depth: int) -> np.ndarray:
-    """Grey of at most 8 bits, of which one level, given in that depth, is transparent; as (H, W, 4)."""
+    """Grey of at most 8 bits, of which one level, given in that depth, is transparent; as (H, W, 4) of 8 bits."""
     grey = np.asarray(picture.convert("L"))
     level = int(picture.info["transparency"])
     key = 255 * bool(level) if picture.mode == "1" else level * 255 // (2**depth - 1)
-    samples = np.stack((grey, grey, grey, np.where(grey == key, 0, 255)), axis=2)
-    return samples.astype(np.float32) / 255
+    return np.stack((grey, grey, grey, np.where(grey == key, 0, 255).astype(np.uint8)), axis=2)
 
 
 def _read_grey(picture: Image.Image) -> np.ndarray:
