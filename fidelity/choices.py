@@ -29,6 +29,9 @@ GrainChoice = Literal["auto", "keep", "off"]
 ColorSpace = Literal["source", "srgb"]
 """source: pixel values keep the color space of the embedded profile; srgb: they are converted to sRGB."""
 
+HdrChoice = Literal["auto", "keep", "sdr"]
+"""What becomes of PQ and HLG: "keep" preserves the signal; "sdr" tone maps it to sRGB, and so does "auto"."""
+
 Tileable = Literal["off", "x", "y", "both"]
 """Whether an image repeats without a seam: across, down, in both directions, or not."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from .choices import ColorSpace, ExistingChoice
+from .choices import ColorSpace, ExistingChoice, HdrChoice
 from .decide.decision import Decision
 from .errors import MemoryLimitError, RefusedError
 from .files.icc import from_srgb, read_profile
@@ -35,6 +35,8 @@ class FileOptions:
     """Whether the size of a result is added to its file name."""
     existing: ExistingChoice = "overwrite"
     """What is done if the file of a result exists; the command's default is "refuse"."""
+    hdr: HdrChoice = "auto"
+    """What becomes of PQ and HLG."""
     flatten: tuple[float, float, float] | None = None
     """The color, in sRGB in [0, 1], that transparent pixels are laid on; None keeps transparency."""
 
@@ -72,7 +74,9 @@ def prepare_file(source: Path, output: Path, session: Session, options: FileOpti
     """
     if not options.size_suffix:
         output = _settle(source, output, options)
-    file = read_image(source, options.color_space)
+    file = read_image(source, options.color_space, options.hdr)
+    if file.signal and output.suffix.lower() != ".png":
+        raise RefusedError(f"{output}: cannot hold high dynamic range; wanted .png, or --hdr sdr")
     if options.flatten:
         file = _flatten(file, options.flatten)
     if output.suffix.lower() in (".jpg", ".jpeg") and file.image.shape[1] == 4:
@@ -81,7 +85,9 @@ def prepare_file(source: Path, output: Path, session: Session, options: FileOpti
         file = replace(file, image=file.image[:, :3])  # transparency that hides nothing need not be stored
     channels = file.image.shape[1]
     export = choose_depth(options.export, file, output) if options.keeps_depth else options.export
-    decision = session.decide(file.image, read_provenance(source), writer_bytes_per_pixel(output, channels, export))
+    export = replace(export, bits=16) if file.signal else export
+    writer = writer_bytes_per_pixel(output, channels, export)
+    decision = replace(session.decide(file.as_seen(), read_provenance(source), writer), signal=file.signal)
     height, width = decision.target
     if options.size_suffix:
         output = _settle(source, output.with_name(f"{output.stem}_{width}x{height}{output.suffix}"), options)

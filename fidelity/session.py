@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +17,18 @@ from .decide.provenance import Provenance
 from .decide.recipes import Recipe
 from .decide.settings import Settings
 from .errors import RefusedError
-from .imaging.drift import Drift, DriftBand, Survey, compare_rows, flatten_rows, sharpness, summarize_drift, survey_rows
+from .imaging.color import delta_e
+from .imaging.drift import (
+    Difference,
+    Drift,
+    DriftBand,
+    Survey,
+    compare_rows,
+    flatten_rows,
+    sharpness,
+    summarize_drift,
+    survey_rows,
+)
 from .imaging.rows import (
     FileRows,
     MappedSource,
@@ -289,7 +301,8 @@ def _carry_out(
 ) -> Enlargement:
     """Does the same for an image with the margin that its plan is for, and leaves the margin on."""
     watch = _Watch()
-    recipe, source = decision.recipe, TensorRows(image)
+    difference = decision.signal.difference if decision.signal else delta_e
+    recipe, source, compare = decision.recipe, TensorRows(image), partial(_compare, difference=difference)
     raw = run_passes(image, decision, compute, progress, scratch)
     result, reference, passes = raw.rows, raw.reference_rows, list(raw.passes)
     is_restored = any(step.kind in ("restore", "deband") for step in passes)
@@ -307,7 +320,7 @@ def _carry_out(
         survey = survey_rows(source, result, new_map)
     judged, drift = None, None
     if recipe.gate != "off":
-        judged = _judge(result, reference, recipe, survey.small, new_map)
+        judged = _judge(result, reference, recipe, survey.small, new_map, compare)
         drift = judged.after
         if judged.action in ("blend", "reject"):
             survey = survey_rows(source, result, new_map)
@@ -317,7 +330,7 @@ def _carry_out(
     if recipe.cleanup not in ("auto", "off"):
         cleaned = _clean(result, recipe.cleanup, recipe.cleanup_strength, _stage(progress, "cleanup"), scratch)
         seen = survey_rows(source, cleaned, new_map)
-        after = summarize_drift(_compare(reference, seen.small))
+        after = summarize_drift(compare(reference, seen.small))
         limits = recipe.gate_limits
         if drift and (after.mean > max(limits.mean, drift.mean) or after.max > max(limits.max, drift.max)):
             notes.append(f"cleanup {recipe.cleanup} was undone: it shifted colors by up to {after.max:.2f} CIEDE2000")
@@ -330,11 +343,10 @@ def _carry_out(
         notes += [why] if why else []
         if is_laid:
             survey = survey_rows(source, result, new_map)
-            drift = summarize_drift(_compare(reference, survey.small)) if drift else None
+            drift = summarize_drift(compare(reference, survey.small)) if drift else None
             passes.append(Pass("grain", 1.0, None, watch.lap()))
     _report(progress, "grain")
-    color = drift if drift and not is_restored else summarize_drift(_compare(source, survey.small))
-    full = summarize_drift(_compare(source, survey.small, "full"))
+    color = drift if drift and not is_restored else summarize_drift(compare(source, survey.small))
     ratio = survey.sharpness / raw_sharpness if raw_sharpness > 0 else 1.0
     passes.append(Pass("measure", 1.0, None, watch.lap()))
     return Enlargement(
@@ -342,7 +354,7 @@ def _carry_out(
         decision=decision,
         passes=tuple(passes),
         color_drift=color,
-        full_drift=full,
+        full_drift=summarize_drift(compare(source, survey.small, "full")),
         sharpness_ratio=ratio,
         overshoot_percent=survey.overshoot_percent,
         gate=judged,
@@ -373,7 +385,14 @@ def _make_consistent(
     return result, project_rows(target, colors, mode, progress=progress, new_map=new_map, surveys=surveys)
 
 
-def _judge(result: Rows, reference: RowSource, recipe: Recipe, small: RowSource, new_map: NewMap) -> GateVerdict:
+def _judge(
+    result: Rows,
+    reference: RowSource,
+    recipe: Recipe,
+    small: RowSource,
+    new_map: NewMap,
+    compare: Callable[[RowSource, RowSource], Tensor],
+) -> GateVerdict:
     def find_safe(index: int) -> RowSource:
         colors = image_of(reference, index)
         if colors.shape[1] == 4:
@@ -386,17 +405,17 @@ def _judge(result: Rows, reference: RowSource, recipe: Recipe, small: RowSource,
         shape = (1, *small.shape[1:])
         reduced = new_map(shape)
         resize_rows(flatten_rows(image_of(result, index)), reduced)
-        return _compare(image_of(reference, index), reduced)
+        return compare(image_of(reference, index), reduced)
 
     assert recipe.gate not in ("auto", "off")  # the recipe is settled, and the caller checked
-    return gate_rows(result, find_safe, measure, recipe.gate, recipe.gate_limits, _compare(reference, small))
+    return gate_rows(result, find_safe, measure, recipe.gate, recipe.gate_limits, compare(reference, small))
 
 
-def _compare(source: RowSource, small: RowSource, band: DriftBand = "color") -> Tensor:
-    """CIEDE2000 between a source and an enlargement that was reduced to its size."""
+def _compare(source: RowSource, small: RowSource, band: DriftBand = "color", difference: Difference = delta_e) -> Tensor:
+    """The color difference between a source and an enlargement that was reduced to its size."""
     rows = flatten_rows(source)
     smaller = rows if rows.shape[2:] == small.shape[2:] else MappedSource(Resized(rows, small.shape[2:]), _clamp, rows.shape[1])
-    return compare_rows(smaller, small, band)
+    return compare_rows(smaller, small, band, difference)
 
 
 def _lay_grain(

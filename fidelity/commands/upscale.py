@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..choices import ColorSpace, ExistingChoice, GrainChoice, Tileable
+from ..choices import ColorSpace, ExistingChoice, GrainChoice, HdrChoice, Tileable
 from . import options
 from .terminal import as_usage, refusing, say, show_progress
 
@@ -79,6 +79,9 @@ def upscale_command(
         ExistingChoice,
         typer.Option(help="If a result's file exists: refuse, skip the image, number the name, or overwrite."),
     ] = "refuse",
+    hdr: Annotated[
+        HdrChoice, typer.Option(help="High dynamic range (PQ, HLG): keep it, in 16-bit PNG, or tone map it to sRGB.")
+    ] = "auto",
     flatten: Annotated[
         str | None, typer.Option(metavar="COLOR", help="Lay transparent images on a color, as in white or #ffffff.")
     ] = None,
@@ -119,7 +122,7 @@ def upscale_command(
         session = Session(settings, compute, options.find_models(models_dir))
     if refused:
         raise typer.Exit(1)
-    file_options = FileOptions(export, bits == "auto", color_space, not strip_gps, size_suffix, existing, background)
+    file_options = FileOptions(export, bits == "auto", color_space, not strip_gps, size_suffix, existing, hdr, background)
     failures += _show_jobs(pairs, session, file_options) if dry_run else _run_jobs(pairs, session, file_options, report)
     if failures:
         raise typer.Exit(1)

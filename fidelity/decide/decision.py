@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from ..choices import AUTO_SCALE
+from ..imaging.hdr import WideSignal
 from ..networks.compute import AUTO_COMPUTE, Compute
 from ..steps.wrap import Margin, describe_tileable, find_margin, find_tileable
 from .damage import Conditions, measure_conditions
@@ -35,6 +36,8 @@ class Decision:
     """Share of the restored source in the blend that is enlarged, in [0, 1]; the rest is the original source."""
     margin: Margin | None = None
     """What is added around an image that repeats, and cut off at the end; the passes are planned with it."""
+    signal: WideSignal | None = None
+    """How the image's samples stand for light, if they are of high dynamic range: colors are then compared by it."""
 
     @property
     def source(self) -> tuple[int, int]:

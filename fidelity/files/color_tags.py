@@ -11,18 +11,17 @@ section 20; ICC.1:2022, sections 9.2.17 and 10.3 (tag cicp).
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin
 
+from ..imaging.hdr import Transfer, WideSignal
 from .formats import DECODING_ERRORS
 from .icc import read_tags
 from .png import iterate_chunks
 
-Wide = Literal["PQ", "HLG"]
-"""Transfer functions of high dynamic range."""
 Chromaticities = tuple[float, ...]
 """x and y of red, green, blue and white."""
 
@@ -52,8 +51,10 @@ _CURVES: Mapping[int, tuple[float, ...]] = {
 
 1, 6, 14 and 15 are a camera's curve; pictures with them were made on screens, and viewers show them with a screen's.
 """
-_WIDE: Mapping[int, Wide] = {16: "PQ", 18: "HLG"}
-_UNSPECIFIED = 2
+WIDE_CODES: Mapping[int, Transfer] = {16: "PQ", 18: "HLG"}
+"""H.273's transfer characteristics for high dynamic range."""
+CODES: Mapping[Transfer, int] = {transfer: code for code, transfer in WIDE_CODES.items()}
+_UNSPECIFIED, _BT2020 = 2, 9
 _ADOBE_GAMMA = 563 / 256
 _SRGB_GAMMA = 0.45455
 _D50 = np.array([0.96422, 1.0, 0.82521])
@@ -70,8 +71,8 @@ class ToldColor:
     """The tag that says so."""
     profile: bytes | None
     """The ICC profile that says the same; None for sRGB and for high dynamic range."""
-    wide: Wide | None = None
-    """The transfer function, if it is for high dynamic range."""
+    wide: WideSignal | None = None
+    """How the samples stand for light, if they are of high dynamic range."""
     primaries: Chromaticities = BT709
     """x and y of red, green, blue and white."""
 
@@ -147,7 +148,7 @@ def _read_icc_code_points(profile: bytes) -> ToldColor | None:
         tag = read_tags(profile).get(b"cicp", b"")
     except (ValueError, struct.error):
         return None
-    if len(tag) < 12 or tag[9] not in _WIDE:
+    if len(tag) < 12 or tag[9] not in WIDE_CODES:
         return None
     return _from_code_points("the color profile's cicp tag", tag[8], tag[9], is_grey=False)
 
@@ -183,12 +184,20 @@ def _from_code_points(tag: str, primaries: int, transfer: int, is_grey: bool) ->
     colors = _PRIMARIES.get(1 if primaries == _UNSPECIFIED else primaries)
     if colors is None:
         return None
-    if transfer in _WIDE:
-        return ToldColor(tag, None, _WIDE[transfer], colors)
+    if transfer in WIDE_CODES:
+        matrix = np.linalg.solve(to_xyz(_PRIMARIES[_BT2020]), to_xyz(colors))
+        code = 1 if primaries == _UNSPECIFIED else primaries
+        signal = WideSignal(WIDE_CODES[transfer], code, tuple((row[0], row[1], row[2]) for row in matrix.tolist()))
+        return ToldColor(tag, None, signal, colors)
     curve = _CURVES.get(13 if transfer == _UNSPECIFIED else transfer)
     if curve is None or (primaries == transfer == _UNSPECIFIED):
         return None
     return _told(tag, colors, curve, is_grey)
+
+
+def primaries_of(signal: WideSignal) -> Chromaticities:
+    """X and y of a signal's red, green, blue and white."""
+    return _PRIMARIES[signal.primaries]
 
 
 def _told(tag: str, primaries: Chromaticities, curve: tuple[float, ...], is_grey: bool) -> ToldColor | None:

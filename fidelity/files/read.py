@@ -13,9 +13,10 @@ import torch
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
-from ..choices import ColorSpace
+from ..choices import ColorSpace, HdrChoice
+from ..imaging.hdr import WideSignal
 from ..quiet import no_warnings
-from .color_tags import read_told_color
+from .color_tags import primaries_of, read_told_color
 from .formats import DECODING_ERRORS, TiffOfAnyLayout, explain_unread, open_picture
 from .full_depth import (
     EXTRA_LEFT_OUT,
@@ -74,18 +75,25 @@ class SourceFile:
     """What it says about its picture outside EXIF."""
     notes: tuple[str, ...]
     """Notes for the user, such as the frame chosen or a conversion made."""
+    signal: WideSignal | None = None
+    """How the samples stand for light, if high dynamic range was kept; they then have no color profile."""
+
+    def as_seen(self) -> Tensor:
+        """The image as a screen of standard range shows it, in sRGB or in its profile's space."""
+        return tone_map(self.image, self.signal.transfer, primaries_of(self.signal)) if self.signal else self.image
 
 
-def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
+def read_image(path: Path, color_space: ColorSpace = "source", hdr: HdrChoice = "auto") -> SourceFile:
     """Reads an image file.
 
     EXIF orientation is applied. Palettes become RGB, and CMYK and Lab are converted to sRGB. Animations give their first
     frame, a TIFF its largest page that is no reduced copy. 16 bits per channel are preserved. Colors that are told by other
-    tags than a profile get one that says the same; PQ and HLG are tone mapped to sRGB.
+    tags than a profile get one that says the same; PQ and HLG are tone mapped to sRGB unless they are to be kept.
 
     Args:
         path: A file of one of `fidelity.files.formats.READ_FORMATS`.
         color_space: See `ColorSpace`.
+        hdr: See `HdrChoice`.
 
     Raises:
         FileRefusedError: If the file does not exist, is not an image, is damaged, or is too large for the memory.
@@ -109,7 +117,7 @@ def read_image(path: Path, color_space: ColorSpace = "source") -> SourceFile:
             if repaired.profile:
                 opened.info["icc_profile"] = repaired.profile
             orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)  # loading a TIFF rotates it and drops this tag
-            source = _read_opened(path, _load(opened, content, notes), repaired.content, notes, orientation)
+            source = _read_opened(path, _load(opened, content, notes), repaired.content, notes, orientation, hdr)
     except Image.DecompressionBombError as error:
         raise FileRefusedError(
             f"{path}: too large for this machine's memory; wanted at most {limit / 1e6:.0f} megapixels"
@@ -146,7 +154,9 @@ def max_source_pixels() -> int:
     return int(psutil.virtual_memory().total * _MEMORY_SHARE / (3 * _BYTES_PER_SAMPLE))
 
 
-def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[str], orientation: int) -> SourceFile:
+def _read_opened(
+    path: Path, opened: Image.Image, content: bytes, notes: list[str], orientation: int, hdr: HdrChoice
+) -> SourceFile:
     info: dict[str, Any] = {str(key): value for key, value in opened.info.items()}
     exif, captions = collect_exif(opened), collect_captions(opened)
     profile = info.get("icc_profile")
@@ -165,22 +175,23 @@ def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[st
         array, bits = full.array, full.bits
         orientation = 1 if full.is_upright else orientation
         profile = None if full.is_converted else profile
-    array = _turn(array, orientation)
-    told = (
-        None
-        if opened.mode in ("CMYK", "LAB") or (full and full.is_converted)
-        else read_told_color(opened, content, profile, array.shape[2] == 1)
-    )
-    if told and told.wide and array.shape[2] != 1:
-        samples = _to_tensor(array)[0].movedim(0, -1).numpy()
-        array, profile = tone_map(samples, told.wide, told.primaries), None
-        notes.append(f"high dynamic range ({told.wide}, by {told.tag}): tone mapped to sRGB, white at {WHITE_NITS:.0f} nits")
-    elif told and told.wide:
-        notes.append(f"grey with high dynamic range ({told.wide}): taken as sRGB")
+    tensor = _to_tensor(_turn(array, orientation))
+    is_converted = opened.mode in ("CMYK", "LAB") or (full is not None and full.is_converted)
+    told = None if is_converted else read_told_color(opened, content, profile, tensor.shape[1] == 1)
+    signal = told.wide if told else None
+    if told and signal and tensor.shape[1] == 1:
+        notes.append(f"grey with high dynamic range ({signal.transfer}): taken as sRGB")
+        signal = None
+    elif told and signal:
+        profile = None
+        if hdr != "keep":
+            tensor = tone_map(tensor, signal.transfer, told.primaries)
+            how = f"tone mapped to sRGB, white at {WHITE_NITS:.0f} nits"
+            notes.append(f"high dynamic range ({signal.transfer}, by {told.tag}): {how}")
+            signal = None
     elif told:
         profile = told.profile
         notes += [f"colors are those of its {told.tag}"] if profile else []
-    tensor = _to_tensor(array)
     if tensor.shape[1] == 4 and profile and profile[16:20] == b"GRAY":
         found = read_profile(profile)
         if found:  # no profile describes grey stored as RGB with alpha
@@ -191,7 +202,7 @@ def _read_opened(path: Path, opened: Image.Image, content: bytes, notes: list[st
     if profile and not fitting:
         notes.append("color profile does not match the image: ignored")
     texts = collect_graphs(opened) | {name: info[name] for name in KEPT_TEXTS if isinstance(info.get(name), str)}
-    return SourceFile(path, tensor, fitting, fitting, bits, _read_dpi(info), exif, texts, captions, tuple(notes))
+    return SourceFile(path, tensor, fitting, fitting, bits, _read_dpi(info), exif, texts, captions, tuple(notes), signal)
 
 
 def _to_tensor(array: np.ndarray) -> Tensor:

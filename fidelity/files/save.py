@@ -98,4 +98,5 @@ def make_extras(
         texts=texts if is_png else {},
         iptc=captions.iptc,
         comment=captions.comment,
+        signal=source.signal if source else None,
     )

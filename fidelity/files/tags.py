@@ -10,6 +10,7 @@ from xml.sax.saxutils import quoteattr
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from .. import __version__
+from ..imaging.hdr import WideSignal
 
 SOFTWARE = f"Fidelity Upscale {__version__}"
 
@@ -98,6 +99,8 @@ class Extras:
     """IPTC records, which JPEG and TIFF store."""
     comment: bytes | None = None
     """A comment, which JPEG stores; in a PNG it is a text."""
+    signal: WideSignal | None = None
+    """High dynamic range of the samples, which only PNG stores."""
 
 
 def collect_exif(opened: Image.Image) -> bytes | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import RefusedError
 from ..imaging.rows import RowSource, TensorRows, band_rows, read_all
+from .color_tags import CODES
 from .icc import read_profile, to_srgb
 from .paths import FileRefusedError, check_folder, write_whole
 from .png import make_chunk, round_samples, write_png
@@ -221,6 +222,8 @@ def _png_texts(extras: Extras) -> PngImagePlugin.PngInfo:
 def _png_chunks(extras: Extras) -> list[bytes]:
     """The chunks between a PNG's header and its pixels."""
     chunks: list[tuple[bytes, bytes]] = []
+    if extras.signal:
+        chunks.append((b"cICP", bytes((extras.signal.primaries, CODES[extras.signal.transfer], 0, 1))))
     if extras.icc_profile:
         chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(extras.icc_profile)))
     if extras.exif:

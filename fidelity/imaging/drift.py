@@ -1,6 +1,7 @@
 """Measures what upscaling changed: color drift, sharpness, overshoot and texture in flat areas."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,9 @@ from .rows import MappedSource, NewMap, Resized, RowSource, TensorRows, band_row
 from .tensors import check_image
 
 DriftBand = Literal["color", "full"]
+
+Difference = Callable[[Tensor, Tensor], Tensor]
+"""A color difference, elementwise: `delta_e` unless the images are of high dynamic range."""
 
 COLOR_BAND_SIGMA_PX = 1.5
 """Low-pass of the *color* band, in source pixels: large enough that legitimate sharpening does not count as drift."""
@@ -71,27 +75,30 @@ def drift_map(reference: Tensor, candidate: Tensor, band: DriftBand = "color") -
     return compare_rows(small, compared, band)
 
 
-def compare_rows(reference: RowSource, candidate: RowSource, band: DriftBand = "color") -> Tensor:
-    """Computes CIEDE2000 between two images of the same size without alpha, in bands.
+def compare_rows(
+    reference: RowSource, candidate: RowSource, band: DriftBand = "color", difference: Difference = delta_e
+) -> Tensor:
+    """Computes CIEDE2000, or another difference, between two images of the same size without alpha, in bands.
 
     Args:
         reference: ``(B or 1, 1 or 3, h, w)`` in [0, 1].
         candidate: ``(B or 1, 1 or 3, h, w)`` in [0, 1].
         band: See `drift_map`.
+        difference: Of two images of equal size, as ``(B, 1, h, w)``.
 
     Returns:
         ``(B, 1, h, w)`` in float32.
     """
     batch, _, height, width = (max(pair) for pair in zip(reference.shape, candidate.shape, strict=True))
-    difference = torch.empty((batch, 1, height, width), device=candidate.device)
+    found = torch.empty((batch, 1, height, width), device=candidate.device)
     reach = math.ceil(4 * COLOR_BAND_SIGMA_PX) if band == "color" else 0
     size = best_band_bytes(candidate.device) + 2 * reach * batch * 3 * width * 4  # at least as many rows as are context
     for rows, wide, inner in iterate_bands_around(height, batch * 3 * width * 4, reach, size):
-        pair = [image.read(wide).to(difference.device) for image in (reference, candidate)]
+        pair = [image.read(wide).to(found.device) for image in (reference, candidate)]
         if band == "color":
             pair = [gaussian_blur(image, COLOR_BAND_SIGMA_PX) for image in pair]
-        difference[:, :, rows] = delta_e(*(image[:, :, inner].expand(batch, -1, -1, -1) for image in pair))
-    return difference
+        found[:, :, rows] = difference(*(image[:, :, inner].expand(batch, -1, -1, -1) for image in pair))
+    return found
 
 
 def summarize_drift(difference: Tensor) -> Drift:

@@ -170,6 +170,7 @@ class Report:
         used = {
             "target": asdict(settings.target),
             "tileable": settings.tileable,
+            "difference": "BT.2124" if decision.signal else "CIEDE2000",
             "tile": compute.tile_px,
             "precision": compute.precision,
             "backend": compute.backend,
