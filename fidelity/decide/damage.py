@@ -14,7 +14,7 @@ from ..imaging.tensors import check_image
 from ..steps.evidence import BLOCK_PX, BRIGHTEST, DARKEST, Evidence
 from .features import Features, measure_patch_features, on_white, take_opaque, take_patches
 from .pixel_art import find_pixel_art
-from .restoration import judge_restoration
+from .restoration import choose_strength, judge_restoration
 
 _SMALLEST_PX = 24
 _CLEAR_BLOCKS = 0.25
@@ -111,8 +111,14 @@ def measure_conditions(image: Tensor, texture: Features | None = None) -> Condit
         softness=_measure_blur(luma),
         jaggedness=_measure_jaggedness(luma),
         jpeg_grid=phase if opaque is image else None,
-        restore_strength=0.0 if find_pixel_art(image) else judge_restoration(texture or measure_patch_features(image)),
+        restore_strength=_judge_strength(image, texture),
     )
+
+
+def _judge_strength(image: Tensor, texture: Features | None) -> float:
+    if find_pixel_art(image):
+        return 0.0  # its dithering is no noise
+    return choose_strength(judge_restoration(texture or measure_patch_features(image)))
 
 
 def _find_grid(luma: Tensor) -> tuple[tuple[int, int], float]:

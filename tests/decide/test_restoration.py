@@ -6,6 +6,7 @@ import torch
 from skimage import data
 
 from fidelity.decide.damage import measure_conditions
+from fidelity.decide.restoration import choose_strength
 from fidelity.imaging.resample import resize
 from tools.benchmarks.restoring import as_jpeg
 from tools.training.generators.drawn import drawing
@@ -14,6 +15,14 @@ from tools.training.generators.drawn import drawing
 def clean(name):
     image = torch.from_numpy(np.atleast_3d(getattr(data, name)()).copy()).movedim(-1, 0)[None].float() / 255
     return resize(image, (image.shape[2] // 4, image.shape[3] // 4)).clamp(0, 1)
+
+
+def test_what_is_seen_is_restored_more_than_is_judged_and_clean_pictures_as_judged():
+    chosen = [choose_strength(judged / 100) for judged in range(101)]
+    assert chosen == sorted(chosen)
+    assert chosen[:10] == [judged / 100 for judged in range(10)]
+    assert chosen[-1] == 1
+    assert all(share >= judged / 100 for judged, share in enumerate(chosen))
 
 
 def strength(image):
