@@ -5,7 +5,9 @@ Help and usage errors load no engine: each subcommand imports what it needs when
 
 import io
 import logging
+import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 try:
@@ -60,8 +62,27 @@ app.command("doctor")(doctor_command)
 app.command("queue")(queue_command)
 
 
+def _hush_libraries() -> None:
+    """Keeps what libraries in C print by themselves, such as libtiff on a damaged file, from the terminal.
+
+    They write to the file descriptor; Python's own stream gets another one. With --debug they are heard.
+    """
+    if "--debug" in sys.argv:
+        return
+    with suppress(OSError, AttributeError):  # there is no such stream, or it is not a file's
+        own = os.dup(sys.stderr.fileno())
+        sys.stderr = os.fdopen(own, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, _STDERR)
+        os.close(silence)
+
+
+_STDERR = 2
+
+
 def main() -> None:
     """Runs the command; escapes characters that the terminal cannot show."""
+    _hush_libraries()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     app()

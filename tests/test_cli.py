@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -515,3 +517,18 @@ def test_transparency_is_laid_on_a_color(tmp_path):
     wrong = run(app, [*arguments, "--flatten", "blurple"])
     assert wrong.exit_code == 2
     assert "wanted a color, as in white or #ffffff" in " ".join(wrong.stderr.replace("│", " ").split())
+
+
+def test_what_libraries_print_by_themselves_stays_off_the_terminal(tmp_path):
+    Image.effect_noise((64, 48), 90).convert("RGB").save(tmp_path / "a.tif", compression="tiff_deflate")
+    content = (tmp_path / "a.tif").read_bytes()
+    place = content.index(b"\x78\x9c") + 2  # of the compressed samples, after their header
+    (tmp_path / "a.tif").write_bytes(content[:place] + b"\xff" * 100 + content[place + 100 :])
+    command = [sys.executable, "-m", "fidelity"]
+    heard = subprocess.run(
+        [*command, "--debug", "classify", str(tmp_path / "a.tif")], capture_output=True, text=True, check=False
+    )
+    quiet = subprocess.run([*command, "classify", str(tmp_path / "a.tif")], capture_output=True, text=True, check=False)
+    assert heard.returncode == quiet.returncode == 1
+    assert "Decode" in heard.stderr
+    assert quiet.stderr.splitlines() == [f"{tmp_path / 'a.tif'}: damaged or truncated (decoder error -2)"]

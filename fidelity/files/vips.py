@@ -15,6 +15,7 @@ _LOADERS: dict[VipsFormat, str] = {"TIFF": "tiffload_buffer", "AVIF": "heifload_
 _CONVERTED = {"cmyk": 4, "lab": 3, "labs": 3}
 """Color spaces that become sRGB, with their numbers of channels."""
 _COLOR_CHANNELS = 3
+_MOST_CHANNELS = 8
 
 
 class VipsError(Exception):
@@ -56,6 +57,8 @@ def decode_with_vips(content: bytes, kind: VipsFormat, bits: int, page: int = 0)
     options: dict[str, Any] = {"page": page} if kind == "TIFF" else {}
     try:
         image: Any = getattr(pyvips.Image, _LOADERS[kind])(content, fail_on="error", **options)
+        if image.bands > _MOST_CHANNELS:
+            raise VipsError(f"has {image.bands} channels; wanted at most {_MOST_CHANNELS}")
         space = str(image.interpretation)
         if space in _CONVERTED:
             return _convert(image, _CONVERTED[space])
