@@ -239,12 +239,11 @@ class FidelityCleanup(io.ComfyNode):
         mask: io.Mask.Type | None = None,
         guide: io.Image.Type | None = None,
     ) -> io.NodeOutput:
-        pixels = host.to_engine(image)
+        pixels, where = host.to_engine(image), host.mask_to_engine(mask)
+        like = host.to_engine(guide, "guide")[:, :3] if guide is not None else None
         kind, settings, reason = _read_method(method, pixels, None if domain == _ANY else domain)
         if kind is None:
-            return io.NodeOutput(image, reason)
-        where = host.mask_to_engine(mask)
-        like = host.to_engine(guide)[:, :3] if guide is not None else None
+            return io.NodeOutput(host.to_host(pixels), reason)
         result = clean(pixels, kind, strength, 0.0, settings, channels, where, like, host.track_progress())
         return io.NodeOutput(host.to_host(result), reason)
 

@@ -57,5 +57,5 @@ class FidelityMergeYCbCr(io.ComfyNode):
 
     @classmethod
     def execute(cls, y: io.Image.Type, cb: io.Image.Type, cr: io.Image.Type, matrix: str) -> io.NodeOutput:
-        merged = merge_planes(host.to_engine(y), host.to_engine(cb), host.to_engine(cr), matrix)  # type: ignore[arg-type]
+        merged = merge_planes(host.to_engine(y, "y"), host.to_engine(cb, "cb"), host.to_engine(cr, "cr"), matrix)  # type: ignore[arg-type]
         return io.NodeOutput(host.to_host(merged))

@@ -45,7 +45,7 @@ class FidelityConsistency(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: io.Image.Type, reference: io.Image.Type, mode: str) -> io.NodeOutput:
-        source, progress = host.to_engine(reference), host.track_progress()
+        source, progress = host.to_engine(reference, "reference"), host.track_progress()
         result = host.run_near_compute(lambda near: project(near, source, mode, progress=progress), image, source)  # type: ignore[arg-type]
         return io.NodeOutput(host.to_host(result))
 
@@ -104,8 +104,8 @@ class FidelityDeltaEGate(io.ComfyNode):
         fallback: io.Image.Type | None = None,
     ) -> io.NodeOutput:
         limits = GateLimits(mean_limit, max_limit)
-        safe = None if fallback is None else host.to_engine(fallback)
-        source = host.to_engine(reference)
+        safe = None if fallback is None else host.to_engine(fallback, "fallback")
+        source = host.to_engine(reference, "reference")
         decision = host.run_near_compute(lambda near: gate(near, source, action, limits, safe), image, source)  # type: ignore[arg-type]
         heat_map = host.to_host(paint_heat_map(decision.difference, max_limit))
         report = json.dumps({"kind": "gate"} | to_json(GateReport.of(decision, limits)), indent=1)

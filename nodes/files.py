@@ -179,17 +179,18 @@ class FidelitySaveImage(io.ComfyNode):
         report: str | None = None,
     ) -> io.NodeOutput:
         kind, export = _read_format(format)
-        height, width = images.shape[1:3]
+        pixels = host.to_engine(images, "images")
+        height, width = pixels.shape[2:]
         place = host.next_output(filename_prefix, width, height, f"{width}x{height}" if size_suffix else "")
-        paths = [place(index, _SUFFIXES[kind]) for index in range(images.shape[0])]
+        paths = [place(index, _SUFFIXES[kind]) for index in range(len(pixels))]
         file = source.file if source else None
         if format and format.get("bits") == "auto":
             export = choose_depth(export, file, paths[0])
-        check_writable(paths[0], (height, width), images.shape[3], export)
+        check_writable(paths[0], (height, width), pixels.shape[1], export)
         facts, graphs = _read_report(report), host.collect_graphs(cls) if embed_workflow else {}
-        for path, image in zip(paths, host.to_engine(images).split(1), strict=True):
+        for path, image in zip(paths, pixels.split(1), strict=True):
             save_result(path, image, file, facts, export, color_space, keep_gps, graphs)
-        shown = host.preview(images) if kind == "tiff" else host.show_outputs(paths)
+        shown = host.preview(pixels.movedim(1, -1)) if kind == "tiff" else host.show_outputs(paths)
         return io.NodeOutput("\n".join(map(str, paths)), ui=shown)
 
 

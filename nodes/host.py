@@ -26,6 +26,7 @@ from ..fidelity.decide.recipes import RECIPES
 from ..fidelity.errors import RefusedError
 from ..fidelity.files.paths import READ_SUFFIXES
 from ..fidelity.imaging.resample import resize
+from ..fidelity.imaging.tensors import check_finite, check_image
 from ..fidelity.networks.backend import check_backend
 from ..fidelity.networks.backends.torch import TorchNetwork
 from ..fidelity.networks.compute import AUTO_COMPUTE, Compute
@@ -44,9 +45,33 @@ UPSCALE_MODELS = "upscale_models"
 """Name of the host's folder of super-resolution models."""
 
 
-def to_engine(image: Tensor) -> Tensor:
-    """The host's ``(B, H, W, C)`` as the engine's ``(B, C, H, W)``; a view, not a copy."""
-    return image.movedim(-1, 1)
+def to_engine(image: Tensor, name: str = "image") -> Tensor:
+    """The host's image as the engine takes it; every node's images come this way.
+
+    Values outside [0, 1], which core's own resizing gives, are clipped, as every screen and file does; other float types become
+    float32. An image that needs neither is a view, not a copy.
+
+    Args:
+        image: ``(B, H, W, C)``.
+        name: What to call it in messages.
+
+    Returns:
+        ``(B, C, H, W)`` float32 in [0, 1].
+
+    Raises:
+        RefusedError: If it is no image of 1, 3 or 4 channels in a float type, is empty, or has samples that are not finite.
+    """
+    if not isinstance(image, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RefusedError(f"{name} is {type(image).__name__}; wanted an image")
+    if image.ndim != 4:
+        raise RefusedError(f"{name} has shape {tuple(image.shape)}; wanted (batch, height, width, channels)")
+    planes = image.detach().movedim(-1, 1)
+    check_image(planes, name)
+    planes = planes.float()
+    lowest, highest = torch.aminmax(planes)
+    if not torch.isfinite(highest - lowest):
+        check_finite(planes, name)
+    return planes if lowest >= 0 and highest <= 1 else planes.clamp(0, 1)
 
 
 def to_host(image: Tensor) -> Tensor:
@@ -56,8 +81,16 @@ def to_host(image: Tensor) -> Tensor:
 
 
 def mask_to_engine(mask: Tensor | None) -> Tensor | None:
-    """The host's mask, ``(H, W)`` or ``(B, H, W)``, as the engine's ``(B, 1, H, W)``."""
-    return None if mask is None else mask.reshape(-1, 1, *mask.shape[-2:])
+    """The host's mask, ``(H, W)`` or ``(B, H, W)``, as the engine's ``(B, 1, H, W)`` in [0, 1].
+
+    Raises:
+        RefusedError: As `to_engine`.
+    """
+    if mask is None:
+        return None
+    if mask.ndim not in (2, 3):
+        raise RefusedError(f"mask has shape {tuple(mask.shape)}; wanted (batch, height, width)")
+    return to_engine(mask.reshape(-1, *mask.shape[-2:], 1), "mask")
 
 
 def run_near_compute(step: Callable[[Tensor], Result], image: Tensor, source: Tensor) -> Result:

@@ -51,7 +51,7 @@ class FidelityMeasure(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: io.Image.Type, reference: io.Image.Type) -> io.NodeOutput:
-        candidate, truth = host.to_engine(image)[:1], host.to_engine(reference)[:1]
+        candidate, truth = host.to_engine(image)[:1], host.to_engine(reference, "reference")[:1]
         figures = measure_images(truth, candidate)
         decibels = 999.0 if figures.get("identical") else figures.get("psnr_y") or 0.0
         heat = host.to_host(paint_heat_map(drift_map(truth, candidate)))
@@ -113,7 +113,7 @@ class FidelityCompareModels(io.ComfyNode):
         known = host.list_upscale_models()
         chosen = {name: known[name] for name in (model_1, model_2, model_3, model_4) if name != _NONE}
         size = resolve_target((source.shape[2], source.shape[3]), read_target(target), AUTO_SCALE)
-        truth = host.to_engine(reference)[:1] if reference is not None else None
+        truth = host.to_engine(reference, "reference")[:1] if reference is not None else None
         results = compare_models(
             source, chosen, size, truth, compute=Compute(host.make_room([], source)), progress=host.track_progress()
         )

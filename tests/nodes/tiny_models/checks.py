@@ -872,3 +872,15 @@ def check_small_images_are_coded_in_one_piece():
 
 
 assert CONTEXT
+
+
+def check_hostile_images():
+    from .attack import attack
+
+    return attack(12)
+
+
+def check_all_hostile_images():
+    from .attack import attack
+
+    return attack(1000)
