@@ -69,7 +69,7 @@ def prepare_file(source: Path, output: Path, session: Session, options: FileOpti
         options: How to read and write.
 
     Raises:
-        KeptError: If the output exists, and such images are to be skipped.
+        SkippedError: If the output exists, and such images are to be skipped.
         RefusedError: If the file, the target or a network is refused.
     """
     if not options.size_suffix:
@@ -130,7 +130,7 @@ def upscale_file(
         in_memory: Whether to refuse a result that would go through temporary files.
 
     Raises:
-        KeptError: If the output exists, and such images are to be skipped.
+        SkippedError: If the output exists, and such images are to be skipped.
         MemoryLimitError: If the work does not fit in the session's memory limit; nothing is written then.
         RefusedError: If the file, the target or a network is refused; nothing is written then.
     """

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -479,6 +480,9 @@ def test_existing_results_are_refused_before_any_work_skipped_numbered_or_replac
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert run(app, [*base, "--existing", "rename"]).exit_code == 0
     assert sorted(path.name for path in out.iterdir()) == ["a.png", "a_2.png", "b.png", "b_2.png"]
+    image_file("in/a_2.png")
+    assert run(app, [*base, "--existing", "rename"]).exit_code == 0
+    assert len(list(out.iterdir())) == 7
     (out / "a.png").write_text("old")
     assert run(app, [*base, "--existing", "overwrite"]).exit_code == 0
     assert (out / "a.png").read_bytes() == before["a.png"]
@@ -492,13 +496,35 @@ def test_a_result_whose_name_depends_on_its_size_is_looked_for_too(image_file, t
     assert len(list((tmp_path / "o").iterdir())) == 1
 
 
+@pytest.mark.parametrize("target", ["s.png", "o.png", "folder", "pipe"])
+def test_a_report_is_written_over_nothing_else(image_file, tmp_path, target):
+    source = image_file("s.png")
+    before = source.read_bytes()
+    (tmp_path / "folder").mkdir(), os.mkfifo(tmp_path / "pipe")
+    result = run(app, ["upscale", str(source), "-o", str(tmp_path / "o.png"), "--report", str(tmp_path / target)])
+    assert result.exit_code == 1
+    assert len(result.stderr.replace(str(tmp_path), "").split("; wanted")) == 2
+    assert source.read_bytes() == before
+    assert not (tmp_path / "o.png").exists()
+
+
+def test_a_folder_enlarged_into_itself_never_touches_a_source(image_file, tmp_path):
+    before = {}
+    for name in ("a.jpg", "a.webp", "a_jpg.png"):
+        before[name] = image_file(name).read_bytes()
+    result = run(app, ["upscale", str(tmp_path), "-o", str(tmp_path), "--scale", "2", "--existing", "overwrite"])
+    assert result.exit_code == 1
+    assert "is one name with the source" in result.stderr or "is the source itself" in result.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_a_dry_run_tells_everything_and_writes_nothing(image_file, tmp_path):
     image_file("in/a.png"), image_file("in/sub/a.png"), (tmp_path / "in/bad.png").write_bytes(b"no image")
     (tmp_path / "in/notes.txt").write_text("x")
     result = run(app, ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "o"), "--scale", "3", "--recursive", "--dry-run"])
     assert result.exit_code == 1
     assert f"-> {tmp_path / 'o/sub/a.png'} " in result.stdout
-    assert "1 other file passed over" in result.stdout
+    assert "1 other file skipped" in result.stdout
     assert "dry run: 2 of 3 would be enlarged" in result.stdout
     assert "bad.png" in result.stderr
     assert not (tmp_path / "o").exists()

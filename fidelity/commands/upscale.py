@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..choices import ColorSpace, ExistingChoice, GrainChoice, HdrChoice, Tileable
+from ..errors import RefusedError
 from . import options
 from .terminal import as_usage, refusing, say, show_progress
 
@@ -94,7 +95,7 @@ def upscale_command(
         raise typer.Exit(1)  # before the second or two that importing PyTorch takes
 
     from ..decide.settings import Settings
-    from ..files.paths import check_folder, name_outputs, refuse_existing
+    from ..files.paths import check_apart, check_folder, name_outputs, refuse_existing
     from ..files.write import Export, check_options
     from ..job import FileOptions
     from ..session import Session
@@ -117,8 +118,10 @@ def upscale_command(
     with refusing() as refused:
         if report:
             check_folder(report)
-        if existing == "refuse" and not size_suffix:
-            refuse_existing([output for source, output in pairs if output.resolve() != source.resolve()])
+        written = [] if size_suffix or existing == "rename" else [output for _, output in pairs]
+        check_apart(files, [*written, *([report] if report else [])])
+        if existing == "refuse":
+            refuse_existing(written)
         session = Session(settings, compute, options.find_models(models_dir))
     if refused:
         raise typer.Exit(1)
@@ -139,15 +142,19 @@ def _find(inputs: list[Path], recursive: bool, out: Path) -> tuple[list[Path], l
         with refusing() as refused:
             found = find_images(path, recursive, out)
             files, folders = files + found.files, folders + found.folders
-            if found.others:
-                say(f"{path}: {found.others} other file{'s' if found.others > 1 else ''} passed over")
+            if found.other_files:
+                say(f"{path}: {found.other_files} other file{'s' if found.other_files > 1 else ''} skipped")
         failures += len(refused)
+        for folder in found.unread_folders if not refused else ():
+            with refusing() as refused:
+                raise RefusedError(f"{folder}: is a folder that cannot be read")
+            failures += len(refused)
     return files, folders, failures
 
 
 def _run_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: "FileOptions", report: Path | None) -> int:
     """Enlarges the files and writes the report; returns how many failed."""
-    from ..files.paths import KeptError, write_whole
+    from ..files.paths import SkippedError, write_whole
     from ..folder import upscale_files
     from ..report.report import to_json
     from ..report.text import describe_report
@@ -156,7 +163,7 @@ def _run_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: 
     reports: dict[int, object] = {}
     with show_progress() as progress:
         for outcome in upscale_files(pairs, session, file_options, progress):
-            if isinstance(outcome.result, KeptError):
+            if isinstance(outcome.result, SkippedError):
                 say(str(outcome.result))
                 continue
             with refusing(pairs[outcome.index][0]) as refused:
@@ -175,7 +182,7 @@ def _run_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: 
 def _show_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: "FileOptions") -> int:
     """Prints what would be done to each file; returns how many are refused."""
     from ..decide.model_choice import estimate_seconds
-    from ..files.paths import KeptError
+    from ..files.paths import SkippedError
     from ..job import prepare_file
 
     failures, ready, total = 0, 0, 0.0
@@ -183,7 +190,7 @@ def _show_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options:
         with refusing(source) as refused:
             try:
                 job = prepare_file(source, output, session, file_options)
-            except KeptError as error:
+            except SkippedError as error:
                 say(str(error))
                 continue
             planned = job.decision.planned

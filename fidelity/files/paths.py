@@ -2,14 +2,23 @@
 
 import errno
 import os
+import stat
+import threading
+import time
+import unicodedata
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 from ..choices import ExistingChoice
 from ..errors import RefusedError
@@ -29,8 +38,8 @@ class FileRefusedError(RefusedError):
 
 def check_folder(path: Path) -> None:
     """Refuses a path early if no file of that name can be written, or its folder can be neither written to nor created."""
-    if exists(path) and path.is_dir():
-        raise FileRefusedError(f"{path}: is a folder; wanted a file")
+    if exists(path):
+        check_regular(path)
     folder = next(parent for parent in path.absolute().parents if exists(parent))
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise FileRefusedError(f"{path}: {folder} is not a writable folder")
@@ -40,6 +49,47 @@ def check_folder(path: Path) -> None:
         probe.unlink()
     except OSError as error:  # some file systems say that they may be written to, and refuse
         raise FileRefusedError(f"{path}: {folder} is not a writable folder ({error.strerror})") from error
+
+
+def check_regular(path: Path) -> None:
+    """Refuses what exists and is no file: a folder, a pipe, a device.
+
+    Raises:
+        FileRefusedError: If it is something else.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+        raise FileRefusedError(f"{path}: is {kinds.get(stat.S_IFMT(mode), 'not a regular file')}; wanted a file")
+
+
+def check_apart(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Refuses to write over a file that is read, or twice to one, before the work begins.
+
+    Names that differ only in case, in Unicode's form or in dots and spaces at the end count as one, as some systems take them.
+
+    Raises:
+        FileRefusedError: If so; the message names both.
+    """
+    read = {_key(path): path for path in inputs}
+    written: dict[tuple[str, str], Path] = {}
+    for path in outputs:
+        key = _key(path)
+        if key in read:
+            which = "the source itself" if path.resolve() == read[key].resolve() else f"one name with the source {read[key]}"
+            raise FileRefusedError(f"{path}: is {which}; wanted another file name")
+        if key in written:
+            raise FileRefusedError(f"{path}: would be written twice, as {written[key]} too; wanted another name")
+        written[key] = path
+
+
+def _key(path: Path) -> tuple[str, str]:
+    """What is equal for paths that some systems take for one."""
+    try:
+        folder = path.parent.resolve()
+    except (OSError, RuntimeError):
+        folder = path.parent.absolute()
+    return str(folder), unicodedata.normalize("NFC", path.name).casefold().rstrip(". ")
 
 
 def exists(path: Path) -> bool:
@@ -69,7 +119,38 @@ _LONGEST_SHOWN = 120
 
 
 def _temporary_in(folder: Path) -> Path:
-    return folder / f".{uuid.uuid4().hex}.part"
+    return folder / f".{uuid.uuid4().hex}{_PART}"
+
+
+_PART = ".fidelity-part"
+_swept: set[Path] = set()
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what runs that were killed left in a folder, once; parts that a process still writes are locked."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    with suppress(OSError):
+        for part in folder.glob(f".*{_PART}"):
+            with suppress(OSError):
+                if time.time() - part.stat().st_mtime > _SETTLED_SECONDS and _is_abandoned(part):
+                    part.unlink()
+
+
+_SETTLED_SECONDS = 60
+"""A part is locked a moment after it appears."""
+
+
+def _is_abandoned(part: Path) -> bool:
+    if fcntl is None:
+        return True  # on Windows, an open file cannot be removed
+    with part.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -81,7 +162,11 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     temporary = _temporary_in(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
         with temporary.open("wb") as file:
+            if fcntl is not None:
+                with suppress(OSError):  # some network drives have no locks
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -95,24 +180,26 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundImages:
     """Image files to read, as found by `find_images`."""
 
     files: list[Path]
     """Sorted by folder and name. Images of formats that are not read are among them, so that each is refused by its name."""
     folders: list[Path]
     """For each file, its folder within the one that was searched."""
-    others: int = 0
+    other_files: int = 0
     """Number of other files there, without hidden ones and those that systems leave."""
+    unread_folders: list[Path] = field(default_factory=list[Path])
+    """Subfolders that cannot be read."""
 
 
-def find_images(path: Path, recursive: bool = False, apart: Path | None = None) -> Found:
+def find_images(path: Path, recursive: bool = False, excluded: Path | None = None) -> FoundImages:
     """The file itself, or the images in a folder.
 
     Args:
         path: A file or a folder.
         recursive: Whether to search the folders in it too; not hidden ones, nor through links.
-        apart: A folder that is not searched, such as the one for results.
+        excluded: A folder that is not searched, such as the one for results.
 
     Raises:
         FileRefusedError: If there is no such file or folder, or the folder contains no image.
@@ -120,11 +207,12 @@ def find_images(path: Path, recursive: bool = False, apart: Path | None = None) 
     if not exists(path):
         raise FileRefusedError(f"{path}: no such file")
     if not path.is_dir():
-        return Found([path], [Path()])
+        return FoundImages([path], [Path()])
     found: list[Path] = []
     others = 0
-    left_out = apart.resolve() if apart else None
-    for folder, subfolders, names in os.walk(path):
+    left_out = excluded.resolve() if excluded else None
+    unread: list[Path] = []
+    for folder, subfolders, names in os.walk(path, onerror=lambda error: unread.append(Path(error.filename))):
         subfolders[:] = sorted(name for name in subfolders if recursive and _is_visible(name))
         subfolders[:] = [name for name in subfolders if (Path(folder) / name).resolve() != left_out]
         for name in sorted(filter(_is_visible, names)):
@@ -133,10 +221,12 @@ def find_images(path: Path, recursive: bool = False, apart: Path | None = None) 
                 found.append(item)
             else:
                 others += 1
+    if path in unread:
+        raise FileRefusedError(f"{path}: is a folder that cannot be read")
     if not found:
-        hint = "" if recursive else ", or --recursive for those in it"
+        hint = "" if recursive else "; --recursive searches subfolders too"
         raise FileRefusedError(f"{path}: no images in this folder; wanted {', '.join(READ_SUFFIXES)}{hint}")
-    return Found(found, [item.parent.relative_to(path) for item in found], others)
+    return FoundImages(found, [item.parent.relative_to(path) for item in found], others, unread)
 
 
 def _is_visible(name: str) -> bool:
@@ -165,13 +255,21 @@ def name_outputs(
     if not is_folder:
         return [out]
     places = [out / folder for folder in folders] if folders else [out] * len(inputs)
-    stems = Counter((place, path.stem) for place, path in zip(places, inputs, strict=True))
-    seen: Counter[Path] = Counter()
+    pairs = list(zip(places, inputs, strict=True))
+    stems = Counter(_key(place / path.stem) for place, path in pairs)
+    names = [
+        place / (path.stem if stems[_key(place / path.stem)] == 1 else path.name.replace(".", "_")) for place, path in pairs
+    ]
+    reserved = Counter(map(_key, names))
+    taken: set[tuple[str, str]] = set()
     outputs: list[Path] = []
-    for place, path in zip(places, inputs, strict=True):
-        stem = place / (path.stem if stems[place, path.stem] == 1 else path.name.replace(".", "_"))
-        seen[stem] += 1
-        outputs.append(_with_end(stem, suffix if seen[stem] == 1 else f"_{seen[stem]}{suffix}"))
+    for name in names:
+        chosen, number = name, 1
+        while _key(chosen) in taken or (number > 1 and _key(chosen) in reserved):
+            number += 1
+            chosen = _with_end(name, f"_{number}")
+        taken.add(_key(chosen))
+        outputs.append(_with_end(chosen, suffix))
     return outputs
 
 
@@ -183,11 +281,11 @@ def refuse_existing(paths: Sequence[Path]) -> None:
     """Raises a FileRefusedError if any of several results exists, before the work on any begins."""
     there = [path for path in paths if exists(path)]
     if there:
-        others = f" and {len(there) - 1} more of {len(paths)} exist" if len(there) > 1 else " exists"
-        raise FileRefusedError(f"{there[0]}{others}; wanted another name, or --existing overwrite, skip or rename")
+        seen = "exists" if len(there) == 1 else f"and {len(there) - 1} more of {len(paths)} results exist"
+        raise FileRefusedError(f"{there[0]} {seen}; wanted another name, or --existing overwrite, skip or rename")
 
 
-class KeptError(RefusedError):
+class SkippedError(RefusedError):
     """An image that is not enlarged because the file for its result exists, and is kept."""
 
 
@@ -196,16 +294,28 @@ def settle_output(path: Path, existing: ExistingChoice) -> Path:
 
     Raises:
         FileRefusedError: If it exists, and that is refused.
-        KeptError: If it exists, and its image is to be skipped.
+        SkippedError: If it exists, and its image is to be skipped.
     """
+    if existing == "rename":
+        return _claim_free(path)
     if existing == "overwrite" or not exists(path):
         return path
     if existing == "refuse":
         refuse_existing([path])
-    if existing == "skip":
-        raise KeptError(f"{path}: exists, skipped")
-    numbered = (_with_end(path.with_suffix(""), f"_{number}{path.suffix}") for number in count(2))
-    return next(other for other in numbered if not exists(other))
+    raise SkippedError(f"{path}: exists, skipped")
+
+
+def _claim_free(path: Path) -> Path:
+    """The path, or it with a number, that neither exists nor was claimed before in this process."""
+    with _claiming:
+        numbered = (_with_end(path.with_suffix(""), f"_{number}{path.suffix}") for number in count(2))
+        free = next(other for other in chain([path], numbered) if _key(other) not in _claimed and not exists(other))
+        _claimed.add(_key(free))
+    return free
+
+
+_claiming = threading.Lock()
+_claimed: set[tuple[str, str]] = set()
 
 
 def one_line(error: BaseException) -> str:

@@ -30,7 +30,7 @@ from .full_depth import (
 )
 from .icc import convert_by_tables, read_profile, to_srgb
 from .icc_tables import read_table_profile, tables_to_srgb
-from .paths import FileRefusedError, one_line
+from .paths import FileRefusedError, check_regular, one_line
 from .repair import complete_jpeg, is_jpeg_too_short, repair
 from .tags import GAIN_MAP_NAMES, Captions, collect_captions, collect_exif, collect_graphs
 from .tone import WHITE_NITS, tone_map
@@ -99,6 +99,7 @@ def read_image(path: Path, color_space: ColorSpace = "source", hdr: HdrChoice = 
         FileRefusedError: If the file does not exist, is not an image, is damaged, or is too large for the memory.
     """
     try:
+        check_regular(path)
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise FileRefusedError(f"{path}: no such file") from error

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from spandrel import (
     MAIN_REGISTRY,
@@ -17,12 +16,14 @@ from spandrel import (
     canonicalize_state_dict,
 )
 from spandrel.architectures.Compact import CompactArch
+from torch import Tensor
 
 from ..errors import ModelRefusedError
 from .architectures import register_architectures
 from .backends.compact import SPANDREL, CompactDescriptor
 from .backends.torch import LumaAdapter, TorchNetwork
 from .network import Network
+from .pickles import check_names, check_pickles
 
 
 def accept_rgb(network: Network) -> ImageModelDescriptor[Any]:
@@ -90,8 +91,7 @@ def load_descriptor(path: Path) -> ImageModelDescriptor[Any]:
         descriptor = ModelLoader(device="cpu").load_from_state_dict(state_dict)
     except UnsupportedModelError as error:
         raise ModelRefusedError(f"{path.name}: unknown architecture; wanted one that spandrel or this pack supports") from error
-    except (RuntimeError, KeyError, TypeError, AttributeError, IndexError, ValueError, AssertionError) as error:
-        # Spandrel detects architectures by key names; a file that only resembles one can fail in any way.
+    except Exception as error:  # spandrel detects architectures by key names; a file that only resembles one fails in any way
         raise ModelRefusedError(f"{path.name}: looks like a network but does not load ({_first_line(error)})") from error
     if not isinstance(descriptor, ImageModelDescriptor):
         raise ModelRefusedError(f"{path.name}: needs a mask besides the image; wanted a network that takes one image")
@@ -123,7 +123,10 @@ def _read_state_dict(path: Path) -> StateDict:
         if path.suffix.lower() == ".safetensors":
             content = load_file(path, device="cpu")
         else:
+            check_pickles(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except ModelRefusedError:
+        raise
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
         if named:
@@ -132,14 +135,19 @@ def _read_state_dict(path: Path) -> StateDict:
                 "wanted a state dict or .safetensors"
             ) from error
         raise ModelRefusedError(f"{path.name}: damaged or not a model file") from error
-    except (SafetensorError, EOFError, RuntimeError, ValueError, KeyError, UnicodeDecodeError) as error:
+    except Exception as error:  # a damaged file makes either library fail in any way
         raise ModelRefusedError(f"{path.name}: damaged or not a model file ({_first_line(error)})") from error
     if not isinstance(content, dict):
         raise ModelRefusedError(f"{path.name}: contains {type(content).__name__}; wanted a state dict")
     try:
-        return canonicalize_state_dict(content)
-    except (AttributeError, TypeError, KeyError) as error:
+        weights = canonicalize_state_dict(content)
+    except Exception as error:
         raise ModelRefusedError(f"{path.name}: contains something other than named tensors; wanted a state dict") from error
+    check_names(path, weights)
+    for name, value in weights.items():
+        if isinstance(value, Tensor) and value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ModelRefusedError(f"{path.name}: {name} claims more numbers than are stored")
+    return weights
 
 
 def _first_line(error: Exception) -> str:

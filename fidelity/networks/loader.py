@@ -1,5 +1,6 @@
 """Finds and loads networks. Only tensors are read from a file; no code in it is ever executed."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -21,6 +22,8 @@ SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
 _GRAPHS: dict[str, Callable[[str, bytes], Network]] = {".pb": OpenCVNetwork, ".onnx": OnnxNetwork}
 """What reads files that hold a whole graph, by suffix."""
+
+_log = logging.getLogger("fidelity")
 
 _FOLDER_VARIABLE = "FIDELITY_MODELS"
 
@@ -110,7 +113,8 @@ def _detect_architecture(path: Path, _changed_ns: int, _size: int) -> str | None
         from .descriptors import detect
 
         return detect(path)
-    except (ModelRefusedError, GraphError, OSError):
+    except (ModelRefusedError, GraphError, OSError) as error:
+        _log.warning("%s; it is not used", error)
         return None
 
 
