@@ -38,6 +38,9 @@ Tileable = Literal["off", "x", "y", "both"]
 ExistingChoice = Literal["refuse", "skip", "rename", "overwrite"]
 """What is done if a result's file exists: refuse the image, skip it, number the result's name, or replace the file."""
 
+DEFAULT_EXISTING: ExistingChoice = "refuse"
+"""Nothing is replaced unless asked for."""
+
 MODEL_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".pb", ".onnx")
 """File extensions that the loader reads; .pth, .pt and .ckpt through PyTorch's tensors-only unpickler, .pb through OpenCV,
 .onnx through ONNX Runtime."""

@@ -3,6 +3,7 @@
 Help and usage errors load no engine: each subcommand imports what it needs when it runs.
 """
 
+import faulthandler
 import io
 import logging
 import os
@@ -65,7 +66,7 @@ app.command("queue")(queue_command)
 def _hush_libraries() -> None:
     """Keeps what libraries in C print by themselves, such as libtiff on a damaged file, from the terminal.
 
-    They write to the file descriptor; Python's own stream gets another one. With --debug they are heard.
+    They write to the file descriptor; Python's own stream gets another one. With --debug it is shown.
     """
     if "--debug" in sys.argv:
         return
@@ -75,6 +76,7 @@ def _hush_libraries() -> None:
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, _STDERR)
         os.close(silence)
+        faulthandler.enable(sys.stderr)  # a crash is still told
 
 
 _STDERR = 2

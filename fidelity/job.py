@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from .choices import ColorSpace, ExistingChoice, HdrChoice
+from .choices import DEFAULT_EXISTING, ColorSpace, ExistingChoice, HdrChoice
 from .decide.decision import Decision
 from .errors import MemoryLimitError, RefusedError
 from .files.icc import from_srgb, read_profile
@@ -33,8 +33,8 @@ class FileOptions:
     """Whether results keep the GPS location of their source."""
     size_suffix: bool = False
     """Whether the size of a result is added to its file name."""
-    existing: ExistingChoice = "overwrite"
-    """What is done if the file of a result exists; the command's default is "refuse"."""
+    existing: ExistingChoice = DEFAULT_EXISTING
+    """What is done if the file of a result exists."""
     hdr: HdrChoice = "auto"
     """What becomes of PQ and HLG."""
     flatten: tuple[float, float, float] | None = None
@@ -77,6 +77,8 @@ def prepare_file(source: Path, output: Path, session: Session, options: FileOpti
     file = read_image(source, options.color_space, options.hdr)
     if file.signal and output.suffix.lower() != ".png":
         raise RefusedError(f"{output}: cannot hold high dynamic range; wanted .png, or --hdr sdr")
+    if file.signal and file.image.shape[1] == 4:
+        raise RefusedError(f"{source}: has high dynamic range and transparency, which are kept only apart; wanted --hdr sdr")
     if options.flatten:
         file = _flatten(file, options.flatten)
     if output.suffix.lower() in (".jpg", ".jpeg") and file.image.shape[1] == 4:
@@ -87,7 +89,8 @@ def prepare_file(source: Path, output: Path, session: Session, options: FileOpti
     export = choose_depth(options.export, file, output) if options.keeps_depth else options.export
     export = replace(export, bits=16) if file.signal else export
     writer = writer_bytes_per_pixel(output, channels, export)
-    decision = replace(session.decide(file.as_seen(), read_provenance(source), writer), signal=file.signal)
+    view = file.as_seen() if file.signal else None
+    decision = replace(session.decide(file.image, read_provenance(source), writer, view), signal=file.signal)
     height, width = decision.target
     if options.size_suffix:
         output = _settle(source, output.with_name(f"{output.stem}_{width}x{height}{output.suffix}"), options)

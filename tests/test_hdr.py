@@ -10,10 +10,13 @@ import torch
 from typer.testing import CliRunner
 
 from fidelity.cli import app
+from fidelity.decide.settings import Settings
+from fidelity.decide.target import Target
 from fidelity.files.png import make_chunk
 from fidelity.files.read import read_image
 from fidelity.imaging.hdr import nits_to_pq, signal_to_nits
 from fidelity.imaging.resample import resize
+from fidelity.session import Session
 
 BT2020, PQ, HLG = 9, 16, 18
 
@@ -69,6 +72,24 @@ def test_otherwise_it_is_tone_mapped_and_said_so(tmp_path, lights):
     assert "cannot hold high dynamic range; wanted .png, or --hdr sdr" in " ".join(refused.stderr.split())
 
 
+def test_grey_is_kept_and_what_contradicts_is_refused(tmp_path, lights):
+    grey = nits_to_pq(lights.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1))
+    source = save(tmp_path / "s.png", grey, PQ)
+    for options in (("--bits", "8"), ("--color-space", "srgb")):
+        refused = upscale(source, "-o", tmp_path / "o.png", "--hdr", "keep", *options)
+        assert (refused.exit_code, (tmp_path / "o.png").exists()) == (2, False)
+    assert upscale(source, "-o", tmp_path / "o.png", "--hdr", "keep").exit_code == 0
+
+
+def test_damage_is_measured_on_the_signal_that_is_restored(tmp_path, lights):
+    noise = 0.02 * torch.randn(lights.shape, generator=torch.Generator().manual_seed(0))
+    source = read_image(save(tmp_path / "s.png", (nits_to_pq(lights) + noise).clamp(0, 1), PQ), hdr="keep")
+    session = Session(Settings(Target(scale=2)), models={})
+    decided = session.decide(source.image, view=source.as_seen())
+    assert decided.conditions == session.decide(source.image).conditions
+    assert decided.verdict == session.decide(source.as_seen()).verdict
+
+
 def test_a_picture_of_standard_range_is_as_without_the_option(tmp_path, image_file):
     source = image_file("s.png")
     assert upscale(source, "-o", tmp_path / "a.png").exit_code == 0
@@ -86,7 +107,7 @@ def test_pq_and_back():
 def test_the_difference_is_that_of_bt_2124(tmp_path, lights):
     """Written again in numpy, from the recommendation."""
     source = read_image(save(tmp_path / "s.png", nits_to_pq(lights), PQ), hdr="keep")
-    first, second = source.image, (source.image + 0.01 * torch.rand(source.image.shape)).clamp(0, 1)
+    first, second = source.image, (source.image * 0.99 + 0.002).clamp(0, 1)
 
     def itp(signal):
         power = signal ** (32 / 2523)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from . import options
-from .terminal import refusing, say
+from .terminal import refusing, say_line
 
 
 def classify_command(
@@ -45,7 +45,7 @@ def classify_command(
                 if not as_json:
                     unsure = "" if verdict.is_sure else f"  (unsure: recipe {verdict.recipe_domain})"
                     why = "; ".join((*verdict.evidence, *reasons))
-                    say(f"{source}  {verdict.label} {verdict.confidence:.2f}{unsure}  {why}")
+                    say_line(f"{source}  {verdict.label} {verdict.confidence:.2f}{unsure}  {why}")
             failures += len(refused)
     if as_json:
         print(json.dumps(verdicts, indent=2))

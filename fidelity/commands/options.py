@@ -119,9 +119,12 @@ def read_color(text: str) -> tuple[float, float, float]:
     from PIL import ImageColor
 
     try:
-        red, green, blue, *_ = (level / 255 for level in ImageColor.getrgb(text))
-    except ValueError as error:
-        raise RefusedError(f"--flatten is {text!r}; wanted a color, as in white or #ffffff") from error
+        levels = ImageColor.getrgb(text)
+    except ValueError:
+        levels = ()
+    if len(levels) != 3 or max(levels) > 255:
+        raise RefusedError(f"--flatten is {text!r}; wanted a color, as in white or #ffffff")
+    red, green, blue = (level / 255 for level in levels)
     return red, green, blue
 
 

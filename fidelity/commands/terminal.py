@@ -33,6 +33,11 @@ def say(text: str) -> None:
     print("".join(map(_escape, text)), flush=True)
 
 
+def say_line(text: str) -> None:
+    """Prints text as one line, whatever the names of files in it contain."""
+    say(text.replace("\n", "\\n"))
+
+
 def _escape(character: str) -> str:
     is_safe = character in "\n\t" or not (category(character) in _CONTROLS or character in _TURNING)
     return character if is_safe else character.encode("unicode_escape").decode()

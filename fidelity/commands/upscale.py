@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..choices import ColorSpace, ExistingChoice, GrainChoice, HdrChoice, Tileable
+from ..choices import DEFAULT_EXISTING, ColorSpace, ExistingChoice, GrainChoice, HdrChoice, Tileable
 from ..errors import RefusedError
 from . import options
-from .terminal import as_usage, refusing, say, show_progress
+from .terminal import as_usage, refusing, say, say_line, show_progress
 
 if TYPE_CHECKING:
     from ..job import FileOptions
@@ -79,7 +79,7 @@ def upscale_command(
     existing: Annotated[
         ExistingChoice,
         typer.Option(help="If a result's file exists: refuse, skip the image, number the name, or overwrite."),
-    ] = "refuse",
+    ] = DEFAULT_EXISTING,
     hdr: Annotated[
         HdrChoice, typer.Option(help="High dynamic range (PQ, HLG): keep it, in 16-bit PNG, or tone map it to sRGB.")
     ] = "auto",
@@ -95,7 +95,7 @@ def upscale_command(
         raise typer.Exit(1)  # before the second or two that importing PyTorch takes
 
     from ..decide.settings import Settings
-    from ..files.paths import check_apart, check_folder, name_outputs, refuse_existing
+    from ..files.paths import check_apart, check_folder, check_report, name_outputs, refuse_existing
     from ..files.write import Export, check_options
     from ..job import FileOptions
     from ..session import Session
@@ -103,7 +103,10 @@ def upscale_command(
     target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size))
     compute = as_usage(lambda: options.read_compute(device, precision, tile, memory, backend))
     what, strength = as_usage(lambda: options.read_restore(restore))
-    background = as_usage(lambda: options.read_color(flatten)) if flatten else None
+    if hdr == "keep" and (color_space == "srgb" or bits == "8"):
+        reason = "keep needs 16 bits and the source's color space; wanted no --bits 8 or --color-space srgb"
+        raise typer.BadParameter(reason, param_hint="--hdr")
+    background = as_usage(lambda: options.read_color(flatten)) if flatten is not None else None
     settings = Settings(
         target, domain, model, channels, consistency, gate, what, deband, passes, cleanup, strength, grain, tileable
     )
@@ -115,13 +118,15 @@ def upscale_command(
         raise typer.BadParameter(f"{out} already sets the format; wanted a folder, or no --format", param_hint="--format")
     as_usage(lambda: check_options(suffix, 16 if bits == "16" else None, quality))
     pairs = list(zip(files, name_outputs(files, out, is_folder, suffix, folders), strict=True))
+    pairs, refusals = _keep_apart(pairs, files) if existing != "rename" and not size_suffix else (pairs, 0)
+    failures += refusals
     with refusing() as refused:
         if report:
             check_folder(report)
-        written = [] if size_suffix or existing == "rename" else [output for _, output in pairs]
-        check_apart(files, [*written, *([report] if report else [])])
-        if existing == "refuse":
-            refuse_existing(written)
+            check_apart([*files, *(output for _, output in pairs)], [report])
+            check_report(report)
+        if existing == "refuse" and not size_suffix:
+            refuse_existing([output for _, output in pairs])
         session = Session(settings, compute, options.find_models(models_dir))
     if refused:
         raise typer.Exit(1)
@@ -143,13 +148,27 @@ def _find(inputs: list[Path], recursive: bool, out: Path) -> tuple[list[Path], l
             found = find_images(path, recursive, out)
             files, folders = files + found.files, folders + found.folders
             if found.other_files:
-                say(f"{path}: {found.other_files} other file{'s' if found.other_files > 1 else ''} skipped")
+                say_line(f"{path}: {found.other_files} other file{'s' if found.other_files > 1 else ''} skipped")
         failures += len(refused)
         for folder in found.unread_folders if not refused else ():
             with refusing() as refused:
                 raise RefusedError(f"{folder}: is a folder that cannot be read")
             failures += len(refused)
     return files, folders, failures
+
+
+def _keep_apart(pairs: list[tuple[Path, Path]], files: list[Path]) -> tuple[list[tuple[Path, Path]], int]:
+    """The pairs whose results are written over no source, and how many are."""
+    from ..files.paths import check_apart
+
+    kept: list[tuple[Path, Path]] = []
+    failures = 0
+    for pair in pairs:
+        with refusing(pair[0]) as refused:
+            check_apart(files, [pair[1]])
+            kept.append(pair)
+        failures += len(refused)
+    return kept, failures
 
 
 def _run_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: "FileOptions", report: Path | None) -> int:
@@ -164,14 +183,14 @@ def _run_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: 
     with show_progress() as progress:
         for outcome in upscale_files(pairs, session, file_options, progress):
             if isinstance(outcome.result, SkippedError):
-                say(str(outcome.result))
+                say_line(str(outcome.result))
                 continue
             with refusing(pairs[outcome.index][0]) as refused:
                 made = outcome.report()
                 reports[outcome.index] = to_json(made)
-                say(describe_report(made))
+                say_line(describe_report(made))
             failures += len(refused)
-    if report:
+    if report and (reports or not pairs):
         with refusing() as refused:
             content = json.dumps([reports[index] for index in sorted(reports)], indent=2) + "\n"
             write_whole(report, lambda file: file.write(content.encode()))
@@ -191,13 +210,13 @@ def _show_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options:
             try:
                 job = prepare_file(source, output, session, file_options)
             except SkippedError as error:
-                say(str(error))
+                say_line(str(error))
                 continue
             planned = job.decision.planned
             seconds = sum(estimate_seconds(planned, session.compute))
             (height, width), (new_height, new_width) = job.decision.source, job.decision.target
             sizes = f"{source} {width}x{height} -> {job.output} {new_width}x{new_height}"
-            say(f"{sizes}  {job.decision.verdict.label}  {planned.choice.path.name}  network {seconds:.1f} s")
+            say_line(f"{sizes}  {job.decision.verdict.label}  {planned.choice.path.name}  network {seconds:.1f} s")
             ready, total = ready + 1, total + seconds
         failures += len(refused)
     say(f"dry run: {ready} of {len(pairs)} would be enlarged, networks {total:.0f} s; nothing was written")

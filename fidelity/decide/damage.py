@@ -58,6 +58,13 @@ class Conditions:
             return self
         return replace(self, restore_strength=1.0 if strength is None else strength)
 
+    def shifted(self, by: tuple[int, int]) -> "Conditions":
+        """The same conditions of an image that (rows, columns) were added to before its first ones."""
+        if self.jpeg_grid is None:
+            return self
+        row, column = ((place + added) % BLOCK_PX for place, added in zip(self.jpeg_grid, by, strict=True))
+        return replace(self, jpeg_grid=(row, column))
+
     @property
     def damage_sigma(self) -> float:
         """Standard deviation of the noise or of JPEG's quantization error, whichever is larger, in 8-bit levels."""
@@ -118,7 +125,13 @@ def measure_conditions(image: Tensor, texture: Features | None = None) -> Condit
 def _judge_strength(image: Tensor, texture: Features | None) -> float:
     if find_pixel_art(image):
         return 0.0  # its dithering is no noise
+    lowest, highest = torch.aminmax(image[:, :3])
+    if highest - lowest < _LEAST_CONTRAST:
+        return 0.0  # nothing is there that could be restored
     return choose_strength(judge_restoration(texture or measure_patch_features(image)))
+
+
+_LEAST_CONTRAST = 3 / 255
 
 
 def _find_grid(luma: Tensor) -> tuple[tuple[int, int], float]:

@@ -7,7 +7,7 @@ from torch import Tensor
 from ..choices import AUTO_SCALE
 from ..imaging.hdr import WideSignal
 from ..networks.compute import AUTO_COMPUTE, Compute
-from ..steps.wrap import Margin, describe_tileable, find_margin, find_tileable
+from ..steps.wrap import Margin, describe_margin, describe_tileable, find_margin, find_tileable
 from .damage import Conditions, measure_conditions
 from .domain import Verdict, classify, named_verdict
 from .features import measure_patch_features
@@ -63,6 +63,7 @@ def decide(
     compute: Compute = AUTO_COMPUTE,
     provenance: Provenance | None = None,
     writer_bytes_per_pixel: float | None = None,
+    view: Tensor | None = None,
 ) -> Decision:
     """Decides how an image is enlarged.
 
@@ -74,6 +75,7 @@ def decide(
         compute: Where and how networks run.
         provenance: What the image's file says about its origin.
         writer_bytes_per_pixel: See `fidelity.decide.planning.plan_passes`.
+        view: What a screen shows of the image, if that differs from its samples; the domain is judged by it.
 
     Raises:
         ModelRefusedError: If no network is usable.
@@ -83,7 +85,10 @@ def decide(
     first = image[place : place + 1]
     target = resolve_target(size, settings.target, chooser.fixed.scale if chooser.fixed else AUTO_SCALE)
     texture = measure_patch_features(first)  # both the classifier and the judge of damage need it
-    verdict = classify(first, provenance, texture) if settings.domain == "auto" else named_verdict(settings.domain)
+    if settings.domain != "auto":
+        verdict = named_verdict(settings.domain)
+    else:
+        verdict = classify(first, provenance, texture) if view is None else classify(view[place : place + 1], provenance)
     conditions = measure_conditions(first, texture)
     judged = conditions.with_strength(settings.restore, settings.restore_strength)
     recipe, reasons = settle(settings.apply_to(RECIPES[verdict.recipe_domain]), judged)
@@ -95,6 +100,8 @@ def decide(
     if settings.tileable != "off":
         margin = find_margin(size, target, settings.tileable)
         size, target = margin.around(size, target)
+        large = describe_margin(margin)
+        reasons += (large,) if large else ()
     else:
         continuing = find_tileable(first)
         reasons += (describe_tileable(continuing),) if continuing != "off" else ()

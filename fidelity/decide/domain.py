@@ -114,8 +114,11 @@ def classify(image: Tensor, provenance: Provenance | None = None, texture: Featu
     pixel_art = find_pixel_art(image)
     if pixel_art:
         scores: dict[Domain, float] = {one: 0.9 if one == "line_art" else 0.1 / (len(DOMAINS) - 1) for one in DOMAINS}
-        said = f"{pixel_art}: enlarged by the network for line art, which rounds its pixels; nearest neighbor would keep them"
-        return Verdict("line_art", scores["line_art"], scores, (said,))
+        evidence = (f"{pixel_art}; networks round its pixels, nearest neighbor would keep them",)
+        if provenance and provenance.evidence:
+            scores, evidence = weigh(scores, provenance), provenance.evidence + evidence
+        label = max(DOMAINS, key=scores.__getitem__)
+        return Verdict(label, scores[label], scores, evidence)
     texture = texture or measure_patch_features(image)
     features = measure_features(image, texture)
     scores = _score_pixels(features)

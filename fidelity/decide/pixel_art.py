@@ -13,6 +13,8 @@ _LOOK_PX = 256
 """A part of this size is looked at first, which spares large pictures the rest."""
 _LARGEST_PX = 2048
 """Of larger pictures, the upper left part decides."""
+_LARGEST_SPRITE_PX = 512
+"""Of pixel art that has not been enlarged before."""
 _LEAST_DISTANCE = 8.0
 """Shades of a drawing in few colors are closer together than those of a palette."""
 _LEAST_EQUAL = 0.4
@@ -46,10 +48,9 @@ def find_pixel_art(image: Tensor) -> PixelArt | None:
         What was found; None for every other picture, and for pixel art that was compressed or resized smoothly.
     """
     height, width = image.shape[2:]
-    if min(height, width) < _LEAST_SIDE_PX:
-        return None
     top, left = (max(0, (side - _LOOK_PX) // 2) for side in (height, width))
-    if len(_codes(image[:, :, top : top + _LOOK_PX, left : left + _LOOK_PX]).unique()) > _MOST_COLORS:
+    part = image[:, :, top : top + _LOOK_PX, left : left + _LOOK_PX]
+    if min(height, width) < _LEAST_SIDE_PX or len(_codes(part).unique()) > _MOST_COLORS:
         return None
     image = image[:, :, :_LARGEST_PX, :_LARGEST_PX]
     codes = _codes(image)
@@ -67,7 +68,8 @@ def find_pixel_art(image: Tensor) -> PixelArt | None:
             return None
         for place in changes.any(dim=1 - axis).nonzero().flatten().tolist():
             block = gcd(block, place + 1)
-    return PixelArt(len(palette), max(1, block))
+    is_screenshot = block <= 1 and max(height, width) > _LARGEST_SPRITE_PX  # or a chart
+    return None if is_screenshot else PixelArt(len(palette), max(1, block))
 
 
 def _codes(image: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ class Target:
             value = getattr(self, name)
             numbers = astuple(value) if isinstance(value, PrintSize) else value if isinstance(value, tuple) else (value,)
             if not all(0 < number < inf for number in numbers):
+                value = f"{value[1]}x{value[0]}" if isinstance(value, tuple) else value
                 raise RefusedError(f"{name} is {value}; wanted a finite number above 0")
 
 

@@ -32,7 +32,6 @@ DECODING_ERRORS = (
 )
 """All exceptions that Pillow's decoders raise on damaged files."""
 
-TIFF_SIGNATURES = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 _HEAD_BYTES = 16
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its remarks on damaged files reach the terminal
@@ -64,12 +63,11 @@ def open_picture(file: IO[bytes]) -> Image.Image:
                 continue
             file.seek(0)
             try:
+                if name == "TIFF":
+                    return TiffOfAnyLayout(file, "")
                 return cast(Callable[[IO[bytes], str], Any], factory)(file, "")
             except (SyntaxError, IndexError, TypeError, KeyError):
                 continue  # not of this format after all
-        if head.startswith(TIFF_SIGNATURES):
-            file.seek(0)
-            return TiffOfAnyLayout(file, "")
         module, factory, _ = _PLUGINS.get(name_unread(head) or "", ("", "", ""))
         if module and find_spec(module.partition(".")[0]):
             file.seek(0)
@@ -78,15 +76,23 @@ def open_picture(file: IO[bytes]) -> Image.Image:
 
 
 class TiffOfAnyLayout(TiffImagePlugin.TiffImageFile):
-    """A TIFF whose samples Pillow cannot decode, such as RGB in floats: only its size and tags can be used."""
+    """A TIFF, each page of which may have samples that Pillow cannot decode, such as RGB in floats.
+
+    Of such a page only the size and the tags can be used.
+    """
+
+    is_undecodable = False
+    """Whether the page is such a one."""
 
     def _setup(self) -> None:
+        self.is_undecodable = False
         try:
             super()._setup()
         except SyntaxError:  # an unknown layout of samples
             width, height = (self.tag_v2[tag] for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength))
             if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
                 raise
+            self.is_undecodable = True
             self._size, self._mode, self.tile = (width, height), "RGB", []
             profile = self.tag_v2.get(TiffImagePlugin.ICCPROFILE)
             if profile:

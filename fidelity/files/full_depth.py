@@ -1,6 +1,7 @@
 """Reads pictures of more than 8 bits per channel at their own depth, with FFmpeg, libvips or libheif."""
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +11,14 @@ from PIL import Image, TiffImagePlugin
 from .formats import INSTALL, TiffOfAnyLayout
 from .jxl import find_jxl_depth
 from .sixteen_bit import DeepFormat, DeepFormatError, decode_deep
-from .vips import decode_with_vips, has_vips
+from .vips import VipsError, decode_with_vips, has_vips
 
 EXTRA_LEFT_OUT = "its extra channel, of unspecified meaning, was left out"
 
-_PNG_DEPTH_AT = 24  # after the signature and the length, name, width and height of the first chunk
+PNG_DEPTH_AT = 24  # after the signature and the length, name, width and height of the first chunk
 _CLASSIC_TIFF = b"II*\0", b"MM\0*"
 _UNSPECIFIED_EXTRA, _ASSOCIATED_ALPHA, _STRAIGHT_ALPHA = 0, 1, 2
+_ROUNDING = 1e-4
 _BITS, _FLOATS, _PLANES = TiffImagePlugin.BITSPERSAMPLE, 3, 2
 
 
@@ -41,7 +43,7 @@ class FullDepth:
 def find_depth(opened: Image.Image, content: bytes) -> int:
     """Bits per channel that a file has, however many are read."""
     if opened.format == "PNG":
-        return content[_PNG_DEPTH_AT]
+        return content[PNG_DEPTH_AT]
     if isinstance(opened, TiffImagePlugin.TiffImageFile):
         return max(as_tuple(opened.tag_v2.get(_BITS, 1)))
     if opened.format == "HEIF":
@@ -74,8 +76,7 @@ def read_full_depth(opened: Image.Image, content: bytes, stored: int, notes: lis
         VipsError: If libvips cannot decode it.
     """
     if isinstance(opened, TiffImagePlugin.TiffImageFile):
-        is_deep = stored > 8 or isinstance(opened, TiffOfAnyLayout)
-        return _read_deep_tiff(opened, content, stored, notes) if is_deep else None
+        return _read_any_tiff(opened, content, stored, notes)
     if stored <= 8:
         return None
     if opened.format == "PNG":
@@ -84,7 +85,16 @@ def read_full_depth(opened: Image.Image, content: bytes, stored: int, notes: lis
     if opened.format == "HEIF" and opened.mode in ("RGB", "RGBA"):
         return FullDepth(_decode_heif(content, stored), 16)
     if opened.format == "AVIF" and has_vips():
-        return FullDepth(_spread_grey(decode_with_vips(content, "AVIF", stored).samples), 16, is_upright=True)
+        with suppress(VipsError):  # Pillow reads it at 8 bits
+            return FullDepth(_spread_grey(decode_with_vips(content, "AVIF", stored).samples), 16, is_upright=True)
+    return None
+
+
+def _read_any_tiff(opened: TiffImagePlugin.TiffImageFile, content: bytes, stored: int, notes: list[str]) -> FullDepth | None:
+    if isinstance(opened, TiffOfAnyLayout) and opened.is_undecodable:
+        return _read_deep_tiff(opened, content, stored, notes)
+    with suppress(VipsError):  # Pillow reads it at 8 bits
+        return _read_deep_tiff(opened, content, stored, notes) if stored > 8 else None
     return None
 
 
@@ -99,7 +109,7 @@ def _read_deep_tiff(opened: TiffImagePlugin.TiffImageFile, content: bytes, store
             if is_associated and colors.shape[2] == 4:
                 colors[..., :3] = (colors[..., :3] / np.maximum(colors[..., 3:], 1e-6)).clip(0, 1)
             return FullDepth(colors, 16)
-    if opened.mode.startswith("I") or opened.mode == "F":
+    if (opened.mode.startswith("I") and stored <= 16) or (opened.mode == "F" and formats == {_FLOATS}):
         return None  # grey, of which Pillow reads all bits
     if depths == {16} and _FLOATS in formats and opened.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION) == _PLANES:
         raise UnusableError("has floats of 16 bits in separate planes; wanted 32 bits")  # libvips reads them wrongly
@@ -110,16 +120,17 @@ def _read_deep_tiff(opened: TiffImagePlugin.TiffImageFile, content: bytes, store
         elif picture.converted:
             notes.append("converted to sRGB by its color profile")
         samples = _sort_extra(opened, picture.samples, picture.colors, notes)
-        return FullDepth(samples, 32 if stored > 16 else 16, is_converted=bool(picture.converted))
-    if isinstance(opened, TiffOfAnyLayout):
+        bits = 8 if stored <= 8 else 16 if stored <= 16 else 32
+        return FullDepth(samples, bits, is_converted=bool(picture.converted))
+    if isinstance(opened, TiffOfAnyLayout) and opened.is_undecodable:
         raise UnusableError(f"is a type of TIFF that only pyvips reads; {INSTALL['pyvips']}")
     return None
 
 
 def _sort_extra(opened: TiffImagePlugin.TiffImageFile, samples: np.ndarray, count: int, notes: list[str]) -> np.ndarray:
     """Colors in [0, 1] and the first extra channel that is alpha; others are left out, and grey becomes RGB beside alpha."""
-    check_range(samples, 1)
     colors, extra = samples[..., :count], samples[..., count:]
+    colors = _within(colors)
     if not extra.shape[2]:
         return colors
     kinds = as_tuple(opened.tag_v2.get(TiffImagePlugin.EXTRASAMPLES, _STRAIGHT_ALPHA))
@@ -127,8 +138,14 @@ def _sort_extra(opened: TiffImagePlugin.TiffImageFile, samples: np.ndarray, coun
     if place is None:
         notes.append(EXTRA_LEFT_OUT)
         return colors
-    alpha = extra[..., place : place + 1]
+    alpha = _within(extra[..., place : place + 1])
     return _spread_grey(np.concatenate((colors, alpha), axis=2))
+
+
+def _within(samples: np.ndarray) -> np.ndarray:
+    """Samples that are in [0, 1] but for rounding, clipped to it."""
+    check_range(samples, 1)
+    return samples.clip(0, 1)
 
 
 def _spread_grey(samples: np.ndarray) -> np.ndarray:
@@ -173,5 +190,5 @@ def check_range(samples: np.ndarray, white: int) -> None:
     if not np.isfinite(samples).all():
         raise UnusableError("has samples that are NaN or infinite; wanted finite numbers")
     lowest, highest = samples.min(), samples.max()
-    if lowest < 0 or highest > white:
+    if lowest < -_ROUNDING * white or highest > (1 + _ROUNDING) * white:
         raise UnusableError(f"has samples from {lowest:g} to {highest:g}; wanted 0 to {white} for this format")

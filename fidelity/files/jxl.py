@@ -1,6 +1,7 @@
 """Reads the depth of a JPEG XL, whose decoder for Pillow gives 8 bits per channel whatever there is."""
 
 _CODESTREAM = b"\xff\x0a"
+_BOX_HEAD_BYTES = 16
 _SIZES = (9, 13, 18, 30)
 _DEPTHS = (8, 10, 12)
 _FLOAT_DEPTHS = (32, 16, 24)
@@ -20,7 +21,10 @@ class _Bits:
 
 def find_jxl_depth(content: bytes) -> int:
     """Bits per channel; 8 if they cannot be found (ISO/IEC 18181-1, SizeHeader and ImageMetadata)."""
-    start = 0 if content.startswith(_CODESTREAM) else content.find(_CODESTREAM)
+    start = 0
+    if not content.startswith(_CODESTREAM):
+        box = next((place for name in (b"jxlc", b"jxlp") if (place := content.find(name)) >= 0), len(content))
+        start = content.find(_CODESTREAM, box, box + _BOX_HEAD_BYTES)
     if start < 0:
         return 8
     bits = _Bits(content[start + len(_CODESTREAM) : start + 64])

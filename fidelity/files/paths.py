@@ -285,6 +285,18 @@ def refuse_existing(paths: Sequence[Path]) -> None:
         raise FileRefusedError(f"{there[0]} {seen}; wanted another name, or --existing overwrite, skip or rename")
 
 
+def check_report(path: Path) -> None:
+    """Refuses to replace a file that is no report by one.
+
+    Raises:
+        FileRefusedError: If the file exists and does not begin as a list in JSON.
+    """
+    if exists(path) and path.stat().st_size:
+        with path.open("rb") as file:
+            if file.read(1) != b"[":
+                raise FileRefusedError(f"{path}: exists and is no report; wanted another name")
+
+
 class SkippedError(RefusedError):
     """An image that is not enlarged because the file for its result exists, and is kept."""
 

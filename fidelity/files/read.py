@@ -20,6 +20,7 @@ from .color_tags import primaries_of, read_told_color
 from .formats import DECODING_ERRORS, TiffOfAnyLayout, explain_unread, open_picture
 from .full_depth import (
     EXTRA_LEFT_OUT,
+    PNG_DEPTH_AT,
     UnusableError,
     as_tuple,
     check_range,
@@ -32,7 +33,7 @@ from .icc import convert_by_tables, read_profile, to_srgb
 from .icc_tables import read_table_profile, tables_to_srgb
 from .paths import FileRefusedError, check_regular, one_line
 from .repair import complete_jpeg, is_jpeg_too_short, repair
-from .tags import GAIN_MAP_NAMES, Captions, collect_captions, collect_exif, collect_graphs
+from .tags import Captions, collect_captions, collect_exif, collect_graphs
 from .tone import WHITE_NITS, tone_map
 from .vips import VipsError
 from .write import quantise
@@ -42,7 +43,6 @@ KEPT_TEXTS = ("prompt", "workflow", "parameters")
 
 _MEMORY_SHARE = 0.6
 _BYTES_PER_SAMPLE = 12  # the float32 source, a working copy, and Pillow's own
-_PNG_DEPTH_AT = 24  # after the signature and the length, name, width and height of the first chunk
 _BLACK_IS_ONE = 0
 _NEW_SUBFILE_TYPE, _REDUCED = 254, 1
 _SUB_DIRECTORIES, _DNG_VERSION = 330, 50706
@@ -137,7 +137,7 @@ def read_image(path: Path, color_space: ColorSpace = "source", hdr: HdrChoice = 
 
 def _load(opened: Image.Image, content: bytes, notes: list[str]) -> Image.Image:
     """Decodes a picture; a JPEG also if only its last bytes are missing. A TIFF that is not for Pillow stays undecoded."""
-    if isinstance(opened, TiffOfAnyLayout):
+    if isinstance(opened, TiffOfAnyLayout) and opened.is_undecodable:
         return opened
     try:
         opened.load()
@@ -164,7 +164,7 @@ def _read_opened(
     stored = find_depth(opened, content)
     full = read_full_depth(opened, content, stored, notes)
     if full is None:
-        depth = content[_PNG_DEPTH_AT] if opened.format == "PNG" else 8
+        depth = content[PNG_DEPTH_AT] if opened.format == "PNG" else 8
         array, profile = _to_array(opened, profile, depth, notes)
         bits = 32 if opened.mode == "F" else 16 if opened.mode.startswith("I") else 8
         orientation = 1 if opened.format == "JXL" else opened.getexif().get(ExifTags.Base.Orientation, 1)
@@ -180,11 +180,9 @@ def _read_opened(
     is_converted = opened.mode in ("CMYK", "LAB") or (full is not None and full.is_converted)
     told = None if is_converted else read_told_color(opened, content, profile, tensor.shape[1] == 1)
     signal = told.wide if told else None
-    if told and signal and tensor.shape[1] == 1:
-        notes.append(f"grey with high dynamic range ({signal.transfer}): taken as sRGB")
-        signal = None
-    elif told and signal:
+    if told and signal:
         profile = None
+        tensor = tensor.expand(-1, 3, -1, -1) if tensor.shape[1] == 1 else tensor
         if hdr != "keep":
             tensor = tone_map(tensor, signal.transfer, told.primaries)
             how = f"tone mapped to sRGB, white at {WHITE_NITS:.0f} nits"
@@ -263,11 +261,12 @@ def _choose_frame(opened: Image.Image, content: bytes) -> list[str]:
     if isinstance(opened, TiffImagePlugin.TiffImageFile):
         return _choose_page(opened)
     frames = getattr(opened, "n_frames", 1)
-    notes = [_GAIN_MAP_LEFT_OUT] if _has_gain_map(opened, content) else []
+    has_gain_map = _has_gain_map(opened, content)
+    notes = [_GAIN_MAP_LEFT_OUT] if has_gain_map else []
     if frames < 2:
         return notes
     if opened.format in ("MPO", "HEIF"):
-        left = frames - 1 - bool(notes)
+        left = frames - 1 - (has_gain_map and opened.format == "MPO")
         return [*notes, *([f"{left} more in the file, such as a depth map or preview, left out"] if left else [])]
     return [f"animated: using the first of {frames} frames"]
 
@@ -275,16 +274,16 @@ def _choose_frame(opened: Image.Image, content: bytes) -> list[str]:
 def _has_gain_map(opened: Image.Image, content: bytes) -> bool:
     """Whether a file has a second picture that widens the dynamic range of the first: Ultra HDR, ISO 21496-1 or Apple's."""
     if opened.format in ("JPEG", "MPO"):
-        packet = opened.info.get("xmp")
-        is_named = isinstance(packet, bytes) and any(name in packet for name in GAIN_MAP_NAMES)
-        return is_named or (opened.format == "MPO" and any(name in content for name in (*GAIN_MAP_NAMES, _ISO_GAIN_MAP)))
+        has_second = opened.format == "MPO" or _JPEG_START in content[len(content) // 4 :]
+        return has_second and any(name in content for name in _JPEG_GAIN_MAPS)
     if opened.format not in ("HEIF", "AVIF"):
         return False
     boxes = content[:_META_BYTES]
     return _APPLE_GAIN_MAP in boxes or _TONE_MAPPED_ITEM.search(boxes) is not None
 
 
-_ISO_GAIN_MAP = b"urn:iso:std:iso:ts:21496"
+_JPEG_GAIN_MAPS = b"hdrgm:Version", b"HDRGainMapVersion", b"urn:iso:std:iso:ts:21496"
+_JPEG_START = b"\xff\xd8\xff"
 _APPLE_GAIN_MAP = b"urn:com:apple:photo:2020:aux:hdrgainmap"
 _TONE_MAPPED_ITEM = re.compile(rb"infe[\2\3].{7,9}tmap", re.DOTALL)  # ISO/IEC 23008-12, amendment 1
 _META_BYTES = 2**18
@@ -310,9 +309,22 @@ def _check_content(opened: Image.Image, content: bytes) -> None:
     """Refuses a file that does not hold the picture that it seems to hold."""
     if _is_raw(opened, content):
         raise UnusableError("is a camera's raw file, which is not read; wanted an image developed from it")
+    if _is_signed(opened):
+        raise UnusableError("has signed integers; wanted unsigned ones, or floats")
     if is_jpeg_too_short(opened, content):
         width, height = opened.size
         raise OSError(f"{len(content)} bytes cannot hold the {width}x{height} px that it claims")
+
+
+def _is_signed(opened: Image.Image) -> bool:
+    """Whether a TIFF has signed integers of 8 bits, which Pillow takes for unsigned ones."""
+    if not isinstance(opened, TiffImagePlugin.TiffImageFile) or TiffImagePlugin.SAMPLEFORMAT not in opened.tag_v2:
+        return False
+    bits = as_tuple(opened.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, 1))
+    return max(bits) == 8 and _SIGNED in as_tuple(opened.tag_v2[TiffImagePlugin.SAMPLEFORMAT])
+
+
+_SIGNED = 2
 
 
 def _is_raw(opened: Image.Image, content: bytes) -> bool:

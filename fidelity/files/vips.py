@@ -4,7 +4,8 @@ Pillow reads these at 8 bits per channel or not at all; FFmpeg reads only TIFFs 
 """
 
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import cache
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -34,9 +35,14 @@ class VipsPicture:
     """How it became sRGB, if it was CMYK or Lab."""
 
 
+@cache
 def has_vips() -> bool:
-    """Whether libvips is installed."""
-    return find_spec("pyvips") is not None
+    """Whether libvips is installed: the package, and the library that it needs."""
+    try:
+        import_module("pyvips")
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def decode_with_vips(content: bytes, kind: VipsFormat, bits: int, page: int = 0) -> VipsPicture:
@@ -53,7 +59,6 @@ def decode_with_vips(content: bytes, kind: VipsFormat, bits: int, page: int = 0)
     """
     import pyvips
 
-    pyvips.cache_set_max(0)  # else it keeps the files that it has read
     options: dict[str, Any] = {"page": page} if kind == "TIFF" else {}
     try:
         image: Any = getattr(pyvips.Image, _LOADERS[kind])(content, fail_on="error", **options)
@@ -64,7 +69,7 @@ def decode_with_vips(content: bytes, kind: VipsFormat, bits: int, page: int = 0)
             return _convert(image, _CONVERTED[space])
         samples = _scale(image.numpy(), bits if kind == "AVIF" else None)
     except pyvips.Error as error:
-        raise VipsError(str(error).strip().splitlines()[-1]) from error
+        raise VipsError(f"libvips: {str(error).strip().splitlines()[-1].strip()}") from error
     is_color = image.bands >= _COLOR_CHANNELS and space not in ("b-w", "grey16")
     return VipsPicture(samples, _COLOR_CHANNELS if is_color else 1)
 

@@ -292,7 +292,7 @@ class PlanReport:
             )
             for step in planned.plan.passes
         )
-        source, target = SizeReport.of(planned.plan.source), SizeReport.of(planned.plan.target)
+        source, target = SizeReport.of(decision.source), SizeReport.of(decision.target)
         choice, total = planned.choice, sum(seconds) if seconds else None
         peak, scratch = planned.plan.peak_bytes, planned.plan.scratch_bytes
         return PlanReport(source, target, steps, peak, scratch, total, choice.reason, choice.better, planned.notes)

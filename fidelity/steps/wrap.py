@@ -62,6 +62,14 @@ def _fit(side: int, result: int) -> tuple[int, int]:
     return margin, margin * result // side
 
 
+def describe_margin(margin: Margin) -> str | None:
+    """Says that margins are large, if they are: sizes without a common step need as much as the whole side."""
+    largest = max(margin.source)
+    if largest <= 2 * _LEAST_MARGIN_PX:
+        return None
+    return f"tileable: a margin of {largest} px, since only that is whole pixels of the source and of the result"
+
+
 def wrap(image: Tensor, margin: tuple[int, int]) -> Tensor:
     """Adds a margin around an image ``(B, C, H, W)`` that repeats it, as often as it takes."""
     for axis, size in zip((2, 3), margin, strict=True):
@@ -91,7 +99,7 @@ def find_tileable(image: Tensor) -> Tileable:
 def _continues(image: Tensor, axis: int) -> bool:
     """Whether the first line along an axis follows on the last one as smoothly as neighbors follow each other."""
     lines = image.movedim(axis, 0)
-    if len(lines) < 4 * _NEAR or lines[0].std(dim=-1).mean() < _SMALLEST_CONTRAST:
+    if min(len(lines), lines.shape[2]) < 4 * _NEAR or lines[0].std(dim=-1).mean() < _SMALLEST_CONTRAST:
         return False
     step = (lines[0] - lines[-1]).abs().mean()
     inside = torch.cat((lines[: _NEAR + 1].diff(dim=0), lines[-_NEAR - 1 :].diff(dim=0))).abs().mean()

@@ -52,6 +52,10 @@ def test_damage_that_was_resized_since_is_found_although_jpegs_grid_is_gone(test
     assert strength(read_image(test_data / "images/real/anime_clean.png", "srgb").image) < 0.2
 
 
+def test_a_picture_of_one_color_is_left_alone():
+    assert strength(torch.full((1, 3, 40, 40), 0.4)) == 0
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 4, 9, 300), (1, 1, 40, 40)])
 def test_any_image_gets_a_share(random_image, shape):
     assert 0 <= strength(random_image(*shape)) <= 1

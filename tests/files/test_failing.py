@@ -50,7 +50,9 @@ def upscale(source, output, *options):
 
 @pytest.mark.parametrize("name", READ)
 def test_it_is_read_as_it_is_meant(failing, name):
-    pytest.importorskip({"heic": "pillow_heif", "jxl": "pillow_jxl"}.get(name.rpartition(".")[2], "pyvips"))
+    needed = {"heic": "pillow_heif", "jxl": "pillow_jxl", "tif": "pyvips", "avif": "pyvips"}.get(name.rpartition(".")[2])
+    if needed:
+        pytest.importorskip(needed)
     shape, bits, means, noted = READ[name]
     read = read_image(failing / name)
     assert read.bits == bits

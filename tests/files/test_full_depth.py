@@ -51,7 +51,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("kind", "bits"), [(np.uint16, 16), (np.float32, 32), (np.uint32, 32), (np.float16, 32)])
+@pytest.mark.parametrize(("kind", "bits"), [(np.uint16, 16), (np.float32, 32), (np.uint32, 32), (np.float16, 16)])
 def test_a_tiff_of_any_layout_and_depth(tmp_path, scene, layout, kind, bits):
     samples, options = deep(scene, kind), LAYOUTS[layout]
     if layout == "planes":
@@ -61,7 +61,7 @@ def test_a_tiff_of_any_layout_and_depth(tmp_path, scene, layout, kind, bits):
             read_image(save(tmp_path / "a.tif", samples, **options))
         return
     read = same(save(tmp_path / "a.tif", samples, **options), scene, 1e-3 if kind == np.float16 else 1e-4)
-    assert (read.bits, read.notes) == (min(bits, read.bits), ())
+    assert (read.bits, read.notes) == (bits, ())
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
@@ -82,6 +82,37 @@ def test_the_extra_channel_that_is_alpha_is_found_among_several(tmp_path, scene,
     samples = np.concatenate((scene, scene[..., :2]), axis=2)
     wanted = np.concatenate((scene, scene[..., 1:2]), axis=2)
     same(save(tmp_path / "a.tif", deep(samples, kind), extrasamples=[UNSPECIFIED, STRAIGHT]), wanted)
+
+
+@pytest.mark.parametrize("layout", ["bigtiff", "tiles", "compressed"])
+@pytest.mark.parametrize("kind", [np.uint16, np.uint32, np.float32])
+def test_grey_of_any_depth(tmp_path, scene, layout, kind):
+    read = same(
+        save(tmp_path / "a.tif", deep(scene[..., 0], kind), photometric="minisblack", **LAYOUTS[layout]), scene[..., :1]
+    )
+    assert (read.bits, read.notes) == (16 if kind == np.uint16 else 32, ())
+
+
+def test_a_channel_that_is_left_out_may_have_any_values_and_rounding_is_no_fault(tmp_path, scene):
+    depth = np.concatenate((scene * 1.00001, 50 * scene[..., :1]), axis=2)
+    read = same(save(tmp_path / "a.tif", deep(depth, np.float32), extrasamples=[UNSPECIFIED]), scene)
+    assert "extra channel" in read.notes[0]
+
+
+def test_the_largest_page_is_read_although_pillow_does_not_know_its_layout(tmp_path, scene):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(deep(scene[::2, ::2], np.uint8), photometric="rgb")
+        file.write(deep(scene, np.float32), photometric="rgb")
+    assert same(tmp_path / "a.tif", scene).notes == ("2 pages: using the largest, number 2",)
+
+
+def test_what_libvips_cannot_read_is_left_to_pillow_where_it_can(tmp_path, scene, monkeypatch):
+    def refuse(*given):
+        raise full_depth.VipsError("libvips: no")
+
+    monkeypatch.setattr(full_depth, "decode_with_vips", refuse)
+    read = same(save(tmp_path / "a.tif", deep(scene), tile=(16, 16)), scene, 1 / 255)
+    assert read.notes == ("16 bits per channel, read at 8",)
 
 
 @pytest.mark.parametrize("tile", [None, (16, 16)])
@@ -116,6 +147,8 @@ def test_tags_of_a_layout_that_pillow_does_not_know(tmp_path, scene):
         (np.full((4, 4, 3), 1.5, np.float32), "has samples from 1.5 to 1.5; wanted 0 to 1"),
         (np.full((4, 4, 3), np.nan, np.float32), "NaN or infinite"),
         (np.full((4, 4, 3), 7, np.int16), "signed integers"),
+        (np.full((4, 4, 3), 7, np.int8), "signed integers"),
+        (np.full((4, 4, 3), 0.5, np.float64), "libvips: tiff2vips"),
     ],
 )
 def test_samples_of_unknown_meaning_are_refused(tmp_path, samples, message):

@@ -306,15 +306,18 @@ def with_packet(picture, packet, **options):
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("second", [False, True])
-def test_a_gain_map_is_told_as_what_it_is(tmp_path, pixels, second):
+@pytest.mark.parametrize("kind", ["MPO", "JPEG", "alone"])
+def test_a_gain_map_is_told_as_what_it_is(tmp_path, pixels, kind):
     packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description hdrgm:Version="1.0"/></x:xmpmeta>'
     picture = Image.fromarray(pixels)
-    (tmp_path / "a.jpg").write_bytes(with_packet(picture, packet))
-    if second:
+    if kind == "MPO":
         picture.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[picture.convert("L")], xmp=packet)
+    else:
+        second = with_packet(picture.convert("L"), b"") if kind == "JPEG" else b""
+        (tmp_path / "a.jpg").write_bytes(with_packet(picture, packet) + second)
     told = read_image(tmp_path / "a.jpg").notes
-    assert told == ("its gain map for high dynamic range was left out: this is its standard picture",)
+    left_out = ("its gain map for high dynamic range was left out: this is its standard picture",)
+    assert told == (() if kind == "alone" else left_out)
 
 
 def test_other_second_pictures_are_counted(tmp_path, pixels):

@@ -90,5 +90,5 @@ def test_tags_go_through(made, tmp_path, source, result):
         if not {source, result} & NOT_STORED.get(tag, set()):
             assert given[tag], tag
             assert kept[tag] == given[tag], tag
-    upscale_file(path, output, session, FileOptions(keep_gps=False))
+    upscale_file(path, output, session, FileOptions(keep_gps=False, existing="overwrite"))
     assert found(output)["gps"] == "None"

@@ -21,7 +21,7 @@ from PIL import Image
 from fidelity.choices import PrecisionChoice
 from fidelity.decide.settings import Settings
 from fidelity.decide.target import Target
-from fidelity.job import upscale_file
+from fidelity.job import FileOptions, upscale_file
 from fidelity.networks.compute import Compute
 from fidelity.networks.loader import list_models
 from fidelity.report.report import Report
@@ -88,7 +88,7 @@ def main() -> None:
                     best["host, fp32"] = min(best.get("host, fp32", (seconds, "| ")), (seconds, "| "))
                     for precision, session in sessions.items():
                         started = time.perf_counter()
-                        report = upscale_file(source, output, session)
+                        report = upscale_file(source, output, session, FileOptions(existing="overwrite"))
                         seconds = time.perf_counter() - started
                         found = seconds, describe(report, seconds)
                         best[f"ours, {precision}"] = min(best.get(f"ours, {precision}", found), found)
