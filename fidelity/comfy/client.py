@@ -1,29 +1,53 @@
-"""A client for ComfyUI's HTTP API: uploads pictures, queues and follows a graph, downloads results."""
+"""A client for ComfyUI's HTTP API: uploads pictures, queues and follows a graph, downloads results.
+
+A server is not trusted. Every answer has a limit in size and time, whatever it contains ends as a `ServerError` if it is not
+understood, and a result's name and content are checked before it is written.
+"""
 
 import json
+import re
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import httpx
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from ..errors import RefusedError
-from ..files.paths import write_whole
+from ..files.paths import claim_free, write_whole
 from .graphs import Prompt, describe_refusal
 
 Watch = Callable[[str, int, int], None]
 """Called with (name of the running node, done, total)."""
 
-_ANSWER_SECONDS = 60
+_ANSWER_SECONDS = 60.0
+"""Longest silence within a request, and the longest time that an answer in JSON may take."""
 _LISTEN_SECONDS = 2
 _LOST_SECONDS = 60
+_LARGEST_ANSWER = 2**26
+_LARGEST_RESULT = 2**33
+_LARGEST_EVENT = 2**26
+_SLOWEST_DOWNLOAD = 2**10
+"""Bytes per second; a server that sends fewer is given up."""
+_CONTENTS: Mapping[str, tuple[bytes, ...]] = {
+    ".png": (b"\x89PNG\r\n\x1a\n",),
+    ".jpg": (b"\xff\xd8\xff",),
+    ".jpeg": (b"\xff\xd8\xff",),
+    ".webp": (b"RIFF",),
+    ".gif": (b"GIF8",),
+    ".tif": (b"II", b"MM"),
+    ".tiff": (b"II", b"MM"),
+}
+"""How files of these endings begin."""
+_ENDS: Mapping[str, bytes] = {".png": b"IEND\xaeB`\x82"}
+"""How files of these endings end."""
+_LONGEST_NAME = 120
 _RESULT_KINDS = ("images", "gifs", "video", "audio", "text_files")
 
 
@@ -60,11 +84,14 @@ class ComfyClient:
             raise ServerError(f"{url!r} is not a server address; wanted one like http://127.0.0.1:8188")
         self._url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._id = uuid.uuid4().hex
-        self._written: set[Path] = set()
+        self._http = httpx.Client(timeout=_ANSWER_SECONDS)
 
     def known_nodes(self) -> dict[str, Any]:
         """All node types that the server has, with their inputs."""
-        return self._get("/object_info")
+        found = self._ask("GET", "/object_info")
+        if not isinstance(found, dict):
+            raise ServerError(f"{self._url}: answered something else than a list of nodes")
+        return found
 
     def upload(self, path: Path) -> str:
         """Uploads a picture to the server's input folder.
@@ -79,13 +106,11 @@ class ComfyClient:
             content = path.read_bytes()
         except OSError as error:
             raise ServerError(f"{path}: cannot be read ({error.strerror})") from error
-        boundary = uuid.uuid4().hex
-        name = f"{uuid.uuid4().hex[:8]}-{path.name}".replace('"', "_")  # keeps files of the same name apart
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'
-        body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
-        answer = self._post("/upload/image", body, f"multipart/form-data; boundary={boundary}")
-        folder, stored = answer.get("subfolder") or "", answer["name"]
-        return f"{folder}/{stored}" if folder else stored
+        name = f"{uuid.uuid4().hex[:8]}-{path.name}"  # keeps files of the same name apart
+        with _understood(self._url):
+            answer = self._ask("POST", "/upload/image", files={"image": (name, content)})
+            folder, stored = answer.get("subfolder") or "", str(answer["name"])
+            return f"{folder}/{stored}" if folder else stored
 
     def queue(self, prompt: Prompt) -> str:
         """Queues a graph.
@@ -96,34 +121,44 @@ class ComfyClient:
         Raises:
             ServerError: If the server refuses it.
         """
-        body = json.dumps({"prompt": prompt, "client_id": self._id}).encode()
-        return str(self._post("/prompt", body, "application/json")["prompt_id"])
+        with _understood(self._url):
+            return str(self._ask("POST", "/prompt", json={"prompt": prompt, "client_id": self._id})["prompt_id"])
 
-    def wait(self, queued: str, prompt: Prompt, watch: Watch | None = None) -> list[Result]:
+    def wait(self, queued: str, prompt: Prompt, watch: Watch | None = None, timeout: float | None = None) -> list[Result]:
         """Waits until a graph has finished; reconnects if the connection is lost.
 
         Args:
             queued: Its prompt id.
             prompt: The graph, for the names of its nodes.
             watch: Called with progress.
+            timeout: Seconds after which to give up; None waits as long as the server has the graph.
 
         Returns:
             The results, in the order of the graph's nodes.
 
         Raises:
-            ServerError: If the graph fails or is canceled on the server, or the connection stays lost.
+            ServerError: If the graph fails, is canceled or vanishes on the server, the connection stays lost, or time is up.
         """
-        lost_since: float | None = None
+        began, lost_since, missing = time.monotonic(), None, 0
+        address = f"{self._url.replace('http', 'ws', 1)}/ws?clientId={self._id}"
         while True:
             try:
-                with connect(f"{self._url.replace('http', 'ws', 1)}/ws?clientId={self._id}", max_size=None) as listening:
-                    while queued not in (history := self._get(f"/history/{queued}")):
+                with connect(address, max_size=_LARGEST_EVENT) as listening:
+                    while (entry := self._find_history(queued)) is None:
                         lost_since = None  # a server that answers is there; one that only accepts connections is not
+                        if timeout is not None and time.monotonic() - began > timeout:
+                            raise _FailedThereError(f"{self._url}: {queued} was not finished in {timeout:g} s")
+                        missing = 0 if self._has_queued(queued) else missing + 1
+                        if missing > _MOST_MISSING:  # neither waiting, running nor finished, several times in a row
+                            raise _FailedThereError(f"{self._url}: {queued} is gone from the server; canceled there")
                         _hear(listening, queued, prompt, watch)
-                    return _read_results(history[queued], prompt)
+                    with _understood(self._url):
+                        return _read_results(entry, prompt)
             except _FailedThereError:
                 raise
             except (ServerError, WebSocketException, OSError) as error:
+                if timeout is not None and time.monotonic() - began > timeout:
+                    raise ServerError(f"{self._url}: {queued} was not finished in {timeout:g} s") from error
                 lost_since = lost_since or time.monotonic()
                 if time.monotonic() - lost_since > _LOST_SECONDS:
                     raise ServerError(f"{self._url}: connection lost for {_LOST_SECONDS} s while running {queued}") from error
@@ -131,61 +166,131 @@ class ComfyClient:
 
     def cancel(self, queued: str) -> None:
         """Removes a graph from the queue, or stops it if it is running."""
-        body = json.dumps({"delete": [queued]}).encode()
-        self._post("/queue", body, "application/json")
-        running = self._get("/queue").get("queue_running") or []
-        if any(entry[1] == queued for entry in running):
-            self._post("/interrupt", json.dumps({"prompt_id": queued}).encode(), "application/json")
+        self._ask("POST", "/queue", json={"delete": [queued]})
+        if self._has_queued(queued, ("queue_running",)):
+            self._ask("POST", "/interrupt", json={"prompt_id": queued})
 
     def download(self, result: Result, folder: Path) -> Path:
-        """Downloads a result; the file is written atomically.
+        """Downloads a result, under a name that no file has; it appears whole or not at all.
 
         Returns:
             Path of the file.
+
+        Raises:
+            ServerError: If the server does not give it, or gives something else than its name says.
         """
-        query = urllib.parse.urlencode({"filename": result.filename, "subfolder": result.subfolder, "type": result.kind})
-        content = self._fetch(urllib.request.Request(f"{self._url}/view?{query}"))
-        path = self._free_name(folder / Path(result.filename).name)  # a server must not choose the folder
-        write_whole(path, lambda file: file.write(content))
+        query = {"filename": result.filename, "subfolder": result.subfolder, "type": result.kind}
+        path = claim_free(folder / _safe_name(result.filename))
+
+        def write(file: IO[bytes]) -> None:
+            with self._stream("GET", "/view", _LARGEST_RESULT, params=query) as parts:
+                for part in parts:
+                    file.write(part)
+            _check_content(path, file)
+
+        write_whole(path, write)
         return path
 
-    def _free_name(self, path: Path) -> Path:
-        """The path, numbered if this client has written there already: results of two subfolders may share a name."""
-        numbered, count = path, 1
-        while numbered in self._written:
-            count += 1
-            numbered = path.with_stem(f"{path.stem}_{count}")
-        self._written.add(numbered)
-        return numbered
+    def _find_history(self, queued: str) -> Any:
+        found = self._ask("GET", f"/history/{queued}")
+        return found.get(queued) if isinstance(found, dict) else None
 
-    def _get(self, path: str) -> Any:
-        return json.loads(self._fetch(urllib.request.Request(self._url + path)))
+    def _has_queued(self, queued: str, lists: tuple[str, ...] = ("queue_running", "queue_pending")) -> bool:
+        """Whether the server has a graph among those that it runs or that wait."""
+        with _understood(self._url):
+            found = self._ask("GET", "/queue")
+            return any(str(entry[1]) == queued for name in lists for entry in found.get(name) or ())
 
-    def _post(self, path: str, body: bytes, kind: str) -> Any:
-        answer = self._fetch(urllib.request.Request(self._url + path, body, {"Content-Type": kind}))
-        return json.loads(answer) if answer else {}
+    def _ask(self, method: str, path: str, **content: Any) -> Any:
+        """The answer to a request, as JSON; None if it is empty."""
+        began, received = time.monotonic(), bytearray()
+        with self._stream(method, path, _LARGEST_ANSWER, **content) as parts:
+            for part in parts:
+                received += part
+                if time.monotonic() - began > _ANSWER_SECONDS:
+                    raise ServerError(f"{self._url}: no whole answer within {_ANSWER_SECONDS:.0f} s")
+        with _understood(self._url):
+            return json.loads(received) if received else None
 
-    def _fetch(self, request: urllib.request.Request) -> bytes:
+    @contextmanager
+    def _stream(self, method: str, path: str, most_bytes: int, **content: Any) -> Generator[Iterator[bytes], None, None]:
+        """A request whose answer is read in parts; every failure is a `ServerError`."""
         try:
-            with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
-                return answer.read()
-        except urllib.error.HTTPError as error:
-            raise ServerError(f"{self._url}: {_read_refusal(error)}") from error
-        except (urllib.error.URLError, OSError) as error:
-            reason = getattr(error, "reason", error)
+            with self._http.stream(method, self._url + path, **content) as answer:
+                if answer.is_error:
+                    raise ServerError(f"{self._url}: {_read_refusal(answer)}")
+                yield self._limit(answer, most_bytes)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            reason = str(error) or type(error).__name__
             raise ServerError(f"{self._url}: no answer from ComfyUI ({reason})") from error
+
+    def _limit(self, answer: httpx.Response, most_bytes: int) -> Iterator[bytes]:
+        began, received = time.monotonic(), 0
+        for part in answer.iter_bytes():
+            received += len(part)
+            if received > most_bytes:
+                raise ServerError(f"{self._url}: an answer of more than {most_bytes / 2**20:.0f} MiB")
+            seconds = time.monotonic() - began
+            if seconds > _ANSWER_SECONDS and received < _SLOWEST_DOWNLOAD * seconds:
+                raise ServerError(f"{self._url}: sends less than {_SLOWEST_DOWNLOAD} bytes per second")
+            yield part
+
+
+_MOST_MISSING = 5
+
+
+@contextmanager
+def _understood(url: str) -> Generator[None, None, None]:
+    """Makes a `ServerError` of whatever an answer that has another form leads to."""
+    try:
+        yield
+    except ServerError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise ServerError(f"{url}: gave an answer of another form than ComfyUI's ({type(error).__name__})") from error
+
+
+def _safe_name(name: object) -> str:
+    """A name without folders, control characters and leading dots: a server chooses neither the folder nor hidden files."""
+    text = re.split(r"[/\\]", str(name))[-1]
+    kept = "".join(character for character in text if character.isprintable() and character not in '<>:"|?*').strip(". ")
+    stem, dot, ending = kept.rpartition(".")
+    short = f"{(stem if dot else kept)[:_LONGEST_NAME]}{dot}{ending[:16]}" if dot else kept[:_LONGEST_NAME]
+    return short or "result"
+
+
+def _check_content(path: Path, file: IO[bytes]) -> None:
+    """Refuses what cannot be a file of that ending, such as a page that says that something is wrong."""
+    length = file.tell()
+    if not length:
+        raise ServerError(f"{path.name}: came empty")
+    with Path(file.name).open("rb") as written:
+        file.flush()
+        head = written.read(16)
+        end = _ENDS.get(path.suffix.lower(), b"")
+        written.seek(-min(length, len(end) + 64), 2)
+        tail = written.read()
+    starts = _CONTENTS.get(path.suffix.lower())
+    if starts and not head.startswith(starts):
+        raise ServerError(f"{path.name}: is not what its ending says; the server sent something else")
+    if end and end not in tail:
+        raise ServerError(f"{path.name}: came without its end")
 
 
 class _FailedThereError(ServerError):
     """The graph itself failed, so there is nothing to wait for."""
 
 
-def _read_refusal(error: urllib.error.HTTPError) -> str:
-    body = error.read()
+def _read_refusal(answer: httpx.Response) -> str:
+    received = bytearray()
+    for part in answer.iter_bytes():
+        received += part
+        if len(received) > _LARGEST_ANSWER:
+            break
     try:
-        return describe_refusal(json.loads(body))
-    except (ValueError, AttributeError):
-        return f"answered {error.code} {error.reason}"
+        return describe_refusal(json.loads(received))
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return f"answered {answer.status_code} {answer.reason_phrase}"
 
 
 def _hear(listening: ClientConnection, queued: str, prompt: Prompt, watch: Watch | None) -> None:
@@ -198,16 +303,21 @@ def _hear(listening: ClientConnection, queued: str, prompt: Prompt, watch: Watch
             return
         if isinstance(message, bytes):  # a preview
             continue
-        event = json.loads(message)
-        data = event.get("data") or {}
-        if data.get("prompt_id") != queued:
+        try:
+            event = json.loads(message)
+            data = event.get("data") or {}
+            is_ours = data.get("prompt_id") == queued
+        except (ValueError, AttributeError, RecursionError):
             continue
-        if event["type"] in ("execution_success", "execution_error", "execution_interrupted"):
+        if not is_ours:
+            continue
+        kind = event.get("type")
+        if kind in ("execution_success", "execution_error", "execution_interrupted"):
             time.sleep(0.05)  # the server writes the history after this event
             return
-        if watch and event["type"] == "progress":
+        if watch and kind == "progress" and all(isinstance(data.get(key), int | float) for key in ("value", "max")):
             watch(_name(prompt, data.get("node")), int(data["value"]), int(data["max"]))
-        elif watch and event["type"] == "executing" and data.get("node") is not None:
+        elif watch and kind == "executing" and data.get("node") is not None:
             watch(_name(prompt, data["node"]), 0, 1)
 
 
@@ -230,5 +340,6 @@ def _read_results(entry: Mapping[str, Any], prompt: Prompt) -> list[Result]:
         for kind in _RESULT_KINDS:
             for place in outputs.get(kind) or ():
                 if isinstance(place, Mapping) and "filename" in place:
-                    results.append(Result(place["filename"], place.get("subfolder") or "", place.get("type") or "output"))
+                    parts = (place["filename"], place.get("subfolder") or "", place.get("type") or "output")
+                    results.append(Result(*map(str, parts)))
     return results

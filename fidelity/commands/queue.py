@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import RefusedError
-from .terminal import refusing, say, show_progress
+from .terminal import refusing, say_line, show_progress
 
 if TYPE_CHECKING:
     from ..comfy.client import Result
@@ -27,12 +27,17 @@ def queue_command(
         list[str] | None,
         typer.Option("--set", metavar="NODE.INPUT=VALUE", help="Set an input; the node by number, title or type."),
     ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="S", help="Seconds to wait for the workflow.", show_default="no limit", min=0.1)
+    ] = None,
 ) -> None:
     """Run a workflow on a ComfyUI server and download its results."""
     from ..comfy.client import ComfyClient
     from ..comfy.graphs import set_input, set_pictures, to_prompt
+    from ..files.paths import check_folder
 
     with refusing(workflow) as refused, show_progress() as progress:
+        check_folder(out / "result.png")
         client = ComfyClient(server)
         prompt = to_prompt(_read(workflow), client.known_nodes())
         for one in change or ():
@@ -40,12 +45,12 @@ def queue_command(
         set_pictures(prompt, [client.upload(path) for path in image or ()])
         queued = client.queue(prompt)
         try:
-            results = client.wait(queued, prompt, progress)
+            results = client.wait(queued, prompt, progress, timeout)
         except KeyboardInterrupt:
             client.cancel(queued)
             raise RefusedError("canceled") from None
         for result in _choose(results):
-            say(str(client.download(result, out)))
+            say_line(str(client.download(result, out)))
     if refused:
         raise typer.Exit(1)
 

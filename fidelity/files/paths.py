@@ -309,7 +309,7 @@ def settle_output(path: Path, existing: ExistingChoice) -> Path:
         SkippedError: If it exists, and its image is to be skipped.
     """
     if existing == "rename":
-        return _claim_free(path)
+        return claim_free(path)
     if existing == "overwrite" or not exists(path):
         return path
     if existing == "refuse":
@@ -317,7 +317,7 @@ def settle_output(path: Path, existing: ExistingChoice) -> Path:
     raise SkippedError(f"{path}: exists, skipped")
 
 
-def _claim_free(path: Path) -> Path:
+def claim_free(path: Path) -> Path:
     """The path, or it with a number, that neither exists nor was claimed before in this process."""
     with _claiming:
         numbered = (_with_end(path.with_suffix(""), f"_{number}{path.suffix}") for number in count(2))
