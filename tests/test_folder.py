@@ -52,10 +52,10 @@ def test_every_file_gets_what_it_gets_alone_and_a_bad_one_stops_none(pairs, sess
     with pytest.raises(RefusedError, match="not an image"):
         outcomes.pop(2).report()
     for index, outcome in outcomes.items():
-        alone = upscale_file(pairs[index][0], tmp_path / "alone.png", session)
+        alone = upscale_file(pairs[index][0], tmp_path / f"alone{index}.png", session)
         assert outcome.report().output.path == str(pairs[index][1])
         assert outcome.report().recipe == alone.recipe
-        made, wanted = (np.asarray(Image.open(path)).astype(int) for path in (pairs[index][1], tmp_path / "alone.png"))
+        made, wanted = (np.asarray(Image.open(path)).astype(int) for path in (pairs[index][1], tmp_path / f"alone{index}.png"))
         assert abs(made - wanted).max() <= 1
     assert torch.get_num_threads() == 2
 
