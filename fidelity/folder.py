@@ -15,7 +15,7 @@ from .errors import MemoryLimitError
 from .files.formats import DECODING_ERRORS, open_picture
 from .files.png import SIGNATURE
 from .job import DEFAULT_FILE_OPTIONS, FileOptions, upscale_file
-from .networks.memory import free_host_bytes
+from .networks.memory import free_host_bytes, is_out_of_memory
 from .report.report import Report
 from .session import Session, StageProgress
 
@@ -123,6 +123,10 @@ def _try(
         return upscale_file(*file, session, options, progress, in_memory=in_memory)
     except Exception as error:  # whatever it is, the others go on
         traceback.clear_frames(error.__traceback__)  # they hold the picture
+        if is_out_of_memory(error):
+            told = MemoryLimitError(f"{file[0]}: the system gives no more memory; wanted more, or a limit such as --memory 1GB")
+            told.__cause__ = error
+            return told
         return error
 
 

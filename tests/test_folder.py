@@ -150,3 +150,21 @@ def test_what_was_measured_for_all_threads_counts_in_each(compact):
     worker.join()
     torch.set_num_threads(before)
     assert keys == [backend_key(compact(), CPU, "fp32", "torch")]
+
+
+def test_memory_that_the_system_refuses_is_told_and_the_file_tried_again_alone(pairs, session, monkeypatch):
+    calls = []
+
+    def fail(source, *given, in_memory):
+        calls.append(in_memory)
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+        )
+
+    monkeypatch.setattr(folder_module, "upscale_file", fail)
+    outcomes = list(upscale_files(pairs[:2], session))
+    for outcome in outcomes:
+        with pytest.raises(RefusedError, match="the system gives no more memory"):
+            outcome.report()
+    assert len(outcomes) == 2
+    assert calls.count(False) == 2

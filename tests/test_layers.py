@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    ("errors", "choices", "progress", "quiet"),
+    ("errors", "choices", "progress", "limits", "quiet"),
     ("imaging",),
     ("networks",),
     ("steps",),

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import psutil
 import torch
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from ..choices import ColorSpace, HdrChoice
 from ..imaging.hdr import WideSignal
+from ..limits import total_bytes
 from ..quiet import no_warnings
 from .color_tags import primaries_of, read_told_color
 from .formats import DECODING_ERRORS, TiffOfAnyLayout, explain_unread, open_picture
@@ -152,7 +152,7 @@ def _load(opened: Image.Image, content: bytes, notes: list[str]) -> Image.Image:
 
 def max_source_pixels() -> int:
     """The most pixels of a source that fit this machine's memory, with room to work."""
-    return int(psutil.virtual_memory().total * _MEMORY_SHARE / (3 * _BYTES_PER_SAMPLE))
+    return int(total_bytes() * _MEMORY_SHARE / (3 * _BYTES_PER_SAMPLE))
 
 
 def _read_opened(

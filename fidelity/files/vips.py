@@ -69,7 +69,8 @@ def decode_with_vips(content: bytes, kind: VipsFormat, bits: int, page: int = 0)
             return _convert(image, _CONVERTED[space])
         samples = _scale(image.numpy(), bits if kind == "AVIF" else None)
     except pyvips.Error as error:
-        raise VipsError(f"libvips: {str(error).strip().splitlines()[-1].strip()}") from error
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise VipsError(f"damaged, or of a type that is not read (libvips: {reason})") from error
     is_color = image.bands >= _COLOR_CHANNELS and space not in ("b-w", "grey16")
     return VipsPicture(samples, _COLOR_CHANNELS if is_color else 1)
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-import psutil
 import torch
 from torch import Tensor
+
+from ..limits import free_bytes
 
 Result = TypeVar("Result")
 
@@ -36,8 +37,8 @@ def free_memory_bytes(device: torch.device) -> int | None:
 
 
 def free_host_bytes() -> int:
-    """Returns the free system memory."""
-    return psutil.virtual_memory().available
+    """Returns the memory that this process can still get."""
+    return free_bytes()
 
 
 def work_memory_bytes(result: tuple[int, ...], source: tuple[int, ...]) -> int:
