@@ -304,7 +304,7 @@ def carry_out(
 def _carry_out(
     image: Tensor, decision: Decision, compute: Compute, progress: StageProgress | None, scratch: Path | None
 ) -> Enlargement:
-    """Does the same for an image with the margin that its plan is for, and leaves the margin on."""
+    """Carries out a decision on an image that already has its margin; the result keeps it."""
     watch = _Watch()
     difference = decision.signal.difference if decision.signal else delta_e
     recipe, source, compare = decision.recipe, TensorRows(image), partial(_compare, difference=difference)

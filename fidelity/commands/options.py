@@ -16,7 +16,7 @@ _RESTORE: tuple[RestoreChoice, ...] = get_args(RestoreChoice)
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files or folders.")]
 Recursive = Annotated[
-    bool, typer.Option("--recursive", "-r", help="Search folders in folders too; results keep the structure.")
+    bool, typer.Option("--recursive", "-r", help="Also search subfolders; results keep the folder structure.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ModelsDir = Annotated[

@@ -78,7 +78,7 @@ def upscale_command(
     recursive: options.Recursive = False,
     existing: Annotated[
         ExistingChoice,
-        typer.Option(help="If a result's file exists: refuse, skip the image, number the name, or overwrite."),
+        typer.Option(help="If a result exists already: stop, skip the image, number the new file, or overwrite."),
     ] = DEFAULT_EXISTING,
     hdr: Annotated[
         HdrChoice, typer.Option(help="High dynamic range (PQ, HLG): keep it, in 16-bit PNG, or tone map it to sRGB.")

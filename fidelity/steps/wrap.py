@@ -110,4 +110,4 @@ def _continues(image: Tensor, axis: int) -> bool:
 def describe_tileable(found: Tileable) -> str:
     """The hint for the user, if the edges of an image that is not taken to repeat seem to continue each other."""
     edges = {"x": "left and right edges", "y": "upper and lower edges", "both": "opposite edges"}[found]
-    return f"its {edges} seem to continue each other; tileable {found} keeps them seamless"
+    return f"its {edges} seem to join without a seam; to keep that, set tileable to {found}"

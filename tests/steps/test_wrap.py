@@ -73,7 +73,7 @@ def test_a_hint_where_edges_continue_each_other(texture, photo):
     framed = torch.nn.functional.pad(photo, (20, 20, 20, 20), value=1.0)
     assert find_tileable(framed) == "off"
     told = Session(Settings(Target(scale=2), "photo"), models={}).decide(texture).reasons
-    assert "its opposite edges seem to continue each other; tileable both keeps them seamless" in told
+    assert "its opposite edges seem to join without a seam; to keep that, set tileable to both" in told
 
 
 def test_photographs_do_not_seem_to_repeat(test_data):
