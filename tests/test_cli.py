@@ -518,6 +518,15 @@ def test_a_folder_enlarged_into_itself_never_touches_a_source(image_file, tmp_pa
     assert before.items() <= {path.name: path.read_bytes() for path in tmp_path.iterdir()}.items()
 
 
+def test_a_name_with_a_size_is_no_other_source_either(image_file, tmp_path):
+    image_file("in/cat.png", size=(32, 32))
+    other = image_file("in/cat_64x64.png", size=(48, 48))
+    before = other.read_bytes()
+    folder = str(tmp_path / "in")
+    result = run(app, ["upscale", folder, "-o", folder, "--scale", "2", "--size-suffix", "--existing", "overwrite"])
+    assert (result.exit_code, other.read_bytes() == before) == (1, True)
+
+
 def test_a_dry_run_tells_everything_and_writes_nothing(image_file, tmp_path):
     image_file("in/a.png"), image_file("in/sub/a.png"), (tmp_path / "in/bad.png").write_bytes(b"no image")
     (tmp_path / "in/notes.txt").write_text("x")

@@ -5,6 +5,7 @@ understood, and a result's name and content are checked before it is written.
 """
 
 import json
+import math
 import re
 import time
 import urllib.parse
@@ -35,20 +36,27 @@ _LARGEST_RESULT = 2**33
 _LARGEST_EVENT = 2**26
 _SLOWEST_DOWNLOAD = 2**10
 """Bytes per second; a server that sends fewer is given up."""
-_CONTENTS: Mapping[str, tuple[bytes, ...]] = {
-    ".png": (b"\x89PNG\r\n\x1a\n",),
-    ".jpg": (b"\xff\xd8\xff",),
-    ".jpeg": (b"\xff\xd8\xff",),
-    ".webp": (b"RIFF",),
-    ".gif": (b"GIF8",),
-    ".tif": (b"II", b"MM"),
-    ".tiff": (b"II", b"MM"),
+_CONTENTS: Mapping[str, tuple[tuple[int, bytes], ...]] = {
+    ".png": ((0, b"\x89PNG\r\n\x1a\n"),),
+    ".jpg": ((0, b"\xff\xd8\xff"),),
+    ".jpeg": ((0, b"\xff\xd8\xff"),),
+    ".webp": ((8, b"WEBP"),),
+    ".gif": ((0, b"GIF8"),),
+    ".tif": ((0, b"II"), (0, b"MM")),
+    ".tiff": ((0, b"II"), (0, b"MM")),
+    ".avif": ((4, b"ftyp"),),
+    ".mp4": ((4, b"ftyp"),),
+    ".mov": ((4, b"ftyp"), (4, b"moov"), (4, b"wide")),
+    ".webm": ((0, b"\x1a\x45\xdf\xa3"),),
+    ".mkv": ((0, b"\x1a\x45\xdf\xa3"),),
+    ".wav": ((8, b"WAVE"),),
+    ".flac": ((0, b"fLaC"),),
+    ".glb": ((0, b"glTF"),),
 }
-"""How files of these endings begin."""
+"""What files of these endings contain, and where."""
 _ENDS: Mapping[str, bytes] = {".png": b"IEND\xaeB`\x82"}
 """How files of these endings end."""
 _LONGEST_NAME = 120
-_RESULT_KINDS = ("images", "gifs", "video", "audio", "text_files")
 
 
 class ServerError(RefusedError):
@@ -79,12 +87,15 @@ class ComfyClient:
         Raises:
             ServerError: If the address is not valid.
         """
-        parts = urllib.parse.urlsplit(url if "//" in url else f"http://{url}")
+        try:
+            parts = urllib.parse.urlsplit(url if "//" in url else f"http://{url}")
+        except ValueError as error:
+            raise ServerError(f"{url!r} is not a server address ({error}); wanted one like http://127.0.0.1:8188") from error
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ServerError(f"{url!r} is not a server address; wanted one like http://127.0.0.1:8188")
         self._url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._id = uuid.uuid4().hex
-        self._http = httpx.Client(timeout=_ANSWER_SECONDS)
+        self._http = httpx.Client(timeout=_ANSWER_SECONDS, headers={"Accept-Encoding": "identity"})
 
     def known_nodes(self) -> dict[str, Any]:
         """All node types that the server has, with their inputs."""
@@ -203,8 +214,9 @@ class ComfyClient:
 
     def _ask(self, method: str, path: str, **content: Any) -> Any:
         """The answer to a request, as JSON; None if it is empty."""
-        began, received = time.monotonic(), bytearray()
+        received = bytearray()
         with self._stream(method, path, _LARGEST_ANSWER, **content) as parts:
+            began = time.monotonic()  # after a large upload
             for part in parts:
                 received += part
                 if time.monotonic() - began > _ANSWER_SECONDS:
@@ -217,16 +229,31 @@ class ComfyClient:
         """A request whose answer is read in parts; every failure is a `ServerError`."""
         try:
             with self._http.stream(method, self._url + path, **content) as answer:
-                if answer.is_error:
-                    raise ServerError(f"{self._url}: {_read_refusal(answer)}")
+                if answer.is_redirect:
+                    raise ServerError(f"{self._url}: is elsewhere ({answer.headers.get('location')}); wanted that address")
+                if not answer.is_success:
+                    raise ServerError(f"{self._url}: {self._read_refusal(answer)}")
+                if answer.headers.get("content-encoding", "identity") != "identity":
+                    raise ServerError(f"{self._url}: sends compressed answers, which were not asked for")
                 yield self._limit(answer, most_bytes)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             reason = str(error) or type(error).__name__
             raise ServerError(f"{self._url}: no answer from ComfyUI ({reason})") from error
 
+    def _read_refusal(self, answer: httpx.Response) -> str:
+        began, received = time.monotonic(), bytearray()
+        for part in self._limit(answer, _LARGEST_ANSWER):
+            received += part
+            if time.monotonic() - began > _ANSWER_SECONDS:
+                break
+        try:
+            return describe_refusal(json.loads(received))
+        except (ValueError, AttributeError, TypeError, RecursionError):
+            return f"answered {answer.status_code} {answer.reason_phrase}"
+
     def _limit(self, answer: httpx.Response, most_bytes: int) -> Iterator[bytes]:
         began, received = time.monotonic(), 0
-        for part in answer.iter_bytes():
+        for part in answer.iter_raw():
             received += len(part)
             if received > most_bytes:
                 raise ServerError(f"{self._url}: an answer of more than {most_bytes / 2**20:.0f} MiB")
@@ -255,8 +282,13 @@ def _safe_name(name: object) -> str:
     text = re.split(r"[/\\]", str(name))[-1]
     kept = "".join(character for character in text if character.isprintable() and character not in '<>:"|?*').strip(". ")
     stem, dot, ending = kept.rpartition(".")
-    short = f"{(stem if dot else kept)[:_LONGEST_NAME]}{dot}{ending[:16]}" if dot else kept[:_LONGEST_NAME]
+    short = f"{_cut(stem)}.{ending[:16]}" if dot else _cut(kept)
     return short or "result"
+
+
+def _cut(text: str) -> str:
+    """The beginning of a text, as long as file systems allow, which count bytes."""
+    return text.encode()[:_LONGEST_NAME].decode(errors="ignore")
 
 
 def _check_content(path: Path, file: IO[bytes]) -> None:
@@ -271,7 +303,7 @@ def _check_content(path: Path, file: IO[bytes]) -> None:
         written.seek(-min(length, len(end) + 64), 2)
         tail = written.read()
     starts = _CONTENTS.get(path.suffix.lower())
-    if starts and not head.startswith(starts):
+    if starts and not any(head[place:].startswith(mark) for place, mark in starts):
         raise ServerError(f"{path.name}: is not what its ending says; the server sent something else")
     if end and end not in tail:
         raise ServerError(f"{path.name}: came without its end")
@@ -279,18 +311,6 @@ def _check_content(path: Path, file: IO[bytes]) -> None:
 
 class _FailedThereError(ServerError):
     """The graph itself failed, so there is nothing to wait for."""
-
-
-def _read_refusal(answer: httpx.Response) -> str:
-    received = bytearray()
-    for part in answer.iter_bytes():
-        received += part
-        if len(received) > _LARGEST_ANSWER:
-            break
-    try:
-        return describe_refusal(json.loads(received))
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        return f"answered {answer.status_code} {answer.reason_phrase}"
 
 
 def _hear(listening: ClientConnection, queued: str, prompt: Prompt, watch: Watch | None) -> None:
@@ -315,10 +335,14 @@ def _hear(listening: ClientConnection, queued: str, prompt: Prompt, watch: Watch
         if kind in ("execution_success", "execution_error", "execution_interrupted"):
             time.sleep(0.05)  # the server writes the history after this event
             return
-        if watch and kind == "progress" and all(isinstance(data.get(key), int | float) for key in ("value", "max")):
+        if watch and kind == "progress" and all(_is_number(data.get(key)) for key in ("value", "max")):
             watch(_name(prompt, data.get("node")), int(data["value"]), int(data["max"]))
         elif watch and kind == "executing" and data.get("node") is not None:
             watch(_name(prompt, data["node"]), 0, 1)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _name(prompt: Prompt, key: Any) -> str:
@@ -337,8 +361,8 @@ def _read_results(entry: Mapping[str, Any], prompt: Prompt) -> list[Result]:
         raise _FailedThereError("canceled on the server")
     results: list[Result] = []
     for outputs in (entry.get("outputs") or {}).values():
-        for kind in _RESULT_KINDS:
-            for place in outputs.get(kind) or ():
+        for places in outputs.values():
+            for place in places if isinstance(places, list) else ():
                 if isinstance(place, Mapping) and "filename" in place:
                     parts = (place["filename"], place.get("subfolder") or "", place.get("type") or "output")
                     results.append(Result(*map(str, parts)))

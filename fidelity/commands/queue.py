@@ -36,6 +36,7 @@ def queue_command(
     from ..comfy.graphs import set_input, set_pictures, to_prompt
     from ..files.paths import check_folder
 
+    failures = 0
     with refusing(workflow) as refused, show_progress() as progress:
         check_folder(out / "result.png")
         client = ComfyClient(server)
@@ -50,8 +51,10 @@ def queue_command(
             client.cancel(queued)
             raise RefusedError("canceled") from None
         for result in _choose(results):
-            say_line(str(client.download(result, out)))
-    if refused:
+            with refusing() as lost:
+                say_line(str(client.download(result, out)))
+            failures += len(lost)
+    if refused or failures:
         raise typer.Exit(1)
 
 

@@ -76,7 +76,7 @@ def show_progress() -> Generator[StageProgress | None, None, None]:
     if not _errors.is_terminal:
         yield None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=_errors, transient=True, redirect_stdout=False) as bars:
         bar = bars.add_task("reading", total=None)
-        yield lambda stage, done, total: bars.update(bar, description=stage, completed=done, total=total)
+        yield lambda stage, done, total: bars.update(bar, description="".join(map(_escape, stage)), completed=done, total=total)

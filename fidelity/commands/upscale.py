@@ -12,6 +12,7 @@ from . import options
 from .terminal import as_usage, refusing, say, say_line, show_progress
 
 if TYPE_CHECKING:
+    from ..files.paths import Keys
     from ..job import FileOptions
     from ..session import Session
 
@@ -95,7 +96,7 @@ def upscale_command(
         raise typer.Exit(1)  # before the second or two that importing PyTorch takes
 
     from ..decide.settings import Settings
-    from ..files.paths import check_apart, check_folder, check_report, name_outputs, refuse_existing
+    from ..files.paths import check_apart, check_folder, check_report, keys_of, name_outputs, refuse_existing
     from ..files.write import Export, check_options
     from ..job import FileOptions
     from ..session import Session
@@ -118,19 +119,23 @@ def upscale_command(
         raise typer.BadParameter(f"{out} already sets the format; wanted a folder, or no --format", param_hint="--format")
     as_usage(lambda: check_options(suffix, 16 if bits == "16" else None, quality))
     pairs = list(zip(files, name_outputs(files, out, is_folder, suffix, folders), strict=True))
-    pairs, refusals = _keep_apart(pairs, files) if existing != "rename" and not size_suffix else (pairs, 0)
+    sources = keys_of(files)
+    pairs, refusals = _keep_apart(pairs, sources) if existing != "rename" and not size_suffix else (pairs, 0)
     failures += refusals
     with refusing() as refused:
         if report:
             check_folder(report)
-            check_apart([*files, *(output for _, output in pairs)], [report])
+            check_apart(sources, [report])
+            check_apart(keys_of(output for _, output in pairs), [report])
             check_report(report)
         if existing == "refuse" and not size_suffix:
             refuse_existing([output for _, output in pairs])
         session = Session(settings, compute, options.find_models(models_dir))
     if refused:
         raise typer.Exit(1)
-    file_options = FileOptions(export, bits == "auto", color_space, not strip_gps, size_suffix, existing, hdr, background)
+    file_options = FileOptions(
+        export, bits == "auto", color_space, not strip_gps, size_suffix, existing, hdr, sources, background
+    )
     failures += _show_jobs(pairs, session, file_options) if dry_run else _run_jobs(pairs, session, file_options, report)
     if failures:
         raise typer.Exit(1)
@@ -157,7 +162,7 @@ def _find(inputs: list[Path], recursive: bool, out: Path) -> tuple[list[Path], l
     return files, folders, failures
 
 
-def _keep_apart(pairs: list[tuple[Path, Path]], files: list[Path]) -> tuple[list[tuple[Path, Path]], int]:
+def _keep_apart(pairs: list[tuple[Path, Path]], sources: "Keys") -> tuple[list[tuple[Path, Path]], int]:
     """The pairs whose results are written over no source, and how many are."""
     from ..files.paths import check_apart
 
@@ -165,7 +170,7 @@ def _keep_apart(pairs: list[tuple[Path, Path]], files: list[Path]) -> tuple[list
     failures = 0
     for pair in pairs:
         with refusing(pair[0]) as refused:
-            check_apart(files, [pair[1]])
+            check_apart(sources, [pair[1]])
             kept.append(pair)
         failures += len(refused)
     return kept, failures

@@ -8,7 +8,7 @@ import time
 import unicodedata
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, count
@@ -40,7 +40,9 @@ def check_folder(path: Path) -> None:
     """Refuses a path early if no file of that name can be written, or its folder can be neither written to nor created."""
     if exists(path):
         check_regular(path)
-    folder = next(parent for parent in path.absolute().parents if exists(parent))
+    folder = next((parent for parent in path.absolute().parents if exists(parent)), None)
+    if folder is None:
+        raise FileRefusedError(f"{path}: there is no such drive")
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise FileRefusedError(f"{path}: {folder} is not a writable folder")
     probe = _temporary_in(folder)
@@ -63,7 +65,22 @@ def check_regular(path: Path) -> None:
         raise FileRefusedError(f"{path}: is {kinds.get(stat.S_IFMT(mode), 'not a regular file')}; wanted a file")
 
 
-def check_apart(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+Keys = Mapping[tuple[str, str], Path]
+"""Paths by what some systems take for equal; see `keys_of`."""
+
+
+def keys_of(paths: Iterable[Path]) -> Keys:
+    """Paths, and what they link to, by what some systems take for equal."""
+    keys: dict[tuple[str, str], Path] = {}
+    for path in paths:
+        keys[_key(path)] = path
+        if path.is_symlink():
+            with suppress(OSError, RuntimeError):
+                keys[_key(path.resolve())] = path
+    return keys
+
+
+def check_apart(inputs: Keys, outputs: Sequence[Path]) -> None:
     """Refuses to write over a file that is read, or twice to one, before the work begins.
 
     Names that differ only in case, in Unicode's form or in dots and spaces at the end count as one, as some systems take them.
@@ -71,12 +88,12 @@ def check_apart(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
     Raises:
         FileRefusedError: If so; the message names both.
     """
-    read = {_key(path): path for path in inputs}
     written: dict[tuple[str, str], Path] = {}
     for path in outputs:
         key = _key(path)
-        if key in read:
-            which = "the source itself" if path.resolve() == read[key].resolve() else f"one name with the source {read[key]}"
+        if key in inputs:
+            source = inputs[key]
+            which = "the source itself" if path.resolve() == source.resolve() else f"one name with the source {source}"
             raise FileRefusedError(f"{path}: is {which}; wanted another file name")
         if key in written:
             raise FileRefusedError(f"{path}: would be written twice, as {written[key]} too; wanted another name")
@@ -138,8 +155,8 @@ def _sweep(folder: Path) -> None:
                     part.unlink()
 
 
-_SETTLED_SECONDS = 60
-"""A part is locked a moment after it appears."""
+_SETTLED_SECONDS = 24 * 3600
+"""Not all drives have locks that hold between machines, so that a part has to be old too."""
 
 
 def _is_abandoned(part: Path) -> bool:
@@ -279,7 +296,7 @@ def _with_end(path: Path, end: str) -> Path:
 
 def refuse_existing(paths: Sequence[Path]) -> None:
     """Raises a FileRefusedError if any of several results exists, before the work on any begins."""
-    there = [path for path in paths if exists(path)]
+    there = [path for path in paths if exists(path) or path.is_symlink()]
     if there:
         seen = "exists" if len(there) == 1 else f"and {len(there) - 1} more of {len(paths)} results exist"
         raise FileRefusedError(f"{there[0]} {seen}; wanted another name, or --existing overwrite, skip or rename")
@@ -301,6 +318,12 @@ class SkippedError(RefusedError):
     """An image that is not enlarged because the file for its result exists, and is kept."""
 
 
+def release(path: Path) -> None:
+    """Gives up a name from `claim_free` that was not written."""
+    with _claiming:
+        _claimed.discard(_key(path))
+
+
 def settle_output(path: Path, existing: ExistingChoice) -> Path:
     """The file to write in place of one that may exist.
 
@@ -310,7 +333,7 @@ def settle_output(path: Path, existing: ExistingChoice) -> Path:
     """
     if existing == "rename":
         return claim_free(path)
-    if existing == "overwrite" or not exists(path):
+    if existing == "overwrite" or not (exists(path) or path.is_symlink()):
         return path
     if existing == "refuse":
         refuse_existing([path])

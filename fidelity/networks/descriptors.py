@@ -145,7 +145,11 @@ def _read_state_dict(path: Path) -> StateDict:
         raise ModelRefusedError(f"{path.name}: contains something other than named tensors; wanted a state dict") from error
     check_names(path, weights)
     for name, value in weights.items():
-        if isinstance(value, Tensor) and value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        if not isinstance(value, Tensor):
+            continue
+        if value.layout != torch.strided:
+            raise ModelRefusedError(f"{path.name}: {name} is a sparse tensor; wanted dense ones")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise ModelRefusedError(f"{path.name}: {name} claims more numbers than are stored")
     return weights
 

@@ -113,7 +113,7 @@ def _detect_architecture(path: Path, _changed_ns: int, _size: int) -> str | None
         from .descriptors import detect
 
         return detect(path)
-    except (ModelRefusedError, GraphError, OSError) as error:
+    except Exception as error:  # one file must not stop the choice among the others
         _log.warning("%s; it is not used", error)
         return None
 

@@ -24,8 +24,16 @@ _MOST_UNPACKING = 8
 _ROOM_BYTES = 2**26
 _PICKLES = 5
 """Of PyTorch's old format: a number, a version, the system, the weights and the names of their storages."""
-_LARGEST_LAYER = 100_000
+_LARGEST_LAYER = 2000
+_ZIP = b"PK\x03\x04"
 _DAMAGED = (ValueError, IndexError, KeyError, OSError, EOFError, OverflowError, NotImplementedError, RuntimeError)
+
+
+class _Budget:
+    """The instructions that a file may still have."""
+
+    def __init__(self) -> None:
+        self.left = _MOST_OPCODES
 
 
 class _Item:
@@ -55,12 +63,13 @@ def check_pickles(path: Path) -> None:
     """
     with path.open("rb") as file:
         try:
-            if zipfile.is_zipfile(file):
-                _check_archive(path, file)
+            budget = _Budget()
+            if file.read(len(_ZIP)) == _ZIP:  # as PyTorch tells them apart
+                _check_archive(path, file, budget)
             else:
                 file.seek(0)
                 for _ in range(_PICKLES):
-                    _walk(file)
+                    _walk(file, budget)
         except ModelRefusedError:
             raise
         except (*_DAMAGED, zipfile.BadZipFile) as error:
@@ -85,25 +94,28 @@ class _TooMuchError(Exception):
     """A pickle that asks for more than weights need, with what."""
 
 
-def _check_archive(path: Path, file: IO[bytes]) -> None:
+def _check_archive(path: Path, file: IO[bytes], budget: _Budget) -> None:
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
         unpacked = sum(record.file_size for record in records)
         if unpacked > _MOST_UNPACKING * path.stat().st_size + _ROOM_BYTES:
             raise _TooMuchError(f"unpacks to {unpacked / 1e6:.0f} MB, many times its size")
         for record in records:
-            if record.filename.endswith(".pkl"):
+            if record.filename.lower().endswith(".pkl"):
                 if record.file_size > _MOST_PICKLE_BYTES:
                     raise _TooMuchError(f"has {record.file_size / 1e6:.0f} MB beside its weights")
-                _walk(io.BytesIO(archive.read(record)))
+                _walk(io.BytesIO(archive.read(record)), budget)
 
 
-def _walk(file: IO[bytes]) -> None:
+def _walk(file: IO[bytes], budget: _Budget) -> None:
     stack: list[_Item | None] = []  # None is a mark
     memo: dict[int, _Item] = {}
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if count > _MOST_OPCODES:
+    for opcode, argument, _ in pickletools.genops(file):
+        budget.left -= 1
+        if budget.left < 0:
             raise _TooMuchError(f"has more than {_MOST_OPCODES} instructions")
+        if opcode.name == "GLOBAL" and str(argument).endswith(" bytearray"):
+            raise _TooMuchError("asks for room of any size (bytearray)")
         _step(opcode.name, opcode, argument, stack, memo)
         if stack and stack[-1] and (stack[-1].depth > _MOST_DEPTH or stack[-1].parts > _MOST_PARTS):
             raise _TooMuchError("is nested more than weights are")

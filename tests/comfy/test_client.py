@@ -137,6 +137,8 @@ BODIES = {
     "500": whole({}, status="500 Internal Server Error"),
     "500 of noise": whole(b"\xff\xfe", status="500 X"),
     "404 of another form": whole([[]], status="404 Not Found"),
+    "a dripped refusal": [(b"HTTP/1.1 500 X\r\nContent-Length: 1000\r\n\r\n", 0), *[(b" ", 0.3)] * 20],
+    "compressed": whole(b"\x1f\x8b\x08\x08", kind="text/plain\r\nContent-Encoding: gzip"),
     "a redirect to itself": whole(b"", status="302 Found\r\nLocation: /prompt"),
     "a chunk of bad length": [(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 0)],
     "control characters": whole({"error": "\x1b[2J\u202e"}, status="400 Bad Request"),
@@ -192,6 +194,7 @@ def test_a_graph_that_never_finishes_is_given_up_after_the_time_given(server, tm
         ("C:\\x\\y.png", "y.png"),
         ("x" * 500 + ".png", "x" * 120 + ".png"),
         (7, "7"),
+        ("\u6f22" * 100 + ".png", "\u6f22" * 40 + ".png"),
         ("con?.png", "con.png"),
     ],
 )
@@ -235,6 +238,42 @@ def test_an_output_that_cannot_be_written_is_told_before_the_run(server, tmp_pat
     (tmp_path / "out").write_text("a file")
     server.answers["/prompt"] = whole({"error": "must not be asked"}, status="400 Bad Request")
     assert "is not a writable folder" in " ".join(queue(server, tmp_path).stderr.split())
+
+
+@pytest.mark.parametrize("number", ["Infinity", "NaN", '"x"', "null"])
+def test_progress_of_any_number_is_taken(server, tmp_path, number):
+    server.ws = f'{{"type": "progress", "data": {{"prompt_id": "id", "value": {number}, "max": 3, "node": "1"}}}}'.encode()
+    assert queue(server, tmp_path).exit_code == 0
+
+
+def test_results_of_every_kind_come_down_and_one_that_is_lost_stops_none(server, tmp_path):
+    entry = {"outputs": {"1": {"3d": [{"filename": "a.glb"}], "latents": [{"filename": "b.latent"}], "text": ["words"]}}}
+    server.answers |= {"/history/id": whole({"id": entry}), "/view": whole(b"glTF2")}
+    assert queue(server, tmp_path).exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.glb", "b.latent"]
+    server.answers["/view"] = whole(b"noise")
+    assert queue(server, tmp_path).exit_code == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.glb", "b.latent", "b_2.latent"]
+
+
+def test_a_large_upload_may_take_its_time(server, monkeypatch, tmp_path):
+    monkeypatch.setattr(client_module, "_ANSWER_SECONDS", 0.5)
+    client = ComfyClient(server.url)
+    sent = client._http.stream
+
+    def slowly(*given, **content):
+        time.sleep(0.8)
+        return sent(*given, **content)
+
+    monkeypatch.setattr(client._http, "stream", slowly)
+    (tmp_path / "a.png").write_bytes(PNG)
+    assert client.upload(tmp_path / "a.png") == "up.png"
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "ftp://x", "", "http://"])
+def test_what_is_no_address_is_told(url):
+    with pytest.raises(ServerError, match="is not a server address"):
+        ComfyClient(url)
 
 
 def test_a_server_that_is_not_there_is_told():

@@ -16,7 +16,9 @@ from fidelity.files.paths import (
     check_apart,
     check_folder,
     find_images,
+    keys_of,
     name_outputs,
+    release,
     settle_output,
     write_whole,
 )
@@ -112,7 +114,7 @@ def test_what_is_done_with_a_file_that_exists(tmp_path):
 )
 def test_no_two_results_have_one_name(tmp_path, inputs):
     outputs = name_outputs([Path(name) for name in inputs], tmp_path, is_folder=True)
-    check_apart([], outputs)
+    check_apart({}, outputs)
     assert len({output.name.casefold() for output in outputs}) == len(inputs)
 
 
@@ -120,13 +122,13 @@ def test_results_are_never_written_over_inputs_or_each_other(tmp_path):
     for name in ("a.jpg", "b.png"):
         (tmp_path / name).write_text("x")
     inputs = [tmp_path / "a.jpg", tmp_path / "b.png"]
-    check_apart(inputs, [tmp_path / "c.png", tmp_path / "d.png"])
+    check_apart(keys_of(inputs), [tmp_path / "c.png", tmp_path / "d.png"])
     with pytest.raises(FileRefusedError, match="is the source itself"):
-        check_apart(inputs, [tmp_path / "sub/../b.png"])
+        check_apart(keys_of(inputs), [tmp_path / "sub/../b.png"])
     with pytest.raises(FileRefusedError, match=r"is one name with the source .*b\.png"):
-        check_apart(inputs, [tmp_path / "B.png"])
+        check_apart(keys_of(inputs), [tmp_path / "B.png"])
     with pytest.raises(FileRefusedError, match="would be written twice"):
-        check_apart(inputs, [tmp_path / "c.png", tmp_path / "C.PNG"])
+        check_apart(keys_of(inputs), [tmp_path / "c.png", tmp_path / "C.PNG"])
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes in folders are for other systems")
@@ -178,3 +180,21 @@ def test_a_folder_that_cannot_be_read_is_told(image_file, tmp_path, monkeypatch)
     assert find_images(tmp_path, recursive=True).unread_folders == [tmp_path / "closed"]
     with pytest.raises(FileRefusedError, match="is a folder that cannot be read"):
         find_images(tmp_path / "closed")
+
+
+def test_what_a_linked_input_points_to_is_an_input_too(image_file, tmp_path):
+    original = image_file("orig/b.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").symlink_to(original)
+    with pytest.raises(FileRefusedError, match="is the source itself"):
+        check_apart(keys_of([tmp_path / "in/a.png"]), [original])
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nothing.png")
+    with pytest.raises(FileRefusedError, match="exists"):
+        settle_output(tmp_path / "gone.png", "refuse")
+
+
+def test_a_name_that_was_not_used_is_free_again(tmp_path):
+    first = settle_output(tmp_path / "free.png", "rename")
+    assert settle_output(tmp_path / "free.png", "rename") == tmp_path / "free_2.png"
+    release(first)
+    assert settle_output(tmp_path / "free.png", "rename") == first

@@ -54,6 +54,7 @@ HOSTILE = {
     "a deep list": lambda: b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".",
     "deep tuples": lambda: b"\x80\x02K\x01" + b"\x85" * 1_000_000 + b".",
     "five million marks": lambda: b"\x80\x02" + b"(" * 5_000_000 + b".",
+    "room of any size": lambda: b"\x80\x02c__builtin__\nbytearray\nJ\xff\xff\xff\x7f\x85R.",
     "code": lambda: pickle.dumps(pytest.raises),
     "no dictionary": lambda: pickle.dumps([1, 2, 3]),
     "no tensors": lambda: pickle.dumps({"a": {1, 2}}),
@@ -85,6 +86,33 @@ def test_an_archive_that_unpacks_to_much_more_is_refused_before_it_is_unpacked(t
     with pytest.raises(ModelRefusedError, match="unpacks to 200 MB"):
         load_model(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def test_a_file_is_checked_as_pytorch_reads_it(tmp_path):
+    empty = io.BytesIO()
+    zipfile.ZipFile(empty, "w").close()
+    (tmp_path / "both.pth").write_bytes(nested_key() + empty.getvalue())
+    with zipfile.ZipFile(tmp_path / "case.pth", "w") as file:
+        file.writestr("archive/DATA.PKL", nested_key())
+    for name in ("both.pth", "case.pth"):
+        with pytest.raises(ModelRefusedError, match=name):
+            check_pickles(tmp_path / name)
+
+
+def test_many_pickles_in_one_file_share_one_budget(tmp_path, monkeypatch):
+    monkeypatch.setattr("fidelity.networks.pickles._MOST_OPCODES", 1000)
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as file:
+        for index in range(4):
+            file.writestr(f"archive/{index}.pkl", b"\x80\x02" + b"N0" * 200 + b"}.")
+    with pytest.raises(ModelRefusedError, match="more than 1000 instructions"):
+        check_pickles(tmp_path / "a.pth")
+
+
+def test_a_sparse_tensor_is_refused_and_stops_nothing(tmp_path):
+    torch.save({"w": torch.eye(4).to_sparse()}, tmp_path / "a.pth")
+    with pytest.raises(ModelRefusedError, match="w is a sparse tensor"):
+        load_model(tmp_path / "a.pth")
+    assert detect_architecture(tmp_path / "a.pth") is None
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
