@@ -66,7 +66,7 @@ app.command("queue")(queue_command)
 def _hush_libraries() -> None:
     """Keeps what libraries in C print by themselves, such as libtiff on a damaged file, from the terminal.
 
-    They write to the file descriptor; Python's own stream gets another one. With --debug it is shown.
+    They write to the file descriptor; Python's own stream gets another one. With --debug their messages are shown.
     """
     if "--debug" in sys.argv:
         return

@@ -10,7 +10,7 @@ from .decide.decision import Decision
 from .errors import MemoryLimitError, RefusedError
 from .files.icc import from_srgb, read_profile
 from .files.metadata import read_provenance
-from .files.paths import Keys, check_apart, keys_of, release, settle_output
+from .files.paths import Keys, check_apart, keys_of, settle_output
 from .files.read import SourceFile, read_image
 from .files.save import choose_depth, save_result
 from .files.write import DEEP_SUFFIXES, DEFAULT_EXPORT, Export, check_writable, writer_bytes_per_pixel
@@ -113,7 +113,7 @@ def _flatten(file: SourceFile, color: tuple[float, float, float]) -> SourceFile:
 def _settle(source: Path, output: Path, options: FileOptions) -> Path:
     if options.existing != "rename":
         check_apart(options.sources or keys_of([source]), [output])
-    return settle_output(output, options.existing)
+    return settle_output(output, options.existing, source)
 
 
 def upscale_file(
@@ -140,24 +140,16 @@ def upscale_file(
         RefusedError: If the file, the target or a network is refused; nothing is written then.
     """
     job = prepare_file(source, output, session, options)
-    try:
-        return _carry_out(job, session, options, progress, in_memory)
-    except BaseException:
-        release(job.output)
-        raise
-
-
-def _carry_out(job: FileJob, session: Session, options: FileOptions, progress: StageProgress | None, in_memory: bool) -> Report:
     plan, file, export = job.decision.planned.plan, job.file, job.export
     if in_memory and plan.in_files:
-        raise MemoryLimitError(f"{job.source}: its result fits only in temporary files; wanted more memory")
+        raise MemoryLimitError(f"{source}: its result fits only in temporary files; wanted more memory")
     scratch = job.output.parent if plan.in_files else None
     if scratch:
         scratch.mkdir(parents=True, exist_ok=True)
     enlargement = session.carry_out(file.image, job.decision, progress, scratch)
     report = replace(
         Report.of(enlargement, session.settings, session.compute),
-        input=report_input(job.source, job.decision.source, file.notes),
+        input=report_input(source, job.decision.source, file.notes),
         output=report_output(job.output, job.decision.target, export.bits if job.output.suffix.lower() in DEEP_SUFFIXES else 8),
     )
     sheet = session.settings.target.print_size

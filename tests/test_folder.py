@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ from PIL import Image
 from fidelity import folder as folder_module
 from fidelity.decide.settings import Settings
 from fidelity.decide.target import Target
-from fidelity.errors import RefusedError
+from fidelity.errors import MemoryLimitError, RefusedError
 from fidelity.folder import upscale_files
-from fidelity.job import upscale_file
+from fidelity.job import FileOptions, upscale_file
 from fidelity.networks.backend import backend_key
 from fidelity.networks.compute import Compute
 from fidelity.session import Session
@@ -168,3 +169,19 @@ def test_memory_that_the_system_refuses_is_told_and_the_file_tried_again_alone(p
             outcome.report()
     assert len(outcomes) == 2
     assert calls.count(False) == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_an_image_that_is_tried_again_keeps_its_name(pairs, session, monkeypatch):
+    failed, decide = [], Session.decide
+
+    def fail_once(self, image, *given):
+        if len(failed) < 2:
+            failed.append(image)
+            raise MemoryLimitError("too much beside others")
+        return decide(self, image, *given)
+
+    monkeypatch.setattr(Session, "decide", fail_once)
+    outcomes = list(upscale_files(pairs[:2], session, FileOptions(existing="rename")))
+    assert sorted(Path(outcome.report().output.path).name for outcome in outcomes) == ["0.png", "1.png"]
+    assert len(failed) == 2

@@ -57,6 +57,7 @@ _CONTENTS: Mapping[str, tuple[tuple[int, bytes], ...]] = {
 _ENDS: Mapping[str, bytes] = {".png": b"IEND\xaeB`\x82"}
 """How files of these endings end."""
 _LONGEST_NAME = 120
+_MOST_MISSING = 5
 
 
 class ServerError(RefusedError):
@@ -191,12 +192,11 @@ class ComfyClient:
             ServerError: If the server does not give it, or gives something else than its name says.
         """
         query = {"filename": result.filename, "subfolder": result.subfolder, "type": result.kind}
-        path = claim_free(folder / _safe_name(result.filename))
+        path = claim_free(folder / _safe_name(result.filename), result)
 
         def write(file: IO[bytes]) -> None:
             with self._stream("GET", "/view", _LARGEST_RESULT, params=query) as parts:
-                for part in parts:
-                    file.write(part)
+                file.writelines(parts)
             _check_content(path, file)
 
         write_whole(path, write)
@@ -214,19 +214,16 @@ class ComfyClient:
 
     def _ask(self, method: str, path: str, **content: Any) -> Any:
         """The answer to a request, as JSON; None if it is empty."""
-        received = bytearray()
-        with self._stream(method, path, _LARGEST_ANSWER, **content) as parts:
-            began = time.monotonic()  # after a large upload
-            for part in parts:
-                received += part
-                if time.monotonic() - began > _ANSWER_SECONDS:
-                    raise ServerError(f"{self._url}: no whole answer within {_ANSWER_SECONDS:.0f} s")
+        with self._stream(method, path, _LARGEST_ANSWER, _ANSWER_SECONDS, **content) as parts:
+            received = b"".join(parts)
         with _understood(self._url):
             return json.loads(received) if received else None
 
     @contextmanager
-    def _stream(self, method: str, path: str, most_bytes: int, **content: Any) -> Generator[Iterator[bytes], None, None]:
-        """A request whose answer is read in parts; every failure is a `ServerError`."""
+    def _stream(
+        self, method: str, path: str, most_bytes: int, most_seconds: float = math.inf, **content: Any
+    ) -> Generator[Iterator[bytes], None, None]:
+        """A request whose answer is read in parts, within limits from its head on; every failure is a `ServerError`."""
         try:
             with self._http.stream(method, self._url + path, **content) as answer:
                 if answer.is_redirect:
@@ -235,35 +232,30 @@ class ComfyClient:
                     raise ServerError(f"{self._url}: {self._read_refusal(answer)}")
                 if answer.headers.get("content-encoding", "identity") != "identity":
                     raise ServerError(f"{self._url}: sends compressed answers, which were not asked for")
-                yield self._limit(answer, most_bytes)
+                yield self._limit(answer, most_bytes, most_seconds)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             reason = str(error) or type(error).__name__
             raise ServerError(f"{self._url}: no answer from ComfyUI ({reason})") from error
 
     def _read_refusal(self, answer: httpx.Response) -> str:
-        began, received = time.monotonic(), bytearray()
-        for part in self._limit(answer, _LARGEST_ANSWER):
-            received += part
-            if time.monotonic() - began > _ANSWER_SECONDS:
-                break
+        received = b"".join(self._limit(answer, _LARGEST_ANSWER, _ANSWER_SECONDS))
         try:
             return describe_refusal(json.loads(received))
         except (ValueError, AttributeError, TypeError, RecursionError):
             return f"answered {answer.status_code} {answer.reason_phrase}"
 
-    def _limit(self, answer: httpx.Response, most_bytes: int) -> Iterator[bytes]:
+    def _limit(self, answer: httpx.Response, most_bytes: int, most_seconds: float) -> Iterator[bytes]:
         began, received = time.monotonic(), 0
         for part in answer.iter_raw():
             received += len(part)
             if received > most_bytes:
                 raise ServerError(f"{self._url}: an answer of more than {most_bytes / 2**20:.0f} MiB")
             seconds = time.monotonic() - began
+            if seconds > most_seconds:
+                raise ServerError(f"{self._url}: no whole answer within {most_seconds:.0f} s")
             if seconds > _ANSWER_SECONDS and received < _SLOWEST_DOWNLOAD * seconds:
                 raise ServerError(f"{self._url}: sends less than {_SLOWEST_DOWNLOAD} bytes per second")
             yield part
-
-
-_MOST_MISSING = 5
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from . import options
 from .terminal import as_usage, refusing, say, say_line, show_progress
 
 if TYPE_CHECKING:
-    from ..files.paths import Keys
     from ..job import FileOptions
     from ..session import Session
 
@@ -118,24 +117,22 @@ def upscale_command(
     if not is_folder and format:
         raise typer.BadParameter(f"{out} already sets the format; wanted a folder, or no --format", param_hint="--format")
     as_usage(lambda: check_options(suffix, 16 if bits == "16" else None, quality))
-    pairs = list(zip(files, name_outputs(files, out, is_folder, suffix, folders), strict=True))
-    sources = keys_of(files)
-    pairs, refusals = _keep_apart(pairs, sources) if existing != "rename" and not size_suffix else (pairs, 0)
-    failures += refusals
+    outputs, sources = name_outputs(files, out, is_folder, suffix, folders), keys_of(files)
     with refusing() as refused:
         if report:
             check_folder(report)
             check_apart(sources, [report])
-            check_apart(keys_of(output for _, output in pairs), [report])
+            check_apart({}, [*outputs, report])
             check_report(report)
         if existing == "refuse" and not size_suffix:
-            refuse_existing([output for _, output in pairs])
+            refuse_existing(outputs, sources)
         session = Session(settings, compute, options.find_models(models_dir))
     if refused:
         raise typer.Exit(1)
     file_options = FileOptions(
         export, bits == "auto", color_space, not strip_gps, size_suffix, existing, hdr, sources, background
     )
+    pairs = list(zip(files, outputs, strict=True))
     failures += _show_jobs(pairs, session, file_options) if dry_run else _run_jobs(pairs, session, file_options, report)
     if failures:
         raise typer.Exit(1)
@@ -162,20 +159,6 @@ def _find(inputs: list[Path], recursive: bool, out: Path) -> tuple[list[Path], l
     return files, folders, failures
 
 
-def _keep_apart(pairs: list[tuple[Path, Path]], sources: "Keys") -> tuple[list[tuple[Path, Path]], int]:
-    """The pairs whose results are written over no source, and how many are."""
-    from ..files.paths import check_apart
-
-    kept: list[tuple[Path, Path]] = []
-    failures = 0
-    for pair in pairs:
-        with refusing(pair[0]) as refused:
-            check_apart(sources, [pair[1]])
-            kept.append(pair)
-        failures += len(refused)
-    return kept, failures
-
-
 def _run_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: "FileOptions", report: Path | None) -> int:
     """Enlarges the files and writes the report; returns how many failed."""
     from ..files.paths import SkippedError, write_whole
@@ -195,7 +178,7 @@ def _run_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: 
                 reports[outcome.index] = to_json(made)
                 say_line(describe_report(made))
             failures += len(refused)
-    if report and (reports or not pairs):
+    if report and reports:
         with refusing() as refused:
             content = json.dumps([reports[index] for index in sorted(reports)], indent=2) + "\n"
             write_whole(report, lambda file: file.write(content.encode()))

@@ -73,8 +73,6 @@ class ToldColor:
     """The ICC profile that says the same; None for sRGB and for high dynamic range."""
     wide: WideSignal | None = None
     """How the samples stand for light, if they are of high dynamic range."""
-    primaries: Chromaticities = BT709
-    """x and y of red, green, blue and white."""
 
 
 def read_told_color(opened: Image.Image, content: bytes, profile: bytes | None, is_grey: bool) -> ToldColor | None:
@@ -188,7 +186,7 @@ def _from_code_points(tag: str, primaries: int, transfer: int, is_grey: bool) ->
         matrix = np.linalg.solve(to_xyz(_PRIMARIES[_BT2020]), to_xyz(colors))
         code = 1 if primaries == _UNSPECIFIED else primaries
         signal = WideSignal(WIDE_CODES[transfer], code, tuple((row[0], row[1], row[2]) for row in matrix.tolist()))
-        return ToldColor(tag, None, signal, colors)
+        return ToldColor(tag, None, signal)
     curve = _CURVES.get(13 if transfer == _UNSPECIFIED else transfer)
     if curve is None or (primaries == transfer == _UNSPECIFIED):
         return None
@@ -196,7 +194,7 @@ def _from_code_points(tag: str, primaries: int, transfer: int, is_grey: bool) ->
 
 
 def primaries_of(signal: WideSignal) -> Chromaticities:
-    """X and y of a signal's red, green, blue and white."""
+    """The chromaticities of a signal's red, green, blue and white."""
     return _PRIMARIES[signal.primaries]
 
 
@@ -204,7 +202,7 @@ def _told(tag: str, primaries: Chromaticities, curve: tuple[float, ...], is_grey
     if curve == _SRGB_CURVE and (is_grey or primaries == BT709):
         return ToldColor(tag, None)
     try:
-        return ToldColor(tag, make_profile(primaries, curve, is_grey), primaries=primaries)
+        return ToldColor(tag, make_profile(primaries, curve, is_grey))
     except (np.linalg.LinAlgError, ZeroDivisionError, struct.error):
         return None  # chromaticities that span no colors
 

@@ -294,9 +294,12 @@ def _with_end(path: Path, end: str) -> Path:
     return path.with_name(path.name + end)
 
 
-def refuse_existing(paths: Sequence[Path]) -> None:
-    """Raises a FileRefusedError if any of several results exists, before the work on any begins."""
-    there = [path for path in paths if exists(path) or path.is_symlink()]
+def refuse_existing(paths: Sequence[Path], sources: Keys | None = None) -> None:
+    """Raises a FileRefusedError if any of several results exists, before the work on any begins.
+
+    Those that are sources too are left out: each is refused by `check_apart` for its own image, and the others go on.
+    """
+    there = [path for path in paths if (exists(path) or path.is_symlink()) and _key(path) not in (sources or {})]
     if there:
         seen = "exists" if len(there) == 1 else f"and {len(there) - 1} more of {len(paths)} results exist"
         raise FileRefusedError(f"{there[0]} {seen}; wanted another name, or --existing overwrite, skip or rename")
@@ -318,21 +321,20 @@ class SkippedError(RefusedError):
     """An image that is not enlarged because the file for its result exists, and is kept."""
 
 
-def release(path: Path) -> None:
-    """Gives up a name from `claim_free` that was not written."""
-    with _claiming:
-        _claimed.discard(_key(path))
-
-
-def settle_output(path: Path, existing: ExistingChoice) -> Path:
+def settle_output(path: Path, existing: ExistingChoice, source: object = None) -> Path:
     """The file to write in place of one that may exist.
+
+    Args:
+        path: The file that was asked for.
+        existing: What is done if it exists.
+        source: What it is made from; see `claim_free`.
 
     Raises:
         FileRefusedError: If it exists, and that is refused.
         SkippedError: If it exists, and its image is to be skipped.
     """
     if existing == "rename":
-        return claim_free(path)
+        return claim_free(path, source)
     if existing == "overwrite" or not (exists(path) or path.is_symlink()):
         return path
     if existing == "refuse":
@@ -340,17 +342,21 @@ def settle_output(path: Path, existing: ExistingChoice) -> Path:
     raise SkippedError(f"{path}: exists, skipped")
 
 
-def claim_free(path: Path) -> Path:
-    """The path, or it with a number, that neither exists nor was claimed before in this process."""
+def claim_free(path: Path, source: object) -> Path:
+    """The path, or it with a number, that neither exists nor was claimed in this process for another source."""
     with _claiming:
         numbered = (_with_end(path.with_suffix(""), f"_{number}{path.suffix}") for number in count(2))
-        free = next(other for other in chain([path], numbered) if _key(other) not in _claimed and not exists(other))
-        _claimed.add(_key(free))
+        free = next(other for other in chain([path], numbered) if _is_free(other, source))
+        _claimed[_key(free)] = source
     return free
 
 
+def _is_free(path: Path, source: object) -> bool:
+    return _claimed.get(_key(path), source) == source and not exists(path)
+
+
 _claiming = threading.Lock()
-_claimed: set[tuple[str, str]] = set()
+_claimed: dict[tuple[str, str], object] = {}
 
 
 def one_line(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from ..choices import ColorSpace, HdrChoice
 from ..imaging.hdr import WideSignal
 from ..limits import total_bytes
 from ..quiet import no_warnings
-from .color_tags import primaries_of, read_told_color
+from .color_tags import read_told_color
 from .formats import DECODING_ERRORS, TiffOfAnyLayout, explain_unread, open_picture
 from .full_depth import (
     EXTRA_LEFT_OUT,
@@ -80,7 +80,7 @@ class SourceFile:
 
     def as_seen(self) -> Tensor:
         """The image as a screen of standard range shows it, in sRGB or in its profile's space."""
-        return tone_map(self.image, self.signal.transfer, primaries_of(self.signal)) if self.signal else self.image
+        return tone_map(self.image, self.signal) if self.signal else self.image
 
 
 def read_image(path: Path, color_space: ColorSpace = "source", hdr: HdrChoice = "auto") -> SourceFile:
@@ -184,7 +184,7 @@ def _read_opened(
         profile = None
         tensor = tensor.expand(-1, 3, -1, -1) if tensor.shape[1] == 1 else tensor
         if hdr != "keep":
-            tensor = tone_map(tensor, signal.transfer, told.primaries)
+            tensor = tone_map(tensor, signal)
             how = f"tone mapped to sRGB, white at {WHITE_NITS:.0f} nits"
             notes.append(f"high dynamic range ({signal.transfer}, by {told.tag}): {how}")
             signal = None
@@ -274,7 +274,7 @@ def _choose_frame(opened: Image.Image, content: bytes) -> list[str]:
 def _has_gain_map(opened: Image.Image, content: bytes) -> bool:
     """Whether a file has a second picture that widens the dynamic range of the first: Ultra HDR, ISO 21496-1 or Apple's."""
     if opened.format in ("JPEG", "MPO"):
-        has_second = opened.format == "MPO" or _JPEG_START in content[len(content) // 4 :]
+        has_second = opened.format == "MPO" or content.find(_JPEG_START, len(content) // 4) >= 0
         return has_second and any(name in content for name in _JPEG_GAIN_MAPS)
     if opened.format not in ("HEIF", "AVIF"):
         return False

@@ -87,7 +87,7 @@ def _inflated_size(content: bytes) -> int:
     try:
         return len(zlib.decompressobj().decompress(content, _LARGEST_TEXT + 1))
     except zlib.error:
-        return 0  # which Pillow passes over
+        return 0  # which Pillow skips
 
 
 def _read_profile(body: bytes) -> bytes | None:

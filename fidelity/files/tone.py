@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..imaging.hdr import Transfer, nits_to_pq, signal_to_nits
-from .color_tags import BT709, Chromaticities, to_xyz
+from ..imaging.hdr import WideSignal, nits_to_pq, signal_to_nits
+from .color_tags import BT709, primaries_of, to_xyz
 
 WHITE_NITS = 203.0
 _BAND_ROWS = 256
@@ -20,24 +20,23 @@ _PEAK_SHARE = 1e-4
 """Share of the pixels that may be brighter than what counts as the peak."""
 
 
-def tone_map(image: Tensor, transfer: Transfer, primaries: Chromaticities) -> Tensor:
+def tone_map(image: Tensor, signal: WideSignal) -> Tensor:
     """Converts a signal of high dynamic range to sRGB.
 
     Args:
         image: ``(1, 3 or 4, H, W)`` in [0, 1]; alpha is unchanged.
-        transfer: Its transfer function.
-        primaries: Its primaries and white.
+        signal: How its samples stand for light.
 
     Returns:
         ``(1, 3 or 4, H, W)``, sRGB in [0, 1].
     """
     bands = [slice(top, top + _BAND_ROWS) for top in range(0, image.shape[2], _BAND_ROWS)]
-    brightest = [signal_to_nits(image[:, :3, rows], transfer).amax(dim=1, keepdim=True) for rows in bands]
+    brightest = [signal_to_nits(image[:, :3, rows], signal.transfer).amax(dim=1, keepdim=True) for rows in bands]
     peak = float(np.quantile(torch.cat(brightest, dim=2).numpy(), 1 - _PEAK_SHARE))
-    matrix = torch.from_numpy(np.linalg.inv(to_xyz(BT709)) @ to_xyz(primaries)).float()
+    matrix = torch.from_numpy(np.linalg.inv(to_xyz(BT709)) @ to_xyz(primaries_of(signal))).float()
     result = image.clone()
     for rows, nits in zip(bands, brightest, strict=True):
-        light = signal_to_nits(image[:, :3, rows], transfer) * _compress(nits, peak) / WHITE_NITS
+        light = signal_to_nits(image[:, :3, rows], signal.transfer) * _compress(nits, peak) / WHITE_NITS
         light = torch.einsum("ij,bjhw->bihw", matrix, light).clamp_(0, 1)
         result[:, :3, rows] = torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return result

@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from .. import __version__
@@ -19,6 +18,7 @@ from ..decide.domain import DOMAINS
 from ..decide.model_choice import shipped_model, shipped_restorer
 from ..decide.recipes import RECIPES
 from ..files.paths import one_line
+from ..limits import free_bytes, total_bytes
 from ..networks.device import choose_device, list_precisions
 from ..networks.loader import SHIPPED_WEIGHTS, load_model
 from ..networks.memory import free_memory_bytes
@@ -116,7 +116,6 @@ def _fits(path: Path, domain: Domain, known: list[str], is_shipped: bool) -> boo
 
 def examine_machine() -> dict[str, Any]:
     """What this machine has, what is used of it and why, as JSON values."""
-    memory = psutil.virtual_memory()
     return {
         "version": __version__,
         "python": platform.python_version(),
@@ -125,8 +124,8 @@ def examine_machine() -> dict[str, Any]:
         "cpu": {
             "cores": os.cpu_count(),
             "threads_used": torch.get_num_threads(),
-            "memory_bytes": memory.total,
-            "free_bytes": memory.available,
+            "memory_bytes": total_bytes(),
+            "free_bytes": free_bytes(),
             "bf16_is_fast": _has_fast_bf16(),
         },
         "devices": [_examine_device(device) for device in _devices()],

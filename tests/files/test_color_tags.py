@@ -14,6 +14,7 @@ from fidelity.files.icc import read_profile
 from fidelity.files.png import make_chunk
 from fidelity.files.read import read_image
 from fidelity.files.tone import tone_map
+from fidelity.imaging.hdr import WideSignal
 
 P3 = (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3127, 0.3290)
 SRGB = (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, 0.3127, 0.3290)
@@ -178,7 +179,7 @@ def test_highlights_are_compressed_and_keep_order_and_hue():
 
 def mapped(samples, transfer):
     signal = torch.from_numpy(samples.astype(np.float32)).movedim(-1, 0)[None]
-    return tone_map(signal, transfer, SRGB)[0].movedim(0, -1).numpy()
+    return tone_map(signal, WideSignal(transfer, 1, ()))[0].movedim(0, -1).numpy()
 
 
 def test_reference_white_of_hlg_is_white():

@@ -1,4 +1,4 @@
-"""Small generated files, each of a type that once was read wrongly, refused or passed over (failing/ in the test data)."""
+"""Small generated files, each of a type that once was read wrongly, refused or skipped (failing/ in the test data)."""
 
 import io
 import re

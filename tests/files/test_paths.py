@@ -18,7 +18,6 @@ from fidelity.files.paths import (
     find_images,
     keys_of,
     name_outputs,
-    release,
     settle_output,
     write_whole,
 )
@@ -193,8 +192,9 @@ def test_what_a_linked_input_points_to_is_an_input_too(image_file, tmp_path):
         settle_output(tmp_path / "gone.png", "refuse")
 
 
-def test_a_name_that_was_not_used_is_free_again(tmp_path):
-    first = settle_output(tmp_path / "free.png", "rename")
-    assert settle_output(tmp_path / "free.png", "rename") == tmp_path / "free_2.png"
-    release(first)
-    assert settle_output(tmp_path / "free.png", "rename") == first
+def test_a_name_that_was_not_used_is_given_again_to_the_same_image_alone(tmp_path):
+    first = settle_output(tmp_path / "free.png", "rename", "one")
+    assert settle_output(tmp_path / "free.png", "rename", "other") == tmp_path / "free_2.png"
+    assert settle_output(tmp_path / "free.png", "rename", "one") == first
+    first.write_text("made")
+    assert settle_output(tmp_path / "free.png", "rename", "one") == tmp_path / "free_3.png"
