@@ -137,9 +137,7 @@ def start_host(base, *options, pack=PACK):
     models = base / "models/upscale_models"
     models.mkdir(parents=True)
     torch.manual_seed(0)
-    for name, features, convolutions in (("small.safetensors", 8, 2), ("slow.safetensors", 64, 16)):
-        network = Compact(num_feat=features, num_conv=convolutions, upscale=2)
-        save_file(network.state_dict(), models / name)
+    save_file(Compact(num_feat=8, num_conv=2, upscale=2).state_dict(), models / "small.safetensors")
     save_file(UpConv7(3, (4, 4, 8, 8, 8, 8)).state_dict(), models / "upconv.safetensors")
     save_file(FFDNet(3, 8, 12).state_dict(), models / "restores.safetensors")
     face = RestoreFormer(ch=32, z_channels=32, embed_dim=32, n_embed=8, num_res_blocks=1, ch_mult=(1,) * 6)

@@ -1,5 +1,8 @@
 """Nodes for tests in a real host: tiny networks of the host's own classes, and checks that run in its process."""
 
+import comfy.model_management
+import comfy.utils
+
 from . import checks
 from .models import conditioning, controlnet, unet, vae
 
@@ -17,6 +20,35 @@ class TinyModels:
 
     def make(self, kind, slow):
         return unet(kind, slow), conditioning(kind, 1), conditioning(kind, 2), vae(), controlnet(kind)
+
+
+class CancelHalfWay:
+    """Passes an image on, and cancels the node after it at its first progress, however fast the machine is."""
+
+    CATEGORY = "tests"
+    FUNCTION = "run"
+    RETURN_TYPES = ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE", {})}}
+
+    @classmethod
+    def IS_CHANGED(cls, image):
+        return float("nan")
+
+    def run(self, image):
+        usual = comfy.utils.PROGRESS_BAR_HOOK
+
+        def cancel(value, total, *arguments, **options):
+            comfy.utils.set_progress_bar_global_hook(usual)
+            comfy.utils.set_progress_bar_global_hook(usual)
+            usual(value, total, *arguments, **options)
+            if 0 < value < total:
+                comfy.model_management.interrupt_current_processing()
+
+        comfy.utils.set_progress_bar_global_hook(cancel)
+        return (image,)
 
 
 class RunCheck:
@@ -40,4 +72,4 @@ class RunCheck:
         return {"ui": {"text": [str(told)]}, "result": (str(told),)}
 
 
-NODE_CLASS_MAPPINGS = {"TinyModels": TinyModels, "RunCheck": RunCheck}
+NODE_CLASS_MAPPINGS = {"TinyModels": TinyModels, "CancelHalfWay": CancelHalfWay, "RunCheck": RunCheck}
