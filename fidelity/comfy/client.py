@@ -7,11 +7,13 @@ understood, and a result's name and content are checked before it is written.
 import json
 import math
 import re
+import socket
+import threading
 import time
 import urllib.parse
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -97,6 +99,7 @@ class ComfyClient:
         self._url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._id = uuid.uuid4().hex
         self._http = httpx.Client(timeout=_ANSWER_SECONDS, headers={"Accept-Encoding": "identity"})
+        self._head_limit = _HeadLimit()
 
     def known_nodes(self) -> dict[str, Any]:
         """All node types that the server has, with their inputs."""
@@ -225,7 +228,7 @@ class ComfyClient:
     ) -> Generator[Iterator[bytes], None, None]:
         """A request whose answer is read in parts, within limits from its head on; every failure is a `ServerError`."""
         try:
-            with self._http.stream(method, self._url + path, **content) as answer:
+            with self._http.stream(method, self._url + path, **content, extensions={"trace": self._head_limit}) as answer:
                 if answer.is_redirect:
                     raise ServerError(f"{self._url}: is elsewhere ({answer.headers.get('location')}); wanted that address")
                 if not answer.is_success:
@@ -236,6 +239,8 @@ class ComfyClient:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             reason = str(error) or type(error).__name__
             raise ServerError(f"{self._url}: no answer from ComfyUI ({reason})") from error
+        except UnicodeEncodeError as error:
+            raise ServerError(f"{self._url}: gave a name that is not valid Unicode") from error
 
     def _read_refusal(self, answer: httpx.Response) -> str:
         received = b"".join(self._limit(answer, _LARGEST_ANSWER, _ANSWER_SECONDS))
@@ -256,6 +261,30 @@ class ComfyClient:
             if seconds > _ANSWER_SECONDS and received < _SLOWEST_DOWNLOAD * seconds:
                 raise ServerError(f"{self._url}: sends less than {_SLOWEST_DOWNLOAD} bytes per second")
             yield part
+
+
+class _HeadLimit:
+    """Closes a connection whose answer has not begun in time: httpx limits each silence, but a head can come byte by byte."""
+
+    def __init__(self) -> None:
+        self._connection: socket.socket | None = None
+        self._timer: threading.Timer | None = None
+
+    def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        """Called by httpcore for each thing that it does."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._connection = info["return_value"].get_extra_info("socket")
+        elif event.endswith("receive_response_headers.started") and self._connection:
+            self._timer = threading.Timer(_ANSWER_SECONDS, _shut, [self._connection])
+            self._timer.daemon = True
+            self._timer.start()
+        elif "receive_response_headers" in event and self._timer:
+            self._timer.cancel()
+
+
+def _shut(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
