@@ -1,19 +1,22 @@
 """Gets well-known networks from the catalogue, checks them, and stores them where the command finds them."""
 
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import httpx
 from safetensors.torch import save
 
 from .decide.catalogue import DOWNLOADS, Download, File, Member, Package
 from .errors import RefusedError
-from .files.paths import FileRefusedError, check_folder, one_line, write_whole
+from .files.paths import FileRefusedError, check_folder, hold, one_line, write_whole
 from .networks.ncnn import read_ncnn
 from .progress import Progress
 
@@ -77,51 +80,72 @@ def _file_name(wanted: Download) -> str:
 def _store_file(file: File, target: Path, progress: Progress | None) -> Path:
     """Downloads a file, continuing an earlier attempt, and checks it before it gets its name."""
     part = target.with_name(f".{target.name}.part")
-    host = httpx.URL(file.address).host
+    host, is_new = httpx.URL(file.address).host, not target.parent.exists()
     try:
-        _continue_download(file, part, progress)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("ab") as output:
+            if not hold(output) or not _is_at(part, output):
+                raise FetchRefusedError(f"{target.name} is being downloaded by another process; wanted to be the only one")
+            _continue_download(file, output, progress)
+            output.flush()
+            size, found = part.stat().st_size, _digest(part)
+            if found != file.sha256 and size >= file.size_bytes:
+                output.truncate(0)
+        if found == file.sha256:
+            part.replace(target)
+            return target
     except httpx.HTTPStatusError as error:
         raise FetchRefusedError(f"{host} answered {error.response.status_code}") from error
     except (httpx.HTTPError, httpx.InvalidURL, ImportError) as error:  # a proxy may need a package that is not installed
         raise FetchRefusedError(f"{host} could not be read ({error or type(error).__name__})") from error
     except OSError as error:  # of the disk, or a certificate that is not where a variable says
         raise FileRefusedError(f"{target}: cannot be downloaded or written ({one_line(error)})") from error
-    size, found = part.stat().st_size, _digest(part)
-    if found == file.sha256:
-        part.replace(target)
-        return target
+    finally:
+        _remove_empty(part, is_new)
     if size < file.size_bytes:
         raise FetchRefusedError(f"{host} closed after {size} of {file.size_bytes} bytes; the same command continues")
-    part.unlink()
     raise FetchRefusedError(f"{host} sent a file with SHA-256 {found[:12]}…; wanted {file.sha256[:12]}…; not stored")
 
 
-def _continue_download(file: File, part: Path, progress: Progress | None) -> None:
-    done = part.stat().st_size if part.exists() else 0
+def _is_at(path: Path, file: IO[bytes]) -> bool:
+    """Whether an open file still has its name: another process may have finished it before it was locked."""
+    try:
+        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
+    except OSError:
+        return False
+
+
+def _remove_empty(part: Path, with_folder: bool) -> None:
+    with suppress(OSError):
+        if not part.stat().st_size:
+            part.unlink()
+        if with_folder:
+            part.parent.rmdir()
+
+
+def _continue_download(file: File, output: IO[bytes], progress: Progress | None) -> None:
+    done = output.seek(0, os.SEEK_END)
     if done >= file.size_bytes:
-        part.unlink()
-        done = 0
+        done = output.truncate(0)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     with httpx.stream("GET", file.address, headers=headers, follow_redirects=True, timeout=_TIMEOUT_S) as response:
         if response.status_code == _NOT_IN_RANGE:
-            part.unlink(missing_ok=True)
+            output.truncate(0)
         response.raise_for_status()
         if response.status_code != _PARTIAL_CONTENT:
             done = 0  # a server that does not know ranges sends the whole file again
         promised = response.headers.get("Content-Length")
         if promised is not None and int(promised) != file.size_bytes - done:
-            if done:
-                part.unlink()  # not the start of what the server has now
+            output.truncate(0)  # not the start of what the server has now
             raise FetchRefusedError(f"{response.url.host} offers {promised} bytes; wanted {file.size_bytes - done}")
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab" if done else "wb") as output:
-            for chunk in response.iter_bytes():
-                output.write(chunk)
-                done += len(chunk)
-                if progress:
-                    progress(min(done, file.size_bytes), file.size_bytes)
-                if done > file.size_bytes:  # not the file that was promised; its checksum will say so
-                    return
+        output.truncate(done)
+        for chunk in response.iter_bytes():
+            output.write(chunk)
+            done += len(chunk)
+            if progress:
+                progress(min(done, file.size_bytes), file.size_bytes)
+            if done > file.size_bytes:  # not the file that was promised; its checksum will say so
+                return
 
 
 def _digest(path: Path) -> str:

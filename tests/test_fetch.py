@@ -1,6 +1,7 @@
 """Networks are got whole, checked, or not at all."""
 
 import hashlib
+import sys
 import threading
 import zipfile
 from dataclasses import replace
@@ -15,7 +16,7 @@ from fidelity.cli import app
 from fidelity.decide.catalogue import DOWNLOADS, KNOWN_MODELS, File
 from fidelity.fetch import FetchRefusedError, fetch_model
 from fidelity.networks.loader import load_model
-from tests.networks.test_ncnn import as_ncnn
+from tools.attack.formats import as_ncnn
 
 NAME = "realesr-animevideov3"
 ADDRESSED = "2x-AnimeSharpV4_RCAN"
@@ -106,6 +107,19 @@ def test_a_download_that_broke_off_is_continued(serve, tmp_path, ranges):
     assert load_model(fetch_model(ADDRESSED, tmp_path)).scale == 2
     assert server.asked == ["bytes=1000-"]
     assert [one.name for one in tmp_path.iterdir()] == [f"{ADDRESSED}.safetensors"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks there")
+def test_a_download_of_another_process_is_left_alone(serve, tmp_path):
+    import fcntl
+
+    part = tmp_path / f".{ADDRESSED}.safetensors.part"
+    with part.open("wb") as file:  # locks belong to open files, in one process as in two
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(b"x" * 100), file.flush()
+        with pytest.raises(FetchRefusedError, match="is being downloaded by another process"):
+            fetch_model(ADDRESSED, tmp_path)
+        assert part.read_bytes() == b"x" * 100
 
 
 def test_other_content_of_the_same_size_is_not_stored(serve, tmp_path):

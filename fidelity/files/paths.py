@@ -160,13 +160,25 @@ _SETTLED_SECONDS = 24 * 3600
 
 
 def _is_abandoned(part: Path) -> bool:
-    if fcntl is None:
-        return True  # on Windows, an open file cannot be removed
     with part.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
+        return hold(file)
+
+
+def hold(file: IO[bytes]) -> bool:
+    """Locks an open file until it is closed.
+
+    Returns:
+        False if another process holds it. True where there are no locks: on Windows, where an open file cannot be removed or
+        renamed, and on some network drives.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
     return True
 
 
@@ -181,9 +193,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
         with temporary.open("wb") as file:
-            if fcntl is not None:
-                with suppress(OSError):  # some network drives have no locks
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(file)
             write(file)
             file.flush()
             os.fsync(file.fileno())

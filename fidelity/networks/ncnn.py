@@ -28,7 +28,7 @@ class NcnnRefusedError(RefusedError):
 class _Layer:
     kind: str
     name: str
-    numbers: dict[int, float]
+    numbers: dict[int, int]
 
 
 def read_ncnn(layers: str, weights: bytes) -> dict[str, Tensor]:
@@ -49,9 +49,9 @@ def read_ncnn(layers: str, weights: bytes) -> dict[str, Tensor]:
     reader = _Reader(weights)
     for layer in found:
         if layer.kind == "PReLU":
-            tensors.append(("PReLU", {"weight": reader.read_floats(int(layer.numbers.get(0, 0)))}))
+            tensors.append(("PReLU", {"weight": reader.read_floats(layer.numbers.get(0, 0))}))
             continue
-        outputs, side, count = (int(layer.numbers.get(key, 0)) for key in (0, 1, 6))
+        outputs, side, count = (layer.numbers.get(key, 0) for key in (0, 1, 6))
         if outputs < 1 or side < 1 or count % (outputs * side * side):
             raise NcnnRefusedError(f"layer {layer.name} has {count} weights for {outputs} outputs of {side}x{side}")
         kernel = reader.read_weights(count).reshape(outputs, -1, side, side)
@@ -72,10 +72,13 @@ def _parse(text: str) -> list[_Layer]:
         words = line.split()
         if len(words) < 4:
             continue
-        first = 4 + int(words[2]) + int(words[3])
-        pairs = [word.split("=") for word in words[first:]]
-        # Keys below -23300 are arrays: activation parameters, which say nothing about weights.
-        layers.append(_Layer(words[0], words[1], {int(key): float(value) for key, value in pairs if not key.startswith("-")}))
+        try:
+            pairs = [word.split("=") for word in words[4 + int(words[2]) + int(words[3]) :]]
+            # Keys below -23300 are arrays: activation parameters, which say nothing about weights.
+            numbers = {int(key): int(float(value)) for key, value in pairs if not key.startswith("-")}
+        except (ValueError, OverflowError) as error:
+            raise NcnnRefusedError(f"has a line that is no layer: {line.strip()[:60]!r}") from error
+        layers.append(_Layer(words[0], words[1], numbers))
     return layers
 
 
@@ -126,7 +129,7 @@ class _Reader:
         return torch.from_numpy(np.frombuffer(content, kind).astype(np.float32))
 
     def _take(self, count: int) -> bytes:
-        if count > self.left:
+        if not 0 <= count <= self.left:
             raise NcnnRefusedError("the weights end early; the file is incomplete")
         self._place += count
         return self._content[self._place - count : self._place]

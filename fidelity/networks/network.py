@@ -17,6 +17,12 @@ class NonFiniteOutputError(RuntimeError):
     """A network's output contains NaN or infinity."""
 
 
+def describe_failure(name: str, error: Exception) -> str:
+    """One line for a network that loads and then fails, as one with a damaged table of indices does."""
+    reason = " ".join(str(error).split())
+    return f"{name}: fails when it runs ({type(error).__name__}: {reason}); the file may be damaged"
+
+
 class GraphError(RefusedError):
     """No network that enlarges or restores images can be read from a file that holds a graph."""
 

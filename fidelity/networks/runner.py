@@ -16,7 +16,7 @@ from ..progress import Progress
 from .backend import with_backend
 from .device import choose_precision
 from .memory import free_memory_bytes, is_out_of_memory, release_memory
-from .network import Network, NonFiniteOutputError
+from .network import Network, NonFiniteOutputError, describe_failure
 
 BLEND_CONTEXT_PX = 16
 """Context of a tile when the network's receptive field is too large to cover."""
@@ -38,7 +38,7 @@ _LAYERS_ALIVE = 4.0  # one tensor between two layers is about a quarter of the w
 
 
 class ModelOutputError(RefusedError, RuntimeError):
-    """The network's output is not finite, even in float32."""
+    """The network fails, or its output is not finite, even in float32."""
 
 
 class OutOfMemoryError(RefusedError, RuntimeError):
@@ -147,7 +147,7 @@ class Runner:
             The result, on the device of `image`, and a report of how it was computed.
 
         Raises:
-            ModelOutputError: If the network's output is not finite, even in float32.
+            ModelOutputError: If the network fails or its output is not finite, even in float32.
             OutOfMemoryError: If memory runs out even with the smallest tiles.
             RefusedError: If the tile is too small.
         """
@@ -260,12 +260,14 @@ class Runner:
                 image[index, :, slice(*part.rows.window), slice(*part.columns.window)].to(self.device) for index, part in jobs
             ]
             return self._to_output(self._bound.run(self._expand(torch.stack(windows))))
-        except (RuntimeError, MemoryError) as error:
+        except RefusedError:
+            raise
+        except Exception as error:
             if is_out_of_memory(error):
                 return None  # the caller retries once the failed tensors are freed
             # SwinIR, for example, adds float32 masks to its features, whatever precisions it declares.
             if self.precision == "fp32" and not isinstance(error, NonFiniteOutputError):
-                raise
+                raise ModelOutputError(describe_failure(self.network.name, error)) from error
         self._fall_back()
         return self._compute(image, jobs)
 

@@ -2,33 +2,16 @@
 
 from importlib import import_module
 
-import numpy as np
 import pytest
 import torch
 from spandrel import ModelLoader
 from spandrel.architectures.Compact import Compact
 
 from fidelity.networks.ncnn import NcnnRefusedError, read_ncnn
+from tools.attack.formats import as_ncnn
 
 RRDBNet = import_module("spandrel.architectures.ESRGAN.__arch.RRDB").RRDBNet
 HALF = (0x01306B47).to_bytes(4, "little")
-
-
-def as_ncnn(network, half=True):
-    """Writes a network's convolutions and PReLUs as ncnn's converter does."""
-    lines, content = [], b""
-    for name, module in network.named_modules():
-        if isinstance(module, torch.nn.PReLU):
-            lines.append(f"PReLU {name} 1 1 a b 0={module.num_parameters}")
-            content += module.weight.detach().numpy().astype(np.float32).tobytes()
-        elif isinstance(module, torch.nn.Conv2d):
-            weight = module.weight.detach().numpy()
-            lines.append(
-                f"Convolution {name} 1 1 a b 0={weight.shape[0]} 1=3 4=1 5=1 6={weight.size} 9=2 -23310=1,2.000000e-01"
-            )
-            content += HALF + weight.astype(np.float16).tobytes() if half else bytes(4) + weight.astype(np.float32).tobytes()
-            content += bytes(-len(content) % 4) + module.bias.detach().numpy().astype(np.float32).tobytes()
-    return "\n".join(["7767517", f"{len(lines) + 1} 9", "Input data 0 1 data", *lines, ""]), content
 
 
 @pytest.fixture
@@ -68,6 +51,9 @@ def test_an_rrdb_network_gets_names_that_load(rrdb_network):
         (lambda text, data: (text, data + b"1234"), "4 bytes longer"),
         (lambda text, data: (text, b"\x07" + data[1:]), "stored with tag"),
         (lambda text, data: (text.replace("PReLU", "ReLU"), data), "has .* weights|tag|neither"),
+        (lambda text, data: (text.replace("0=6 1=3", "0=x"), data), "a line that is no layer: 'Convolution"),
+        (lambda text, data: (text.replace("0=6 1=3", "0=6 1=nan"), data), "a line that is no layer"),
+        (lambda text, data: (text.replace("0=6", "0=-6"), data), "weights for -6 outputs|end early"),
         (lambda text, data: (text.replace("0=6 1=3", "0=5 1=3"), data), "weights for 5 outputs"),
     ],
 )

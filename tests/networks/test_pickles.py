@@ -2,7 +2,6 @@
 
 import io
 import pickle
-import random
 import resource
 import time
 import zipfile
@@ -131,26 +130,6 @@ def test_a_tensor_that_claims_more_than_is_stored_is_refused(tmp_path, weights):
     torch.save(weights, tmp_path / "a.pth")
     with pytest.raises(ModelRefusedError, match=r"body.0.weight claims more numbers than are stored"):
         load_model(tmp_path / "a.pth")
-
-
-@pytest.mark.parametrize("old", [False, True])
-def test_mutated_files_are_refused_or_load(tmp_path, weights, old):
-    buffer = io.BytesIO()
-    torch.save(weights, buffer, _use_new_zipfile_serialization=not old)
-    draw, refused = random.Random(1), 0
-    for _ in range(60):
-        content = bytearray(buffer.getvalue())
-        for _ in range(draw.choice((1, 3, 20))):
-            place = draw.randrange(len(content)) if draw.random() < 0.5 else draw.randrange(400)
-            content[place : place + draw.choice((0, 1, 4))] = draw.randbytes(draw.choice((1, 4)))
-        (tmp_path / "a.pth").write_bytes(content)
-        try:
-            load_model(tmp_path / "a.pth")
-        except ModelRefusedError as error:
-            refused += 1
-            assert str(error).startswith("a.pth: ")
-            assert "\n" not in str(error)
-    assert refused > 10
 
 
 def test_a_folder_with_refused_files_serves_the_others_and_says_so_once(tmp_path, weights, image_file, capsys, caplog):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from spandrel import ImageModelDescriptor, ModelLoader, SizeRequirements
 
+from fidelity.errors import ModelRefusedError
 from fidelity.imaging.tiling import plan_tiles
 from fidelity.networks import runner as runner_module
 from fidelity.networks.backends.torch import TorchNetwork
@@ -294,12 +295,21 @@ def test_a_network_that_cannot_do_half_precision_although_it_is_said_to_runs_in_
     assert torch.equal(result, whole(faulty(), image))
 
 
-def test_an_error_in_fp32_is_not_hidden(faulty, random_image):
-    def refuse(image, result):
-        raise RuntimeError("no such operation")
+@pytest.mark.parametrize("error", [RuntimeError("no such\noperation"), IndexError("no such operation")])
+def test_a_network_that_fails_in_fp32_is_refused_by_its_name(faulty, random_image, error):
+    measured = []
 
-    with pytest.raises(RuntimeError, match="no such operation"):
-        Runner(faulty(refuse), CPU, "bf16").run(random_image(1, 3, 40, 40))
+    def refuse(image, result):
+        if measured:
+            raise error
+        return result
+
+    runner = Runner(faulty(refuse), CPU, "fp32")
+    measured.append(True)
+    with pytest.raises(ModelOutputError, match=r"faulty\.pth: fails when it runs \(\w+Error: no such operation\)"):
+        runner.run(random_image(1, 3, 40, 40))
+    with pytest.raises(ModelRefusedError, match=r"faulty\.pth: fails when it runs"):
+        Runner(faulty(refuse), CPU, "bf16")
 
 
 @pytest.mark.parametrize("size", [(144, 192), (300, 90), (500, 500)])

@@ -3,8 +3,13 @@
 EDSR, ESPCN, FSRCNN and LapSRN are published in this format. A graph is data: OpenCV runs only the operations it knows.
 """
 
+import json
+import subprocess
+import sys
 import threading
-from typing import Any, cast
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +23,7 @@ from .graph import GraphNetwork
 MEAN_BGR = (103.1545782, 111.561547, 114.35629928)
 """Mean of DIV2K in [0, 255], which the EDSR graphs were trained with. OpenCV subtracts it from the input of a three-channel
 graph and adds it back to the output."""
-_PROBE_PX = 16
+_LONGEST_SECONDS = 60
 _NODE = 1
 _NODE_NAME = 1
 _NODE_OPERATION = 2
@@ -49,8 +54,9 @@ class OpenCVNetwork(GraphNetwork):
         """
         super().__init__(name, content)
         self._lock = threading.Lock()
-        channels, self.scale, self._net = _probe_graph(content)
+        channels, self.scale = _probe_graph(content)
         self.channels_in = self.channels_out = channels
+        self._net = _read_graph(content)
         self._reach: Reach | None = None
 
     @property
@@ -69,33 +75,40 @@ class OpenCVNetwork(GraphNetwork):
         return (result + mean).flip(1) / 255 if self.channels_in == 3 else result
 
 
-def _probe_graph(content: bytes) -> tuple[int, int, Any]:
-    """Returns a graph's input channels and scale factor, both found by running it, and the graph itself."""
-    failures: list[str] = []
-    for channels in (1, 3):
-        net = _read_graph(content)  # a graph that failed once does not run again
-        try:
-            height, width = _run_graph(net, np.zeros((1, channels, _PROBE_PX, _PROBE_PX), np.float32)).shape[2:]
-        except (GraphError, ValueError) as error:
-            failures.append(" ".join(str(error).split()))
-            continue
-        if height == width and height >= _PROBE_PX and height % _PROBE_PX == 0:
-            return channels, height // _PROBE_PX, net
-    raise GraphError("; ".join(("the graph does not upscale luma or RGB by an integer factor", *failures)))
+@lru_cache(maxsize=64)
+def _probe_graph(content: bytes) -> tuple[int, int]:
+    """Returns a graph's input channels and scale factor, both found by running it, in a process of its own."""
+    _opencv()
+    if not _is_whole(content):
+        raise GraphError("damaged or not a TensorFlow graph")
+    command = [sys.executable, str(Path(__file__).with_name("opencv_probe.py"))]
+    try:
+        done = subprocess.run(command, input=content, capture_output=True, timeout=_LONGEST_SECONDS, check=False)
+        found = json.loads(done.stdout)
+    except subprocess.TimeoutExpired as error:
+        raise GraphError(f"OpenCV had not read it after {_LONGEST_SECONDS} s") from error
+    except ValueError as error:
+        raise GraphError("damaged: OpenCV crashes when it reads it") from error
+    if "scale" in found:
+        return found["channels"], found["scale"]
+    raise GraphError("; ".join(("the graph does not upscale luma or RGB by an integer factor", *found["failures"])))
+
+
+def _opencv() -> Any:
+    try:
+        import cv2
+        import cv2.dnn_superres  # pyright: ignore[reportUnusedImport]
+    except ImportError as error:
+        raise GraphError("a TensorFlow graph needs OpenCV: pip install opencv-contrib-python-headless") from error
+    return cv2
 
 
 def _read_graph(content: bytes) -> Any:
-    try:
-        import cv2
-        import cv2.dnn_superres
-    except ImportError as error:
-        raise GraphError("a TensorFlow graph needs OpenCV: pip install opencv-contrib-python-headless") from error
-    if not _is_whole(content):
-        raise GraphError("damaged or not a TensorFlow graph")
+    cv2 = _opencv()
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(0)  # OpenCV logs at length what it could not read
     try:
-        cast(Any, cv2.dnn_superres).DnnSuperResImpl_create()  # registers the one operation that OpenCV lacks by default
+        cv2.dnn_superres.DnnSuperResImpl_create()  # registers the one operation that OpenCV lacks by default
         return cv2.dnn.readNetFromTensorflow(np.frombuffer(content, np.uint8))
     except cv2.error as error:
         raise GraphError(f"not a TensorFlow graph ({' '.join(error.err.split())})") from error

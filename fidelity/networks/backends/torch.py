@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ...choices import Precision
+from ...errors import ModelRefusedError
 from ...imaging.color import rgb_to_luma, rgb_to_ycbcr, ycbcr_to_rgb
 from ...imaging.resample import resize
 from ...imaging.tensors import is_finite
-from ..network import NonFiniteOutputError, RowStream, Sizes
+from ..memory import is_out_of_memory
+from ..network import NonFiniteOutputError, RowStream, Sizes, describe_failure
 from ..probe import NetworkProbe, find_reach
 from .compact import COMPACT, SPANDREL, CompactDescriptor
 from .streaming import ConvolutionStream
@@ -130,7 +132,12 @@ class TorchNetwork:
     def probe(self) -> NetworkProbe:
         """Receptive field and widest layer, measured on first use."""
         if not self._copies.measured:
-            self._copies.measured.append(probe_module(self.descriptor))
+            try:
+                self._copies.measured.append(probe_module(self.descriptor))
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                raise ModelRefusedError(describe_failure(self.name, error)) from error
         return self._copies.measured[0]
 
     @property

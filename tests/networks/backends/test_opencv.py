@@ -10,53 +10,12 @@ from fidelity.errors import ModelRefusedError
 from fidelity.networks.compute import Compute
 from fidelity.networks.loader import detect_architecture, load_model
 from fidelity.steps.upscale import upscale
-
-FLOAT, INT = 1, 3
-
-
-def varint(number):
-    low, number = number & 127, number >> 7
-    return bytes([low | 128]) + varint(number) if number else bytes([low])
-
-
-def field(number, content):
-    """A field of a protocol buffer."""
-    if isinstance(content, int):
-        return varint(number << 3) + varint(content)
-    content = content.encode() if isinstance(content, str) else content
-    return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def node(name, operation, inputs=(), **attributes):
-    content = field(1, name) + field(2, operation) + b"".join(field(3, one) for one in inputs)
-    return field(1, content + b"".join(field(5, field(1, key) + field(2, value)) for key, value in attributes.items()))
-
-
-def constant(name, array):
-    kind = FLOAT if array.dtype == np.float32 else INT
-    shape = b"".join(field(2, field(1, size)) for size in array.shape)
-    tensor = field(8, field(1, kind) + field(2, shape) + field(4, array.tobytes()))
-    return node(name, "Const", dtype=field(6, kind), value=tensor)
+from tools.attack.formats import FLOAT, field, node, write_graph
 
 
 @pytest.fixture
 def edsr_like(tmp_path):
-    """A graph of three channels that halves every difference from the mean and doubles the size."""
-    kernel = np.zeros((1, 1, 3, 12), np.float32)
-    for channel in range(3):
-        kernel[0, 0, channel, channel::3] = 0.5
-    kind, layout = field(6, FLOAT), field(2, "NHWC")
-    strides, padding = field(1, field(3, b"\1\1\1\1")), field(2, "SAME")
-    path = tmp_path / "EDSR_x2.pb"
-    path.write_bytes(
-        node("IteratorGetNext", "Placeholder", dtype=kind)
-        + constant("kernel", kernel)
-        + node("conv", "Conv2D", ("IteratorGetNext", "kernel"), T=kind, strides=strides, padding=padding, data_format=layout)
-        + node("up", "DepthToSpace", ("conv",), T=kind, block_size=field(3, 2), data_format=layout)
-        + constant("order", np.array([0, 3, 1, 2], np.int32))
-        + node("NCHW_output", "Transpose", ("up", "order"), T=kind, Tperm=field(6, INT))
-    )
-    return path
+    return write_graph(tmp_path / "EDSR_x2.pb")
 
 
 def by_opencv(path, algorithm, samples):
@@ -124,6 +83,12 @@ def test_it_tells_what_a_runner_asks(edsr_like):
     assert network.reach_px == 0
     assert network.to(torch.device("cpu"), "fp32") is network.with_noise(5.0) is network
     assert network.stream() is None
+
+
+def test_a_graph_that_opencv_crashes_on_is_refused(tmp_path):
+    (tmp_path / "crashes.pb").write_bytes(node("IteratorGetNext", "Placeholder", dtype=field(6, FLOAT)))
+    with pytest.raises(ModelRefusedError, match=r"crashes\.pb: damaged: OpenCV crashes when it reads it"):
+        load_model(tmp_path / "crashes.pb")
 
 
 def test_its_architecture_is_told_and_what_is_no_graph_is_refused(edsr_like, tmp_path):
