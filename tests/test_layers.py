@@ -15,7 +15,7 @@ LAYERS = (
     ("files",),
     ("session", "preparation", "fetch"),
     ("report",),
-    ("comfy", "job", "folder", "api"),
+    ("comfy", "job", "folder", "forecast", "api"),
     ("commands",),
     ("cli", "__main__"),
 )

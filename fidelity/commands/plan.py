@@ -29,10 +29,10 @@ def plan_command(
     as_json: options.Json = False,
 ) -> None:
     """Show how an image would be enlarged, without doing it: passes, networks, memory and time."""
-    from ..decide.model_choice import estimate_seconds
     from ..decide.settings import Settings
     from ..files.metadata import read_provenance
     from ..files.read import read_image
+    from ..forecast import forecast
     from ..report.report import PlanReport, to_json
     from ..report.text import describe_plan
     from ..session import Session
@@ -44,7 +44,7 @@ def plan_command(
         settings = Settings(target, domain, model, restore=what, passes=passes, restore_strength=strength)
         session = Session(settings, compute, options.find_models(models_dir))
         decision = session.decide(read_image(source).image, read_provenance(source), writer_bytes_per_pixel=0.0)
-        plan = PlanReport.of(decision, estimate_seconds(decision.planned, compute))
+        plan = PlanReport.of(decision, forecast(decision, compute, starts=True))
         say(json.dumps(to_json(plan), indent=2) if as_json else describe_plan(plan))
     if refused:
         raise typer.Exit(1)

@@ -188,8 +188,8 @@ def _run_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: 
 
 def _show_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: "FileOptions") -> int:
     """Prints what would be done to each file; returns how many are refused."""
-    from ..decide.model_choice import estimate_seconds
     from ..files.paths import SkippedError
+    from ..forecast import forecast
     from ..job import prepare_file
 
     failures, ready, total = 0, 0, 0.0
@@ -201,13 +201,13 @@ def _show_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options:
                 say_line(str(error))
                 continue
             planned = job.decision.planned
-            seconds = sum(estimate_seconds(planned, session.compute))
+            seconds = forecast(job.decision, session.compute).seconds
             (height, width), (new_height, new_width) = job.decision.source, job.decision.target
             sizes = f"{source} {width}x{height} -> {job.output} {new_width}x{new_height}"
-            say_line(f"{sizes}  {job.decision.verdict.label}  {planned.choice.path.name}  network {seconds:.1f} s")
+            say_line(f"{sizes}  {job.decision.verdict.label}  {planned.choice.path.name}  about {seconds:.1f} s")
             ready, total = ready + 1, total + seconds
         failures += len(refused)
-    say(f"dry run: {ready} of {len(pairs)} would be enlarged, networks {total:.0f} s; nothing was written")
+    say(f"dry run: {ready} of {len(pairs)} would be enlarged, in about {total:.0f} s; nothing was written")
     return failures
 
 

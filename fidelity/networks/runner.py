@@ -60,7 +60,8 @@ class RunReport:
 
 
 def estimate_memory(network: Network, size: tuple[int, int], device: torch.device, precision: PrecisionChoice = "auto") -> int:
-    """Estimates the free bytes that a network needs: for a tile of `ROOM_TILE_PX`, or the image if that is smaller.
+    """Estimates the free bytes that a network needs: on a CPU for the tile or rows that it will take, on a GPU for a tile of
+    `ROOM_TILE_PX`, or the image if that is smaller.
 
     Args:
         network: The network as loaded.
@@ -68,6 +69,8 @@ def estimate_memory(network: Network, size: tuple[int, int], device: torch.devic
         device: Where it will run.
         precision: See `choose_precision`.
     """
+    if device.type == "cpu":
+        return Runner(network, device, precision).recommended_bytes(size)
     share = 1.0 if choose_precision(network, device, precision) == "fp32" else 0.5
     return int(min(size[0], ROOM_TILE_PX) * min(size[1], ROOM_TILE_PX) * network.bytes_per_pixel * share)
 
@@ -131,6 +134,13 @@ class Runner:
         context, fade = self._overlap()
         window = self._window(size, None, context, fade)
         return window, self._batch(plan_tiles(size, window, context, fade, self.multiple)[0])
+
+    def recommended_bytes(self, size: tuple[int, int]) -> int:
+        """Returns the memory for one of the tiles or strips that `recommend` speaks of."""
+        window, batch = self.recommend(size)
+        stream = self._bound.stream()
+        height, width = window or (min(size[0], stream.strip_rows(size[1]) if stream else size[0]), size[1])
+        return batch * self.tile_bytes(height, width)
 
     def run(
         self, image: Tensor, out: Tensor | None = None, tile: int | None = None, progress: Progress | None = None

@@ -253,6 +253,25 @@ class PassReport:
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """What the steps of a plan are expected to take on this machine; see `fidelity.forecast`."""
+
+    network_seconds: tuple[float, ...]
+    """Of each pass of a network."""
+    step_seconds: float
+    """Of all other steps together, and of reading and writing the files."""
+    start_seconds: float
+    """From the start of the process until the work begins."""
+    process_bytes: int
+    """Memory of the process before the work begins."""
+
+    @property
+    def seconds(self) -> float:
+        """Of everything."""
+        return sum(self.network_seconds) + self.step_seconds + self.start_seconds
+
+
+@dataclass(frozen=True)
 class PlanReport:
     """The passes that lead to a target size."""
 
@@ -260,11 +279,17 @@ class PlanReport:
     target: SizeReport
     passes: tuple[PassReport, ...]
     peak_memory_bytes: int
-    """Peak memory of any step, including color consistency at the end."""
+    """Peak memory of the process, as far as `process_memory_bytes` is known, else of the work alone."""
+    process_memory_bytes: int | None
+    """The part that the process has before the work begins; None if nothing was measured."""
     scratch_bytes: int
     """Size of the temporary files of a result that does not fit in memory; 0 if it does."""
     network_seconds: float | None
-    """Estimated time of all network passes."""
+    """Estimated time of all network passes; None, as in the next two, if nothing was measured."""
+    step_seconds: float | None
+    """Estimated time of all other steps, and of reading and writing the files."""
+    seconds: float | None
+    """Estimated time of the whole, from the start of the command."""
     reason: str
     """Why the network was chosen."""
     better: str | None
@@ -273,14 +298,14 @@ class PlanReport:
     """Requests that could not be planned."""
 
     @staticmethod
-    def of(decision: Decision, seconds: list[float] | None = None) -> "PlanReport":
+    def of(decision: Decision, expected: Forecast | None = None) -> "PlanReport":
         """Builds the report of a plan.
 
         Args:
             decision: What was decided.
-            seconds: Estimated time of each network pass, if known.
+            expected: What it is expected to take, if that was measured.
         """
-        planned, times = decision.planned, iter(seconds or ())
+        planned, times = decision.planned, iter(expected.network_seconds if expected else ())
         steps = tuple(
             PassReport(
                 step.kind,
@@ -293,9 +318,21 @@ class PlanReport:
             for step in planned.plan.passes
         )
         source, target = SizeReport.of(decision.source), SizeReport.of(decision.target)
-        choice, total = planned.choice, sum(seconds) if seconds else None
-        peak, scratch = planned.plan.peak_bytes, planned.plan.scratch_bytes
-        return PlanReport(source, target, steps, peak, scratch, total, choice.reason, choice.better, planned.notes)
+        plan, choice = planned.plan, planned.choice
+        return PlanReport(
+            source,
+            target,
+            steps,
+            peak_memory_bytes=plan.peak_bytes + (expected.process_bytes if expected else 0),
+            process_memory_bytes=expected.process_bytes if expected else None,
+            scratch_bytes=plan.scratch_bytes,
+            network_seconds=sum(expected.network_seconds) if expected else None,
+            step_seconds=expected.step_seconds if expected else None,
+            seconds=expected.seconds if expected else None,
+            reason=choice.reason,
+            better=choice.better,
+            notes=planned.notes,
+        )
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:

@@ -24,7 +24,11 @@ def describe_plan(plan: PlanReport) -> str:
     for number, step in enumerate(plan.passes, 1):
         took = f", about {step.seconds:.1f} s" if step.seconds is not None else ""
         lines.append(f"{number}. {step.network or step.kind}: to {step.result}, {_gibibytes(step.peak_memory_bytes)}{took}")
-    lines.append(f"peak memory at most {_gibibytes(plan.peak_memory_bytes)}, including color consistency")
+    if plan.seconds is not None and plan.network_seconds is not None:
+        lines.append(f"about {plan.seconds:.1f} s in all, of which networks {plan.network_seconds:.1f} s")
+    own = plan.process_memory_bytes
+    of_process = f", of which the program itself {_gibibytes(own)}" if own is not None else ""
+    lines.append(f"peak memory about {_gibibytes(plan.peak_memory_bytes)}{of_process}")
     if plan.scratch_bytes:
         lines.append(f"result and maps in temporary files of {_gibibytes(plan.scratch_bytes)}, because memory is short")
     lines.append(f"network: {plan.reason}" + (f"; better: {plan.better}" if plan.better else ""))

@@ -280,7 +280,13 @@ def test_memory_is_estimated_from_the_network_and_the_image(compact):
     assert small == pytest.approx(10.24e6, rel=0.05)
     assert estimate_memory(wide, (100, 100), CPU, "bf16") == small / 2
     assert estimate_memory(narrow, (100, 100), CPU) < small / 3
-    assert estimate_memory(wide, (9000, 9000), CPU) == estimate_memory(wide, (512, 512), CPU)
+    assert estimate_memory(wide, (90_000, 9000), CPU) == estimate_memory(wide, (9000, 9000), CPU) < 8 * small
+
+
+def test_planned_memory_is_for_the_tiles_that_are_run(faulty):
+    runner = Runner(faulty(), CPU)
+    (height, width), batch = runner.recommend((500, 300))
+    assert estimate_memory(faulty(), (500, 300), CPU, "fp32") == batch * runner.tile_bytes(height, width)
 
 
 def test_a_network_that_cannot_do_half_precision_although_it_is_said_to_runs_in_fp32(faulty, random_image):

@@ -1,0 +1,78 @@
+"""What an enlargement will take on this machine: seconds and memory, measured rather than believed."""
+
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from PIL import Image
+
+from .decide.decision import Decision
+from .decide.model_choice import estimate_seconds, shipped_model
+from .decide.settings import Settings
+from .job import upscale_file
+from .networks.compute import Compute
+from .networks.measurements import read_speeds, write_speeds
+from .report.report import Forecast
+from .session import Session
+
+_SIDE_PX, _WARM_UP_PX = 384, 64
+_SCALES = (2, 4)
+
+
+def forecast(decision: Decision, compute: Compute, starts: bool = False) -> Forecast:
+    """Estimates what a decision will take, from small test runs on this machine.
+
+    Args:
+        decision: What will be done to an image that this process has read.
+        compute: Where and how it will run.
+        starts: Whether the time that this process has taken so far counts, since another one will do the same.
+    """
+    began, process = time.time(), psutil.Process()
+    pixels, result = (height * width for height, width in (decision.source, decision.target))
+    held = process.memory_info().rss - 3 * 4 * pixels  # the image, which the plan counts
+    networks = estimate_seconds(decision.planned, compute)
+    per_source, per_result = measure_steps(compute)
+    started = began - process.create_time() if starts else 0.0
+    return Forecast(tuple(networks), per_source * pixels + per_result * result, max(0.0, started), max(0, held))
+
+
+@cache
+def measure_steps(compute: Compute) -> tuple[float, float]:
+    """Measures all that surrounds the networks, files included: seconds per pixel of the source, and of the result.
+
+    A small picture is enlarged by 2 and by 4; what the networks took is subtracted. The figures are stored in the user's cache
+    folder by device, thread count and PyTorch version.
+    """
+    device = compute.device or torch.device("cpu")
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    key = f"steps | {where} | {torch.get_num_threads()} threads | {torch.__version__}"
+    known = read_speeds()
+    names = [f"{key} | {of}" for of in ("source", "result")]
+    if all(name in known for name in names):
+        return known[names[0]], known[names[1]]
+    with tempfile.TemporaryDirectory() as folder:
+        _enlarge(Path(folder), _WARM_UP_PX, 2, compute)
+        seconds = [_enlarge(Path(folder), _SIDE_PX, scale, compute) / _SIDE_PX**2 for scale in _SCALES]
+    per_result = max(1e-12, (seconds[1] - seconds[0]) / (_SCALES[1] ** 2 - _SCALES[0] ** 2))
+    per_source = max(1e-12, seconds[0] - _SCALES[0] ** 2 * per_result)
+    write_speeds({names[0]: per_source, names[1]: per_result})
+    return per_source, per_result
+
+
+def _enlarge(folder: Path, side_px: int, scale: int, compute: Compute) -> float:
+    """Enlarges a picture of noise that is coarse and fine; returns the seconds beside the networks'."""
+    source = folder / f"{side_px}.png"
+    draw = np.random.default_rng(0)
+    coarse = Image.fromarray(draw.integers(0, 256, (side_px // 16, side_px // 16, 3), np.uint8))
+    picture = np.asarray(coarse.resize((side_px, side_px), Image.Resampling.BICUBIC), np.int16)
+    noisy = np.clip(picture + draw.integers(-3, 4, picture.shape), 0, 255)
+    Image.fromarray(noisy.astype(np.uint8)).save(source)
+    path = shipped_model("natural", scale)
+    session = Session(Settings(domain="photo", model=path.name, restore="off"), compute, {path.name: path})
+    began = time.perf_counter()
+    report = upscale_file(source, folder / f"{side_px}-x{scale}.png", session)
+    return time.perf_counter() - began - sum(one.seconds for one in report.passes if one.kind == "network")
