@@ -13,7 +13,7 @@ from .files.metadata import read_provenance
 from .files.paths import Keys, check_apart, keys_of, settle_output
 from .files.read import SourceFile, read_image
 from .files.save import choose_depth, save_result
-from .files.write import DEEP_SUFFIXES, DEFAULT_EXPORT, Export, check_writable, writer_bytes_per_pixel
+from .files.write import DEFAULT_EXPORT, Export, check_writable, is_deep, stored_bits, writer_bytes_per_pixel
 from .report.report import Report, facts_of, report_input, report_output
 from .session import Session, StageProgress
 from .steps.alpha import flatten
@@ -77,8 +77,10 @@ def prepare_file(source: Path, output: Path, session: Session, options: FileOpti
     if not options.size_suffix:
         output = _settle(source, output, options)
     file = read_image(source, options.color_space, options.hdr)
-    if file.signal and output.suffix.lower() != ".png":
-        raise RefusedError(f"{output}: cannot hold high dynamic range; wanted .png, or --hdr sdr")
+    if file.signal and output.suffix.lower() not in (".png", ".avif"):
+        raise RefusedError(f"{output}: cannot hold high dynamic range; wanted .png, .avif, or --hdr sdr")
+    if file.signal and not is_deep(output.suffix):
+        raise RefusedError(f"{output}: AVIF of more than 8 bits needs libvips: pip install 'pyvips[binary]'; or wanted .png")
     if file.signal and file.image.shape[1] == 4:
         raise RefusedError(f"{source}: has high dynamic range and transparency, which are kept only apart; wanted --hdr sdr")
     if options.flatten:
@@ -97,8 +99,9 @@ def prepare_file(source: Path, output: Path, session: Session, options: FileOpti
     if options.size_suffix:
         output = _settle(source, output.with_name(f"{output.stem}_{width}x{height}{output.suffix}"), options)
     check_writable(output, (height, width), channels, export)
-    if options.keeps_depth and file.bits > 8 and export.bits == 8:
-        file = replace(file, notes=(*file.notes, f"the source has {file.bits} bits per channel, this format stores 8"))
+    bits = stored_bits(output.suffix, export)
+    if options.keeps_depth and file.bits > bits:
+        file = replace(file, notes=(*file.notes, f"the source has {file.bits} bits per channel, this format stores {bits}"))
     return FileJob(source, output, file, decision, export)
 
 
@@ -150,7 +153,7 @@ def upscale_file(
     report = replace(
         Report.of(enlargement, session.settings, session.compute),
         input=report_input(source, job.decision.source, file.notes),
-        output=report_output(job.output, job.decision.target, export.bits if job.output.suffix.lower() in DEEP_SUFFIXES else 8),
+        output=report_output(job.output, job.decision.target, stored_bits(job.output.suffix, export)),
     )
     sheet = session.settings.target.print_size
     dpi = sheet.dpi if sheet else None

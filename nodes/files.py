@@ -15,7 +15,7 @@ from ..fidelity.report.report import Facts, read_facts
 from . import host
 from .source import Source, SourceInfo, source_input
 
-_SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg", "webp": ".webp"}
+_SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg", "webp": ".webp", "avif": ".avif"}
 
 
 class FidelityLoadImage(io.ComfyNode):
@@ -134,6 +134,7 @@ class FidelitySaveImage(io.ComfyNode):
                         ),
                         io.DynamicCombo.Option("webp lossless", []),
                         io.DynamicCombo.Option("webp", [quality]),
+                        io.DynamicCombo.Option("avif", [quality]),
                     ],
                 ),
                 io.Combo.Input(

@@ -62,6 +62,21 @@ def test_the_signal_its_tags_and_its_depth_are_kept(tmp_path, lights, transfer):
     assert told["drift"]["color"]["mean"] < 0.5
 
 
+@pytest.mark.parametrize("transfer", [PQ, HLG])
+def test_avif_keeps_it_with_12_bits(tmp_path, lights, transfer):
+    pytest.importorskip("pyvips", reason="no pyvips; pip install 'pyvips[binary]' to run this")
+    signal = nits_to_pq(lights) if transfer == PQ else (lights / 4000).clamp(0, 1) ** 0.5
+    source = save(tmp_path / "s.png", signal, transfer)
+    for name in ("o.png", "o.avif"):
+        result = upscale(source, "-o", tmp_path / name, "--hdr", "keep", "--domain", "photo")
+        assert result.exit_code == 0, result.output
+    assert b"colrnclx" + struct.pack(">2H", BT2020, transfer) in (tmp_path / "o.avif").read_bytes()
+    wanted, made = (read_image(tmp_path / name, hdr="keep") for name in ("o.png", "o.avif"))
+    assert (made.signal.transfer, made.signal.primaries) == (wanted.signal.transfer, wanted.signal.primaries)
+    assert (made.image - wanted.image).abs().max() <= 0.51 / 4095 + 1e-6
+    assert upscale(tmp_path / "o.avif", "-o", tmp_path / "again.png", "--hdr", "keep").exit_code == 0
+
+
 def test_otherwise_it_is_tone_mapped_and_said_so(tmp_path, lights):
     source = save(tmp_path / "s.png", nits_to_pq(lights), PQ)
     for choice in ("auto", "sdr"):
@@ -69,7 +84,7 @@ def test_otherwise_it_is_tone_mapped_and_said_so(tmp_path, lights):
         assert b"cICP" not in (tmp_path / f"{choice}.png").read_bytes()
     refused = upscale(source, "-o", tmp_path / "o.jpg", "--hdr", "keep")
     assert (refused.exit_code, (tmp_path / "o.jpg").exists()) == (1, False)
-    assert "cannot hold high dynamic range; wanted .png, or --hdr sdr" in " ".join(refused.stderr.split())
+    assert "cannot hold high dynamic range; wanted .png, .avif, or --hdr sdr" in " ".join(refused.stderr.split())
 
 
 def test_grey_is_kept_and_what_contradicts_is_refused(tmp_path, lights):

@@ -56,14 +56,16 @@ def upscale_command(
     backend: options.Backend = "auto",
     memory: options.Memory = None,
     format: Annotated[
-        Literal["png", "jpg", "webp", "tif"] | None,
+        Literal["png", "jpg", "webp", "avif", "tif"] | None,
         typer.Option(help="File format of results in a folder.", show_default="png"),
     ] = None,
     bits: Annotated[
-        Literal["auto", "8", "16"], typer.Option(help="Bits per channel in PNG and TIFF; auto: as the source.")
+        Literal["auto", "8", "16"],
+        typer.Option(help="Bits per channel in PNG, TIFF and AVIF (16: its most, 12); auto: as the source."),
     ] = "auto",
     quality: Annotated[
-        int | None, typer.Option(metavar="1..100", help="Quality of JPEG and WebP.", show_default="JPEG 95, WebP lossless")
+        int | None,
+        typer.Option(metavar="1..100", help="Quality of JPEG, AVIF and WebP.", show_default="95, WebP lossless"),
     ] = None,
     color_space: Annotated[
         ColorSpace, typer.Option(help="Keep the source's color profile and pixel values, or convert to sRGB.")

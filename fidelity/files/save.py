@@ -12,7 +12,7 @@ from .icc import from_srgb, read_profile
 from .paths import FileRefusedError
 from .read import SourceFile
 from .tags import Captions, Extras, correct_exif, describe_in_xmp
-from .write import DEEP_SUFFIXES, DEFAULT_EXPORT, Export, max_exif_bytes, write_image
+from .write import DEFAULT_EXPORT, Export, is_deep, max_exif_bytes, write_image
 
 
 def save_result(
@@ -63,8 +63,8 @@ def _to_embedded(path: Path, image: RowSource, embedded: bytes) -> RowSource:
 
 
 def choose_depth(export: Export, source: SourceFile | None, output: Path) -> Export:
-    """Selects 16 bits if the source has them and the format supports them."""
-    return replace(export, bits=16) if source and source.bits >= 16 and output.suffix.lower() in DEEP_SUFFIXES else export
+    """Selects all bits that the format stores, if the source has more than 8."""
+    return replace(export, bits=16) if source and source.bits > 8 and is_deep(output.suffix) else export
 
 
 def make_extras(

@@ -1,14 +1,17 @@
-"""Reads TIFFs of any layout, and AVIF at full depth, through libvips, which is an extra.
+"""Reads TIFFs of any layout, and reads and writes AVIF at full depth, through libvips, which is an extra.
 
 Pillow reads these at 8 bits per channel or not at all; FFmpeg reads only TIFFs of 16 integer bits, in strips.
 """
 
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 VipsFormat = Literal["TIFF", "AVIF"]
 
@@ -17,6 +20,10 @@ _CONVERTED = {"cmyk": 4, "lab": 3, "labs": 3}
 """Color spaces that become sRGB, with their numbers of channels."""
 _COLOR_CHANNELS = 3
 _MOST_CHANNELS = 8
+_SPACES = {1: "grey16", 3: "rgb16", 4: "rgb16"}
+_FASTEST = 0  # 4 megapixels in 0.9 s where the next took 3.2 s, for files 2 % smaller
+AVIF_BITS = 12
+"""The most that AVIF stores."""
 
 
 class VipsError(Exception):
@@ -73,6 +80,49 @@ def decode_with_vips(content: bytes, kind: VipsFormat, bits: int, page: int = 0)
         raise VipsError(f"damaged, or of a type that is not read (libvips: {reason})") from error
     is_color = image.bands >= _COLOR_CHANNELS and space not in ("b-w", "grey16")
     return VipsPicture(samples, _COLOR_CHANNELS if is_color else 1)
+
+
+def encode_avif(
+    samples: NDArray[Any], quality: int, tags: Mapping[str, bytes | None], code_points: tuple[int, int] | None = None
+) -> bytes:
+    """Encodes an AVIF of `AVIF_BITS` bits per channel, without chroma subsampling.
+
+    Args:
+        samples: ``(H, W, C)`` of 16 bits; C is 1, 3 or 4. The lowest bits are rounded off.
+        quality: 1 to 100; 100 is lossless.
+        tags: Contents by libvips's names of them: "icc-profile-data", "exif-data", "xmp-data".
+        code_points: Primaries and transfer by ITU-T H.273, for colors that no profile tells; the file is lossless then.
+
+    Raises:
+        VipsError: If it cannot be encoded.
+    """
+    import pyvips
+
+    height, width, channels = samples.shape
+    step = 2 ** (16 - AVIF_BITS)
+    rounded = np.minimum((samples.astype(np.uint32) * (2**AVIF_BITS - 1) + 32767) // 65535, 2**AVIF_BITS - 1) * step
+    image: Any = pyvips.Image.new_from_memory(rounded.astype(np.uint16).tobytes(), width, height, channels, "ushort")
+    image = image.copy(interpretation=_SPACES[channels])
+    for name, content in tags.items():
+        if content:
+            image.set_type(pyvips.GValue.blob_type, name, content)
+    lossless = quality == 100 or code_points is not None
+    options: dict[str, Any] = {"lossless": True} if lossless else {"Q": quality, "subsample_mode": "off"}
+    try:
+        encoded = image.heifsave_buffer(compression="av1", bitdepth=AVIF_BITS, effort=_FASTEST, **options)
+    except pyvips.Error as error:
+        raise VipsError(str(error).strip().splitlines()[-1].strip()) from error
+    if code_points is None:
+        return encoded
+    place = encoded.find(_COLOR_BOX)
+    if place < 0:
+        raise VipsError("libheif wrote no box for the colors")
+    told = bytearray(encoded)
+    struct.pack_into(">2H", told, place + len(_COLOR_BOX), *code_points)  # the others, matrix and range, are as encoded
+    return bytes(told)
+
+
+_COLOR_BOX = b"colrnclx"
 
 
 def _convert(image: Any, inks: int) -> VipsPicture:

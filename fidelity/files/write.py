@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
+from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags, features
 from torch import Tensor
 
 from ..errors import RefusedError
@@ -19,17 +19,22 @@ from .paths import FileRefusedError, check_folder, write_whole
 from .png import make_chunk, round_samples, write_png
 from .sixteen_bit import Samples, encode_tiff
 from .tags import IPTC_TAG, XMP_TAG, Extras, load_tags
+from .vips import AVIF_BITS, VipsError, encode_avif, has_vips
 
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+FORMATS = {
+    **{".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF"},
+}
 """Output formats, by file name ending."""
 
-DEEP_SUFFIXES = (".png", ".tif", ".tiff")
-"""Endings of formats that support 16 bits per channel."""
+_DEEP_BITS = {"PNG": 16, "TIFF": 16, "AVIF": AVIF_BITS}
+"""The most bits per channel, of formats that store more than 8."""
 
-_LONGEST_SIDE_PX = {"JPEG": 65_500, "WEBP": 16_383}
+_LONGEST_SIDE_PX = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 16_384}  # AVIF: what libavif reads unless told otherwise
 _LARGEST_EXIF_BYTES = {"JPEG": 65_533 - 6}
 _MAX_TIFF_BYTES = 2**32 - 2**20
 _METERS_PER_INCH = 0.0254
+_AVIF_SPEED = 8  # 4 megapixels in 0.9 s where speed 6 took 2.6 s, for files a fifth larger
+_AVIF_BYTES, _DEEP_AVIF_BYTES = 20.0, 40.0  # per pixel, in the encoder
 _BASELINE_DPI = 72.0
 """Default of TIFF, which requires a resolution."""
 _OLD_DEFLATE, _DEFLATE = 32_946, 8  # the same compression, under the code that more programs recognize
@@ -54,9 +59,9 @@ class Export:
     """How samples are stored; settings that do not apply to a format are ignored."""
 
     bits: Literal[8, 16] = 8
-    """Bits per channel in PNG and TIFF."""
+    """Bits per channel in PNG and TIFF; with 16, AVIF has its most, 12."""
     quality: int = 95
-    """Quality of JPEG and lossy WebP; 1 to 100."""
+    """Quality of JPEG, AVIF and lossy WebP; 1 to 100, where 100 makes an AVIF of 12 bits lossless."""
     subsampling: Literal["4:4:4", "4:2:2", "4:2:0"] = "4:4:4"
     """Chroma subsampling of JPEG; anything but 4:4:4 blurs colors."""
     lossless: bool = True
@@ -90,17 +95,20 @@ def write_image(path: Path, image: Tensor | RowSource, extras: Extras | None = N
     check_writable(path, (image.shape[2], image.shape[3]), image.shape[1], export)
     extras = extras or Extras()
     kind = FORMATS[path.suffix.lower()]
-    if kind == "WEBP" and image.shape[1] == 1 and extras.icc_profile:
-        profile = read_profile(extras.icc_profile)  # WebP stores grey as RGB, which a grey profile does not match
+    if kind in ("WEBP", "AVIF") and image.shape[1] == 1 and extras.icc_profile:
+        profile = read_profile(extras.icc_profile)  # these store grey as RGB, which a grey profile does not match
         image = TensorRows(to_srgb(read_all(image), profile)) if profile else image
         extras = replace(extras, icc_profile=None)
     if kind == "PNG":
         write_whole(path, lambda file: write_png(file, image, export.bits, _png_chunks(extras)))
         return
-    samples = quantise(image, export.bits if kind == "TIFF" else 8)
+    samples = quantise(image, 8 if stored_bits(path.suffix, export) == 8 else 16)
     if kind == "TIFF":
         encoded = _encode_tiff(samples, extras, export)
         write_whole(path, lambda file: file.writelines(encoded))
+    elif samples.dtype == np.uint16:
+        content = _encode_avif(path, samples, extras, export)
+        write_whole(path, lambda file: file.write(content))
     else:
         picture = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
         options = _pillow_options(kind, extras, export)
@@ -125,6 +133,8 @@ def check_writable(path: Path, size: tuple[int, int], channels: int, export: Exp
         raise FileRefusedError(f"{path}: cannot write {path.suffix or 'a file without ending'}; wanted {', '.join(FORMATS)}")
     if kind == "JPEG" and channels == 4:
         raise FileRefusedError(f"{path}: JPEG does not support transparency; wanted .png, .webp or .tif")
+    if kind == "AVIF" and not features.check("avif"):
+        raise FileRefusedError(f"{path}: Pillow writes no AVIF here; pip install --upgrade pillow, or wanted .png or .webp")
     longest = _LONGEST_SIDE_PX.get(kind)
     if longest and max(size) > longest:
         raise FileRefusedError(
@@ -139,8 +149,22 @@ def writer_bytes_per_pixel(path: Path, channels: int, export: Export = DEFAULT_E
     kind = FORMATS.get(path.suffix.lower())
     if kind == "PNG":
         return 0.0
-    whole = channels * (export.bits if kind == "TIFF" else 8) // 8
+    bits = stored_bits(path.suffix, export)
+    whole = channels * (1 if bits == 8 else 2)
+    if kind == "AVIF":
+        return whole + (_AVIF_BYTES if bits == 8 else _DEEP_AVIF_BYTES)
     return 3.0 * whole if kind == "TIFF" else whole + 4.0  # Pillow stores colors in 4 bytes
+
+
+def stored_bits(suffix: str, export: Export) -> int:
+    """Bits per channel in a file of that ending."""
+    return _DEEP_BITS.get(FORMATS.get(suffix.lower(), ""), 8) if export.bits == 16 else 8
+
+
+def is_deep(suffix: str) -> bool:
+    """Whether more than 8 bits per channel can be written to files of that ending here."""
+    kind = FORMATS.get(suffix.lower())
+    return kind in _DEEP_BITS and (kind != "AVIF" or has_vips())
 
 
 def check_options(suffix: str, bits: int | None, quality: int | None) -> None:
@@ -152,12 +176,14 @@ def check_options(suffix: str, bits: int | None, quality: int | None) -> None:
         quality: Quality, if requested.
 
     Raises:
-        FileRefusedError: If the format does not support 16 bits or has no quality setting.
+        FileRefusedError: If the format does not support more than 8 bits or has no quality setting.
     """
-    if bits == 16 and suffix in FORMATS and suffix not in DEEP_SUFFIXES:
-        raise FileRefusedError(f"{FORMATS[suffix]} stores 8 bits per channel; wanted {', '.join(DEEP_SUFFIXES)} for 16")
+    if bits == 16 and suffix in FORMATS and FORMATS[suffix] not in _DEEP_BITS:
+        raise FileRefusedError(f"{FORMATS[suffix]} stores 8 bits per channel; wanted .png, .tif or .avif for more")
+    if bits == 16 and suffix in FORMATS and not is_deep(suffix):
+        raise FileRefusedError("AVIF of more than 8 bits needs libvips: pip install 'pyvips[binary]'")
     if quality is not None and FORMATS.get(suffix) in ("PNG", "TIFF"):
-        raise FileRefusedError(f"{FORMATS[suffix]} is lossless and has no quality setting; wanted .jpg or .webp")
+        raise FileRefusedError(f"{FORMATS[suffix]} is lossless and has no quality setting; wanted .jpg, .webp or .avif")
 
 
 def max_exif_bytes(suffix: str) -> int | None:
@@ -186,7 +212,7 @@ def _pillow_options(kind: str, extras: Extras, export: Export) -> dict[str, Any]
         options["icc_profile"] = extras.icc_profile
     if extras.exif:
         options["exif"] = extras.exif
-    if extras.dpi and kind != "WEBP":
+    if extras.dpi and kind == "JPEG":
         options["dpi"] = (extras.dpi, extras.dpi)
     if extras.xmp:
         options["xmp"] = extras.xmp
@@ -196,11 +222,23 @@ def _pillow_options(kind: str, extras: Extras, export: Export) -> dict[str, Any]
             options["comment"] = extras.comment
         if extras.iptc:
             options["extra"] = _photoshop_segment(extras.iptc)
+    elif kind == "AVIF":
+        options |= {"quality": export.quality, "subsampling": "4:4:4", "speed": _AVIF_SPEED}
     elif export.lossless:
         options |= {"lossless": True, "quality": 60, "exact": True}
     else:
         options |= {"quality": export.quality}
     return options
+
+
+def _encode_avif(path: Path, samples: Samples, extras: Extras, export: Export) -> bytes:
+    """Encodes an AVIF of 12 bits."""
+    signal = extras.signal
+    tags = {"icc-profile-data": extras.icc_profile, "exif-data": extras.exif, "xmp-data": extras.xmp}
+    try:
+        return encode_avif(samples, export.quality, tags, (signal.primaries, CODES[signal.transfer]) if signal else None)
+    except VipsError as error:
+        raise FileRefusedError(f"{path}: cannot be encoded ({error})") from error
 
 
 def _photoshop_segment(iptc: bytes) -> bytes:

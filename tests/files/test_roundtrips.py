@@ -12,16 +12,16 @@ from fidelity.files.tags import IPTC_TAG, XMP_TAG
 from fidelity.job import FileOptions, upscale_file
 from fidelity.session import Session
 
-SOURCES, RESULTS = ("png", "jpg", "webp", "tif"), ("png", "jpg", "webp", "tif")
+SOURCES, RESULTS = ("png", "jpg", "webp", "tif", "avif"), ("png", "jpg", "webp", "tif", "avif")
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     b'<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" dc:title="harbor"/></rdf:RDF></x:xmpmeta>'
 )
 IPTC = b"\x1c\x02\x05" + struct.pack(">H", 6) + b"harbor"  # the object's name
 NOT_STORED = {  # by source and by result
-    "dpi": {"webp"},
-    "iptc": {"png", "webp"},
-    "comment": {"webp", "tif"},
+    "dpi": {"webp", "avif"},
+    "iptc": {"png", "webp", "avif"},
+    "comment": {"webp", "tif", "avif"},
 }
 
 

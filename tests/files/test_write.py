@@ -10,7 +10,9 @@ from PIL import Image
 from fidelity.files.paths import FileRefusedError
 from fidelity.files.read import read_image
 from fidelity.files.tags import Extras, correct_exif, describe_in_xmp
-from fidelity.files.write import Export, check_writable, max_exif_bytes, quantise, write_image
+from fidelity.files.write import Export, check_options, check_writable, is_deep, max_exif_bytes, quantise, write_image
+from fidelity.imaging.drift import measure_drift
+from fidelity.imaging.resample import resize
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -37,7 +39,7 @@ def test_what_is_written_is_read_back_to_the_bit(tmp_path, random_image, channel
 
 
 @pytest.mark.parametrize("quality", [60, 95])
-@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif"])
 def test_lossy_formats_come_close_by_quality(tmp_path, photo, suffix, quality):
     write_image(tmp_path / f"x{suffix}", photo, export=Export(quality=quality, lossless=False))
     difference = (read_image(tmp_path / f"x{suffix}").image - photo).abs().mean() * 255
@@ -182,3 +184,33 @@ def test_a_place_that_is_a_file_is_refused_before_the_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileRefusedError, match="file is not a writable folder"):
         check_writable(tmp_path / "file" / "out.png", (9, 9), 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("quality", [95, 100])
+def test_avif_has_12_bits_where_they_are_asked_for(tmp_path, channels, quality):
+    pytest.importorskip("pyvips", reason="no pyvips; pip install 'pyvips[binary]' to run this")
+    slope = torch.linspace(0, 1, 64)[None, None, None, :].expand(1, channels, 40, -1).clone()
+    slope[:, 0] = slope[:, 0].flip(2)
+    write_image(tmp_path / "a.avif", slope, export=Export(16, quality))
+    made = read_image(tmp_path / "a.avif")
+    assert made.bits > 8
+    error = (made.image - slope).abs()  # grey is read as three channels
+    assert made.image.shape == (1, max(3, channels), 40, 64)
+    assert error.max() <= (0.51 / 4095 + 1e-6 if quality == 100 else 4 / 255)
+    assert error.mean() < 0.7 / 255
+
+
+def test_avif_of_8_bits_keeps_colors(tmp_path, random_image):
+    image = resize(random_image(1, 3, 12, 12), (96, 96)).clamp(0, 1)
+    write_image(tmp_path / "a.avif", image)
+    made = read_image(tmp_path / "a.avif")
+    assert made.bits == 8
+    assert measure_drift(image, made.image).mean < 0.5
+
+
+def test_more_bits_than_8_in_avif_need_libvips_and_say_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("fidelity.files.write.has_vips", lambda: False)
+    with pytest.raises(FileRefusedError, match=r"needs libvips: pip install 'pyvips\[binary\]'"):
+        check_options(".avif", 16, None)
+    assert not is_deep(".avif")
