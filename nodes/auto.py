@@ -180,14 +180,6 @@ class FidelityAutoUpscale(host.ChoosingNode):
             tooltip="Adds back film or paper grain that restoration removed, at the result's size. auto: where it is found in "
             "photos, paintings and line art, but not in anime or after JPEG damage.",
         )
-        tileable = io.Combo.Input(
-            "tileable",
-            options=list(get_args(Tileable)),
-            default="off",
-            advanced=True,
-            optional=True,  # likewise
-            tooltip="Keeps opposite edges seamless: x for panoramas, both for textures that repeat. off: each edge by itself.",
-        )
         return io.Schema(
             node_id="FidelityAutoUpscale",
             display_name="Auto Upscale (Fidelity)",
@@ -196,7 +188,7 @@ class FidelityAutoUpscale(host.ChoosingNode):
             "restores, upscales, matches the colors to the source, checks them with CIEDE2000 and reports every decision.",
             search_aliases=["upscale", "enlarge", "super resolution", "hires", "4k", "one click", "auto", "denoise", "deblock"],
             hidden=host.WORKFLOW_INPUT,
-            inputs=[*_deciding_inputs(), cleanup, grain, host.backend_input(), tileable],
+            inputs=[*_deciding_inputs(), cleanup, grain, host.backend_input(), host.tileable_input()],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The finished image."),
                 io.Combo.Output("domain", options=list(DOMAINS), tooltip="The domain whose recipe was followed."),

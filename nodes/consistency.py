@@ -4,12 +4,15 @@ import json
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
+from ..fidelity.choices import Tileable
 from ..fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
 from ..fidelity.report.report import GateReport, to_json
 from ..fidelity.report.summary import summarize_gate
-from ..fidelity.steps.consistency import project
+from ..fidelity.steps.consistency import ConsistencyMode, project
 from ..fidelity.steps.gate import GateLimits, gate, paint_heat_map
+from ..fidelity.steps.wrap import find_margin, unwrap, wrap
 from . import host
 
 _RECIPE = RECIPES[SAFE_DOMAIN]
@@ -39,15 +42,23 @@ class FidelityConsistency(io.ComfyNode):
                     tooltip="color: preserves colors and tones and leaves edges to the upscaler; use it for everything. "
                     "full: preserves every pixel; only for sources without noise or compression, or lines will ring.",
                 ),
+                host.tileable_input(),
             ],
             outputs=[io.Image.Output(tooltip="The image with the source's colors.")],
         )
 
     @classmethod
-    def execute(cls, image: io.Image.Type, reference: io.Image.Type, mode: str) -> io.NodeOutput:
+    def execute(
+        cls, image: io.Image.Type, reference: io.Image.Type, mode: ConsistencyMode, tileable: Tileable = "off"
+    ) -> io.NodeOutput:
         source, progress = host.to_engine(reference, "reference"), host.track_progress()
-        result = host.run_near_compute(lambda near: project(near, source, mode, progress=progress), image, source)  # type: ignore[arg-type]
-        return io.NodeOutput(host.to_host(result))
+
+        def hold(near: Tensor) -> Tensor:
+            margin = find_margin((source.shape[2], source.shape[3]), (near.shape[2], near.shape[3]), tileable)
+            held = project(wrap(near, margin.target), wrap(source, margin.source), mode, progress=progress)
+            return unwrap(held, margin.target)
+
+        return io.NodeOutput(host.to_host(host.run_near_compute(hold, image, source)))
 
 
 class FidelityDeltaEGate(io.ComfyNode):

@@ -20,7 +20,7 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..fidelity.choices import BackendChoice, Domain
+from ..fidelity.choices import BackendChoice, Domain, Tileable
 from ..fidelity.decide.model_choice import ModelChoice, ModelChooser
 from ..fidelity.decide.recipes import RECIPES
 from ..fidelity.errors import RefusedError
@@ -224,6 +224,18 @@ def backend_input() -> io.Input:
         advanced=True,
         tooltip="The library that runs models on the CPU; on a GPU it is always torch. auto: the fastest that the command "
         "fidelity accelerate measured, torch if it measured none.",
+    )
+
+
+def tileable_input() -> io.Input:
+    """The input for images that repeat; prompts from before it existed still run."""
+    return io.Combo.Input(
+        "tileable",
+        options=list(get_args(Tileable)),
+        default="off",
+        advanced=True,
+        optional=True,
+        tooltip="Keeps opposite edges seamless: x for panoramas, both for textures that repeat. off: each edge by itself.",
     )
 
 

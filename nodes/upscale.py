@@ -5,11 +5,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..fidelity.choices import AUTO_SCALE, MIN_TILE_PX, BackendChoice, Domain
+from ..fidelity.choices import AUTO_SCALE, MIN_TILE_PX, BackendChoice, Domain, Tileable
 from ..fidelity.decide.recipes import DEFAULT_VALUES, RECIPES, SAFE_DOMAIN
 from ..fidelity.decide.target import resolve_target
 from ..fidelity.report.summary import summarize_choice
 from ..fidelity.steps.upscale import upscale
+from ..fidelity.steps.wrap import find_margin, unwrap, wrap
 from . import host
 from .target import read_target, target_input
 
@@ -98,18 +99,27 @@ class FidelityUpscale(io.ComfyNode):
                     advanced=True,
                     tooltip=f"Side of a tile in source pixels, at least {MIN_TILE_PX}; 0 chooses by memory.",
                 ),
+                host.tileable_input(),
             ],
             outputs=[io.Image.Output(tooltip="The upscaled images.")],
         )
 
     @classmethod
     def execute(
-        cls, upscale_model: Any, image: io.Image.Type, channels: str, tile: int, target: dict[str, Any] | None = None
+        cls,
+        upscale_model: Any,
+        image: io.Image.Type,
+        channels: str,
+        tile: int,
+        target: dict[str, Any] | None = None,
+        tileable: Tileable = "off",
     ) -> io.NodeOutput:
         source = host.to_engine(image)
+        size = source.shape[2], source.shape[3]
         model, compute = host.prepare_model(upscale_model, source)
-        size = resolve_target((source.shape[2], source.shape[3]), read_target(target), model.scale)
-        progress = host.track_progress()
+        wanted = resolve_target(size, read_target(target), model.scale)
+        margin = find_margin(size, wanted, tileable)
+        larger = margin.around(size, wanted)[1]
         compute = replace(compute, tile_px=tile or None)
-        result = upscale(source, model, size, channels, compute, progress)  # type: ignore[arg-type]
-        return io.NodeOutput(host.to_host(result.image))
+        result = upscale(wrap(source, margin.source), model, larger, channels, compute, host.track_progress())  # type: ignore[arg-type]
+        return io.NodeOutput(host.to_host(unwrap(result.image, margin.target)))

@@ -79,6 +79,12 @@ def wrap(image: Tensor, margin: tuple[int, int]) -> Tensor:
     return image
 
 
+def unwrap(image: Tensor, margin: tuple[int, int]) -> Tensor:
+    """The image without its margin."""
+    down, across = margin
+    return image[:, :, down : image.shape[2] - down, across : image.shape[3] - across]
+
+
 def unwrap_rows(rows: Rows, margin: tuple[int, int]) -> Rows:
     """The image without its margin, as rows."""
     down, across = margin

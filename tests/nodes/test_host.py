@@ -399,3 +399,24 @@ def test_one_node_serves_an_image_of_each_kind(host, test_data, read_rgb, domain
     report = json.loads(outputs["3"]["text"][0])
     assert report["gate"]["after"]["mean"] <= 0.3
     assert report["gate"]["after"]["max"] <= 3.5
+
+
+def test_steps_of_a_texture_that_repeats_see_across_its_edges(host, photo):
+    name = host.upload(photo)
+    off, alone, again = (upscaling(name, tileable=tileable) for tileable in ("off", "both", "both"))
+    again["t"] = node("ImageStitch", image1=["1", 0], image2=["1", 0], direction="right", **STITCHED)
+    again["u"] = node("ImageStitch", image1=["t", 0], image2=["t", 0], direction="down", **STITCHED)
+    again["3"]["inputs"]["image"] = ["u", 0]
+    for graph, reference in ((off, ["1", 0]), (alone, ["1", 0]), (again, ["u", 0])):
+        tileable = graph["3"]["inputs"]["tileable"]
+        graph["4"] = node("FidelityConsistency", image=["3", 0], reference=reference, mode="color", tileable=tileable)
+        graph["9"]["inputs"]["images"] = ["4", 0]
+    plain, once, four = (host.fetch(host.run(graph), "9") for graph in (off, alone, again))
+    height, width = once.shape[2:]
+    assert four.shape[2:] == (2 * height, 2 * width)
+    middle = four[..., height:, width:]
+    assert (middle - once).abs().max() <= 4.001 / 255  # what bfloat16 and the larger solve leave
+    assert (middle - plain).abs().max() > 10 / 255
+
+
+STITCHED = {"match_image_size": False, "spacing_width": 0, "spacing_color": "white"}
