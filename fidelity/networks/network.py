@@ -105,7 +105,12 @@ class Network(Protocol):
 
     @property
     def bytes_per_pixel(self) -> float:
-        """Working memory per input pixel of a tile, in its precision."""
+        """Working memory per input pixel of a tile, in its precision, with room to spare: what tiles are chosen by."""
+        ...
+
+    @property
+    def peak_bytes_per_pixel(self) -> float:
+        """The same as it was measured: what plans say."""
         ...
 
     @property

@@ -20,7 +20,9 @@ class NetworkProbe:
     receptive_field_px: int | None
     """Radius of the receptive field in input pixels; None if beyond `MAX_CONTEXT_PX` or not the same everywhere."""
     values_per_pixel: float
-    """Values in memory at once in the widest layer, per input pixel."""
+    """Values that go into and come out of the widest layer, per input pixel."""
+    alive_per_pixel: float = 0.0
+    """Values between layers that are in memory at once, skip connections included, per input pixel."""
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ class Runner:
         window, batch = self.recommend(size)
         stream = self._bound.stream()
         height, width = window or (min(size[0], stream.strip_rows(size[1]) if stream else size[0]), size[1])
-        return batch * self.tile_bytes(height, width)
+        return int(batch * height * width * self._bound.peak_bytes_per_pixel)
 
     def run(
         self, image: Tensor, out: Tensor | None = None, tile: int | None = None, progress: Progress | None = None

@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("photo", type=Path)
     parser.add_argument("--networks", nargs="+", default=["natural-x2", "natural-x4", "drawn-x2"])
     parser.add_argument("--sides", nargs="+", type=int, default=[128, 512, 1024])
-    parser.add_argument("--options", nargs="*", default=["--restore", "off"])
+    parser.add_argument("--restore", default="off", help="as for fidelity upscale")
     options = parser.parse_args()
     print("| network | source | planned | peak | ratio | planned | took | ratio |\n|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder, Image.open(options.photo) as opened:
@@ -44,7 +44,7 @@ def main() -> None:
             for side in options.sides:
                 source = Path(folder) / f"{side}.png"
                 ImageOps.fit(photo, (side, side), Image.Resampling.BICUBIC).save(source)
-                given = [str(source), "--model", network, "--domain", "photo", *options.options]
+                given = [str(source), "--model", network, "--domain", "photo", "--restore", options.restore]
                 _, _, printed = measure(["plan", "--json", *given])
                 plan = json.loads(printed)
                 out = Path(folder) / "out.png"

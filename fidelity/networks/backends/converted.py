@@ -249,6 +249,10 @@ class ConvertedNetwork:
         return self._torch.bytes_per_pixel
 
     @property
+    def peak_bytes_per_pixel(self) -> float:
+        return self._torch.peak_bytes_per_pixel
+
+    @property
     def weight_bytes(self) -> int:
         return 2 * self._torch.weight_bytes
 

@@ -38,6 +38,10 @@ class GraphNetwork(ABC):
     def bytes_per_pixel(self) -> float:
         return 4.0 * _VALUES_PER_PIXEL
 
+    @property
+    def peak_bytes_per_pixel(self) -> float:
+        return self.bytes_per_pixel
+
     def to(self: _Own, device: torch.device, precision: Precision) -> _Own:  # noqa: ARG002
         """Returns itself: it runs only on the CPU, and tiles are copied there and back."""
         return self

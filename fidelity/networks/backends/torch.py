@@ -32,6 +32,8 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 _COPIES, _ENGINES = "_fidelity_copies", "_fidelity_engines"
 _LIVE_LAYERS = 2.0
 """The widest layer's input and output are in memory at once; skip connections and workspaces need as much again."""
+_WORKSPACE = 1.3
+"""What kernels need besides the values between layers: 1.06 to 1.4 of these (tools/benchmarks/planning.py)."""
 
 
 class LumaAdapter(nn.Module):
@@ -127,6 +129,10 @@ class TorchNetwork:
     @property
     def bytes_per_pixel(self) -> float:
         return self.probe.values_per_pixel * DTYPES[self.precision].itemsize * _LIVE_LAYERS
+
+    @property
+    def peak_bytes_per_pixel(self) -> float:
+        return self.probe.alive_per_pixel * DTYPES[self.precision].itemsize * _WORKSPACE
 
     @property
     def probe(self) -> NetworkProbe:
@@ -231,17 +237,21 @@ class TorchNetwork:
 
 @torch.inference_mode()
 def probe_module(descriptor: "Descriptor") -> NetworkProbe:
-    """Measures the receptive field and the widest layer of a network, by running it on a strip.
+    """Measures the receptive field of a network, its widest layer and its memory, by running it on a strip.
 
     Args:
         descriptor: The network, on any device, in any precision.
     """
-    widest = 0
+    widest = most_alive = 0
+    seen: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
 
     def record(_module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
-        nonlocal widest
+        nonlocal widest, most_alive
         tensors = [value for value in (*inputs, output) if isinstance(value, Tensor)]
         widest = max(widest, sum(tensor.numel() for tensor in tensors))
+        seen.update({id(tensor): tensor for tensor in tensors})
+        alive = {tensor.untyped_storage().data_ptr(): tensor.numel() for tensor in seen.values()}
+        most_alive = max(most_alive, sum(alive.values()))
 
     def run(strip: Tensor) -> Tensor:
         parameter = next(descriptor.model.parameters())
@@ -256,7 +266,7 @@ def probe_module(descriptor: "Descriptor") -> NetworkProbe:
     finally:
         for hook in hooks:
             hook.remove()
-    return NetworkProbe(found.reach_px, widest / found.pixels)
+    return NetworkProbe(found.reach_px, widest / found.pixels, most_alive / found.pixels)
 
 
 def _copies_of(descriptor: "Descriptor") -> _Copies:
