@@ -1,5 +1,6 @@
 """What a strip of pixels tells of a network."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -33,6 +34,11 @@ def test_the_widest_layer_is_counted_in_and_out(compact):
     # 8 features in and 8 out of the middle convolution, and 12 + 12 around the pixel shuffle of x2 RGB
     assert probe_module(compact(features=8).descriptor).values_per_pixel == 24
     assert probe_module(compact(features=16).descriptor).values_per_pixel == 32
+
+
+def test_memory_counts_what_skip_connections_hold(compact):
+    """Each of two layers of 8 features, in and out, and the input, which the result is added to."""
+    assert probe_module(compact(features=8).descriptor).alive_per_pixel == pytest.approx(12 + 12 + 3, abs=1)
 
 
 def test_the_answer_is_kept_and_leaves_no_hooks(faulty):
