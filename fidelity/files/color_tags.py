@@ -10,12 +10,14 @@ section 20; ICC.1:2022, sections 9.2.17 and 10.3 (tag cicp).
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin
+from torch import Tensor
 
 from ..imaging.hdr import Transfer, WideSignal
 from .formats import DECODING_ERRORS
@@ -73,6 +75,20 @@ class ToldColor:
     """The ICC profile that says the same; None for sRGB and for high dynamic range."""
     wide: WideSignal | None = None
     """How the samples stand for light, if they are of high dynamic range."""
+    is_narrow: bool = False
+    """Whether black and white are 16 and 235 of 255, as in video; see `widen`."""
+
+
+def widen(image: Tensor, bits: int) -> Tensor:
+    """Full range of samples of narrow range (ITU-T H.273, equations 20 to 22); what lies beyond black and white is cut off.
+
+    Args:
+        image: ``(B, C, H, W)`` in [0, 1]; a fourth channel is alpha, which has full range.
+        bits: Bits per channel in the file.
+    """
+    unit = 2.0 ** (bits - 8) / (2**bits - 1)
+    colors = image[:, :3].sub(16 * unit).div_(219 * unit).clamp_(0, 1)
+    return torch.cat((colors, image[:, 3:]), dim=1)
 
 
 def read_told_color(opened: Image.Image, content: bytes, profile: bytes | None, is_grey: bool) -> ToldColor | None:
@@ -103,7 +119,7 @@ def _read_png(content: bytes, has_profile: bool, is_grey: bool) -> ToldColor | N
     if code_points and len(code_points) == 4:
         found = _from_code_points("cICP", code_points[0], code_points[1], is_grey)
         if found:
-            return found
+            return replace(found, is_narrow=code_points[3] == 0)
     if has_profile:
         return None
     if b"sRGB" in chunks:

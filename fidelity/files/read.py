@@ -16,7 +16,7 @@ from ..choices import ColorSpace, HdrChoice
 from ..imaging.hdr import WideSignal
 from ..limits import total_bytes
 from ..quiet import no_warnings
-from .color_tags import read_told_color
+from .color_tags import read_told_color, widen
 from .formats import DECODING_ERRORS, TiffOfAnyLayout, explain_unread, open_picture
 from .full_depth import (
     EXTRA_LEFT_OUT,
@@ -180,6 +180,9 @@ def _read_opened(
     is_converted = opened.mode in ("CMYK", "LAB") or (full is not None and full.is_converted)
     told = None if is_converted else read_told_color(opened, content, profile, tensor.shape[1] == 1)
     signal = told.wide if told else None
+    if told and told.is_narrow:
+        tensor = widen(tensor, bits)
+        notes.append("samples of narrow range, as in video: brought to full range")
     if told and signal:
         profile = None
         tensor = tensor.expand(-1, 3, -1, -1) if tensor.shape[1] == 1 else tensor

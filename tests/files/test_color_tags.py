@@ -202,3 +202,11 @@ def test_what_was_converted_to_srgb_has_no_other_color(tmp_path, scene):
     read = read_image(tmp_path / "a.tif")
     assert read.icc_profile is None
     assert not any("WhitePoint" in note for note in read.notes)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_samples_of_narrow_range_are_brought_to_full_range(tmp_path, scene, bits):
+    codes = (16 + 219 * scene) * 2 ** (bits - 8) / (2**bits - 1)
+    read = read_image(save_png(tmp_path / "a.png", codes, {b"cICP": bytes((1, 13, 0, 0))}, bits))
+    assert np.abs(read.image[0].movedim(0, -1).numpy() - scene).max() < (0.51 / 219 if bits == 8 else 1e-4)
+    assert read.notes == ("samples of narrow range, as in video: brought to full range",)
