@@ -1,9 +1,9 @@
 """Attacks the product at length and prints what fell over.
 
-    python -m tools.attack [--minutes 10] [--seed 0] [--only models servers kills nodes]
+    python -m tools.attack [--minutes 10] [--seed 0] [--only models pictures servers kills nodes]
 
-Damaged model files (`models.py`), hostile servers (`server.py`), kill -9 (`kills.py`) and, where there is a ComfyUI, every
-image for every node of the pack (`tests/nodes/tiny_models/attack.py`). The tests run a few of each.
+Damaged model files (`models.py`) and pictures (`pictures.py`), hostile servers (`server.py`), kill -9 (`kills.py`) and, where
+there is a ComfyUI, every image for every node of the pack (`tests/nodes/tiny_models/attack.py`). The tests run a few of each.
 """
 
 import argparse
@@ -18,12 +18,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from tools.attack import server as servers
 from tools.attack.kills import kill_and_check
-from tools.attack.models import LONGEST_SECONDS
+from tools.attack.trials import LONGEST_SECONDS
 
 
 @dataclass
@@ -45,18 +46,18 @@ class Outcome:
             self.fates[fate] += 1
 
 
-def attack_models(until: float, seed: int, most: int) -> Outcome:
+def attack_files(kind: str, until: float, seed: int, most: int) -> Outcome:
     """Damaged files, in a process that is started anew whenever one brings it down."""
     outcome, place = Outcome(), seed
     with tempfile.TemporaryDirectory() as folder:
         while place < seed + most and time.monotonic() < until:
             done = 0
-            for line in _lines_of(["tools.attack.models", str(place), str(min(500, seed + most - place)), folder], until):
+            for line in _lines_of([f"tools.attack.{kind}", str(place), str(min(500, seed + most - place)), folder], until):
                 if isinstance(line, str):
-                    outcome.add("", line, f"model {place + done}")
+                    outcome.add("", line, f"{kind} {place + done}")
                     done += 1
                 elif "fate" in line:
-                    outcome.add(line["fate"], line["fault"], f"model {line['seed']} ({line['kind']})")
+                    outcome.add(line["fate"], line["fault"], f"{kind} {line['seed']} ({line['kind']})")
                     done += 1
             place += max(1, done)
     return outcome
@@ -145,7 +146,8 @@ def attack_nodes(_until: float, _seed: int, _most: int) -> Outcome:
 
 
 ATTACKS: dict[str, tuple[Callable[[float, int, int], Outcome], int]] = {
-    "models": (attack_models, 5000),
+    "models": (partial(attack_files, "models"), 5000),
+    "pictures": (partial(attack_files, "pictures"), 5000),
     "servers": (attack_servers, 600),
     "kills": (attack_by_kills, 50),
     "nodes": (attack_nodes, 0),

@@ -2,14 +2,11 @@
 
     python -m tools.attack.models FIRST COUNT FOLDER
 
-tries the damaged files of seeds FIRST to FIRST + COUNT - 1, and prints a line of JSON as each begins and as it ends. It is what
-`python -m tools.attack` starts, so that a file that hangs or crashes the process is seen from outside.
+See `tools.attack.trials`.
 """
 
 import io
-import json
 import random
-import resource
 import sys
 import time
 import zipfile
@@ -38,6 +35,7 @@ from fidelity.networks.loader import detect_architecture, load_model
 from fidelity.networks.ncnn import read_ncnn
 from fidelity.steps.upscale import upscale
 from tools.attack.formats import as_ncnn, write_graph
+from tools.attack.trials import damage, run_trials, told_of_time
 
 _NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
     "Compact": lambda: Compact(num_feat=8, num_conv=2, upscale=2),
@@ -63,7 +61,6 @@ _NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
 }
 _FORMATS = (".safetensors", ".pth", "old .pth", ".onnx", ".pb", "ncnn")
 _TYPES = (torch.int64, torch.uint8, torch.float64, torch.bfloat16, torch.bool)
-LONGEST_SECONDS = 20
 _MOST_BYTES = 1_500_000_000
 """Address space that one small file may take beyond what the process had before."""
 
@@ -93,15 +90,15 @@ def make_file(seed: int, folder: Path) -> tuple[Path, str]:
     draw = random.Random(seed)
     kind, name = draw.choice(_FORMATS), draw.choice(list(_NETWORKS))
     if kind == ".onnx":
-        return _write(folder / "a.onnx", _damage(_onnx(), draw)), kind
+        return _write(folder / "a.onnx", damage(_onnx(), draw)), kind
     if kind == ".pb":
         path = write_graph(folder / "a.pb")
-        return _write(path, _damage(path.read_bytes(), draw)), kind
+        return _write(path, damage(path.read_bytes(), draw)), kind
     if kind == "ncnn":
         layers, weights = as_ncnn(_NETWORKS["Compact"](), draw.random() < 0.5)
-        text = _damage(layers.encode(), draw) if draw.random() < 0.7 else layers.encode()
+        text = damage(layers.encode(), draw) if draw.random() < 0.7 else layers.encode()
         _write(folder / "a.param", text)
-        return _write(folder / "a.bin", _damage(weights, draw) if draw.random() < 0.5 else weights), kind
+        return _write(folder / "a.bin", damage(weights, draw) if draw.random() < 0.5 else weights), kind
     weights: Any = dict(_weights(name))
     structure = draw.random() < 0.6
     if structure:
@@ -112,37 +109,16 @@ def make_file(seed: int, folder: Path) -> tuple[Path, str]:
         content = save({key: value.clone() for key, value in tensors.items()})
         if draw.random() < 0.4:  # the header, which says what follows, is small
             length = int.from_bytes(content[:8], "little")
-            content = content[:8] + _damage(content[8 : 8 + length], draw) + content[8 + length :]
+            content = content[:8] + damage(content[8 : 8 + length], draw) + content[8 + length :]
     else:
         content = _pickle(_wrap(weights, draw) if draw.random() < 0.3 else weights, kind == ".pth", draw)
     path = folder / ("a.safetensors" if kind == ".safetensors" else "a.pth")
-    return _write(path, content if structure else _damage(content, draw)), f"{kind} of {name}"
+    return _write(path, content if structure else damage(content, draw)), f"{kind} of {name}"
 
 
 def _write(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
     return path
-
-
-def _damage(content: bytes, draw: random.Random) -> bytes:
-    """Replaces, removes, repeats or adds bytes, most of them near the start, where formats say what follows."""
-    made = bytearray(content)
-    for _ in range(draw.choice((1, 1, 3, 20))):
-        place = draw.randrange(len(made) + 1) if draw.random() < 0.5 else draw.randrange(min(len(made), 600) + 1)
-        how = draw.randrange(6)
-        if how == 0:
-            del made[place:]
-        elif how == 1:
-            del made[place : place + draw.choice((1, 4, 100))]
-        elif how == 2:
-            made[place:place] = made[place : place + draw.choice((1, 8, 200))]
-        elif how == 3:
-            made[place : place + 4] = draw.choice((b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", bytes(4), b"9999"))
-        else:
-            made[place : place + draw.choice((0, 1, 4))] = draw.randbytes(draw.choice((1, 4)))
-        if not made:
-            break
-    return bytes(made)
 
 
 def _misshape(weights: dict[Any, Any], draw: random.Random) -> dict[Any, Any]:
@@ -206,7 +182,7 @@ def _pickle(content: Any, is_zip: bool, draw: random.Random) -> bytes:
     with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(repacked, "w") as new:
         for part in old.namelist():
             data = old.read(part)
-            new.writestr(part, _damage(data, draw) if part.endswith("data.pkl") or draw.random() < 0.1 else data)
+            new.writestr(part, damage(data, draw) if part.endswith("data.pkl") or draw.random() < 0.1 else data)
     return repacked.getvalue()
 
 
@@ -234,22 +210,14 @@ def find_fault(path: Path) -> tuple[str, str | None]:
         return "refused", f"raised {type(error).__name__}: {str(error)[:200]}"
     else:
         fate = "taken"
-    seconds = time.monotonic() - began
-    return fate, f"took {seconds:.0f} s" if seconds > LONGEST_SECONDS else None
+    return fate, told_of_time(began)
 
 
 def main() -> None:
-    first, count, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    folder = Path(sys.argv[3])
     save_file({"w": torch.zeros(1)}, folder / "a.safetensors")  # what is imported lazily counts as before
     find_fault(folder / "a.safetensors")
-    with Path("/proc/self/statm").open() as file:
-        before = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (before + _MOST_BYTES, -1))
-    for seed in range(first, first + count):
-        print(json.dumps({"seed": seed}), flush=True)
-        path, kind = make_file(seed, folder)
-        fate, fault = find_fault(path)
-        print(json.dumps({"seed": seed, "kind": kind, "fate": fate, "fault": fault}), flush=True)
+    run_trials(make_file, find_fault, _MOST_BYTES)
 
 
 if __name__ == "__main__":
