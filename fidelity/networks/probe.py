@@ -23,6 +23,8 @@ class NetworkProbe:
     """Values that go into and come out of the widest layer, per input pixel."""
     alive_per_pixel: float = 0.0
     """Values between layers that are in memory at once, skip connections included, per input pixel."""
+    replaces_tensors: bool = False
+    """Whether running it replaces tensors that it holds, as SPAN does, so that threads have to take turns."""
 
 
 @dataclass(frozen=True)

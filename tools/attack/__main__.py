@@ -1,9 +1,10 @@
 """Attacks the product at length and prints what fell over.
 
-    python -m tools.attack [--minutes 10] [--seed 0] [--only models pictures servers kills nodes]
+    python -m tools.attack [--minutes 10] [--seed 0] [--only models pictures servers kills threads nodes]
 
-Damaged model files (`models.py`) and pictures (`pictures.py`), hostile servers (`server.py`), kill -9 (`kills.py`) and, where
-there is a ComfyUI, every image for every node of the pack (`tests/nodes/tiny_models/attack.py`). The tests run a few of each.
+Damaged model files (`models.py`) and pictures (`pictures.py`), hostile servers (`server.py`), kill -9 (`kills.py`), networks
+that threads share (`threads.py`) and, where there is a ComfyUI, every image for every node of the pack
+(`tests/nodes/tiny_models/attack.py`). The tests run a few of each.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from typing import IO
 
 from tools.attack import server as servers
 from tools.attack.kills import kill_and_check
+from tools.attack.threads import share_networks
 from tools.attack.trials import LONGEST_SECONDS
 
 
@@ -124,6 +126,17 @@ def attack_by_kills(until: float, seed: int, most: int) -> Outcome:
     return outcome
 
 
+def attack_by_threads(until: float, _seed: int, most: int) -> Outcome:
+    """Networks that threads share."""
+    outcome = Outcome()
+    with tempfile.TemporaryDirectory() as folder:
+        for name, images, differ in share_networks(Path(folder), most):
+            outcome.add("equal", f"{differ} of {images} differ" if differ else None, f"threads: {name}")
+            if time.monotonic() > until:
+                break
+    return outcome
+
+
 def attack_nodes(_until: float, _seed: int, _most: int) -> Outcome:
     """Every node with every image, in a ComfyUI of its own."""
     from tests.nodes.conftest import start_host  # noqa: PLC0415 imports pytest
@@ -150,6 +163,7 @@ ATTACKS: dict[str, tuple[Callable[[float, int, int], Outcome], int]] = {
     "pictures": (partial(attack_files, "pictures"), 5000),
     "servers": (attack_servers, 600),
     "kills": (attack_by_kills, 50),
+    "threads": (attack_by_threads, 60),
     "nodes": (attack_nodes, 0),
 }
 """By name: the attack, and how many tries it has if time allows."""

@@ -37,7 +37,7 @@ from fidelity.steps.upscale import upscale
 from tools.attack.formats import as_ncnn, write_graph
 from tools.attack.trials import damage, run_trials, told_of_time
 
-_NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
+NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
     "Compact": lambda: Compact(num_feat=8, num_conv=2, upscale=2),
     "ESRGAN": lambda: ESRGAN(num_filters=8, num_blocks=1, scale=2),
     "SPAN": lambda: SPAN(num_in_ch=3, num_out_ch=3, feature_channels=16, upscale=2),
@@ -66,13 +66,13 @@ _MOST_BYTES = 1_500_000_000
 
 
 @cache
-def _weights(name: str) -> dict[str, Tensor]:
+def weights_of(name: str) -> dict[str, Tensor]:
     torch.manual_seed(0)
-    return {key: value.clone().contiguous() for key, value in _NETWORKS[name]().state_dict().items()}
+    return {key: value.clone().contiguous() for key, value in NETWORKS[name]().state_dict().items()}
 
 
 @cache
-def _onnx() -> bytes:
+def onnx_content() -> bytes:
     buffer: Any = io.BytesIO()
     axes = {"image": {2: "height", 3: "width"}, "result": {2: "height", 3: "width"}}
     network = Compact(num_feat=4, num_conv=1, upscale=2).eval()
@@ -88,18 +88,18 @@ def make_file(seed: int, folder: Path) -> tuple[Path, str]:
         Its path, and its format and architecture. Of ncnn's two files, the one with the weights.
     """
     draw = random.Random(seed)
-    kind, name = draw.choice(_FORMATS), draw.choice(list(_NETWORKS))
+    kind, name = draw.choice(_FORMATS), draw.choice(list(NETWORKS))
     if kind == ".onnx":
-        return _write(folder / "a.onnx", damage(_onnx(), draw)), kind
+        return _write(folder / "a.onnx", damage(onnx_content(), draw)), kind
     if kind == ".pb":
         path = write_graph(folder / "a.pb")
         return _write(path, damage(path.read_bytes(), draw)), kind
     if kind == "ncnn":
-        layers, weights = as_ncnn(_NETWORKS["Compact"](), draw.random() < 0.5)
+        layers, weights = as_ncnn(NETWORKS["Compact"](), draw.random() < 0.5)
         text = damage(layers.encode(), draw) if draw.random() < 0.7 else layers.encode()
         _write(folder / "a.param", text)
         return _write(folder / "a.bin", damage(weights, draw) if draw.random() < 0.5 else weights), kind
-    weights: Any = dict(_weights(name))
+    weights: Any = dict(weights_of(name))
     structure = draw.random() < 0.6
     if structure:
         for _ in range(draw.choice((1, 1, 2, 5))):

@@ -39,7 +39,8 @@ def main() -> None:
             process = psutil.Process(server.pid)
             picture = _make_picture(options.side)
             name = host.upload(picture)
-            longest = _time(host, _graph(name, 0, options.side))
+            _time(host, _graph(name, -1, options.side))  # loads all that is loaded once
+            longest = max(_time(host, _graph(name, -2 - index, options.side)) for index in range(2))
             first = _fixed(host, name)
             print(
                 "| prompt | finished | interrupted | failed | other results | memory MiB |\n|---|---|---|---|---|---|",

@@ -287,8 +287,13 @@ class ConvertedNetwork:
             with self._lock:
                 result = self._run(samples.contiguous())
         except RuntimeError as error:
-            if not self._may_fall_back or is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise
+            if not self._may_fall_back:  # a conversion that follows one size, as with windows of attention
+                height, width = batch.shape[2:]
+                raise ModelRefusedError(
+                    f"{self.name}: {self._engine.title} cannot run it on {width}x{height} px; wanted --backend auto or torch"
+                ) from error
             self._fallback = self._torch.to(self.device, self.precision)
             return self._fallback.run(batch)
         if not is_finite(result):

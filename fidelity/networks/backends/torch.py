@@ -1,8 +1,9 @@
 """Runs networks of any architecture that spandrel or this package supports, with PyTorch."""
 
 import copy
+import threading
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -55,6 +56,8 @@ class _Copies:
     """Private copies of one network, and its measurements. Stored on the descriptor, so that all its wrappers share them."""
 
     def __init__(self) -> None:
+        self.turns = threading.Lock()
+        """Held while a network runs that replaces its own tensors."""
         self.measured: list[NetworkProbe] = []
         """The result of the probe, empty before it has run; bound copies share it."""
         self.bound: WeakValueDictionary[tuple[str, Precision], TorchNetwork] = WeakValueDictionary()
@@ -227,9 +230,14 @@ class TorchNetwork:
             return output
 
         called._call_fn = call
-        with _exact_convolutions(self.device):
+        with _exact_convolutions(self.device), self._turn():
             result = called(batch.to(DTYPES[self.precision]).contiguous(memory_format=self._memory_format))
         return result, finite
+
+    def _turn(self) -> AbstractContextManager[object]:
+        """This thread's turn, of a network that replaces its own tensors."""
+        measured = self._copies.measured
+        return self._copies.turns if measured and measured[0].replaces_tensors else nullcontext()
 
     def stream(self) -> RowStream | None:
         return ConvolutionStream(self.descriptor.model) if self._is_chain else None
@@ -253,9 +261,13 @@ def probe_module(descriptor: "Descriptor") -> NetworkProbe:
         alive = {tensor.untyped_storage().data_ptr(): tensor.numel() for tensor in seen.values()}
         most_alive = max(most_alive, sum(alive.values()))
 
+    replaced: set[bool] = set()
+
     def run(strip: Tensor) -> Tensor:
-        parameter = next(descriptor.model.parameters())
-        return descriptor(strip.to(parameter.device, parameter.dtype))
+        parameter, before = next(descriptor.model.parameters()), _places_of(descriptor.model)
+        made = descriptor(strip.to(parameter.device, parameter.dtype))
+        replaced.add(_places_of(descriptor.model) != before)
+        return made
 
     leaves: list[nn.Module] = [module for module in descriptor.model.modules() if not list(module.children())]
     # Attention windows lie on a grid: tiles that start off it see other windows, however small the receptive field.
@@ -266,7 +278,18 @@ def probe_module(descriptor: "Descriptor") -> NetworkProbe:
     finally:
         for hook in hooks:
             hook.remove()
-    return NetworkProbe(found.reach_px, widest / found.pixels, most_alive / found.pixels)
+    return NetworkProbe(found.reach_px, widest / found.pixels, most_alive / found.pixels, any(replaced))
+
+
+def _places_of(network: nn.Module) -> list[tuple[str, int]]:
+    """Where all tensors are that a network holds, as parameters, as buffers or otherwise."""
+    return [
+        (key, value.untyped_storage().data_ptr())
+        for module in network.modules()
+        for held in (vars(module), module._parameters, module._buffers)
+        for key, value in held.items()
+        if isinstance(value, Tensor)
+    ]
 
 
 def _copies_of(descriptor: "Descriptor") -> _Copies:
