@@ -6,8 +6,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -82,15 +82,18 @@ def _store_file(file: File, target: Path, progress: Progress | None) -> Path:
     part = target.with_name(f".{target.name}.part")
     host, is_new = httpx.URL(file.address).host, not target.parent.exists()
     try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab") as output:
-            if not hold(output) or not _is_at(part, output):
-                raise FetchRefusedError(f"{target.name} is being downloaded by another process; wanted to be the only one")
-            _continue_download(file, output, progress)
-            output.flush()
-            size, found = part.stat().st_size, _digest(part)
-            if found != file.sha256 and size >= file.size_bytes:
-                output.truncate(0)
+        with _alone(part) as output:
+            try:
+                _continue_download(file, output, progress)
+                output.flush()
+                size, found = part.stat().st_size, _digest(part)
+                if found == file.sha256 and os.name != "nt":  # Windows renames no open file
+                    part.replace(target)
+                    return target
+                if size >= file.size_bytes:
+                    output.truncate(0)
+            finally:
+                _remove_empty(part, output, is_new)
         if found == file.sha256:
             part.replace(target)
             return target
@@ -100,23 +103,32 @@ def _store_file(file: File, target: Path, progress: Progress | None) -> Path:
         raise FetchRefusedError(f"{host} could not be read ({error or type(error).__name__})") from error
     except OSError as error:  # of the disk, or a certificate that is not where a variable says
         raise FileRefusedError(f"{target}: cannot be downloaded or written ({one_line(error)})") from error
-    finally:
-        _remove_empty(part, is_new)
     if size < file.size_bytes:
         raise FetchRefusedError(f"{host} closed after {size} of {file.size_bytes} bytes; the same command continues")
     raise FetchRefusedError(f"{host} sent a file with SHA-256 {found[:12]}…; wanted {file.sha256[:12]}…; not stored")
 
 
+@contextmanager
+def _alone(part: Path) -> Generator[IO[bytes], None, None]:
+    """The partial file, open at its end, as long as no other process has it."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("ab") as output:
+        if not hold(output) or not _is_at(part, output):
+            raise FetchRefusedError(f"{part.name} is being downloaded by another process; wanted to be the only one")
+        yield output
+
+
 def _is_at(path: Path, file: IO[bytes]) -> bool:
     """Whether an open file still has its name: another process may have finished it before it was locked."""
     try:
-        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except OSError:
         return False
 
 
-def _remove_empty(part: Path, with_folder: bool) -> None:
+def _remove_empty(part: Path, output: IO[bytes], with_folder: bool) -> None:
     with suppress(OSError):
+        output.flush()
         if not part.stat().st_size:
             part.unlink()
         if with_folder:

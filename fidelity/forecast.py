@@ -25,32 +25,36 @@ _SCALES = (2, 4)
 _TIMES = 4.0
 
 
-def forecast(decision: Decision, compute: Compute, starts: bool = False) -> Forecast:
+def forecast(decision: Decision, compute: Compute, channels: int = 3, starts: bool = False) -> Forecast:
     """Estimates what a decision will take, from small test runs on this machine.
 
     Args:
         decision: What will be done to an image that this process has read.
         compute: Where and how it will run.
+        channels: The image's.
         starts: Whether the time that this process has taken so far counts, since another one will do the same.
     """
     began, process = time.time(), psutil.Process()
+    held = process.memory_info().rss - 4 * channels * math.prod(decision.source)  # without the image, which the plan counts
     pixels, result = (height * width for height, width in (decision.source, decision.target))
-    held = process.memory_info().rss - 3 * 4 * pixels  # the image, which the plan counts
     networks = estimate_seconds(decision.planned, compute)
-    per_source, per_result = measure_steps(compute)
+    per_source, per_result = measure_steps(compute.device or torch.device("cpu"))
     started = began - process.create_time() if starts else 0.0
     return Forecast(tuple(networks), per_source * pixels + per_result * result, max(0.0, started), max(0, held))
 
 
 @cache
-def measure_steps(compute: Compute) -> tuple[float, float]:
-    """Measures all that surrounds the networks, files included: seconds per pixel of the source, and of the result.
+def measure_steps(device: torch.device) -> tuple[float, float]:
+    """Measures what surrounds the networks of a photograph without damage, files included.
 
     A small picture is enlarged by 2 and by 4; what the networks took is subtracted. The figures are stored in the user's cache
     folder by device, thread count and PyTorch version. The first few processes measure again and the lowest counts, so that a
     figure from a busy moment does not last.
+
+    Returns:
+        Seconds per pixel of the source, and per pixel of the result.
     """
-    device = compute.device or torch.device("cpu")
+    compute = Compute(device)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     key = f"steps | {where} | {torch.get_num_threads()} threads | {torch.__version__}"
     known, names = read_speeds(), [f"{key} | x{scale}" for scale in _SCALES]

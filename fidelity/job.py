@@ -13,7 +13,7 @@ from .files.metadata import read_provenance
 from .files.paths import Keys, check_apart, keys_of, settle_output
 from .files.read import SourceFile, read_image
 from .files.save import choose_depth, save_result
-from .files.write import DEFAULT_EXPORT, Export, check_writable, is_deep, stored_bits, writer_bytes_per_pixel
+from .files.write import AVIF_NEEDS, DEFAULT_EXPORT, Export, check_writable, is_deep, stored_bits, writer_bytes_per_pixel
 from .report.report import Report, facts_of, report_input, report_output
 from .session import Session, StageProgress
 from .steps.alpha import flatten
@@ -26,7 +26,7 @@ class FileOptions:
     export: Export = DEFAULT_EXPORT
     """How results are stored; `bits` applies to sources that are no deeper."""
     keeps_depth: bool = True
-    """Whether a source with 16 bits per channel gives a 16-bit result, if the format can store it."""
+    """Whether a source of more than 8 bits per channel gives a result with all bits that the format stores."""
     color_space: ColorSpace = "source"
     """See `fidelity.files.read.ColorSpace`."""
     keep_gps: bool = True
@@ -78,16 +78,18 @@ def prepare_file(source: Path, output: Path, session: Session, options: FileOpti
         output = _settle(source, output, options)
     file = read_image(source, options.color_space, options.hdr)
     if file.signal and output.suffix.lower() not in (".png", ".avif"):
-        raise RefusedError(f"{output}: cannot hold high dynamic range; wanted .png, .avif, or --hdr sdr")
+        raise RefusedError(f"{output}: cannot hold high dynamic range; wanted .png or .avif, or --hdr sdr")
     if file.signal and not is_deep(output.suffix):
-        raise RefusedError(f"{output}: AVIF of more than 8 bits needs libvips: pip install 'pyvips[binary]'; or wanted .png")
+        raise RefusedError(f"{output}: {AVIF_NEEDS}; or wanted .png")
     if file.signal and file.image.shape[1] == 4:
         raise RefusedError(f"{source}: has high dynamic range and transparency, which are kept only apart; wanted --hdr sdr")
     if options.flatten:
         file = _flatten(file, options.flatten)
     if output.suffix.lower() in (".jpg", ".jpeg") and file.image.shape[1] == 4:
         if not bool((file.image[:, 3] == 1).all()):
-            raise RefusedError(f"{output}: JPEG does not support transparency; wanted .png, .webp or .tif, or --flatten white")
+            raise RefusedError(
+                f"{output}: JPEG does not support transparency; wanted .png, .webp, .avif or .tif, or --flatten white"
+            )
         file = replace(file, image=file.image[:, :3])  # transparency that hides nothing need not be stored
     channels = file.image.shape[1]
     export = choose_depth(options.export, file, output) if options.keeps_depth else options.export
@@ -101,7 +103,9 @@ def prepare_file(source: Path, output: Path, session: Session, options: FileOpti
     check_writable(output, (height, width), channels, export)
     bits = stored_bits(output.suffix, export)
     if options.keeps_depth and file.bits > bits:
-        file = replace(file, notes=(*file.notes, f"the source has {file.bits} bits per channel, this format stores {bits}"))
+        hint = f" ({AVIF_NEEDS})" if output.suffix.lower() == ".avif" and not is_deep(output.suffix) else ""
+        note = f"the source has {file.bits} bits per channel, this file {bits}{hint}"
+        file = replace(file, notes=(*file.notes, note))
     return FileJob(source, output, file, decision, export)
 
 

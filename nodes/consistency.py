@@ -12,7 +12,7 @@ from ..fidelity.report.report import GateReport, to_json
 from ..fidelity.report.summary import summarize_gate
 from ..fidelity.steps.consistency import ConsistencyMode, project
 from ..fidelity.steps.gate import GateLimits, gate, paint_heat_map
-from ..fidelity.steps.wrap import find_margin, unwrap, wrap
+from ..fidelity.steps.wrap import unwrap, wrap
 from . import host
 
 _RECIPE = RECIPES[SAFE_DOMAIN]
@@ -54,7 +54,7 @@ class FidelityConsistency(io.ComfyNode):
         source, progress = host.to_engine(reference, "reference"), host.track_progress()
 
         def hold(near: Tensor) -> Tensor:
-            margin = find_margin((source.shape[2], source.shape[3]), (near.shape[2], near.shape[3]), tileable)
+            margin = host.choose_margin((source.shape[2], source.shape[3]), (near.shape[2], near.shape[3]), tileable)
             held = project(wrap(near, margin.target), wrap(source, margin.source), mode, progress=progress)
             return unwrap(held, margin.target)
 

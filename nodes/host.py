@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, get_args
@@ -36,6 +37,7 @@ from ..fidelity.networks.memory import Result, run_where_room
 from ..fidelity.networks.network import Network
 from ..fidelity.networks.runner import estimate_memory
 from ..fidelity.session import StageProgress
+from ..fidelity.steps.wrap import Margin, describe_margin, find_margin
 
 CATEGORY = "Fidelity"
 """The menu under which the host lists the pack's nodes."""
@@ -237,6 +239,15 @@ def tileable_input() -> io.Input:
         optional=True,
         tooltip="Keeps opposite edges seamless: x for panoramas, both for textures that repeat. off: each edge by itself.",
     )
+
+
+def choose_margin(size: tuple[int, int], target: tuple[int, int], tileable: Tileable) -> Margin:
+    """`find_margin`; a large one is told in the host's log."""
+    margin = find_margin(size, target, tileable)
+    told = describe_margin(margin)
+    if told:
+        logging.info("Fidelity: %s", told)
+    return margin
 
 
 def load_upscale_model(name: str, domain: Domain, scale: float, backend: BackendChoice) -> tuple[Any, ModelChoice]:

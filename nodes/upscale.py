@@ -10,7 +10,7 @@ from ..fidelity.decide.recipes import DEFAULT_VALUES, RECIPES, SAFE_DOMAIN
 from ..fidelity.decide.target import resolve_target
 from ..fidelity.report.summary import summarize_choice
 from ..fidelity.steps.upscale import upscale
-from ..fidelity.steps.wrap import find_margin, unwrap, wrap
+from ..fidelity.steps.wrap import unwrap, wrap
 from . import host
 from .target import read_target, target_input
 
@@ -118,7 +118,7 @@ class FidelityUpscale(io.ComfyNode):
         size = source.shape[2], source.shape[3]
         model, compute = host.prepare_model(upscale_model, source)
         wanted = resolve_target(size, read_target(target), model.scale)
-        margin = find_margin(size, wanted, tileable)
+        margin = host.choose_margin(size, wanted, tileable)
         larger = margin.around(size, wanted)[1]
         compute = replace(compute, tile_px=tile or None)
         result = upscale(wrap(source, margin.source), model, larger, channels, compute, host.track_progress())  # type: ignore[arg-type]

@@ -116,10 +116,11 @@ def test_a_download_of_another_process_is_left_alone(serve, tmp_path):
     part = tmp_path / f".{ADDRESSED}.safetensors.part"
     with part.open("wb") as file:  # locks belong to open files, in one process as in two
         fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(b"x" * 100), file.flush()
-        with pytest.raises(FetchRefusedError, match="is being downloaded by another process"):
-            fetch_model(ADDRESSED, tmp_path)
-        assert part.read_bytes() == b"x" * 100
+        for length in (0, 100):
+            file.write(b"x" * length), file.flush()
+            with pytest.raises(FetchRefusedError, match="is being downloaded by another process"):
+                fetch_model(ADDRESSED, tmp_path)
+            assert part.read_bytes() == b"x" * length
 
 
 def test_other_content_of_the_same_size_is_not_stored(serve, tmp_path):

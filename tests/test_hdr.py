@@ -84,7 +84,7 @@ def test_otherwise_it_is_tone_mapped_and_said_so(tmp_path, lights):
         assert b"cICP" not in (tmp_path / f"{choice}.png").read_bytes()
     refused = upscale(source, "-o", tmp_path / "o.jpg", "--hdr", "keep")
     assert (refused.exit_code, (tmp_path / "o.jpg").exists()) == (1, False)
-    assert "cannot hold high dynamic range; wanted .png, .avif, or --hdr sdr" in " ".join(refused.stderr.split())
+    assert "cannot hold high dynamic range; wanted .png or .avif, or --hdr sdr" in " ".join(refused.stderr.split())
 
 
 def test_grey_is_kept_and_what_contradicts_is_refused(tmp_path, lights):

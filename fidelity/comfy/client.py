@@ -121,7 +121,8 @@ class ComfyClient:
             content = path.read_bytes()
         except OSError as error:
             raise ServerError(f"{path}: cannot be read ({error.strerror})") from error
-        name = f"{uuid.uuid4().hex[:8]}-{path.name}"  # keeps files of the same name apart
+        shown = path.name.encode(errors="replace").decode()
+        name = f"{uuid.uuid4().hex[:8]}-{shown}"  # keeps files of the same name apart
         with _understood(self._url):
             answer = self._ask("POST", "/upload/image", files={"image": (name, content)})
             folder, stored = answer.get("subfolder") or "", str(answer["name"])

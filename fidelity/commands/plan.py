@@ -43,8 +43,9 @@ def plan_command(
     with refusing(source) as refused:
         settings = Settings(target, domain, model, restore=what, passes=passes, restore_strength=strength)
         session = Session(settings, compute, options.find_models(models_dir))
-        decision = session.decide(read_image(source).image, read_provenance(source), writer_bytes_per_pixel=0.0)
-        plan = PlanReport.of(decision, forecast(decision, compute, starts=True))
+        image = read_image(source).image
+        decision = session.decide(image, read_provenance(source), writer_bytes_per_pixel=0.0)
+        plan = PlanReport.of(decision, forecast(decision, compute, image.shape[1], starts=True))
         say(json.dumps(to_json(plan), indent=2) if as_json else describe_plan(plan))
     if refused:
         raise typer.Exit(1)

@@ -61,7 +61,7 @@ def upscale_command(
     ] = None,
     bits: Annotated[
         Literal["auto", "8", "16"],
-        typer.Option(help="Bits per channel in PNG, TIFF and AVIF (16: its most, 12); auto: as the source."),
+        typer.Option(help="Bits per channel in PNG and TIFF; 16 gives AVIF its maximum, 12; auto: as the source."),
     ] = "auto",
     quality: Annotated[
         int | None,
@@ -203,13 +203,13 @@ def _show_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options:
                 say_line(str(error))
                 continue
             planned = job.decision.planned
-            seconds = forecast(job.decision, session.compute).seconds
+            seconds = forecast(job.decision, session.compute, job.file.image.shape[1]).seconds
             (height, width), (new_height, new_width) = job.decision.source, job.decision.target
             sizes = f"{source} {width}x{height} -> {job.output} {new_width}x{new_height}"
             say_line(f"{sizes}  {job.decision.verdict.label}  {planned.choice.path.name}  about {seconds:.1f} s")
             ready, total = ready + 1, total + seconds
         failures += len(refused)
-    say(f"dry run: {ready} of {len(pairs)} would be enlarged, in about {total:.0f} s; nothing was written")
+    say(f"dry run: {ready} of {len(pairs)} would be enlarged, in about {total:.0f} s one after another; nothing was written")
     return failures
 
 

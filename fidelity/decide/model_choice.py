@@ -272,7 +272,11 @@ def _cost_of(network: Network, size: tuple[int, int], compute: Compute) -> Netwo
     Tiles on a GPU use none of the planned host memory, and shrink until they fit there.
     """
     device = compute.device or torch.device("cpu")
-    tile_bytes = 0 if device.type == "cuda" else estimate_memory(network, size, device, compute.precision)
+    tile_bytes = (
+        0
+        if device.type == "cuda"
+        else estimate_memory(network, size, device, compute.precision, compute.tile_px, compute.backend)
+    )
     return NetworkCost(network.name, network.scale, float(network.parameters), tile_bytes)
 
 

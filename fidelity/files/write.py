@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags, features
+from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
 from torch import Tensor
 
 from ..errors import RefusedError
@@ -19,15 +19,24 @@ from .paths import FileRefusedError, check_folder, write_whole
 from .png import make_chunk, round_samples, write_png
 from .sixteen_bit import Samples, encode_tiff
 from .tags import IPTC_TAG, XMP_TAG, Extras, load_tags
-from .vips import AVIF_BITS, VipsError, encode_avif, has_vips
+from .vips import AVIF_BITS, VipsError, can_write_avif, encode_avif
 
 FORMATS = {
-    **{".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF"},
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".avif": "AVIF",
 }
 """Output formats, by file name ending."""
 
 _DEEP_BITS = {"PNG": 16, "TIFF": 16, "AVIF": AVIF_BITS}
 """The most bits per channel, of formats that store more than 8."""
+
+AVIF_NEEDS = "AVIF of more than 8 bits needs libvips: pip install 'pyvips[binary]'"
+"""What to say where `is_deep` is false of AVIF."""
 
 _LONGEST_SIDE_PX = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 16_384}  # AVIF: what libavif reads unless told otherwise
 _LARGEST_EXIF_BYTES = {"JPEG": 65_533 - 6}
@@ -132,9 +141,11 @@ def check_writable(path: Path, size: tuple[int, int], channels: int, export: Exp
     if kind is None:
         raise FileRefusedError(f"{path}: cannot write {path.suffix or 'a file without ending'}; wanted {', '.join(FORMATS)}")
     if kind == "JPEG" and channels == 4:
-        raise FileRefusedError(f"{path}: JPEG does not support transparency; wanted .png, .webp or .tif")
-    if kind == "AVIF" and not features.check("avif"):
-        raise FileRefusedError(f"{path}: Pillow writes no AVIF here; pip install --upgrade pillow, or wanted .png or .webp")
+        raise FileRefusedError(f"{path}: JPEG does not support transparency; wanted .png, .webp, .avif or .tif")
+    if kind == "AVIF" and stored_bits(path.suffix, export) == 8:
+        Image.init()
+        if kind not in Image.SAVE:
+            raise FileRefusedError(f"{path}: this Pillow cannot write AVIF; wanted Pillow 11.3 or newer, .png or .webp")
     longest = _LONGEST_SIDE_PX.get(kind)
     if longest and max(size) > longest:
         raise FileRefusedError(
@@ -164,7 +175,7 @@ def stored_bits(suffix: str, export: Export) -> int:
 def is_deep(suffix: str) -> bool:
     """Whether more than 8 bits per channel can be written to files of that ending here."""
     kind = FORMATS.get(suffix.lower())
-    return kind in _DEEP_BITS and (kind != "AVIF" or has_vips())
+    return kind in _DEEP_BITS and (kind != "AVIF" or can_write_avif())
 
 
 def check_options(suffix: str, bits: int | None, quality: int | None) -> None:
@@ -181,7 +192,7 @@ def check_options(suffix: str, bits: int | None, quality: int | None) -> None:
     if bits == 16 and suffix in FORMATS and FORMATS[suffix] not in _DEEP_BITS:
         raise FileRefusedError(f"{FORMATS[suffix]} stores 8 bits per channel; wanted .png, .tif or .avif for more")
     if bits == 16 and suffix in FORMATS and not is_deep(suffix):
-        raise FileRefusedError("AVIF of more than 8 bits needs libvips: pip install 'pyvips[binary]'")
+        raise FileRefusedError(AVIF_NEEDS)
     if quality is not None and FORMATS.get(suffix) in ("PNG", "TIFF"):
         raise FileRefusedError(f"{FORMATS[suffix]} is lossless and has no quality setting; wanted .jpg, .webp or .avif")
 
@@ -235,8 +246,10 @@ def _encode_avif(path: Path, samples: Samples, extras: Extras, export: Export) -
     """Encodes an AVIF of 12 bits."""
     signal = extras.signal
     tags = {"icc-profile-data": extras.icc_profile, "exif-data": extras.exif, "xmp-data": extras.xmp}
+    dpi = extras.dpi or _BASELINE_DPI
     try:
-        return encode_avif(samples, export.quality, tags, (signal.primaries, CODES[signal.transfer]) if signal else None)
+        code_points = (signal.primaries, CODES[signal.transfer]) if signal else None
+        return encode_avif(samples, export.quality, tags, dpi, code_points)
     except VipsError as error:
         raise FileRefusedError(f"{path}: cannot be encoded ({error})") from error
 

@@ -34,7 +34,7 @@ def describe_network(network: Network, device: torch.device, precision: Precisio
 
 
 def read_speeds() -> dict[str, float]:
-    """The stored measurements, in seconds per input pixel."""
+    """The stored measurements: seconds per pixel, and how often something was measured."""
     try:
         content = json.loads(cache_file().read_text())
     except (OSError, ValueError):

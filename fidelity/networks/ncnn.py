@@ -77,7 +77,7 @@ def _parse(text: str) -> list[_Layer]:
             # Keys below -23300 are arrays: activation parameters, which say nothing about weights.
             numbers = {int(key): int(float(value)) for key, value in pairs if not key.startswith("-")}
         except (ValueError, OverflowError) as error:
-            raise NcnnRefusedError(f"has a line that is no layer: {line.strip()[:60]!r}") from error
+            raise NcnnRefusedError(f"has a line that does not describe a layer: {line.strip()[:60]!r}") from error
         layers.append(_Layer(words[0], words[1], numbers))
     return layers
 

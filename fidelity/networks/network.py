@@ -1,5 +1,6 @@
 """The interface between a network and the rest of the engine: a few properties and methods, whatever backend runs it."""
 
+import re
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -20,7 +21,11 @@ class NonFiniteOutputError(RuntimeError):
 def describe_failure(name: str, error: Exception) -> str:
     """One line for a network that loads and then fails, as one with a damaged table of indices does."""
     reason = " ".join(str(error).split())
-    return f"{name}: fails when it runs ({type(error).__name__}: {reason}); the file may be damaged"
+    hint = "" if _OF_DEVICE.search(reason) else "; the file may be damaged"
+    return f"{name}: fails when it runs ({type(error).__name__}: {reason}){hint}"
+
+
+_OF_DEVICE = re.compile("cuda|cudnn|hip|mps", re.IGNORECASE)
 
 
 class GraphError(RefusedError):

@@ -21,7 +21,7 @@ class NetworkProbe:
     """Radius of the receptive field in input pixels; None if beyond `MAX_CONTEXT_PX` or not the same everywhere."""
     values_per_pixel: float
     """Values that go into and come out of the widest layer, per input pixel."""
-    alive_per_pixel: float = 0.0
+    alive_per_pixel: float
     """Values between layers that are in memory at once, skip connections included, per input pixel."""
     replaces_tensors: bool = False
     """Whether running it replaces tensors that it holds, as SPAN does, so that threads have to take turns."""

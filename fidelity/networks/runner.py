@@ -59,7 +59,14 @@ class RunReport:
     """Whether the context covered the receptive field, so that tiling changed nothing."""
 
 
-def estimate_memory(network: Network, size: tuple[int, int], device: torch.device, precision: PrecisionChoice = "auto") -> int:
+def estimate_memory(
+    network: Network,
+    size: tuple[int, int],
+    device: torch.device,
+    precision: PrecisionChoice = "auto",
+    tile: int | None = None,
+    backend: BackendChoice = "auto",
+) -> int:
     """Estimates the free bytes that a network needs: on a CPU for the tile or rows that it will take, on a GPU for a tile of
     `ROOM_TILE_PX`, or the image if that is smaller.
 
@@ -68,9 +75,11 @@ def estimate_memory(network: Network, size: tuple[int, int], device: torch.devic
         size: (height, width) of the image.
         device: Where it will run.
         precision: See `choose_precision`.
+        tile: Tile side in source pixels, if it was chosen.
+        backend: See `fidelity.networks.backend.with_backend`.
     """
     if device.type == "cpu":
-        return Runner(network, device, precision).recommended_bytes(size)
+        return Runner(network, device, precision, backend=backend).planned_bytes(size, tile)
     share = 1.0 if choose_precision(network, device, precision) == "fp32" else 0.5
     return int(min(size[0], ROOM_TILE_PX) * min(size[1], ROOM_TILE_PX) * network.bytes_per_pixel * share)
 
@@ -135,12 +144,14 @@ class Runner:
         window = self._window(size, None, context, fade)
         return window, self._batch(plan_tiles(size, window, context, fade, self.multiple)[0])
 
-    def recommended_bytes(self, size: tuple[int, int]) -> int:
-        """Returns the memory for one of the tiles or strips that `recommend` speaks of."""
-        window, batch = self.recommend(size)
-        stream = self._bound.stream()
-        height, width = window or (min(size[0], stream.strip_rows(size[1]) if stream else size[0]), size[1])
-        return int(batch * height * width * self._bound.peak_bytes_per_pixel)
+    def planned_bytes(self, size: tuple[int, int], tile: int | None = None) -> int:
+        """Returns the memory for one tile or strip of an image of that (height, width)."""
+        stream = None if tile else self._bound.stream()
+        if stream:
+            height, width = stream.strip_rows(size[1]), size[1]
+        else:
+            height, width = self._window(size, tile, *self._overlap())
+        return int(min(height, size[0]) * min(width, size[1]) * self._bound.peak_bytes_per_pixel)
 
     def run(
         self, image: Tensor, out: Tensor | None = None, tile: int | None = None, progress: Progress | None = None

@@ -210,7 +210,7 @@ def test_avif_of_8_bits_keeps_colors(tmp_path, random_image):
 
 
 def test_more_bits_than_8_in_avif_need_libvips_and_say_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("fidelity.files.write.has_vips", lambda: False)
+    monkeypatch.setattr("fidelity.files.write.can_write_avif", lambda: False)
     with pytest.raises(FileRefusedError, match=r"needs libvips: pip install 'pyvips\[binary\]'"):
         check_options(".avif", 16, None)
     assert not is_deep(".avif")

@@ -2,7 +2,6 @@
 
 import io
 import pickle
-import resource
 import time
 import zipfile
 from collections import OrderedDict
@@ -81,6 +80,7 @@ def test_hostile_pickles_are_refused_at_once(tmp_path, name, kind):
 
 def test_an_archive_that_unpacks_to_much_more_is_refused_before_it_is_unpacked(tmp_path):
     path = archive(tmp_path / "bomb.pth", b"\x80\x02}.", zipfile.ZIP_DEFLATED, a=bytes(200_000_000))
+    resource = pytest.importorskip("resource", reason="no resource module: only on Unix")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ModelRefusedError, match="unpacks to 200 MB"):
         load_model(path)

@@ -287,6 +287,7 @@ def test_planned_memory_is_for_the_tiles_that_are_run(faulty):
     runner = Runner(faulty(), CPU)
     (height, width), batch = runner.recommend((500, 300))
     assert estimate_memory(faulty(), (500, 300), CPU, "fp32") == batch * height * width * faulty().peak_bytes_per_pixel
+    assert estimate_memory(faulty(), (500, 300), CPU, "fp32", 300) == 300 * 300 * faulty().peak_bytes_per_pixel
 
 
 def test_a_network_that_cannot_do_half_precision_although_it_is_said_to_runs_in_fp32(faulty, random_image):

@@ -47,7 +47,7 @@ def test_a_file_that_fails_in_any_way_is_told_and_the_rest_too(folder, monkeypat
     def fail(descriptor):
         if descriptor.input_channels == 1:
             raise AttributeError("no such layer\nand more")
-        return NetworkProbe(1, 1.0)
+        return NetworkProbe(1, 1.0, 1.0)
 
     monkeypatch.setattr("fidelity.networks.backends.torch.probe_module", fail)
     found = {model.name: model for model in inspect_models(list_models([folder]))}

@@ -67,19 +67,23 @@ def attack_files(kind: str, until: float, seed: int, most: int) -> Outcome:
 
 def _lines_of(module: list[str], until: float) -> Iterator[dict[str, str] | str]:
     """The lines of JSON that a module prints, and how it ended if it crashed or hung."""
+    errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 closed when this generator is
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", *module], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-W", "ignore", "-m", *module], stdout=subprocess.PIPE, stderr=errors, text=True
     )
     assert process.stdout
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_forward, args=(process.stdout, lines), daemon=True).start()
-    began = False
+    began: bool | None = None
     try:
         while time.monotonic() < until + LONGEST_SECONDS:
             line = lines.get(timeout=LONGEST_SECONDS + 20)
             if not line:
                 if process.wait() and began:
                     yield f"brought the process down (exit code {process.returncode})"
+                elif began is None:
+                    errors.seek(0)
+                    raise SystemExit(f"{module[0]} does not start: {errors.read()[-500:].strip()}")
                 return
             began = "fate" not in line
             yield json.loads(line)
@@ -88,6 +92,7 @@ def _lines_of(module: list[str], until: float) -> Iterator[dict[str, str] | str]
     finally:
         process.kill()
         process.wait()
+        errors.close()
 
 
 def _forward(stream: IO[str], lines: "queue.Queue[str]") -> None:

@@ -17,7 +17,7 @@ _PART = ".*.fidelity-part"
 
 
 def kill_and_check(folder: Path, draw: random.Random, kills: int, until: float) -> Iterator[tuple[str, str | None]]:
-    """Runs `fidelity upscale` over a folder, kills it after a random time, and does so again, each time where it was left.
+    """Runs `fidelity upscale` over a folder, kills it a random time after its first result, and does so again, each time where it was left.
 
     After each kill, sources must be as they were and results whole. After the last, a run that is not killed must finish, and
     its results equal those of one that never was.
@@ -34,15 +34,21 @@ def kill_and_check(folder: Path, draw: random.Random, kills: int, until: float) 
     sources, results, whole = folder / "in", folder / "out", folder / "whole"
     _make_images(sources)
     before = _digests(sources)
+    first = _start(sources, whole)
+    while not _digests(whole):
+        time.sleep(0.02)
     began = time.monotonic()
-    _finish(_start(sources, whole))
-    longest = time.monotonic() - began
+    _finish(first)
+    seconds = time.monotonic() - began  # of the work, without the start
     wanted = _digests(whole)
     for _ in range(kills):
         if time.monotonic() > until:
             break
         process = _start(sources, results)
-        time.sleep(draw.uniform(0.25, 0.9) * longest)
+        present = len(_digests(results))
+        while process.poll() is None and len(_digests(results)) <= present:
+            time.sleep(0.02)
+        time.sleep(draw.uniform(0, 1) * seconds)
         was_running = process.poll() is None
         process.kill()
         process.wait()
@@ -51,8 +57,7 @@ def kill_and_check(folder: Path, draw: random.Random, kills: int, until: float) 
         fault = f"not whole: {', '.join(wrong)}" if wrong else None
         if _digests(sources) != before:
             fault = "sources changed"
-        met = f"after {len(made)} of {len(wanted)}" if was_running else "too late"
-        yield met if fault else ("killed half-way" if was_running else "had finished"), fault
+        yield "killed half-way" if was_running else "had finished", fault
         if len(made) == len(wanted):
             for path in results.iterdir():
                 path.unlink()

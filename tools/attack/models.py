@@ -75,6 +75,7 @@ def weights_of(name: str) -> dict[str, Tensor]:
 def onnx_content() -> bytes:
     buffer: Any = io.BytesIO()
     axes = {"image": {2: "height", 3: "width"}, "result": {2: "height", 3: "width"}}
+    torch.manual_seed(0)
     network = Compact(num_feat=4, num_conv=1, upscale=2).eval()
     names: dict[str, Any] = {"input_names": ["image"], "output_names": ["result"], "dynamic_axes": axes, "dynamo": False}
     torch.onnx.export(network, (torch.rand(1, 3, 32, 32),), buffer, opset_version=17, **names)
@@ -95,6 +96,7 @@ def make_file(seed: int, folder: Path) -> tuple[Path, str]:
         path = write_graph(folder / "a.pb")
         return _write(path, damage(path.read_bytes(), draw)), kind
     if kind == "ncnn":
+        torch.manual_seed(0)
         layers, weights = as_ncnn(NETWORKS["Compact"](), draw.random() < 0.5)
         text = damage(layers.encode(), draw) if draw.random() < 0.7 else layers.encode()
         _write(folder / "a.param", text)
@@ -135,9 +137,7 @@ def _misshape(weights: dict[Any, Any], draw: random.Random) -> dict[Any, Any]:
         lambda: made.update({key: value[:0]} if value.ndim else {}),
         lambda: made.update({key: torch.cat((value, value))} if value.ndim else {}),
         lambda: made.update({key: value.transpose(0, -1)} if value.ndim else {}),
-        lambda: made.update(
-            {key: value.to(draw.choice((torch.int64, torch.uint8, torch.float64, torch.bfloat16, torch.bool)))}
-        ),
+        lambda: made.update({key: value.to(draw.choice(_TYPES))}),
         lambda: (
             made.update({key: torch.full_like(value, draw.choice((float("nan"), float("inf"), 1e30)))})
             if value.is_floating_point()

@@ -6,7 +6,6 @@ it ends.
 
 import json
 import random
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -55,6 +54,8 @@ def run_trials(
         find_fault: Reads it; returns how it ended, and what was wrong, if anything.
         most_bytes: Address space that one small file may take beyond what the process has now.
     """
+    import resource  # noqa: PLC0415 not on Windows
+
     first, count, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     with Path("/proc/self/statm").open() as file:
         before = int(file.read().split()[0]) * resource.getpagesize()

@@ -2,7 +2,7 @@
 
     python -m tools.benchmarks.planning PHOTO [--networks natural-x2 PATH …] [--sides 128 512 1024]
 
-PHOTO is cropped and resized to each side. Each command is a process of its own; the peak is what the system counted for it.
+PHOTO is cropped and resized to each side. Each command is a process of its own; the peak is what Linux counted for it.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
                 plan = json.loads(printed)
                 out = Path(folder) / "out.png"
                 seconds, peak, _ = measure(["upscale", "-o", str(out), "--existing", "overwrite", *given])
-                planned = plan["peak_memory_bytes"], plan.get("seconds", plan.get("network_seconds"))
+                planned = plan["peak_memory_bytes"], plan["seconds"]
                 print(
                     f"| {Path(network).stem} | {side}x{side} | {planned[0] / 2**20:.0f} MiB | {peak / 2**20:.0f} MiB "
                     f"| {planned[0] / peak:.2f} | {planned[1]:.1f} s | {seconds:.1f} s | {planned[1] / seconds:.2f} |",

@@ -3,11 +3,12 @@
 EDSR, ESPCN, FSRCNN and LapSRN are published in this format. A graph is data: OpenCV runs only the operations it knows.
 """
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 import threading
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -75,23 +76,45 @@ class OpenCVNetwork(GraphNetwork):
         return (result + mean).flip(1) / 255 if self.channels_in == 3 else result
 
 
-@lru_cache(maxsize=64)
 def _probe_graph(content: bytes) -> tuple[int, int]:
     """Returns a graph's input channels and scale factor, both found by running it, in a process of its own."""
     _opencv()
     if not _is_whole(content):
         raise GraphError("damaged or not a TensorFlow graph")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest not in _probed:
+        _probed[digest] = _run_probe(content)
+    found = _probed[digest]
+    if "scale" in found:
+        return found["channels"], found["scale"]
+    raise GraphError("; ".join(("the graph does not upscale luma or RGB by an integer factor", *found["failures"])))
+
+
+_probed: dict[str, Any] = {}
+"""What the probe said of graphs, by their SHA-256."""
+
+
+def _run_probe(content: bytes) -> Any:
     command = [sys.executable, str(Path(__file__).with_name("opencv_probe.py"))]
+    paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # OpenCV is where this process found it
+    hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     try:
-        done = subprocess.run(command, input=content, capture_output=True, timeout=_LONGEST_SECONDS, check=False)
-        found = json.loads(done.stdout)
+        done = subprocess.run(
+            command,
+            input=content,
+            capture_output=True,
+            timeout=_LONGEST_SECONDS,
+            check=False,
+            env=os.environ | paths,
+            creationflags=hidden,
+        )
+        return json.loads(done.stdout)
+    except OSError as error:
+        raise GraphError(f"cannot be read safely, since no process can be started ({error.strerror})") from error
     except subprocess.TimeoutExpired as error:
         raise GraphError(f"OpenCV had not read it after {_LONGEST_SECONDS} s") from error
     except ValueError as error:
         raise GraphError("damaged: OpenCV crashes when it reads it") from error
-    if "scale" in found:
-        return found["channels"], found["scale"]
-    raise GraphError("; ".join(("the graph does not upscale luma or RGB by an integer factor", *found["failures"])))
 
 
 def _opencv() -> Any:

@@ -5,17 +5,22 @@ The graph comes on standard input. One line of JSON goes out: `{"channels": …,
 
 import json
 import sys
+from pathlib import Path
 
 _PROBE_PX = 16
 _MOST_BYTES = 2**32
 
 
 def main() -> None:
-    sys.path.pop(0)  # this folder, whose modules have the names of libraries
-    import cv2
-    import cv2.dnn_superres
-    import numpy as np
-
+    own = Path(__file__).parent  # whose modules have the names of libraries
+    sys.path[:] = [place for place in sys.path if not place or Path(place) != own]
+    try:
+        import cv2
+        import cv2.dnn_superres
+        import numpy as np
+    except ImportError as error:
+        print(json.dumps({"failures": [f"OpenCV does not load in a process of its own ({error})"]}))
+        return
     try:
         import resource
 

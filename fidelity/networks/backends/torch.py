@@ -235,7 +235,7 @@ class TorchNetwork:
         return result, finite
 
     def _turn(self) -> AbstractContextManager[object]:
-        """This thread's turn, of a network that replaces its own tensors."""
+        """The turn of this thread, of a network that replaces its own tensors."""
         measured = self._copies.measured
         return self._copies.turns if measured and measured[0].replaces_tensors else nullcontext()
 
@@ -258,7 +258,8 @@ def probe_module(descriptor: "Descriptor") -> NetworkProbe:
         tensors = [value for value in (*inputs, output) if isinstance(value, Tensor)]
         widest = max(widest, sum(tensor.numel() for tensor in tensors))
         seen.update({id(tensor): tensor for tensor in tensors})
-        alive = {tensor.untyped_storage().data_ptr(): tensor.numel() for tensor in seen.values()}
+        storages = ((tensor.untyped_storage(), tensor.element_size()) for tensor in seen.values())
+        alive = {storage.data_ptr(): storage.nbytes() // size for storage, size in storages}
         most_alive = max(most_alive, sum(alive.values()))
 
     replaced: set[bool] = set()

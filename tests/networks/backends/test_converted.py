@@ -257,7 +257,7 @@ def test_auto_falls_back_where_a_library_fails_later(network, photo, engine, mon
     strict = engine.wrap(network)
     strict.run(photo)
     monkeypatch.setattr(strict, "_run", fail)
-    with pytest.raises(RuntimeError, match="broke"):
+    with pytest.raises(ModelRefusedError, match=r"cannot run it on \d+x\d+ px; wanted --backend auto or torch"):
         strict.run(photo)
 
 

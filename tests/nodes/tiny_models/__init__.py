@@ -42,7 +42,6 @@ class CancelHalfWay:
 
         def cancel(value, total, *arguments, **options):
             comfy.utils.set_progress_bar_global_hook(usual)
-            comfy.utils.set_progress_bar_global_hook(usual)
             usual(value, total, *arguments, **options)
             if 0 < value < total:
                 comfy.model_management.interrupt_current_processing()
