@@ -104,7 +104,7 @@ def prepare_file(source: Path, output: Path, session: Session, options: FileOpti
     bits = stored_bits(output.suffix, export)
     if options.keeps_depth and file.bits > bits:
         hint = f" ({AVIF_NEEDS})" if output.suffix.lower() == ".avif" and not is_deep(output.suffix) else ""
-        note = f"the source has {file.bits} bits per channel, this file {bits}{hint}"
+        note = f"the source has {file.bits} bits per channel, the result {bits}{hint}"
         file = replace(file, notes=(*file.notes, note))
     return FileJob(source, output, file, decision, export)
 

@@ -17,7 +17,7 @@ _PART = ".*.fidelity-part"
 
 
 def kill_and_check(folder: Path, draw: random.Random, kills: int, until: float) -> Iterator[tuple[str, str | None]]:
-    """Runs `fidelity upscale` over a folder, kills it a random time after its first result, and does so again, each time where it was left.
+    """Runs `fidelity upscale` over a folder, kills it some time after a first result, and again where it was left.
 
     After each kill, sources must be as they were and results whole. After the last, a run that is not killed must finish, and
     its results equal those of one that never was.

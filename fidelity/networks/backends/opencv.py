@@ -96,18 +96,13 @@ _probed: dict[str, Any] = {}
 
 def _run_probe(content: bytes) -> Any:
     command = [sys.executable, str(Path(__file__).with_name("opencv_probe.py"))]
-    paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # OpenCV is where this process found it
-    hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+    options: dict[str, Any] = {
+        "timeout": _LONGEST_SECONDS,
+        "env": os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # OpenCV is where this process found it
+        "creationflags": getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    }
     try:
-        done = subprocess.run(
-            command,
-            input=content,
-            capture_output=True,
-            timeout=_LONGEST_SECONDS,
-            check=False,
-            env=os.environ | paths,
-            creationflags=hidden,
-        )
+        done = subprocess.run(command, input=content, capture_output=True, check=False, **options)
         return json.loads(done.stdout)
     except OSError as error:
         raise GraphError(f"cannot be read safely, since no process can be started ({error.strerror})") from error
