@@ -7,6 +7,7 @@ import faulthandler
 import io
 import logging
 import os
+import signal
 import sys
 from contextlib import suppress
 from typing import Annotated
@@ -87,4 +88,5 @@ def main() -> None:
     _hush_libraries()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
     app()

@@ -95,7 +95,8 @@ def prepare(
         where = replace(compute, device=find_room(found.network)) if find_room else compute
         part, damage = part_of(progress, 0.0, 0.7), conditions.damage_sigma
         strength, evidence = conditions.restore_strength, conditions.evidence if found.is_held else None
-        image = restore(image, found.network, damage, not found.is_shipped, where, part, strength, evidence)
+        keeps_colors = not found.is_shipped or conditions.is_dithered
+        image = restore(image, found.network, damage, keeps_colors, where, part, strength, evidence)
         reason = why.get("restore", f"restore {recipe.restore}: chosen by the user")
         done += [f"{reason}, by {found.network.name}", *found.notes]
     if recipe.deband == "on":

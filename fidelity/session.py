@@ -257,7 +257,7 @@ def _restore(
     progress: Progress | None,
     scratch: Path | None,
 ) -> RowSource:
-    network, keeps_colors = restorer.network, not restorer.is_shipped
+    network, keeps_colors = restorer.network, not restorer.is_shipped or decision.conditions.is_dithered
     damage, strength = decision.conditions.damage_sigma, decision.restore_strength
     evidence = decision.conditions.evidence if restorer.is_held else None
     if scratch is None:

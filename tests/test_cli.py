@@ -567,3 +567,24 @@ def test_what_libraries_print_by_themselves_stays_off_the_terminal(tmp_path):
     assert heard.returncode == quiet.returncode == 1
     assert "Decode" in heard.stderr
     assert quiet.stderr.splitlines() == [f"{tmp_path / 'a.tif'}: damaged or truncated (decoder error -2)"]
+
+
+def test_a_comparison_is_written_over_no_input_and_no_file(image_file, tmp_path):
+    source, sheet = image_file(), tmp_path / "sheet.png"
+    before = source.read_bytes()
+    given = ["compare", str(source), "--models", "natural-x2", "--scale", "2", "-o"]
+    assert run(app, [*given, str(source)]).exit_code == 1
+    assert source.read_bytes() == before
+    sheet.write_text("mine")
+    assert run(app, [*given, str(sheet)]).exit_code == 1
+    assert sheet.read_text() == "mine"
+    assert run(app, [*given, str(sheet), "--existing", "overwrite"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "option", [("--scale", "1e308"), ("--size", "9" * 5000 + "x5"), ("--memory", "9" * 5000 + "GB"), ("--megapixels", "1e305")]
+)
+def test_numbers_beyond_all_measure_are_refused_in_words(image_file, option):
+    refused = run(app, ["plan", str(image_file()), *option])
+    assert refused.exit_code in (1, 2)
+    assert "unexpectedly" not in refused.stderr

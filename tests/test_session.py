@@ -351,3 +351,13 @@ def test_a_clean_source_needs_no_division_of_restoration(installed, photo):
         resize(photo, (200, 240)).clamp(0, 1), chooser, Settings(Target(scale=4), "photo", restore="off"), 8 * GIB
     )
     assert not decision.planned.takes_damage
+
+
+def test_a_dithered_picture_keeps_its_tones():
+    place = torch.arange(64)
+    threshold = torch.tensor([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]).repeat(16, 16) / 16
+    tone = (0.25 + 0.5 * place / 63).expand(64, 64)
+    image = (tone > threshold).float().expand(1, 3, -1, -1).contiguous()
+    made = Session(Settings(Target(scale=2), "photo"), models={}).run(image).image
+    wide = torch.nn.functional.avg_pool2d(made, 32)
+    assert (wide - torch.nn.functional.avg_pool2d(image, 16)).abs().max() < 0.03

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..choices import AUTO_SCALE, MODEL_SUFFIXES
+from ..choices import AUTO_SCALE, DEFAULT_EXISTING, MODEL_SUFFIXES
 from ..errors import RefusedError
 from . import options
 from .terminal import as_usage, refusing, say, show_progress
@@ -33,13 +33,14 @@ def compare_command(
         typer.Option(metavar="WxH[+X+Y]", help="Use only this part of the source; without +X+Y, the center."),
     ] = None,
     reference: Annotated[Path | None, typer.Option(help="The ground truth, for PSNR and similar metrics.")] = None,
+    existing: options.Existing = DEFAULT_EXISTING,
     models_dir: options.ModelsDir = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
 ) -> None:
     """Enlarge one image with several networks, unprocessed, and show and measure the results side by side."""
     from ..decide.target import Target, resolve_target
-    from ..files.paths import write_whole
+    from ..files.paths import check_apart, keys_of, settle_output, write_whole
     from ..files.read import read_image
     from ..files.write import check_writable, write_image
     from ..networks.loader import find_model
@@ -53,6 +54,10 @@ def compare_command(
     source = as_usage(lambda: _find_input(given))
     names = [*models, *(word for word in given if word != str(source))]
     with refusing(source) as refused, show_progress() as progress:
+        written = [out, *([page] if page else [])]
+        read = [path for path in (source, reference, *map(Path, names)) if path]
+        check_apart(keys_of(read), written)
+        out, *pages = (settle_output(path, existing) for path in written)
         image, truth = read_image(source, "srgb").image, read_image(reference, "srgb").image if reference else None
         whole = (image.shape[2], image.shape[3])
         size = resolve_target(whole, Target(scale), AUTO_SCALE)
@@ -71,9 +76,9 @@ def compare_command(
         count = partial(progress, "networks") if progress else None
         results = compare_models(image, chosen, size, truth, compute=compute, progress=count)
         write_image(out, draw_sheet(results, truth))
-        if page:
-            written = build_page(results, source.name, truth).encode()
-            write_whole(page, lambda file: file.write(written))
+        for path in pages:
+            content = build_page(results, source.name, truth).encode()
+            write_whole(path, lambda file, content=content: file.write(content))
         say(json.dumps(report_compared(results), indent=2) if as_json else "\n".join(map(describe_compared, results)))
     if refused:
         raise typer.Exit(1)

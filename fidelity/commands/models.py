@@ -8,7 +8,7 @@ import typer
 
 from ..errors import RefusedError
 from . import options
-from .terminal import refusing, say, show_progress
+from .terminal import refusing, say, say_line, show_progress
 
 models_app = typer.Typer(help="List the installed networks, or get one.", invoke_without_command=True)
 
@@ -26,7 +26,7 @@ def models_command(context: typer.Context, models_dir: options.ModelsDir = None,
         print(json.dumps(report_models(found), indent=2))
         return
     for model in found:
-        say(describe_model(model))
+        say_line(describe_model(model))
     missing = list_missing(models)
     if missing:
         print("\nNot installed; fidelity models get NAME downloads it:")

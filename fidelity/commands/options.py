@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from ..choices import MIN_TILE_PX, BackendChoice, DeviceName, DomainChoice, PrecisionChoice, RestoreChoice
+from ..choices import MIN_TILE_PX, BackendChoice, DeviceName, DomainChoice, ExistingChoice, PrecisionChoice, RestoreChoice
 from ..errors import RefusedError
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ _RESTORE: tuple[RestoreChoice, ...] = get_args(RestoreChoice)
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files or folders.")]
 Recursive = Annotated[
     bool, typer.Option("--recursive", "-r", help="Also search subfolders; results keep the folder structure.")
+]
+Existing = Annotated[
+    ExistingChoice,
+    typer.Option(help="If a result exists already: stop, skip the image, number the new file, or overwrite."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ModelsDir = Annotated[
@@ -128,11 +132,14 @@ def read_color(text: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
+_MOST_DIGITS = 9
+
+
 def _parse_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     width, cross, height = text.lower().partition("x")
-    if not cross or not width.isdigit() or not height.isdigit():
+    if not cross or not all(side.isdecimal() and len(side) <= _MOST_DIGITS for side in (width, height)):
         raise RefusedError(f"--size is {text!r}; wanted WIDTHxHEIGHT in pixels, as in 1920x1080")
     return int(height), int(width)
 
@@ -140,7 +147,7 @@ def _parse_size(text: str | None) -> tuple[int, int] | None:
 def _parse_tile(text: str) -> int | None:
     if text == "auto":
         return None
-    if not text.isdigit() or int(text) < MIN_TILE_PX:
+    if not text.isdecimal() or len(text) > _MOST_DIGITS or int(text) < MIN_TILE_PX:
         raise RefusedError(f"--tile is {text!r}; wanted auto or at least {MIN_TILE_PX} pixels")
     return int(text)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..choices import DEFAULT_EXISTING, ColorSpace, ExistingChoice, GrainChoice, HdrChoice, Tileable
+from ..choices import DEFAULT_EXISTING, ColorSpace, GrainChoice, HdrChoice, Tileable
 from ..errors import RefusedError
 from . import options
 from .terminal import as_usage, refusing, say, say_line, show_progress
@@ -78,10 +78,7 @@ def upscale_command(
         Tileable, typer.Option(help="Keep textures that repeat, and panoramas (x), seamless at opposite edges.")
     ] = "off",
     recursive: options.Recursive = False,
-    existing: Annotated[
-        ExistingChoice,
-        typer.Option(help="If a result exists already: stop, skip the image, number the new file, or overwrite."),
-    ] = DEFAULT_EXISTING,
+    existing: options.Existing = DEFAULT_EXISTING,
     hdr: Annotated[
         HdrChoice, typer.Option(help="High dynamic range (PQ, HLG): keep it, in 16-bit PNG, or tone map it to sRGB.")
     ] = "auto",
@@ -180,7 +177,7 @@ def _run_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: 
                 reports[outcome.index] = to_json(made)
                 say_line(describe_report(made))
             failures += len(refused)
-    if report and reports:
+    if report:
         with refusing() as refused:
             content = json.dumps([reports[index] for index in sorted(reports)], indent=2) + "\n"
             write_whole(report, lambda file: file.write(content.encode()))
@@ -206,7 +203,7 @@ def _show_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options:
             seconds = forecast(job.decision, session.compute, job.file.image.shape[1]).seconds
             (height, width), (new_height, new_width) = job.decision.source, job.decision.target
             sizes = f"{source} {width}x{height} -> {job.output} {new_width}x{new_height}"
-            say_line(f"{sizes}  {job.decision.verdict.label}  {planned.choice.path.name}  about {seconds:.1f} s")
+            say_line(f"{sizes}  {job.decision.recipe.domain}  {planned.choice.path.name}  about {seconds:.1f} s")
             ready, total = ready + 1, total + seconds
         failures += len(refused)
     say(f"dry run: {ready} of {len(pairs)} would be enlarged, in about {total:.0f} s one after another; nothing was written")

@@ -13,7 +13,7 @@ from ..imaging.filters import box_mean, dct_matrix, local_range
 from ..imaging.tensors import check_image
 from ..steps.evidence import BLOCK_PX, BRIGHTEST, DARKEST, Evidence
 from .features import Features, measure_patch_features, on_white, take_opaque, take_patches
-from .pixel_art import find_pixel_art
+from .pixel_art import count_colors, find_pixel_art
 from .restoration import choose_strength, judge_restoration
 
 _SMALLEST_PX = 24
@@ -51,6 +51,10 @@ class Conditions:
 
     restore_strength: float = 0.0
     """Share of the restored image to blend in, in [0, 1]; 0 for a clean source. See `fidelity.decide.restoration`."""
+
+    is_dithered: bool = False
+    """Whether patterns of few colors imitate others. They measure as noise, but their mean is exact, so that a restored image
+    has to keep it."""
 
     def with_strength(self, restore: RestoreChoice, strength: float | None) -> "Conditions":
         """The same conditions with the strength that the user chose: a number, or 1 with a named restoration."""
@@ -107,11 +111,12 @@ def measure_conditions(image: Tensor, texture: Features | None = None) -> Condit
     luma, chroma = planes[:, :1], planes[:, 1:]
     clipped = ((patches <= 0) | (patches >= 1)).any(dim=1, keepdim=True)
     phase, blockiness = _find_grid(luma)
+    noise = _estimate_white_noise(luma)
     return Conditions(
         long_edge_px=max(image.shape[2:]),
         jpeg_quality=_estimate_quality(luma, clipped, phase),
         blockiness=blockiness,
-        noise_sigma=_estimate_white_noise(luma),
+        noise_sigma=noise,
         chroma_noise_sigma=_estimate_noise(chroma, luma),
         banding=_measure_banding(luma),
         ringing=_measure_ringing(luma),
@@ -119,6 +124,7 @@ def measure_conditions(image: Tensor, texture: Features | None = None) -> Condit
         jaggedness=_measure_jaggedness(luma),
         jpeg_grid=phase if opaque is image else None,
         restore_strength=_judge_strength(image, texture),
+        is_dithered=noise >= _DITHER_SIGMA and count_colors(image) <= _PALETTE_COLORS,
     )
 
 
@@ -132,6 +138,8 @@ def _judge_strength(image: Tensor, texture: Features | None) -> float:
 
 
 _LEAST_CONTRAST = 3 / 255
+_DITHER_SIGMA = 4.0
+_PALETTE_COLORS = 256
 
 
 def _find_grid(luma: Tensor) -> tuple[tuple[int, int], float]:

@@ -48,9 +48,7 @@ def find_pixel_art(image: Tensor) -> PixelArt | None:
         What was found; None for every other picture, and for pixel art that was compressed or resized smoothly.
     """
     height, width = image.shape[2:]
-    top, left = (max(0, (side - _LOOK_PX) // 2) for side in (height, width))
-    part = image[:, :, top : top + _LOOK_PX, left : left + _LOOK_PX]
-    if min(height, width) < _LEAST_SIDE_PX or len(_codes(part).unique()) > _MOST_COLORS:
+    if min(height, width) < _LEAST_SIDE_PX or count_colors(image) > _MOST_COLORS:
         return None
     image = image[:, :, :_LARGEST_PX, :_LARGEST_PX]
     codes = _codes(image)
@@ -70,6 +68,12 @@ def find_pixel_art(image: Tensor) -> PixelArt | None:
             block = gcd(block, place + 1)
     is_screenshot = block <= 1 and max(height, width) > _LARGEST_SPRITE_PX  # or a chart
     return None if is_screenshot else PixelArt(len(palette), max(1, block))
+
+
+def count_colors(image: Tensor) -> int:
+    """Number of colors in the middle of an image, ``(1, 1, 3 or 4, H, W)``."""
+    top, left = (max(0, (side - _LOOK_PX) // 2) for side in image.shape[2:])
+    return len(_codes(image[:, :, top : top + _LOOK_PX, left : left + _LOOK_PX]).unique())
 
 
 def _codes(image: Tensor) -> Tensor:

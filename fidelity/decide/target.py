@@ -55,6 +55,9 @@ class Target:
                 raise RefusedError(f"{name} is {value}; wanted a finite number above 0")
 
 
+_BEYOND_PX = 10**9
+
+
 def resolve_target(source: tuple[int, int], target: Target, model_scale: int) -> tuple[int, int]:
     """Returns the exact (height, width) of the result; only `size` can change the aspect ratio.
 
@@ -77,7 +80,8 @@ def resolve_target(source: tuple[int, int], target: Target, model_scale: int) ->
         elif target.print_size is not None:
             short, long = target.print_size.pixels
             scale = min(short / min(source), long / max(source))
-        result = (max(1, round(source[0] * scale)), max(1, round(source[1] * scale)))
+        height, width = (min(source[axis] * scale, _BEYOND_PX) for axis in (0, 1))  # float to int has a limit
+        result = (max(1, round(height)), max(1, round(width)))
     check_target(result)
     return result
 
@@ -103,7 +107,7 @@ def parse_memory(text: str) -> int:
     Raises:
         RefusedError: If the text is not a memory size.
     """
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)i?b?\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kmgt]?)i?b?\s*", text, re.IGNORECASE)
     if match is None or float(match[1]) == 0:
         raise RefusedError(f"memory is {text!r}; wanted a size, as in 8GB")
     return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))

@@ -202,7 +202,7 @@ def _read_opened(
             profile = None
     fitting = _fitting(profile, b"GRAY" if tensor.shape[1] == 1 else b"RGB ")
     if profile and not fitting:
-        notes.append("color profile does not match the image: ignored")
+        notes.append("color profile does not match the image, or is cut short: ignored")
     texts = collect_graphs(opened) | {name: info[name] for name in KEPT_TEXTS if isinstance(info.get(name), str)}
     return SourceFile(path, tensor, fitting, fitting, bits, _read_dpi(info), exif, texts, captions, tuple(notes), signal)
 
@@ -395,5 +395,7 @@ def _foreign_to_srgb(picture: Image.Image, profile: bytes | None, notes: list[st
 
 
 def _fitting(profile: bytes | None, space: bytes) -> bytes | None:
-    """The profile if it is for that color space (bytes 16 to 19 of its header), else None."""
-    return profile if profile and profile[16:20] == space else None
+    """The profile if it is whole (bytes 0 to 3 of its header) and for that color space (16 to 19), else None."""
+    if not profile or profile[16:20] != space or int.from_bytes(profile[:4], "big") > len(profile):
+        return None
+    return profile

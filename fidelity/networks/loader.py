@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -106,7 +107,8 @@ def detect_architecture(path: Path) -> str | None:
 def _detect_architecture(path: Path, _changed_ns: int, _size: int) -> str | None:
     try:
         if path.suffix.lower() == ".onnx":
-            check_graph(path.read_bytes())
+            with _naming(path):
+                check_graph(path.read_bytes())
             return ONNX_ARCHITECTURE
         if path.suffix.lower() in _GRAPHS:
             return _load_graph(path).architecture
@@ -119,7 +121,14 @@ def _detect_architecture(path: Path, _changed_ns: int, _size: int) -> str | None
 
 
 def _load_graph(path: Path) -> Network:
-    try:
+    with _naming(path):
         return _GRAPHS[path.suffix.lower()](path.name, path.read_bytes())
+
+
+@contextmanager
+def _naming(path: Path) -> Generator[None, None, None]:
+    try:
+        yield
     except GraphError as error:
-        raise ModelRefusedError(f"{path.name}: {error}") from error
+        reason = str(error)
+        raise ModelRefusedError(reason if reason.startswith(path.name) else f"{path.name}: {reason}") from error
