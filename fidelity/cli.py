@@ -21,6 +21,7 @@ try:
     from .commands.models import accelerate_command, doctor_command, models_app
     from .commands.plan import plan_command
     from .commands.queue import queue_command
+    from .commands.terminal import lost_output
     from .commands.upscale import upscale_command
 except ModuleNotFoundError as error:  # inside ComfyUI, the pack does not install these
     raise SystemExit(f"{error.name} is missing; to use the command, run: pip install 'fidelity-upscale[standalone]'") from error
@@ -89,4 +90,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
-    app()
+    try:
+        app()
+    finally:
+        if lost_output:
+            raise SystemExit(1)

@@ -588,3 +588,12 @@ def test_numbers_beyond_all_measure_are_refused_in_words(image_file, option):
     refused = run(app, ["plan", str(image_file()), *option])
     assert refused.exit_code in (1, 2)
     assert "unexpectedly" not in refused.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full: only on Linux")
+def test_output_that_cannot_be_printed_is_told_in_one_line_and_the_work_is_done(image_file, tmp_path):
+    command = [sys.executable, "-m", "fidelity", "upscale", str(image_file()), "-o", str(tmp_path / "o.png"), "--scale", "2"]
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (1, "standard output: cannot be written (No space left on device)\n")
+    assert (tmp_path / "o.png").exists()

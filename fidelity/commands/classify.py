@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from . import options
-from .terminal import refusing, say_line
+from .terminal import refusing, say, say_line
 
 
 def classify_command(
@@ -48,6 +48,6 @@ def classify_command(
                     say_line(f"{source}  {verdict.label} {verdict.confidence:.2f}{unsure}  {why}")
             failures += len(refused)
     if as_json:
-        print(json.dumps(verdicts, indent=2))
+        say(json.dumps(verdicts, indent=2))
     if failures:
         raise typer.Exit(1)

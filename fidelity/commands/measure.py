@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import options
-from .terminal import refusing
+from .terminal import refusing, say
 
 
 def measure_command(
@@ -26,10 +26,10 @@ def measure_command(
     if refused:
         raise typer.Exit(1)
     if as_json:
-        print(json.dumps(metrics, indent=2))
+        say(json.dumps(metrics, indent=2))
         return
     for name, value in metrics.items():
         if isinstance(value, dict):
-            print(f"{name:<17} {describe_drift(Drift(**value))}")
+            say(f"{name:<17} {describe_drift(Drift(**value))}")
         else:
-            print(f"{name:<17} {value:.4f}" if isinstance(value, float) else f"{name:<17} {value}")
+            say(f"{name:<17} {value:.4f}" if isinstance(value, float) else f"{name:<17} {value}")

@@ -23,13 +23,13 @@ def models_command(context: typer.Context, models_dir: options.ModelsDir = None,
     models = options.find_models(models_dir)
     found = inspect_models(models)
     if as_json:
-        print(json.dumps(report_models(found), indent=2))
+        say(json.dumps(report_models(found), indent=2))
         return
     for model in found:
         say_line(describe_model(model))
     missing = list_missing(models)
     if missing:
-        print("\nNot installed; fidelity models get NAME downloads it:")
+        say("\nNot installed; fidelity models get NAME downloads it:")
     for one in missing:
         say(describe_download(one))
 

@@ -1,6 +1,8 @@
 """Shared by the subcommands: one-line refusals, usage errors, and a progress bar."""
 
 import logging
+import os
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +32,16 @@ def as_usage(make: Any) -> Any:
 
 def say(text: str) -> None:
     """Prints text that may contain words of a file or its name: what would control the terminal is shown escaped."""
-    print("".join(map(_escape, text)), flush=True)
+    try:
+        print("".join(map(_escape, text)), flush=True)
+    except OSError as error:  # the work goes on; what reads the output has ended, or its disk is full
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 until the process ends
+        if not isinstance(error, BrokenPipeError):
+            _refuse(f"standard output: cannot be written ({error.strerror})", lost_output)
+
+
+lost_output: list[str] = []
+"""What was printed about output that could not be written."""
 
 
 def say_line(text: str) -> None:
