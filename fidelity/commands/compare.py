@@ -54,10 +54,9 @@ def compare_command(
     source = as_usage(lambda: _find_input(given))
     names = [*models, *(word for word in given if word != str(source))]
     with refusing(source) as refused, show_progress() as progress:
-        written = [out, *([page] if page else [])]
-        read = [path for path in (source, reference, *map(Path, names)) if path]
-        check_apart(keys_of(read), written)
-        out, *pages = (settle_output(path, existing) for path in written)
+        read = filter(None, (source, reference, *map(Path, names)))
+        check_apart(keys_of(read), [out, page] if page else [out])
+        out, page = settle_output(out, existing), settle_output(page, existing) if page else None
         image, truth = read_image(source, "srgb").image, read_image(reference, "srgb").image if reference else None
         whole = (image.shape[2], image.shape[3])
         size = resolve_target(whole, Target(scale), AUTO_SCALE)
@@ -76,9 +75,9 @@ def compare_command(
         count = partial(progress, "networks") if progress else None
         results = compare_models(image, chosen, size, truth, compute=compute, progress=count)
         write_image(out, draw_sheet(results, truth))
-        for path in pages:
-            content = build_page(results, source.name, truth).encode()
-            write_whole(path, lambda file, content=content: file.write(content))
+        if page:
+            written = build_page(results, source.name, truth).encode()
+            write_whole(page, lambda file: file.write(written))
         say(json.dumps(report_compared(results), indent=2) if as_json else "\n".join(map(describe_compared, results)))
     if refused:
         raise typer.Exit(1)

@@ -33,7 +33,7 @@ def as_usage(make: Any) -> Any:
 def say(text: str) -> None:
     """Prints text that may contain words of a file or its name: what would control the terminal is shown escaped."""
     try:
-        print("".join(map(_escape, text)), flush=True)
+        print(_escape(text), flush=True)
     except OSError as error:  # the work goes on; what reads the output has ended, or its disk is full
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 until the process ends
         if not isinstance(error, BrokenPipeError):
@@ -49,9 +49,12 @@ def say_line(text: str) -> None:
     say(text.replace("\n", "\\n"))
 
 
-def _escape(character: str) -> str:
-    is_safe = character in "\n\t" or not (category(character) in _CONTROLS or character in _TURNING)
-    return character if is_safe else character.encode("unicode_escape").decode()
+def _escape(text: str) -> str:
+    return "".join(one if _is_safe(one) else one.encode("unicode_escape").decode() for one in text)
+
+
+def _is_safe(character: str) -> bool:
+    return character in "\n\t" or not (category(character) in _CONTROLS or character in _TURNING)
 
 
 _CONTROLS = "Cc", "Cs"
@@ -77,7 +80,7 @@ def refusing(source: Path | None = None) -> Generator[list[str], None, None]:
 
 
 def _refuse(message: str, refused: list[str]) -> None:
-    refused.append("".join(map(_escape, " ".join(message.split()))))
+    refused.append(_escape(" ".join(message.split())))
     _errors.print(refused[-1], markup=False, emoji=False)
 
 
@@ -90,4 +93,4 @@ def show_progress() -> Generator[StageProgress | None, None, None]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=_errors, transient=True, redirect_stdout=False) as bars:
         bar = bars.add_task("reading", total=None)
-        yield lambda stage, done, total: bars.update(bar, description="".join(map(_escape, stage)), completed=done, total=total)
+        yield lambda stage, done, total: bars.update(bar, description=_escape(stage), completed=done, total=total)

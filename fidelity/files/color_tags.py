@@ -150,10 +150,26 @@ def _list_chunks(content: bytes) -> dict[bytes, bytes]:
 
 
 def _read_nclx(content: bytes, is_grey: bool) -> ToldColor | None:
-    place = content.find(b"colrnclx")
+    place = content.find(_NCLX)
     if place < 0 or place + 12 > len(content):
         return None
-    return _from_code_points("nclx", *struct.unpack_from(">2H", content, place + 8), is_grey)
+    return _from_code_points("nclx", *struct.unpack_from(">2H", content, place + len(_NCLX)), is_grey)
+
+
+def tag_nclx(content: bytes, signal: WideSignal) -> bytes | None:
+    """An AVIF that tells the signal's primaries and transfer in its nclx box; None if it has no such box.
+
+    The matrix and the range, which the box tells too, stay as they were encoded.
+    """
+    place = content.find(_NCLX)
+    if place < 0:
+        return None
+    tagged = bytearray(content)
+    struct.pack_into(">2H", tagged, place + len(_NCLX), signal.primaries, CODES[signal.transfer])
+    return bytes(tagged)
+
+
+_NCLX = b"colrnclx"
 
 
 def _read_icc_code_points(profile: bytes) -> ToldColor | None:

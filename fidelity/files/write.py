@@ -13,13 +13,13 @@ from torch import Tensor
 
 from ..errors import RefusedError
 from ..imaging.rows import RowSource, TensorRows, band_rows, read_all
-from .color_tags import CODES
+from .color_tags import CODES, tag_nclx
 from .icc import read_profile, to_srgb
 from .paths import FileRefusedError, check_folder, write_whole
 from .png import make_chunk, round_samples, write_png
 from .sixteen_bit import Samples, encode_tiff
 from .tags import IPTC_TAG, XMP_TAG, Extras, load_tags
-from .vips import AVIF_BITS, VipsError, can_write_avif, encode_avif
+from .vips import AVIF_BITS, LOSSLESS, VipsError, can_write_avif, encode_avif
 
 FORMATS = {
     ".png": "PNG",
@@ -111,7 +111,7 @@ def write_image(path: Path, image: Tensor | RowSource, extras: Extras | None = N
     if kind == "PNG":
         write_whole(path, lambda file: write_png(file, image, export.bits, _png_chunks(extras)))
         return
-    samples = quantise(image, 8 if stored_bits(path.suffix, export) == 8 else 16)
+    samples = quantise(image, export.bits if kind in _DEEP_BITS else 8)
     if kind == "TIFF":
         encoded = _encode_tiff(samples, extras, export)
         write_whole(path, lambda file: file.writelines(encoded))
@@ -244,14 +244,16 @@ def _pillow_options(kind: str, extras: Extras, export: Export) -> dict[str, Any]
 
 def _encode_avif(path: Path, samples: Samples, extras: Extras, export: Export) -> bytes:
     """Encodes an AVIF of 12 bits."""
-    signal = extras.signal
     tags = {"icc-profile-data": extras.icc_profile, "exif-data": extras.exif, "xmp-data": extras.xmp}
-    dpi = extras.dpi or _BASELINE_DPI
+    quality = LOSSLESS if extras.signal else export.quality
     try:
-        code_points = (signal.primaries, CODES[signal.transfer]) if signal else None
-        return encode_avif(samples, export.quality, tags, dpi, code_points)
+        content = encode_avif(samples, quality, tags, extras.dpi or _BASELINE_DPI)
     except VipsError as error:
         raise FileRefusedError(f"{path}: cannot be encoded ({error})") from error
+    tagged = tag_nclx(content, extras.signal) if extras.signal else content
+    if tagged is None:
+        raise FileRefusedError(f"{path}: cannot be encoded (libheif wrote no box for the colors)")
+    return tagged
 
 
 def _photoshop_segment(iptc: bytes) -> bytes:

@@ -3,64 +3,51 @@
 import pytest
 import torch
 from safetensors.torch import save_file
-from spandrel.architectures.Compact import Compact
 from spandrel.architectures.DAT import DAT
-from spandrel.architectures.DnCNN import DnCNN
 from spandrel.architectures.ESRGAN import ESRGAN
 from spandrel.architectures.HAT import HAT
-from spandrel.architectures.PLKSR import PLKSR, RealPLKSR
+from spandrel.architectures.PLKSR import RealPLKSR
 from spandrel.architectures.RCAN import RCAN
-from spandrel.architectures.RealCUGAN import UpCunet2x, UpCunet3x, UpCunet4x
+from spandrel.architectures.RealCUGAN import UpCunet3x, UpCunet4x
 from spandrel.architectures.SCUNet import SCUNet
-from spandrel.architectures.SPAN import SPAN
-from spandrel.architectures.SwinIR import SwinIR
 from spandrel_extra_arches.architectures.MPRNet import MPRNet
 from spandrel_extra_arches.architectures.Restormer import Restormer
 
 from fidelity.errors import ModelRefusedError
 from fidelity.imaging.color import rgb_to_luma
 from fidelity.imaging.metrics import psnr
-from fidelity.networks.architectures.edsr import EDSR
 from fidelity.networks.architectures.espcn import ESPCN
 from fidelity.networks.architectures.ffdnet import FFDNet
 from fidelity.networks.architectures.lapsrn import LapSRN
-from fidelity.networks.architectures.waifu2x import VGG7, CUNet, UpConv7
+from fidelity.networks.architectures.waifu2x import VGG7, CUNet
 from fidelity.networks.compute import Compute
 from fidelity.networks.loader import load_model
 from fidelity.networks.runner import Runner
 from fidelity.steps.upscale import upscale
+from tools.attack.models import NETWORKS as SMALL
 
 NETWORKS = {
     "RCAN": lambda: RCAN(scale=2, n_resgroups=2, n_resblocks=2, n_feats=16),
-    "SwinIR": lambda: SwinIR(
-        img_size=16,
-        embed_dim=12,
-        depths=[2],
-        num_heads=[2],
-        window_size=8,
-        upscale=2,
-        upsampler="pixelshuffledirect",
-        mlp_ratio=2,
-    ),
+    "SwinIR": SMALL["SwinIR"],
     "HAT": lambda: HAT(
         img_size=16, embed_dim=12, depths=(2,), num_heads=(2,), window_size=8, upscale=2, mlp_ratio=2.0, squeeze_factor=6
     ),
     "DAT": lambda: DAT(img_size=16, embed_dim=32, depth=[2], num_heads=[2], split_size=[4, 8], expansion_factor=2.0, upscale=2),
     "ESRGAN": lambda: ESRGAN(num_filters=16, num_blocks=2, scale=4),
-    "RealESRGAN Compact": lambda: Compact(num_feat=8, num_conv=2, upscale=2),
-    "SPAN": lambda: SPAN(num_in_ch=3, num_out_ch=3, feature_channels=16, upscale=2),
-    "PLKSR": lambda: PLKSR(dim=16, n_blocks=2, upscaling_factor=2),
+    "RealESRGAN Compact": SMALL["Compact"],
+    "SPAN": SMALL["SPAN"],
+    "PLKSR": SMALL["PLKSR"],
     "RealPLKSR": lambda: RealPLKSR(dim=16, n_blocks=2, upscaling_factor=2),
     "SCUNet": lambda: SCUNet(config=[1] * 7, dim=64),
-    "DnCNN": lambda: DnCNN(in_nc=1, out_nc=1, nc=8, nb=17, act_mode="R"),
-    "RealCUGAN x2": UpCunet2x,
+    "DnCNN": SMALL["DnCNN"],
+    "RealCUGAN x2": SMALL["RealCUGAN"],
     "RealCUGAN x3": UpCunet3x,
     "RealCUGAN x4": UpCunet4x,
-    "EDSR": lambda: EDSR(2, 16, 2, 1.0),
+    "EDSR": SMALL["EDSR"],
     "ESPCN": lambda: ESPCN(2, 1, (16, 8), (5, 3, 3)),
     "FFDNet": lambda: FFDNet(3, 16, 12),
     "LapSRN": lambda: LapSRN(1, 8, [2]),
-    "waifu2x upconv_7": lambda: UpConv7(3, (4, 4, 8, 8, 8, 8)),
+    "waifu2x upconv_7": SMALL["waifu2x"],
     "waifu2x vgg_7": lambda: VGG7(3, (4, 4, 8, 8, 8, 8)),
     "waifu2x cunet": lambda: CUNet(3),
     "MPRNet": lambda: MPRNet(n_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=2),
