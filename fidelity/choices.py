@@ -50,3 +50,9 @@ AUTO_SCALE = 4
 
 MIN_TILE_PX = 32
 """The smallest tile size that a user may set."""
+
+VideoCodec = Literal["h265", "h264", "av1", "ffv1", "prores"]
+"""What videos are encoded as; ffv1 loses nothing."""
+
+VideoEncoder = Literal["cpu", "nvenc", "qsv", "videotoolbox"]
+"""What encodes: software, or the hardware of NVIDIA, Intel or Apple."""

@@ -23,6 +23,7 @@ try:
     from .commands.queue import queue_command
     from .commands.terminal import lost_output
     from .commands.upscale import upscale_command
+    from .commands.video import video_command
 except ModuleNotFoundError as error:  # inside ComfyUI, the pack does not install these
     raise SystemExit(f"{error.name} is missing; to use the command, run: pip install 'fidelity-upscale[standalone]'") from error
 
@@ -55,6 +56,7 @@ def _root(
 
 
 app.command("upscale")(upscale_command)
+app.command("video")(video_command)
 app.command("classify")(classify_command)
 app.command("measure")(measure_command)
 app.command("compare")(compare_command)

@@ -16,6 +16,7 @@ from .decide.model_choice import ModelChooser, Restorer
 from .decide.provenance import Provenance
 from .decide.recipes import Recipe
 from .decide.settings import Settings
+from .decide.target import Target
 from .errors import RefusedError
 from .imaging.color import delta_e
 from .imaging.drift import (
@@ -160,6 +161,12 @@ class Session:
         """Returns the same session with another memory limit."""
         other = copy(self)
         other.compute = replace(self.compute, memory_bytes=memory_bytes)
+        return other
+
+    def aimed_at(self, size: tuple[int, int]) -> "Session":
+        """Returns the same session for results of exactly this (height, width)."""
+        other = copy(self)
+        other.settings = replace(self.settings, target=Target(size=size))
         return other
 
     def decide(

@@ -214,15 +214,22 @@ def _from_code_points(tag: str, primaries: int, transfer: int, is_grey: bool) ->
     colors = _PRIMARIES.get(1 if primaries == _UNSPECIFIED else primaries)
     if colors is None:
         return None
-    if transfer in WIDE_CODES:
-        matrix = np.linalg.solve(to_xyz(_PRIMARIES[_BT2020]), to_xyz(colors))
-        code = 1 if primaries == _UNSPECIFIED else primaries
-        signal = WideSignal(WIDE_CODES[transfer], code, tuple((row[0], row[1], row[2]) for row in matrix.tolist()))
+    signal = wide_signal(primaries, transfer)
+    if signal:
         return ToldColor(tag, None, signal)
     curve = _CURVES.get(13 if transfer == _UNSPECIFIED else transfer)
     if curve is None or (primaries == transfer == _UNSPECIFIED):
         return None
     return _told(tag, colors, curve, is_grey)
+
+
+def wide_signal(primaries: int, transfer: int) -> WideSignal | None:
+    """The signal of high dynamic range that code points of H.273 stand for; None if they stand for none."""
+    code = 1 if primaries == _UNSPECIFIED else primaries
+    if transfer not in WIDE_CODES or code not in _PRIMARIES:
+        return None
+    matrix = np.linalg.solve(to_xyz(_PRIMARIES[_BT2020]), to_xyz(_PRIMARIES[code]))
+    return WideSignal(WIDE_CODES[transfer], code, tuple((row[0], row[1], row[2]) for row in matrix.tolist()))
 
 
 def primaries_of(signal: WideSignal) -> Chromaticities:

@@ -330,15 +330,19 @@ def refuse_existing(paths: Sequence[Path], sources: Keys | None = None) -> None:
         raise FileRefusedError(f"{there[0]} {seen}; wanted another name, or --existing overwrite, skip or rename")
 
 
-def check_report(path: Path) -> None:
+def check_report(path: Path, first: bytes = b"[") -> None:
     """Refuses to replace a file that is no report by one.
 
+    Args:
+        path: The file to write.
+        first: The byte that a report begins with: that of a list in JSON, or of an object.
+
     Raises:
-        FileRefusedError: If the file exists and does not begin as a list in JSON.
+        FileRefusedError: If the file exists and does not begin so.
     """
     if exists(path) and path.stat().st_size:
         with path.open("rb") as file:
-            if file.read(1) != b"[":
+            if file.read(1) != first:
                 raise FileRefusedError(f"{path}: exists and is no report; wanted another name")
 
 

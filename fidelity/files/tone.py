@@ -20,19 +20,20 @@ _PEAK_SHARE = 1e-4
 """Share of the pixels that may be brighter than what counts as the peak."""
 
 
-def tone_map(image: Tensor, signal: WideSignal) -> Tensor:
+def tone_map(image: Tensor, signal: WideSignal, peak_nits: float | None = None) -> Tensor:
     """Converts a signal of high dynamic range to sRGB.
 
     Args:
         image: ``(1, 3 or 4, H, W)`` in [0, 1]; alpha is unchanged.
         signal: How its samples stand for light.
+        peak_nits: The light that becomes white, so that all frames of a video are mapped alike; the picture's own if not given.
 
     Returns:
         ``(1, 3 or 4, H, W)``, sRGB in [0, 1].
     """
     bands = [slice(top, top + _BAND_ROWS) for top in range(0, image.shape[2], _BAND_ROWS)]
     brightest = [signal_to_nits(image[:, :3, rows], signal.transfer).amax(dim=1, keepdim=True) for rows in bands]
-    peak = float(np.quantile(torch.cat(brightest, dim=2).numpy(), 1 - _PEAK_SHARE))
+    peak = peak_nits or float(np.quantile(torch.cat(brightest, dim=2).numpy(), 1 - _PEAK_SHARE))
     matrix = torch.from_numpy(np.linalg.inv(to_xyz(BT709)) @ to_xyz(primaries_of(signal))).float()
     result = image.clone()
     for rows, nits in zip(bands, brightest, strict=True):

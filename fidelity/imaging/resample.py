@@ -79,14 +79,26 @@ def resize(image: Tensor, size: tuple[int, int], kernel: Kernel = "bicubic") -> 
     return apply_separable(image, rows, columns)
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(mode=False)  # cached for later calls, which may need gradients
 def resize_weights(input_length: int, output_length: int, kernel: Kernel = "bicubic") -> AxisWeights:
     """Returns the weights of `resize` along one axis."""
+    return grid_weights(input_length, output_length, input_length / output_length, 0.0, kernel)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)  # cached for later calls, which may need gradients
+def grid_weights(input_length: int, output_length: int, ratio: float, offset: float, kernel: Kernel = "bicubic") -> AxisWeights:
+    """Returns the weights that resample one grid of samples at the places of another, antialiased when it is coarser.
+
+    Args:
+        input_length: Input samples along the axis.
+        output_length: Output samples.
+        ratio: Input samples per output sample.
+        offset: Where output sample 0 lies, in input samples right of where it lies if both grids begin at one border.
+        kernel: See `resize`.
+    """
     function, support = _KERNELS[kernel]
-    ratio = input_length / output_length
     stretch = max(ratio, 1.0)
-    centers = (torch.arange(output_length, dtype=torch.float64) + 0.5) * ratio
+    centers = (torch.arange(output_length, dtype=torch.float64) + 0.5) * ratio + offset
     reach = support * stretch
     taps = min(input_length, math.ceil(reach) * 2 + 1)
     first = (centers - reach).floor().clamp(0, input_length - taps).long()

@@ -1,0 +1,187 @@
+"""What a video stream says about its samples, and what is assumed where it says nothing."""
+
+import re
+import struct
+from dataclasses import dataclass
+
+import av
+import av.error
+import av.logging
+from av.bitstream import BitStreamFilterContext
+from av.video.format import VideoFormat
+from av.video.stream import VideoStream
+
+from ..errors import RefusedError
+from ..files.color_tags import wide_signal
+from ..imaging.hdr import WideSignal
+from ..imaging.yuv import Matrix, PlaneFormat, Siting
+
+# ITU-T H.273, tables 2 to 4
+_MATRICES: dict[int, Matrix] = {0: "rgb", 1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
+MATRIX_CODES: dict[Matrix, int] = {"rgb": 0, "bt709": 1, "fcc": 4, "bt601": 6, "smpte240m": 7, "bt2020": 9}
+BT709, UNSPECIFIED, BT470BG, SMPTE170M = 1, 2, 5, 6
+_NAMES = {BT709: "BT.709", BT470BG: "BT.601 (625 lines)", SMPTE170M: "BT.601 (525 lines)"}
+_SITINGS: tuple[Siting, ...] = ("left", "center", "topleft", "top", "bottomleft", "bottom")
+LIMITED, FULL = 1, 2
+"""FFmpeg's numbers of the ranges."""
+_SD_HEIGHT, _SD_WIDTH = 576, 1024
+_LINES_525 = 480
+_SITING_LINE = re.compile(r"chroma_sample_(?:loc_type_top_field|position)\s.*=\s*(\d+)\s*$")
+_AV1_SITINGS: dict[int, Siting] = {1: "left", 2: "topleft"}
+
+
+@dataclass(frozen=True)
+class ColorCodes:
+    """Color tags by H.273's code points."""
+
+    primaries: int
+    transfer: int
+    matrix: int
+
+
+@dataclass(frozen=True)
+class StreamColors:
+    """How a stream's samples stand for colors."""
+
+    form: PlaneFormat
+    """Of its planes once they are planar."""
+    codes: ColorCodes
+    """Its tags, none of them unspecified."""
+    planar: str
+    """FFmpeg's name of the planar pixel format that loses nothing."""
+    signal: WideSignal | None
+    """For PQ and HLG."""
+    notes: tuple[str, ...]
+    """What was assumed, as text."""
+
+
+def read_colors(stream: VideoStream, siting: Siting | None) -> StreamColors:
+    """Reads what a stream's tags say; missing ones follow from its size.
+
+    Args:
+        stream: The stream.
+        siting: Where its chroma samples lie, from `read_siting`; None for the usual place.
+
+    Raises:
+        RefusedError: If its pixel format or its matrix is not supported.
+    """
+    context = stream.codec_context
+    pixels = context.format
+    if pixels is None or not context.pix_fmt or context.width < 1 or context.height < 1:
+        raise RefusedError("the video stream has no pixel format; wanted one that this build can decode")
+    planar, form, notes = _planar(pixels)
+    is_rgb = form.matrix == "rgb"
+    is_sd = context.height <= _SD_HEIGHT and context.width <= _SD_WIDTH
+    usual = (SMPTE170M if context.height <= _LINES_525 else BT470BG) if is_sd else BT709
+    told = ColorCodes(context.color_primaries, context.color_trc, context.colorspace)
+    matrix = _MATRICES.get(told.matrix)
+    if matrix is None and told.matrix not in (UNSPECIFIED, 3):
+        raise RefusedError(f"the color matrix has number {told.matrix} of H.273; wanted one of {sorted(_MATRICES)}")
+    if is_rgb or form.is_grey:
+        matrix = "rgb" if is_rgb else matrix or "bt709"
+    elif matrix is None or matrix == "rgb":
+        matrix = "bt601" if is_sd else "bt709"
+        if told.primaries == 9:
+            matrix = "bt2020"
+        notes.append(f"no color matrix is tagged: {matrix} is assumed for {context.width}x{context.height}")
+    known = {UNSPECIFIED, 3, 0}
+    primaries = usual if told.primaries in known else told.primaries
+    transfer = (BT709 if usual == BT709 else SMPTE170M) if told.transfer in known else told.transfer
+    if told.primaries in known and not form.is_grey:
+        notes.append(f"no primaries are tagged: those of {_NAMES[primaries]} are assumed")
+    is_full = is_rgb or context.color_range == FULL or (pixels.name or "").startswith("yuvj")
+    usual_place: Siting = "topleft" if matrix == "bt2020" and siting is None and transfer in (16, 18) else "left"
+    form = PlaneFormat(matrix, is_full, form.bits, form.subsampling, siting or usual_place, form.is_grey)
+    codes = ColorCodes(primaries, transfer, MATRIX_CODES[matrix])
+    return StreamColors(form, codes, planar, wide_signal(primaries, transfer), tuple(notes))
+
+
+def _planar(pixels: VideoFormat) -> tuple[str, PlaneFormat, list[str]]:
+    """The planar format that holds all of a pixel format's samples, but for its alpha; matrix, range and siting not yet."""
+    name, notes = pixels.name, list[str]()
+    bits = max((one.bits for one in pixels.components), default=0)
+    if not pixels.components or pixels.is_bit_stream or name.startswith(("xyz", "bayer")) or "f16" in name or "f32" in name:
+        raise RefusedError(f"the pixel format is {name}; wanted YUV, grey or RGB of 8 to 16 bits")
+    count = len(pixels.components) - pixels.has_palette
+    if has_alpha(pixels):
+        notes.append("transparency is left out")
+    bits = max(8, bits if bits in (8, 9, 10, 12, 14) else 16 if bits > 8 else 8)
+    depth = "" if bits == 8 else f"{bits}le"
+    if pixels.is_rgb or pixels.has_palette or name.startswith("gbr"):
+        return f"gbrp{depth}", PlaneFormat("rgb", True, bits, (1, 1)), notes
+    if count <= 2 and not any(one.is_chroma for one in pixels.components):
+        return f"gray{depth}", PlaneFormat("bt709", False, bits, (1, 1), is_grey=True), notes
+    down, across = (64 // pixels.chroma_height(64), 64 // pixels.chroma_width(64))
+    sampling = {(1, 1): "444", (1, 2): "422", (2, 2): "420", (2, 1): "440", (1, 4): "411", (4, 4): "410"}.get((down, across))
+    if sampling is None or (sampling in ("440", "411", "410") and bits > 8):
+        raise RefusedError(f"the pixel format is {name}; wanted one of 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1 or 4:1:0")
+    return f"yuv{sampling}p{depth}", PlaneFormat("bt709", False, bits, (down, across)), notes
+
+
+def has_alpha(pixels: VideoFormat) -> bool:
+    """Whether a pixel format stores transparency."""
+    return any(one.is_alpha for one in pixels.components) and not pixels.has_palette
+
+
+def read_siting(path: str) -> Siting | None:
+    """Where chroma samples lie by a stream's own headers (H.264, H.265, AV1), which PyAV does not tell; None if unsaid.
+
+    FFmpeg's filter trace_headers prints every header; its lines are caught.
+    """
+    level = av.logging.get_level()
+    try:
+        with av.open(path) as container, av.logging.Capture() as lines:
+            av.logging.set_level(av.logging.INFO)
+            stream = container.streams.video[0]
+            reader = BitStreamFilterContext("trace_headers", stream)
+            reader.filter(next(container.demux(stream)))
+            texts = [text for _, _, text in lines]
+            name = stream.codec_context.name
+    except (av.error.FFmpegError, StopIteration, ValueError):
+        return None
+    finally:
+        av.logging.set_level(level)
+    for text in texts:
+        found = _SITING_LINE.search(text)
+        if found:
+            code = int(found[1])
+            if "av1" in name:
+                return _AV1_SITINGS.get(code)
+            return _SITINGS[code] if code < len(_SITINGS) else None
+    return None
+
+
+@dataclass(frozen=True)
+class MasteringLight:
+    """Static metadata of HDR10 (SMPTE ST 2086 and CTA-861.3), as x265 writes it."""
+
+    display: str | None
+    """Primaries, white point and luminance of the mastering display, or None."""
+    light: str | None
+    """Maximum content and frame-average light level in nits, or None."""
+
+
+def read_mastering(side_data: dict[str, bytes]) -> MasteringLight:
+    """Reads a frame's static metadata of high dynamic range.
+
+    Args:
+        side_data: A frame's side data by the names of PyAV's types.
+    """
+    display, light = None, None
+    mastering = side_data.get("MASTERING_DISPLAY_METADATA")
+    if mastering and len(mastering) >= _MASTERING.size:
+        values = _MASTERING.unpack_from(mastering)
+        pairs = [top / bottom if bottom else 0.0 for top, bottom in zip(values[:20:2], values[1:20:2], strict=True)]
+        if values[20]:
+            red, green, blue, white = ([round(50_000 * one) for one in pairs[at : at + 2]] for at in (0, 2, 4, 6))
+            least, most = round(10_000 * pairs[8]), round(10_000 * pairs[9])
+            display = "G({},{})B({},{})R({},{})WP({},{})L({},{})".format(*green, *blue, *red, *white, most, least)
+    levels = side_data.get("CONTENT_LIGHT_LEVEL")
+    if levels and len(levels) >= _LEVELS.size:
+        light = "{},{}".format(*_LEVELS.unpack_from(levels))
+    return MasteringLight(display, light)
+
+
+_MASTERING = struct.Struct("=20iii")
+"""FFmpeg's AVMasteringDisplayMetadata: fractions of primaries, white point and luminance, then which of them are given."""
+_LEVELS = struct.Struct("=II")

@@ -1,0 +1,220 @@
+"""Enlarges one frame as its scene was decided: luma by the network, chroma by its own samples, or RGB as a whole."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..decide.decision import Decision
+from ..errors import RefusedError
+from ..files.tone import tone_map
+from ..imaging.color import delta_e
+from ..imaging.drift import Drift, compare_rows, summarize_drift
+from ..imaging.resample import resize
+from ..imaging.rows import TensorRows
+from ..imaging.yuv import (
+    FULL,
+    PlaneFormat,
+    Planes,
+    levels_to_planes,
+    planes_to_levels,
+    planes_to_rgb,
+    resample_chroma,
+    rgb_to_planes,
+)
+from ..session import Session
+from ..steps.cleanup import clean
+from ..steps.consistency import project_
+from ..steps.deband import deband
+from ..steps.gate import gate_rows
+from ..steps.restore import restore
+from ..steps.upscale import upscale
+from .colors import StreamColors
+
+_HLG_NITS = _USUAL_NITS = 1000.0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A frame as it is enlarged."""
+
+    planes: Planes
+    """As they come, outside values included."""
+    form: PlaneFormat
+    """What they stand for."""
+
+    @cached_property
+    def rgb(self) -> Tensor:
+        """``(1, 3, h, w)`` in [0, 1]."""
+        return planes_to_rgb(self.planes, self.form).clamp_(0, 1)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.planes.luma.shape[2], self.planes.luma.shape[3]
+
+
+@dataclass(frozen=True, eq=False)
+class Enlarged:
+    """A frame between enlarging and measuring."""
+
+    picture: Picture
+    """The source."""
+    reference: Picture
+    """What its colors are held to: the source, restored if it was damaged."""
+    planes: Planes
+    """The enlargement."""
+    base: Tensor | None
+    """Luma of the reference enlarged without a network, ``(1, 1, H, W)``; None if it will not be steadied."""
+    motion: Tensor | None
+    """Where its pixels were in the frame before; None at a cut, or if nothing is steadied."""
+    before: Tensor | None = None
+    """The source's luma in the frame before, where there is motion."""
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """A finished frame."""
+
+    levels: list[Tensor]
+    """Its planes in integers."""
+    drift: Drift
+    """CIEDE2000, or BT.2124's difference for high dynamic range, from its reference on the color band."""
+    action: str
+    """What the gate did."""
+
+
+class FrameMaker:
+    """Enlarges the frames of a video; safe to share between threads."""
+
+    def __init__(
+        self, session: Session, colors: StreamColors, form: PlaneFormat, target: tuple[int, int], to_sdr: bool = False
+    ) -> None:
+        """Binds what all frames have in common.
+
+        Args:
+            session: Settings, networks and compute.
+            colors: What the source's samples stand for.
+            form: Format of the result's planes.
+            target: (height, width) of the result.
+            to_sdr: Whether high dynamic range is tone mapped.
+        """
+        self._session, self._colors, self._form, self._target = session, colors, form, target
+        self._to_sdr = to_sdr and colors.signal is not None
+        self.signal = None if self._to_sdr else colors.signal
+        self._difference = self.signal.difference if self.signal else delta_e
+
+    def read(self, levels: tuple[Tensor, ...]) -> Picture:
+        """A frame's planes as floats, tone mapped if asked for."""
+        device = self._session.compute.device
+        planes, form = levels_to_planes([plane.to(device) for plane in levels], self._colors.form), self._colors.form
+        if self._to_sdr and self._colors.signal:
+            peak = _HLG_NITS if self._colors.signal.transfer == "HLG" else _USUAL_NITS
+            rgb = tone_map(planes_to_rgb(planes, form).clamp_(0, 1), self._colors.signal, peak)
+            form = replace(FULL, matrix="bt709")
+            return Picture(rgb_to_planes(rgb, form), form)
+        if form.matrix == "rgb":
+            wide = replace(FULL, matrix="bt709")
+            return Picture(rgb_to_planes(planes_to_rgb(planes, form), wide), wide)
+        return Picture(planes, form)
+
+    def decide(self, pictures: list[Picture]) -> Decision:
+        """Decides how a scene is enlarged, by the most telling of some of its frames.
+
+        Raises:
+            RefusedError: If the target or a network is refused.
+        """
+        images = torch.cat([picture.rgb for picture in pictures])
+        view = None
+        if self.signal:
+            view = torch.cat([tone_map(image, self.signal) for image in images.split(1)])
+        decision = self._session.decide(images, view=view)
+        if decision.target != self._target:
+            height, width = self._target
+            raise RefusedError(f"a scene would be {decision.target[1]}x{decision.target[0]}; wanted {width}x{height}")
+        return replace(decision, signal=self.signal)
+
+    def enlarge(self, picture: Picture, decision: Decision, keeps_base: bool, motion: Tensor | None) -> Enlarged:
+        """Enlarges a frame; the first and longest part of the work.
+
+        Args:
+            picture: From `read`.
+            decision: Of its scene.
+            keeps_base: Whether the result will be steadied.
+            motion: Passed on.
+        """
+        if decision.recipe.channels == "rgb" or decision.planned.takes_damage:
+            made = self._session.carry_out(picture.rgb, decision)
+            planes = rgb_to_planes(made.image.float(), replace(self._form, matrix=self._matrix(picture)))
+            base = self._base_of(picture) if keeps_base else None
+            return Enlarged(picture, picture, planes, base, motion)
+        reference = self._restore(picture, decision)
+        luma = reference.planes.luma
+        inside = luma.clamp(0, 1)
+        compute, recipe = self._session.compute, decision.recipe
+        result = upscale(inside, decision.planned.models, self._target, "luma", compute).image
+        if recipe.consistency != "off":
+            result = project_(result, inside, recipe.consistency)
+        if recipe.cleanup not in ("auto", "off"):
+            result = clean(result, recipe.cleanup, recipe.cleanup_strength)
+        if not torch.equal(inside, luma):  # brighter than white or darker than black, which networks do not know
+            result = result + resize(luma - inside, self._target)
+        blue, red = (
+            resample_chroma(plane, reference.form, reference.size, self._form, self._target) for plane in reference.planes[1:]
+        )
+        base = self._base_of(reference) if keeps_base else None
+        return Enlarged(picture, reference, Planes(result, blue, red), base, motion)
+
+    def finish(self, enlarged: Enlarged, luma: Tensor, decision: Decision) -> FrameResult:
+        """Measures a frame, blends it back where its colors drifted, and rounds it to integers.
+
+        Args:
+            enlarged: From `enlarge`.
+            luma: Its luma, steadied or not.
+            decision: Of its scene.
+        """
+        reference, recipe = enlarged.reference, decision.recipe
+        form = replace(self._form, matrix=self._matrix(reference))
+        size = reference.size
+        small = [resample_chroma(plane, form, self._target, FULL, size) for plane in enlarged.planes[1:]]
+        told = TensorRows(reference.rgb)
+
+        def measure(luma: Tensor) -> Tensor:
+            planes = Planes(resize(luma, size), *small)
+            shown = planes_to_rgb(planes, replace(FULL, matrix=form.matrix)).clamp_(0, 1)
+            return compare_rows(told, TensorRows(shown), "color", self._difference)
+
+        difference = measure(luma)
+        drift, action, limits = summarize_drift(difference), "off", recipe.gate_limits
+        if recipe.gate not in ("auto", "off"):
+            action = "pass"
+            if drift.mean > limits.mean or drift.max > limits.max:
+                luma = luma.clone()
+                safe = TensorRows(resize(reference.planes.luma, self._target))
+                rows = TensorRows(luma)
+                verdict = gate_rows(rows, lambda _: safe, lambda _: measure(luma), recipe.gate, limits, difference)
+                drift, action = verdict.after, verdict.action
+        planes = Planes(luma, *enlarged.planes[1:])
+        return FrameResult([plane.cpu() for plane in planes_to_levels(planes, self._form)], drift, action)
+
+    def _matrix(self, picture: Picture) -> str:
+        return "bt709" if picture.form.matrix == "rgb" else picture.form.matrix
+
+    def _base_of(self, picture: Picture) -> Tensor:
+        return resize(picture.planes.luma, self._target)
+
+    def _restore(self, picture: Picture, decision: Decision) -> Picture:
+        restorer, conditions = decision.planned.restorer, decision.conditions
+        if not restorer and decision.recipe.deband != "on":
+            return picture
+        rgb = picture.rgb
+        if restorer:
+            keeps_colors = not restorer.is_shipped or conditions.is_dithered
+            evidence = conditions.evidence if restorer.is_held else None
+            compute, strength = self._session.compute, decision.restore_strength
+            rgb = restore(rgb, restorer.network, conditions.damage_sigma, keeps_colors, compute, None, strength, evidence)
+        if decision.recipe.deband == "on":
+            rgb = deband(rgb)
+        form = replace(FULL, matrix=self._matrix(picture))
+        return Picture(rgb_to_planes(rgb, form), form)

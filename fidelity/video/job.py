@@ -1,0 +1,236 @@
+"""One video from input to output: decode, enlarge, encode, each in threads of its own, with memory that no length changes."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from .. import __version__
+from ..choices import DEFAULT_EXISTING
+from ..decide.target import resolve_target
+from ..errors import RefusedError
+from ..files.paths import check_apart, check_folder, keys_of, settle_output
+from ..session import Session, StageProgress
+from .codecs import fit_size
+from .frames import FrameMaker
+from .join import choose_copied
+from .motion import has_motion
+from .options import DEFAULT_VIDEO_OPTIONS, VideoOptions
+from .pipeline import Pipeline, Task
+from .records import VideoReport, summarize
+from .segments import Format
+from .sinks import FileSink, FolderSink, PipeSink, Sink
+from .source import VideoInfo, VideoSource
+
+VIDEO_SCALE = 2
+"""Enlargement factor if no size is given."""
+_HASHED_BYTES = 2**20
+
+
+def upscale_video(
+    path: Path,
+    output: Path,
+    session: Session,
+    options: VideoOptions = DEFAULT_VIDEO_OPTIONS,
+    progress: StageProgress | None = None,
+    source: VideoSource | None = None,
+) -> VideoReport:
+    """Enlarges a video.
+
+    Args:
+        path: File or folder of frames to read.
+        output: File to write; or, without a file name ending, a folder for frames.
+        session: Settings, networks and compute; without a target, the size is doubled.
+        options: How to read, process and write.
+        progress: Called with (what is done, frames done, frames in total); raising in it cancels the work.
+        source: The opened video, if it is not read from the path.
+
+    Returns:
+        What was decided, done and measured. Where its source was damaged, the frames before are delivered and `fault` says why.
+
+    Raises:
+        SkippedError: If the output exists, and is to be skipped.
+        RefusedError: If the video, a setting or a network is refused, or the output cannot hold what the source does.
+    """
+    check_apart(keys_of([path]), [output])
+    if output.suffix:
+        options.encoding.check(output)
+        output = settle_output(output, options.existing)
+        check_folder(output)
+    source = source or VideoSource(path, options.deinterlace, options.rate)
+    return _Job(source, output, session, options, progress, None).run()
+
+
+def pipe_video(
+    path: Path,
+    stream: IO[bytes],
+    session: Session,
+    options: VideoOptions = DEFAULT_VIDEO_OPTIONS,
+    progress: StageProgress | None = None,
+    source: VideoSource | None = None,
+) -> VideoReport:
+    """Enlarges a video into raw frames, YUV4MPEG2, for another program; see `upscale_video`.
+
+    Args:
+        path: File or folder of frames to read.
+        stream: Where the frames go.
+        session: Settings, networks and compute.
+        options: How to read and process; the encoding chooses only the bits and the chroma.
+        progress: Called with (what is done, frames done, frames in total).
+        source: The opened video, if it is not read from the path.
+    """
+    source = source or VideoSource(path, options.deinterlace, options.rate)
+    return _Job(source, Path("-"), session, options, progress, partial(PipeSink, stream)).run()
+
+
+class _Job:
+    def __init__(
+        self,
+        source: VideoSource,
+        output: Path,
+        session: Session,
+        options: VideoOptions,
+        progress: StageProgress | None,
+        open_pipe: Callable[[Format], Sink] | None,
+    ) -> None:
+        self.source, self.options, self.progress = source, options, progress
+        info = self.info = source.info
+        self.to_sdr = options.hdr == "sdr" and info.colors.signal is not None
+        form, self.notes = options.encoding.fit(info.form)
+        codes = info.colors.codes
+        if self.to_sdr:
+            form, codes = replace(form, matrix="bt709", is_full=False), replace(codes, primaries=1, transfer=1, matrix=1)
+        fixed = session.chooser.fixed
+        scale = fixed.scale if fixed and fixed.scale > 1 else VIDEO_SCALE
+        exact = resolve_target(info.size, session.settings.target, scale)
+        self.target = fit_size(exact, form, options.encoding.codec)
+        self.notes = (*info.notes, *self.notes)
+        if self.target != exact:
+            asked, given = (f"{width}x{height}" for height, width in (exact, self.target))
+            self.notes += (f"{given} in place of {asked}: subsampled chroma needs an even size",)
+        if info.has_alpha and not options.drop:
+            raise RefusedError(f"{source.path}: has transparency, which no codec here keeps; wanted --drop to leave it out")
+        copied = choose_copied(source, output) if not open_pipe and output.suffix else None
+        if copied and copied.dropped and not options.drop:
+            what = ", ".join(copied.dropped)
+            raise RefusedError(f"{output}: {output.suffix} cannot hold {what}; wanted .mkv, or --drop to leave it out")
+        self.copied = copied
+        if copied:
+            self.notes += tuple(f"{what} is left out" for what in (*copied.dropped, *copied.left_out))
+        self.session = session.aimed_at(self.target)
+        self.maker = FrameMaker(self.session, info.colors, form, self.target, self.to_sdr)
+        self.steadies = options.steady == "auto" and has_motion()
+        if options.steady == "auto" and not self.steadies:
+            self.notes += ("added detail is not steadied: that needs OpenCV (pip install 'fidelity-upscale[opencv]')",)
+        height, width = self.target
+        size = (height, 2 * width) if options.compare else self.target
+        mastering = replace(info.mastering, display=None, light=None) if self.to_sdr else info.mastering
+        self.format = Format(
+            options.encoding, size, form, codes, info.rate, info.time_base, _aspect(info, self.target), mastering
+        )
+        if open_pipe:
+            self.sink = open_pipe(self.format)
+        elif copied:
+            self.sink = FileSink(output, source, self.format, copied, options, self._identity())
+        else:
+            self.sink = FolderSink(output, self.format)
+        self.output = output
+
+    def _identity(self) -> dict[str, Any]:
+        """What the result follows from, so that an interrupted run is resumed only by its like."""
+        options = asdict(replace(self.options, at_once=None, existing=DEFAULT_EXISTING))
+        return {
+            "version": __version__,
+            "source": _fingerprint(self.source.path),
+            "settings": str(self.session.settings),
+            "compute": str(replace(self.session.compute, memory_bytes=None)),
+            "options": str(options),
+            "steadied": self.steadies,
+        }
+
+    def run(self) -> VideoReport:
+        started = time.perf_counter()
+        done = self.sink.done
+        form, device = self.format.form, self.session.compute.device
+        task = Task(self.source, self.maker, self.sink, self.options, form, self.target, device, self.steadies, self.progress)
+        pipeline = Pipeline(task)
+        with self.sink:
+            pipeline.run()
+            if not self.sink.count:
+                raise RefusedError(f"{self.source.path}: {self.source.fault or 'no frame lies in that part'}")
+            self.sink.finish()
+        seconds = time.perf_counter() - started
+        records = self.sink.records
+        drift, worst = summarize(records)
+        made = self.sink.count - done
+        info = self.info
+        return VideoReport(
+            input={
+                "path": str(info.path),
+                "width": info.size[1],
+                "height": info.size[0],
+                "codec": info.codec,
+                "frames_per_second": float(info.rate),
+                "time_base": str(info.time_base),
+                "colors": _tell_colors(self.source.info),
+            },
+            output={
+                "path": str(self.output),
+                "width": self.format.size[1],
+                "height": self.format.size[0],
+                "codec": self.options.encoding.codec,
+                "bits": self.format.form.bits,
+                "copied_streams": list(self.copied.kept) if self.copied else [],
+                "dropped_streams": list(self.copied.dropped) if self.copied else [],
+            },
+            frames=self.sink.count,
+            scenes=tuple(pipeline.scenes),
+            drift=drift,
+            worst=worst,
+            repeated=sum(1 for record in records if record.gate == "repeat"),
+            resumed_at=done,
+            seconds=seconds,
+            frames_per_second=made / seconds if seconds else 0.0,
+            notes=self.notes,
+            fault=self.source.fault,
+            records=tuple(records),
+        )
+
+
+def _aspect(info: VideoInfo, target: tuple[int, int]) -> Fraction | None:
+    """The shape of the result's pixels, so that it is shown as wide as the source."""
+    if not info.sample_aspect:
+        return None
+    stretched = Fraction(target[0] * info.size[1], info.size[0] * target[1])
+    aspect = (info.sample_aspect * stretched).limit_denominator(4096)
+    return None if aspect == 1 else aspect
+
+
+def _tell_colors(info: VideoInfo) -> dict[str, Any]:
+    form = info.form
+    return {
+        "matrix": form.matrix,
+        "range": "full" if form.is_full else "limited",
+        "bits": form.bits,
+        "subsampling": list(form.subsampling),
+        "siting": form.siting,
+        "codes": asdict(info.colors.codes),
+    }
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    """Tells a source from another of its name: by its size and its first and last bytes."""
+    if path.is_dir():
+        return {"files": sorted((one.name, one.stat().st_size) for one in path.iterdir())}
+    if not path.is_file():
+        return {"path": str(path)}
+    size, digest = path.stat().st_size, hashlib.sha256()
+    with path.open("rb") as file:
+        digest.update(file.read(_HASHED_BYTES))
+        file.seek(max(0, size - _HASHED_BYTES))
+        digest.update(file.read(_HASHED_BYTES))
+    return {"name": path.name, "bytes": size, "sha256 of its ends": digest.hexdigest()}

@@ -1,0 +1,289 @@
+"""Encoded segments of a video in a folder beside the result, and the journal that an interrupted run resumes from.
+
+Each segment is a file of its own encoder, begun and finished, so that the joined video is the same however often the run was
+interrupted. Its container holds places of frames in place of time stamps; the true ones are in the journal.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from ..errors import RefusedError
+from ..files.paths import FileRefusedError
+from ..imaging.yuv import PlaneFormat
+from .codecs import Encoding, pixel_format
+from .colors import ColorCodes, MasteringLight
+from .records import FrameRecord
+
+STEP_MS = 10
+"""Milliseconds between two frames in a segment's file, whatever the video's own."""
+_MILLISECOND = Fraction(1, 1000)
+_MOST_DELAYED = 64
+"""Frames that an encoder may hold back; decoding times are this much earlier than those shown."""
+_JOURNAL = "journal.jsonl"
+
+
+@dataclass(frozen=True)
+class Format:
+    """What all segments of a video have in common."""
+
+    encoding: Encoding
+    size: tuple[int, int]
+    """(height, width) in pixels."""
+    form: PlaneFormat
+    """Of the planes that are encoded."""
+    codes: ColorCodes
+    """Color tags."""
+    rate: Fraction
+    """Frames per second, on average."""
+    time_base: Fraction
+    """Seconds per tick of the time stamps."""
+    sample_aspect: Fraction | None
+    """Width of a pixel divided by its height."""
+    mastering: MasteringLight
+    """Static metadata of high dynamic range."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One finished segment."""
+
+    file: str
+    """Name of its file in the folder."""
+    size_bytes: int
+    """Its length, so that a torn file is noticed."""
+    first: int
+    """Index of its first frame in the source."""
+    pts: tuple[int, ...]
+    """Time stamps of its frames."""
+    durations: tuple[int, ...]
+    """Their durations in ticks; 0 if unknown."""
+    delay: int
+    """By how many places frames come later in the file than they are shown, at most."""
+    records: tuple[FrameRecord, ...] = field(default=())
+    """What was measured of its frames."""
+
+    @property
+    def end(self) -> int:
+        """Index after its last frame."""
+        return self.first + len(self.pts)
+
+
+class SegmentWriter:
+    """Encodes one segment into a file that appears when it is whole."""
+
+    def __init__(self, path: Path, made: Format) -> None:
+        """Opens the encoder.
+
+        Raises:
+            RefusedError: If the encoder does not open.
+        """
+        self._path, self._made = path, made
+        self._part = path.with_name(f"{path.name}.part")
+        self._container: Any = av.open(str(self._part), "w", format="matroska", options={"fflags": "+bitexact"})
+        self._places: dict[int, int] = {}
+        self._durations: list[int] = []
+        self._count = self._delay = 0
+        encoding = made.encoding
+        try:
+            self._stream: VideoStream = encoding.open_stream(
+                self._container, made.size, made.form, made.codes, made.rate, made.time_base, made.mastering
+            )
+            if made.sample_aspect:
+                self._stream.codec_context.sample_aspect_ratio = made.sample_aspect
+            self._stream.codec_context.open(strict=True)
+        except (av.error.FFmpegError, ValueError) as error:
+            self.discard()
+            raise RefusedError(f"encoder {encoding.encoder_name} does not open here ({error}); wanted another one") from error
+
+    def add(self, levels: Sequence[Tensor], pts: int, duration: int) -> None:
+        """Encodes the next frame."""
+        frame = to_video_frame(levels, self._made.form, self._stream.pix_fmt)
+        frame.pts, frame.time_base = pts, self._made.time_base
+        self._places[pts] = len(self._places)
+        self._durations.append(duration)
+        self._mux(self._stream.encode(frame))
+
+    def close(self, first: int, records: Sequence[FrameRecord]) -> Segment:
+        """Finishes the file and gives it its name."""
+        self._mux(self._stream.encode(None))
+        self._container.close()
+        if self._count != len(self._places):
+            raise RefusedError(f"the encoder returned {self._count} of {len(self._places)} frames; wanted all")
+        sync(self._part)
+        self._part.replace(self._path)
+        sync(self._path.parent)
+        size, pts = self._path.stat().st_size, tuple(self._places)
+        return Segment(self._path.name, size, first, pts, tuple(self._durations), self._delay, tuple(records))
+
+    def discard(self) -> None:
+        """Removes an unfinished file."""
+        with suppress(av.error.FFmpegError, OSError):
+            self._container.close()
+        self._part.unlink(missing_ok=True)
+
+    def _mux(self, packets: Sequence[Any]) -> None:
+        for packet in packets:
+            assert packet.pts is not None
+            place = self._places[round(packet.pts * packet.time_base / self._made.time_base)]
+            self._delay = max(self._delay, self._count - place)
+            packet.stream = self._stream
+            packet.time_base = _MILLISECOND
+            packet.pts, packet.dts = place * STEP_MS, (self._count - _MOST_DELAYED) * STEP_MS
+            packet.duration = STEP_MS
+            self._count += 1
+            self._container.mux_one(packet)
+
+
+def to_video_frame(levels: Sequence[Tensor], form: PlaneFormat, wanted: str | None = None) -> VideoFrame:
+    """A frame of PyAV's from planes of integers.
+
+    Args:
+        levels: ``(h, w)`` each.
+        form: What they stand for.
+        wanted: FFmpeg's name of the pixel format, if it is not the planar one.
+    """
+    height, width = levels[0].shape
+    name = pixel_format(form)
+    frame = VideoFrame(width, height, name)
+    kind = np.uint8 if form.bits == 8 else np.dtype("<u2")
+    for plane, samples in zip(frame.planes, levels, strict=True):
+        rows = np.zeros((plane.height, plane.line_size // np.dtype(kind).itemsize), kind)
+        rows[:, : plane.width] = samples.numpy()
+        plane.update(rows)  # pyright: ignore[reportArgumentType]  any buffer will do
+    return frame if wanted in (None, name) else frame.reformat(format=wanted)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file or a folder is on the disk."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:  # Windows opens no folder
+        return
+    try:
+        with suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class Journal:
+    """The finished segments of a run, in a folder beside its result."""
+
+    def __init__(self, output: Path, identity: dict[str, Any]) -> None:
+        """Opens the folder, or begins it.
+
+        Args:
+            output: The video that is made.
+            identity: What the result follows from: the source and all settings, as JSON.
+
+        Raises:
+            FileRefusedError: If the folder belongs to another source or other settings.
+        """
+        self.folder = parts_folder(output)
+        self._path = self.folder / _JOURNAL
+        self._identity = json.loads(json.dumps(identity))
+        self.segments: list[Segment] = []
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._path.exists():
+            self._read()
+        else:
+            self._write_line({"identity": self._identity})
+
+    def _read(self) -> None:
+        lines = self._path.read_bytes().splitlines(keepends=True)
+        head = _parse(lines[0]) if lines else None
+        if head is None or "identity" not in head:  # torn before its first line was on the disk
+            self._path.unlink()
+            self._write_line({"identity": self._identity})
+            return
+        if head["identity"] != self._identity:
+            changed = sorted(
+                name for name in {*head["identity"], *self._identity} if head["identity"].get(name) != self._identity.get(name)
+            )
+            raise FileRefusedError(
+                f"{self.folder}: holds an interrupted run with another {', '.join(changed)}; wanted the same to resume it, or "
+                "--existing overwrite to begin anew"
+            )
+        kept = [lines[0]]
+        for line in lines[1:]:
+            segment = _to_segment(_parse(line))
+            reached = self.segments[-1].end if self.segments else 0
+            if segment is None or segment.first != reached or not self._is_whole(segment):
+                break
+            self.segments.append(segment)
+            kept.append(line)
+        if len(kept) < len(lines):
+            self._path.write_bytes(b"".join(kept))
+            sync(self._path)
+
+    def _is_whole(self, segment: Segment) -> bool:
+        path = self.folder / segment.file
+        return path.is_file() and path.stat().st_size == segment.size_bytes
+
+    @property
+    def done(self) -> int:
+        """How many frames are finished."""
+        return self.segments[-1].end if self.segments else 0
+
+    def next_path(self) -> Path:
+        """The file of the next segment."""
+        return self.folder / f"segment-{len(self.segments) + 1:05}.mkv"
+
+    def add(self, segment: Segment) -> None:
+        """Notes that a segment is finished."""
+        self._write_line(asdict(segment))
+        self.segments.append(segment)
+
+    def remove(self) -> None:
+        """Removes the folder and all in it."""
+        rmtree(self.folder, ignore_errors=True)
+
+    @staticmethod
+    def discard(output: Path) -> None:
+        """Removes what an interrupted run of other work has left."""
+        rmtree(parts_folder(output), ignore_errors=True)
+
+    def _write_line(self, content: dict[str, Any]) -> None:
+        with self._path.open("ab") as file:
+            file.write(json.dumps(content).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def parts_folder(output: Path) -> Path:
+    """The folder beside a result that holds its segments."""
+    return output.with_name(f"{output.name}.parts")
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _to_segment(content: dict[str, Any] | None) -> Segment | None:
+    try:
+        assert content is not None
+        records = tuple(FrameRecord.of(record) for record in content.pop("records"))
+        lists: dict[str, Any] = {name: tuple(content[name]) for name in ("pts", "durations")}
+        return Segment(**content | lists, records=records)
+    except (AssertionError, KeyError, TypeError):
+        return None

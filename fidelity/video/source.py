@@ -1,0 +1,318 @@
+"""Reads a video: what its stream holds, and its frames one after another with their time stamps."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import av
+import av.error
+import numpy as np
+import torch
+from av.filter import Graph
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from ..errors import RefusedError
+from ..files.paths import FileRefusedError, check_regular, one_line
+from ..imaging.yuv import PlaneFormat
+from .colors import MasteringLight, StreamColors, has_alpha, read_colors, read_mastering, read_siting
+
+Deinterlace = Literal["auto", "on", "off"]
+"""Whether interlaced frames become progressive: those that are tagged so, all, or none."""
+
+SEQUENCE_SUFFIXES = (".png", ".tif", ".tiff")
+"""File name endings of frames in a folder."""
+_RUNNING_CLOCKS = ("mpeg", "vob")
+"""Containers whose time stamps are those of a broadcast's clock, so that they begin anywhere."""
+_USUAL_RATE = Fraction(25)
+_FASTEST, _SLOWEST = 1000, Fraction(1, 3600)
+_ENDED_EARLY_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video's stream holds."""
+
+    path: Path
+    codec: str
+    """FFmpeg's name of its codec."""
+    size: tuple[int, int]
+    """(height, width) in pixels, as stored: before rotation and sample aspect."""
+    time_base: Fraction
+    """Seconds per tick of its time stamps."""
+    rate: Fraction
+    """Frames per second, on average."""
+    frames: int | None
+    """About how many frames there are; None if the file does not tell."""
+    colors: StreamColors
+    """What its samples stand for."""
+    sample_aspect: Fraction | None
+    """Width of a pixel divided by its height; None if they are square."""
+    rotation: tuple[int, ...] | None
+    """Nine integers of the display matrix; None if the picture is shown as it is stored."""
+    mastering: MasteringLight
+    """Static metadata of high dynamic range."""
+    is_interlaced: bool
+    """Whether its first frames are tagged as interlaced."""
+    has_alpha: bool
+    """Whether it has transparency, which is not kept."""
+    notes: tuple[str, ...] = ()
+    """What was assumed, as text."""
+
+    @property
+    def form(self) -> PlaneFormat:
+        """The format of its planes."""
+        return self.colors.form
+
+
+@dataclass(frozen=True, eq=False)
+class SourceFrame:
+    """One decoded frame."""
+
+    index: int
+    """Its place, from 0."""
+    pts: int
+    """Time stamp in ticks of the stream's time base."""
+    duration: int
+    """In ticks; 0 if unknown."""
+    levels: tuple[Tensor, ...]
+    """Its planes, each ``(h, w)``, as `fidelity.imaging.yuv.levels_to_planes` takes them."""
+
+
+class VideoRefusedError(FileRefusedError):
+    """A video that cannot be read, with the reason in one line."""
+
+
+@dataclass
+class VideoSource:
+    """A video that is read from its start, once by each call of `frames`."""
+
+    path: Path
+    deinterlace: Deinterlace = "auto"
+    rate: Fraction | None = None
+    """Frames per second of a folder of images."""
+    stream: IO[bytes] | None = None
+    """What is read in place of the path: YUV4MPEG2 from a pipe, once."""
+    stream_index: int = field(default=0, init=False)
+    """Place of the video among the file's streams."""
+    late_start: Fraction = field(default=Fraction(0), init=False)
+    """Seconds at which a broadcast's clock begins, which the result leaves out; 0 for files."""
+    fault: str | None = field(default=None, init=False)
+    """Why reading ended before the video did; None as long as nothing is wrong."""
+    _opened: Any = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.stream is None:
+            self._check()
+        try:
+            self.info = self._probe()
+        except (av.error.FFmpegError, OSError) as error:
+            raise VideoRefusedError(f"{self.path}: cannot be read as a video ({one_line(error)})") from error
+        except RefusedError as error:
+            raise VideoRefusedError(f"{self.path}: {error}") from error
+
+    def _check(self) -> None:
+        if not self.path.exists():
+            raise VideoRefusedError(f"{self.path}: no such file or folder")
+        if self.path.is_dir():
+            self._pattern()
+        else:
+            check_regular(self.path)
+
+    def _pattern(self) -> str:
+        """FFmpeg's pattern for the images in a folder."""
+        counts = {end: sum(1 for _ in self.path.glob(f"*{end}")) for end in SEQUENCE_SUFFIXES}
+        found = [end for end, count in counts.items() if count]
+        if len(found) != 1:
+            seen = ", ".join(f"{counts[end]} {end}" for end in found) or "none"
+            raise VideoRefusedError(f"{self.path}: has {seen}; wanted frames as PNG or TIFF files, all of one type")
+        name = str(self.path).translate(str.maketrans({one: f"\\{one}" for one in "*?[]{}\\%"}))
+        return f"{name}/*{found[0]}"
+
+    def open(self) -> Any:
+        """Opens the container anew."""
+        if self.stream is not None:
+            if self._opened is None:
+                self._opened = av.open(self.stream, format="yuv4mpegpipe")
+            return self._opened
+        if self.path.is_dir():
+            rate = self.rate or _USUAL_RATE
+            return av.open(self._pattern(), format="image2", options={"pattern_type": "glob", "framerate": str(rate)})
+        return av.open(str(self.path), metadata_errors="replace")
+
+    def _close(self, container: Any) -> None:
+        if self.stream is None:
+            container.close()
+
+    def _probe(self) -> VideoInfo:
+        container = self.open()
+        try:
+            stream = find_video(container)
+            if stream is None:
+                kinds = sorted({one.type or "unknown" for one in container.streams}) or ["no streams"]
+                raise RefusedError(f"has no video, only {', '.join(kinds)}; wanted a video stream")
+            self.stream_index = stream.index
+            self.late_start = Fraction(0)
+            if container.start_time and any(name in container.format.name for name in _RUNNING_CLOCKS):
+                self.late_start = Fraction(container.start_time, av.time_base)
+            context = stream.codec_context
+            is_file = self.stream is None and not self.path.is_dir()
+            colors = read_colors(stream, read_siting(str(self.path)) if is_file else None)
+            first = self._first_frame(container, stream) if is_file else None
+            side = read_side_data(first) if first else {}
+            matrix = side.get("DISPLAYMATRIX")
+            turned = tuple(struct.unpack("=9i", matrix)) if matrix and len(matrix) == 36 else None
+            rate = stream.average_rate or stream.guessed_rate or stream.base_rate or _USUAL_RATE
+            if not _SLOWEST <= rate <= _FASTEST:
+                raise RefusedError(f"has {float(rate):g} frames per second; wanted {float(_SLOWEST):.2g} to {_FASTEST}")
+            seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
+            if seconds is None and container.duration:
+                seconds = container.duration / av.time_base
+            aspect = stream.sample_aspect_ratio
+            return VideoInfo(
+                path=self.path,
+                codec=context.name,
+                size=(context.height, context.width),
+                time_base=stream.time_base or 1 / rate,
+                rate=Fraction(rate),
+                frames=stream.frames or (round(seconds * rate) if seconds else None),
+                colors=colors,
+                sample_aspect=aspect if aspect and aspect not in (0, 1) else None,
+                rotation=None if turned == _UPRIGHT else turned,
+                mastering=read_mastering(side),
+                is_interlaced=bool(first and first.interlaced_frame),
+                has_alpha=context.format is not None and has_alpha(context.format),
+                notes=colors.notes,
+            )
+        finally:
+            self._close(container)
+
+    def _first_frame(self, container: Any, stream: VideoStream) -> VideoFrame:
+        for packet in container.demux(stream):
+            for frame in packet.decode():
+                return frame
+        raise RefusedError("has no frame that can be decoded")
+
+    def frames(self) -> Iterator[SourceFrame]:
+        """Decodes all frames in the order they are shown.
+
+        Where the file is damaged, frames end, and `fault` says why.
+        """
+        container = self.open()
+        try:
+            yield from self._decode(container)
+        finally:
+            self._close(container)
+
+    def _decode(self, container: Any) -> Iterator[SourceFrame]:
+        stream = container.streams[self.stream_index]
+        stream.thread_type = "AUTO"
+        info, last, index, graph = self.info, None, 0, None
+        step = max(1, round(1 / (info.rate * info.time_base)))
+        if self.deinterlace == "on" or (self.deinterlace == "auto" and info.is_interlaced):
+            graph = _deinterlacer(stream, "all" if self.deinterlace == "on" else "interlaced")
+        try:
+            for frame in _filtered(_each_frame(container, stream), graph):
+                size = (frame.height, frame.width)
+                if size != info.size:
+                    wanted = f"{info.size[1]}x{info.size[0]}"
+                    self.fault = f"frame {index + 1} is {size[1]}x{size[0]}; wanted {wanted}, as the frames before it"
+                    return
+                pts = frame.pts if frame.pts is not None else (0 if last is None else last + step)
+                if frame.pts is not None and frame.time_base and frame.time_base != info.time_base:
+                    pts = round(frame.pts * frame.time_base / info.time_base)
+                pts = pts if last is None or pts > last else last + 1  # a broken file's
+                yield SourceFrame(index, pts, frame.duration or 0, read_planes(frame, info.colors))
+                last, index = pts, index + 1
+        except (av.error.FFmpegError, OSError) as error:
+            self.fault = f"reading failed after {index} frames ({one_line(error)})"
+            return
+        self._check_end(stream, last, index)
+
+    def _check_end(self, stream: VideoStream, last: int | None, count: int) -> None:
+        """Finds out whether a file ended before the time that it told."""
+        if last is None:
+            self.fault = "has no frame that can be decoded"
+            return
+        if self.stream is not None or self.path.is_dir() or not stream.duration:
+            return
+        start = (stream.start_time or 0) * self.info.time_base
+        told = stream.duration * self.info.time_base
+        reached = (last * self.info.time_base - start) + 1 / self.info.rate
+        if told - reached > max(_ENDED_EARLY_SECONDS, 3 / self.info.rate):
+            self.fault = f"ended after {count} frames, at {float(reached):.2f} of {float(told):.2f} s"
+
+
+_UPRIGHT = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
+_COVER = 1 << 10
+"""FFmpeg's disposition of a cover picture."""
+
+
+def find_video(container: Any) -> VideoStream | None:
+    """The first video stream that is not a cover picture."""
+    return next((one for one in container.streams.video if not is_cover(one)), None)
+
+
+def is_cover(stream: Any) -> bool:
+    """Whether a stream is a cover picture."""
+    return stream.type == "video" and bool(int(stream.disposition) & _COVER)
+
+
+def _each_frame(container: Any, stream: VideoStream) -> Iterator[VideoFrame]:
+    for packet in container.demux(stream):
+        yield from packet.decode()
+
+
+def _filtered(frames: Iterator[VideoFrame], graph: Graph | None) -> Iterator[VideoFrame]:
+    if graph is None:
+        yield from frames
+        return
+    for frame in frames:
+        graph.push(frame)
+        yield from _pull(graph)
+    graph.push(None)
+    yield from _pull(graph)
+
+
+def _pull(graph: Graph) -> Iterator[VideoFrame]:
+    while True:
+        try:
+            yield graph.pull()  # pyright: ignore[reportReturnType]  of a graph for video
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+
+
+def read_side_data(frame: Any) -> dict[str, bytes]:
+    """What comes with a frame, by the names of PyAV's types."""
+    return {one.type.name: bytes(one) for one in frame.side_data}
+
+
+def _deinterlacer(stream: VideoStream, which: str) -> Graph:
+    """FFmpeg's bwdif: one frame for each, with its time stamp."""
+    graph = Graph()
+    graph.link_nodes(
+        graph.add_buffer(template=stream),
+        graph.add("bwdif", f"mode=send_frame:parity=auto:deint={which}"),
+        graph.add("buffersink"),
+    ).configure()
+    return graph
+
+
+def read_planes(frame: VideoFrame, colors: StreamColors) -> tuple[Tensor, ...]:
+    """Copies a frame's planes, ``(h, w)`` each, in `PlaneFormat.dtype`."""
+    if frame.format.name != colors.planar and frame.format.name.replace("yuvj", "yuv") != colors.planar:
+        frame = frame.reformat(format=colors.planar)
+    form = colors.form
+    kind = np.uint8 if form.bits == 8 else np.dtype("<u2")
+    count = 1 if form.is_grey else 3
+    return tuple(_read_plane(plane, kind) for plane in frame.planes[:count])
+
+
+def _read_plane(plane: Any, kind: Any) -> Tensor:
+    samples = np.frombuffer(plane, kind).reshape(-1, plane.line_size // np.dtype(kind).itemsize)
+    samples = samples[: plane.height, : plane.width]
+    return torch.from_numpy(samples.copy() if kind is np.uint8 else samples.astype(np.int32))

@@ -1,0 +1,79 @@
+"""Steadies what an upscaler adds: detail that flickers is averaged along the motion of the source.
+
+Only the detail is filtered, the difference between the result and its source enlarged without a network, so that the source's
+own motion, grain and light stay as they are. Each frame's detail is mixed with the filtered detail of the frame before, moved
+to where the source shows the same. Where the sources differ, or the detail itself differs by more than flicker does, the frame
+keeps its own; at a cut all of it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..imaging.filters import box_mean
+from .motion import enlarge_motion, move
+
+
+@dataclass(frozen=True)
+class SteadySettings:
+    """Constants of the filter; chosen with tools/benchmarks/flicker.py."""
+
+    share: float = 0.85
+    """Largest share of the frame before in a frame's detail."""
+    unlike: float = 3 / 255
+    """Difference of the sources, with the noise they have, at which that share has fallen by two thirds."""
+    change: float = 14 / 255
+    """Change of the detail at which it has fallen likewise."""
+
+
+DEFAULT_STEADY = SteadySettings()
+
+
+class Steadier:
+    """Filters the frames of one scene after another, in order."""
+
+    def __init__(self, settings: SteadySettings = DEFAULT_STEADY) -> None:
+        self._settings = settings
+        self.detail: Tensor | None = None
+        """The filtered detail of the last frame, ``(1, 1, H, W)``; None before the first one and at a cut."""
+
+    def run(self, result: Tensor, base: Tensor, after: Tensor, before: Tensor | None, motion: Tensor | None) -> Tensor:
+        """Filters a frame.
+
+        Args:
+            result: Its luma as it was enlarged, ``(1, 1, H, W)``.
+            base: The luma of its source enlarged without a network, of that size.
+            after: The source's luma in this frame, ``(1, 1, h, w)``.
+            before: The source's luma in the frame before; None at a cut.
+            motion: From `fidelity.video.motion.find_motion`; None at a cut.
+
+        Returns:
+            The steadied luma.
+        """
+        detail = result - base
+        if motion is not None and before is not None and self.detail is not None:
+            size = (result.shape[2], result.shape[3])
+            earlier = move(self.detail, enlarge_motion(motion, size))
+            alike = self._likeness(before, after, motion)
+            share = functional.interpolate(alike, size, mode="bilinear", align_corners=False)
+            apart = earlier - detail
+            share = share * torch.exp(-(box_mean(apart.abs(), 3) / self._settings.change).square())
+            detail = torch.addcmul(detail, apart, share)
+        self.detail = detail
+        return base + detail
+
+    def _likeness(self, before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
+        """The share of the frame before at each pixel of the source, by how alike the sources are there."""
+        apart = box_mean((after - move(before, motion, "bilinear")).abs(), 3)
+        noise = _noise_of(after - before)
+        limit = self._settings.unlike + noise
+        return self._settings.share * torch.exp(-(apart / limit).square())
+
+
+def _noise_of(difference: Tensor) -> float:
+    """Standard deviation of the noise in the difference of two frames, by the median, which motion hardly moves."""
+    strided = difference[..., ::2, ::2].abs().flatten()
+    return float(strided.median()) / 0.6745 if strided.numel() else math.nan
