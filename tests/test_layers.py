@@ -15,7 +15,7 @@ LAYERS = (
     ("files",),
     ("session", "preparation", "fetch"),
     ("report",),
-    ("comfy", "job", "folder", "forecast", "api"),
+    ("comfy", "job", "folder", "forecast", "api", "video"),
     ("commands",),
     ("cli", "__main__"),
 )

@@ -104,8 +104,9 @@ def join(
         if info.time_base.denominator <= _LONGEST_TIMESCALE:
             options["video_track_timescale"] = str(info.time_base.denominator)
     with av.open(str(target), "w", format=name, options=options) as output, av.open(str(folder / segments[0].file)) as first:
-        video = output.add_stream_from_template(first.streams.video[0])
+        video = output.add_stream_from_template(first.streams.video[0], opaque=True)
         video.time_base = info.time_base
+        video.codec_context.framerate = info.rate
         if name in ("mp4", "mov") and video.codec_context.name == "hevc":
             video.codec_context.codec_tag = "hvc1"  # by which Apple's players know it
         if info.rotation:
@@ -115,7 +116,7 @@ def join(
             given = source.open()
             try:
                 original = given.streams[source.stream_index]
-                video.metadata.update(original.metadata)
+                video.metadata.update(_lasting(original.metadata))
                 output.metadata.update({key: text for key, text in given.metadata.items() if key not in _OWN_METADATA})
                 if not window:
                     output.set_chapters(given.chapters())
@@ -133,6 +134,14 @@ _OWN_METADATA = ("encoder", "major_brand", "minor_version", "compatible_brands")
 """What a container says of itself."""
 
 
+def _lasting(metadata: dict[str, str]) -> dict[str, str]:
+    """What is said of a stream, without what a muxer has counted in it."""
+    return {key: text for key, text in metadata.items() if not key.upper().startswith(_COUNTED)}
+
+
+_COUNTED = ("DURATION", "BPS", "NUMBER_OF", "_STATISTICS", "ENCODER")
+
+
 def _mux(output: Any, iterators: list[Iterator[tuple[Fraction, Any]]]) -> None:
     for _, packet in heapq.merge(*iterators, key=lambda pair: pair[0]):
         output.mux_one(packet)
@@ -145,7 +154,7 @@ def _rotate(stream: VideoStream, matrix: tuple[int, ...]) -> None:
 
 
 def _add_copy(output: Any, stream: Any) -> Any:
-    added = output.add_stream_from_template(stream)
+    added = output.add_stream_from_template(stream, opaque=True)
     added.metadata.update(stream.metadata)
     added.disposition = stream.disposition
     return added

@@ -42,7 +42,7 @@ def find_motion(before: Tensor, after: Tensor) -> Tensor:
     if min(height, width) < _LEAST_SIDE_PX:
         return after.new_zeros(1, 2, height, width)
     cv2: Any = import_module("cv2")
-    finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grey = [(image[0, 0].clamp(0, 1) * 255).round().byte().cpu().numpy() for image in (after, before)]
     flow = finder.calc(*grey, None)
     return torch.from_numpy(np.ascontiguousarray(flow)).permute(2, 0, 1)[None].to(after.device)

@@ -17,6 +17,8 @@ _SAMPLES = 3
 _SMALL = (36, 64)
 _CUT = 0.06
 """Mean difference of two frames' small copies, in [0, 1], from which on there may be a cut."""
+_CERTAIN = 0.1
+"""Difference at which there is one, however alike the shapes."""
 _CUT_RATIO = 3.0
 """How much larger it is than the differences before."""
 _UNLIKE = 0.55
@@ -76,7 +78,9 @@ class SceneFinder:
         change = float((after - before).abs().mean())
         usual = sorted(self._changes)[len(self._changes) // 2] if self._changes else 0.0
         self._changes = [*self._changes[-_REMEMBERED + 1 :], change]
-        return change > _CUT and change > _CUT_RATIO * usual and _correlation(before, after) < _UNLIKE
+        if change < _CUT or change < _CUT_RATIO * usual:
+            return False
+        return change > _CERTAIN or _correlation(before, after) < _UNLIKE
 
 
 def with_samples(places: Iterator[FramePlace]) -> Iterator[tuple[FramePlace, tuple[SourceFrame, ...]]]:
@@ -126,6 +130,6 @@ def _shrink(frame: SourceFrame, form: PlaneFormat) -> Tensor:
 
 
 def _correlation(before: Tensor, after: Tensor) -> float:
-    pair = [image[0] - image[0].mean() for image in (before, after)]
+    pair = [image - image.mean(dim=(1, 2), keepdim=True) for image in (before, after)]
     scale = float(pair[0].norm() * pair[1].norm())
     return float((pair[0] * pair[1]).sum()) / scale if scale > 1e-6 else 0.0

@@ -121,7 +121,7 @@ class FileSink(Sink):
             if state is not None:
                 np.save(self._journal.folder / _STATE.format(number), state.cpu().numpy())
             self._journal.add(self._writer.close(self._journal.done, self._open_records))
-            (self._journal.folder / _STATE.format(number - 1)).unlink(missing_ok=True)
+            (self._journal.folder / _STATE.format(number - 2)).unlink(missing_ok=True)
         self._writer, self._open_records = None, []
 
     def load_state(self) -> Tensor | None:

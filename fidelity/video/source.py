@@ -166,9 +166,7 @@ class VideoSource:
             side = read_side_data(first) if first else {}
             matrix = side.get("DISPLAYMATRIX")
             turned = tuple(struct.unpack("=9i", matrix)) if matrix and len(matrix) == 36 else None
-            rate = stream.average_rate or stream.guessed_rate or stream.base_rate or _USUAL_RATE
-            if not _SLOWEST <= rate <= _FASTEST:
-                raise RefusedError(f"has {float(rate):g} frames per second; wanted {float(_SLOWEST):.2g} to {_FASTEST}")
+            rate = _choose_rate(stream)
             seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
             if seconds is None and container.duration:
                 seconds = container.duration / av.time_base
@@ -231,17 +229,17 @@ class VideoSource:
         except (av.error.FFmpegError, OSError) as error:
             self.fault = f"reading failed after {index} frames ({one_line(error)})"
             return
-        self._check_end(stream, last, index)
+        self._check_end(container, stream, last, index)
 
-    def _check_end(self, stream: VideoStream, last: int | None, count: int) -> None:
+    def _check_end(self, container: Any, stream: VideoStream, last: int | None, count: int) -> None:
         """Finds out whether a file ended before the time that it told."""
         if last is None:
             self.fault = "has no frame that can be decoded"
             return
-        if self.stream is not None or self.path.is_dir() or not stream.duration:
+        told = _told_seconds(container, stream)
+        if self.stream is not None or self.path.is_dir() or told is None:
             return
         start = (stream.start_time or 0) * self.info.time_base
-        told = stream.duration * self.info.time_base
         reached = (last * self.info.time_base - start) + 1 / self.info.rate
         if told - reached > max(_ENDED_EARLY_SECONDS, 3 / self.info.rate):
             self.fault = f"ended after {count} frames, at {float(reached):.2f} of {float(told):.2f} s"
@@ -260,6 +258,33 @@ def find_video(container: Any) -> VideoStream | None:
 def is_cover(stream: Any) -> bool:
     """Whether a stream is a cover picture."""
     return stream.type == "video" and bool(int(stream.disposition) & _COVER)
+
+
+def _choose_rate(stream: VideoStream) -> Fraction:
+    """The first rate that can be: that of few frames or of broken headers may not."""
+    rates = [Fraction(rate) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
+    for rate in rates:
+        if _SLOWEST <= rate <= _FASTEST:
+            return rate
+    if rates:
+        raise RefusedError(f"has {float(rates[0]):g} frames per second; wanted {float(_SLOWEST):.2g} to {_FASTEST}")
+    return _USUAL_RATE
+
+
+def _told_seconds(container: Any, stream: VideoStream) -> Fraction | None:
+    """How long a video is by its own header; None if only the longest of its file's streams is told."""
+    if stream.duration and stream.time_base:
+        return stream.duration * stream.time_base
+    text = next((value for key, value in stream.metadata.items() if key.upper() == "DURATION"), None)  # Matroska's
+    if text:
+        try:
+            hours, minutes, seconds = (Fraction(part) for part in text.split(":"))
+        except ValueError:
+            return None
+        return 3600 * hours + 60 * minutes + seconds
+    if container.duration and len(container.streams) == 1:
+        return Fraction(container.duration, av.time_base)
+    return None
 
 
 def _each_frame(container: Any, stream: VideoStream) -> Iterator[VideoFrame]:

@@ -21,11 +21,11 @@ from .motion import enlarge_motion, move
 class SteadySettings:
     """Constants of the filter; chosen with tools/benchmarks/flicker.py."""
 
-    share: float = 0.85
+    share: float = 0.9
     """Largest share of the frame before in a frame's detail."""
-    unlike: float = 3 / 255
+    unlike: float = 4 / 255
     """Difference of the sources, with the noise they have, at which that share has fallen by two thirds."""
-    change: float = 14 / 255
+    change: float = 30 / 255
     """Change of the detail at which it has fallen likewise."""
 
 

@@ -2,7 +2,8 @@
 
     python -m tools.benchmarks.flicker [VIDEO …] [--start 0] [--frames 16] [--model NAME_OR_FILE]
 
-Generated scenes pan, turn and zoom, clean and with noise. Columns: flicker as a ratio to bicubic's (mean squared difference
+Generated scenes pan, turn and zoom, clean and with noise; their motion is known. That of videos is found by DIS. Columns:
+flicker as a ratio to bicubic's (mean squared difference
 along the motion, where both frames show the same), tOF in source pixels, and the sharpness of the steadied result as a ratio to
 the one before it was steadied. *raw* is the network's output, *held* has its colors held.
 """
@@ -61,7 +62,8 @@ def main() -> None:
             for move in MOVES:
                 for noise in (0, 3):
                     title = f"{name} {move}{' noise 3' if noise else ''}"
-                    measure(title, list(generate(name, move, noise, options.frames)), COLORS, options.model, steady)
+                    frames = list(generate(name, move, noise, options.frames))
+                    measure(title, frames, COLORS, options.model, steady, true_motion(move, options.frames))
 
 
 def generate(name: str, move: str, noise: float, count: int) -> Iterator[tuple[Tensor, ...]]:
@@ -72,19 +74,48 @@ def generate(name: str, move: str, noise: float, count: int) -> Iterator[tuple[T
     picture = (picture if picture.shape[0] == 3 else picture.permute(2, 0, 1))[None]
     across, down, degrees, growth = MOVES[move]
     height, width = 2 * SIZE[0], 2 * SIZE[1]
-    rows, columns = torch.meshgrid(torch.arange(height) - height / 2, torch.arange(width) - width / 2, indexing="ij")
+    rows, columns = _grid((height, width))
     for index in range(count):
         angle, zoom = np.deg2rad(degrees * index), growth**index
-        x = (columns * np.cos(angle) - rows * np.sin(angle)) / zoom + 2 * across * index
-        y = (columns * np.sin(angle) + rows * np.cos(angle)) / zoom + 2 * down * index
-        grid = torch.stack((x, y), dim=-1)[None] / (side / 2)
+        x, y = _turn(columns, rows, angle, zoom)
+        grid = torch.stack((x + 2 * across * index, y + 2 * down * index), dim=-1)[None] / (side / 2)
         large = functional.grid_sample(picture, grid.float(), mode="bicubic", padding_mode="reflection", align_corners=False)
         small = resize(large, SIZE)
         small = small + torch.randn(small.shape, generator=torch.Generator().manual_seed(index)) * noise / 255
         yield tuple(planes_to_levels(rgb_to_planes(small.clamp(0, 1), FORM), FORM))
 
 
-def measure(title: str, frames: list[tuple[Tensor, ...]], colors: StreamColors, model: str, steady: SteadySettings) -> None:
+def true_motion(move: str, count: int) -> list[Tensor]:
+    """Where each pixel of a generated frame was in the frame before, as `find_motion` tells it."""
+    across, down, degrees, growth = MOVES[move]
+    rows, columns = _grid(SIZE)
+    motions: list[Tensor] = []
+    for index in range(1, count):
+        x, y = _turn(columns, rows, np.deg2rad(degrees * index), growth**index)
+        back = np.deg2rad(-degrees * (index - 1))
+        earlier = _turn(x + across, y + down, back, 1 / growth ** (index - 1))
+        motions.append(torch.stack((earlier[0] - columns, earlier[1] - rows))[None].float())
+    return motions
+
+
+def _grid(size: tuple[int, int]) -> tuple[Tensor, ...]:
+    """Rows and columns of a picture, from its center."""
+    places = [torch.arange(length, dtype=torch.float64) + 0.5 - length / 2 for length in size]
+    return torch.meshgrid(*places, indexing="ij")
+
+
+def _turn(x: Tensor, y: Tensor, angle: float, zoom: float) -> tuple[Tensor, Tensor]:
+    return (x * np.cos(angle) - y * np.sin(angle)) / zoom, (x * np.sin(angle) + y * np.cos(angle)) / zoom
+
+
+def measure(
+    title: str,
+    frames: list[tuple[Tensor, ...]],
+    colors: StreamColors,
+    model: str,
+    steady: SteadySettings,
+    known: list[Tensor] | None = None,
+) -> None:
     size = tuple(frames[0][0].shape)
     target = (SCALE * size[0], SCALE * size[1])
     session = Session(Settings(Target(size=target), model=model), models=list_models([]))
@@ -102,10 +133,11 @@ def measure(title: str, frames: list[tuple[Tensor, ...]], colors: StreamColors, 
         earlier = (source[index - 1], moves[index - 1]) if index else (None, None)
         assert one.base is not None
         steadied.append(steadier.run(held[index], one.base, source[index], *earlier))
-    shown = [find_visible(*pair, motion) for pair, motion in zip(pairwise(source), moves, strict=True)]
+    judged = known or moves
+    shown = [find_visible(*pair, motion) for pair, motion in zip(pairwise(source), judged, strict=True)]
 
     def mean_flicker(frames: list[Tensor]) -> float:
-        pairs = zip(pairwise(frames), moves, shown, strict=True)
+        pairs = zip(pairwise(frames), judged, shown, strict=True)
         return float(np.mean([flicker(*pair, motion, visible) for pair, motion, visible in pairs]))
 
     def mean_error(frames: list[Tensor]) -> float:

@@ -1,0 +1,334 @@
+import json
+import subprocess
+import sys
+import weakref
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+import torch
+
+from fidelity.decide.target import Target
+from fidelity.errors import RefusedError
+from fidelity.files.paths import SkippedError
+from fidelity.imaging.yuv import PlaneFormat, levels_to_planes, planes_to_rgb
+from fidelity.video import source as source_module
+from fidelity.video.codecs import Encoding
+from fidelity.video.job import upscale_video
+from fidelity.video.options import VideoOptions, Window
+from fidelity.video.segments import parts_folder
+from fidelity.video.source import VideoSource
+from tests.video.conftest import packets_of, picture, stamps_of
+
+FAST = Encoding("h264", preset="ultrafast")
+LOSSLESS = Encoding("ffv1")
+
+
+def run(path, output, session, **options):
+    return upscale_video(path, output, session, VideoOptions(**{"encoding": FAST, **options}))
+
+
+def test_frames_keep_their_time_stamps_to_the_tick(make_clip, session, tmp_path):
+    stamps = [0, 3003, 6006, 7777, 12000, 12001, 30000, 33003]
+    path = make_clip(pts=stamps, time_base=Fraction(1, 90000), options={"crf": "12", "bf": "2"})
+    run(path, tmp_path / "out.mp4", session, encoding=Encoding("h265", preset="ultrafast"))
+    assert stamps_of(tmp_path / "out.mp4") == [Fraction(stamp, 90000) for stamp in stamps] == stamps_of(path)
+
+
+def test_a_late_start_and_a_rate_of_1001_are_kept(make_clip, session, tmp_path):
+    path = make_clip(rate=Fraction(30000, 1001), pts=[5 + index for index in range(6)], time_base=Fraction(1001, 30000))
+    run(path, tmp_path / "out.mov", session)
+    assert stamps_of(tmp_path / "out.mov") == stamps_of(path)
+
+
+def test_sound_subtitles_chapters_and_attachments_are_copied(make_clip, session, tmp_path):
+    path = make_clip(name="clip.mkv", has_sound=True, has_subtitles=True, has_chapters=True, has_attachment=True)
+    run(path, tmp_path / "out.mkv", session)
+    assert packets_of(tmp_path / "out.mkv", "audio") == packets_of(path, "audio")
+    assert packets_of(tmp_path / "out.mkv", "subtitle") == packets_of(path, "subtitle")
+    with av.open(str(tmp_path / "out.mkv")) as made, av.open(str(path)) as given:
+        assert [chapter["metadata"] for chapter in made.chapters()] == [chapter["metadata"] for chapter in given.chapters()]
+        assert made.metadata["title"] == "A clip"
+        assert made.streams.subtitles[0].metadata["language"] == "eng"
+        assert len(made.streams.attachments) == 1
+
+
+def test_sound_stays_in_step_in_mp4(make_clip, session, tmp_path):
+    path = make_clip(has_sound=True)
+    run(path, tmp_path / "out.mp4", session)
+    assert packets_of(tmp_path / "out.mp4", "audio") == packets_of(path, "audio")
+    assert stamps_of(tmp_path / "out.mp4") == stamps_of(path)
+
+
+def test_rotation_and_the_shape_of_pixels_are_kept(make_clip, session, tmp_path):
+    path = make_clip(rotation=90, aspect=Fraction(16, 15))
+    run(path, tmp_path / "out.mp4", session)
+    info, given = (VideoSource(one).info for one in (tmp_path / "out.mp4", path))
+    assert info.rotation == given.rotation is not None
+    assert info.sample_aspect == Fraction(16, 15)
+
+
+CASES = [
+    (PlaneFormat("bt601"), (6, 6, 6), "libx264"),
+    (PlaneFormat("bt709"), (1, 1, 1), "libx264"),
+    (PlaneFormat("bt709", True), (1, 1, 1), "libx264"),
+    (PlaneFormat("bt709", bits=10), (1, 1, 1), "libx264"),
+    (PlaneFormat("bt709", subsampling=(1, 2)), (1, 1, 1), "libx264"),
+    (PlaneFormat("bt601", True, subsampling=(1, 1), siting="center"), (5, 6, 6), "libx264"),
+    (PlaneFormat("bt709", siting="center"), (1, 1, 1), "libx264"),
+    (PlaneFormat("bt2020", bits=10, siting="topleft"), (9, 14, 9), "libx264"),
+]
+
+
+@pytest.mark.parametrize(("form", "codes", "encoder"), CASES, ids=str)
+def test_colors_come_through_the_whole_chain_and_tags_match(form, codes, encoder, make_clip, session, tmp_path):
+    path = make_clip(name="clip.mkv", form=form, codes=codes, encoder=encoder, options={"qp": "0"}, still=True, frames=3)
+    run(path, tmp_path / "out.mkv", session, encoding=LOSSLESS)
+    source = VideoSource(tmp_path / "out.mkv")
+    made, given = source.info.colors, VideoSource(path).info.colors
+    assert made.codes == given.codes
+    assert (made.form.matrix, made.form.is_full, made.form.subsampling) == (form.matrix, form.is_full, form.subsampling)
+    assert form.subsampling == (1, 1) or given.form.siting == form.siting
+    frame = next(iter(source.frames()))
+    placed = replace(made.form, siting=form.siting)
+    shown = planes_to_rgb(levels_to_planes(frame.levels, placed), placed)
+    truth = picture((96, 128), 0, 0, True)
+    inside = (slice(None), slice(None), slice(64, 90), slice(40, 120))  # away from the square, which is scaled otherwise
+    assert (shown[inside] - truth[inside]).abs().max() * 255 < 2.5  # the source's own rounding included
+
+
+def test_missing_tags_are_assumed_told_and_written(make_clip, session, tmp_path):
+    path = make_clip(codes=(2, 2, 2))
+    report = run(path, tmp_path / "out.mp4", session)
+    assert any("bt601 is assumed" in note for note in report.notes)
+    assert VideoSource(tmp_path / "out.mp4").info.colors.codes.matrix == 6
+
+
+def test_ten_bits_and_the_mastering_display_of_hdr10_are_kept(make_clip, session, tmp_path):
+    params = (
+        "log-level=none:master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400"
+    )
+    form = PlaneFormat("bt2020", bits=10, siting="topleft")
+    options = {"crf": "8", "x265-params": params, "preset": "ultrafast"}
+    path = make_clip(form=form, codes=(9, 16, 9), encoder="libx265", options=options)
+    run(path, tmp_path / "out.mp4", session, encoding=Encoding("h265", preset="ultrafast"))
+    made, given = (VideoSource(one).info for one in (tmp_path / "out.mp4", path))
+    assert made.colors.signal and made.colors.signal.transfer == "PQ" and made.form.bits == 10
+    assert made.form.siting == "topleft"
+    assert made.mastering == given.mastering and made.mastering.light == "1000,400"
+
+
+def test_hdr_becomes_bt709_if_asked_for(make_clip, session, tmp_path):
+    form = PlaneFormat("bt2020", bits=10, siting="topleft")
+    path = make_clip(form=form, codes=(9, 18, 9), encoder="libx265", options={"x265-params": "log-level=none"})
+    run(path, tmp_path / "out.mp4", session, hdr="sdr")
+    made = VideoSource(tmp_path / "out.mp4").info.colors
+    assert made.signal is None and (made.codes.primaries, made.codes.transfer, made.form.matrix) == (1, 1, "bt709")
+
+
+def test_the_report_has_every_frame_and_scene(make_clip, session, tmp_path):
+    path = make_clip(frames=10, cuts=(6,))
+    report = run(path, tmp_path / "out.mp4", session)
+    lines = [json.loads(json.dumps(line)) for line in report.lines()]
+    assert [line["frame"] for line in lines if line["kind"] == "frame"] == list(range(10))
+    assert [line["first"] for line in lines if line["kind"] == "scene"] == [0, 6]
+    assert lines[-1]["kind"] == "video" and lines[-1]["frames"] == 10
+    assert report.drift.mean <= 0.1 and report.worst
+    assert report.drift.mean == pytest.approx(sum(record.drift.mean for record in report.records) / 10)
+
+
+def test_repeated_frames_are_computed_once(make_clip, session, tmp_path):
+    path = make_clip(name="clip.mkv", still=True, options={"qp": "0"})
+    report = run(path, tmp_path / "out.mkv", session, encoding=LOSSLESS)
+    assert report.repeated == 7 and [record.gate for record in report.records[1:]] == ["repeat"] * 7
+    frames = [frame.levels for frame in VideoSource(tmp_path / "out.mkv").frames()]
+    assert all(torch.equal(frames[0][0], levels[0]) for levels in frames)
+
+
+def test_a_preview_is_that_part_and_begins_at_0(make_clip, session, tmp_path):
+    path = make_clip(frames=20, has_sound=True)
+    report = run(path, tmp_path / "out.mp4", session, window=Window(Fraction(1, 5), Fraction(6, 25)), compare=True)
+    assert report.frames == 6 and [record.frame for record in report.records] == list(range(5, 11))
+    assert stamps_of(tmp_path / "out.mp4") == [Fraction(index, 25) for index in range(6)]
+    assert VideoSource(tmp_path / "out.mp4").info.size == (96, 256)
+
+
+class StopError(Exception):
+    pass
+
+
+def interrupt_after(count):
+    def progress(_stage, done, _total):
+        if done >= count:
+            raise StopError
+
+    return progress
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_an_interrupted_run_resumes_to_the_same_bits(suffix, make_clip, session, tmp_path, monkeypatch):
+    monkeypatch.setattr("fidelity.video.pipeline._SEGMENT_SECONDS", 0.2)
+    path = make_clip(frames=24, cuts=(8,), has_sound=True)
+    output = tmp_path / f"out{suffix}"
+    options = VideoOptions(Encoding("h265", preset="ultrafast"))
+    whole = upscale_video(path, tmp_path / f"whole{suffix}", session, options)
+    for count in (7, 15, 20):
+        with pytest.raises(StopError):
+            upscale_video(path, output, session, options, interrupt_after(count))
+        assert not output.exists() and parts_folder(output).is_dir()
+    resumed = upscale_video(path, output, session, options)
+    assert resumed.resumed_at > 0
+    assert output.read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()
+    assert [record.drift for record in resumed.records] == [record.drift for record in whole.records]
+    assert not parts_folder(output).exists()
+
+
+def test_a_killed_run_resumes_to_the_same_bits(make_clip, tmp_path):
+    path = make_clip(frames=40, size=(96, 128))
+    command = [sys.executable, "-m", "fidelity", "video", str(path), "--restore", "off", "--encoder-preset", "ultrafast"]
+    command += ["--codec", "h264", "--domain", "photo", "-o"]
+    script = (
+        "import os, sys, fidelity.video.pipeline as pipeline, fidelity.cli as cli\n"
+        "pipeline._SEGMENT_SECONDS = 0.4\n"
+        "if len(sys.argv) > 1 and sys.argv[1].isdigit():\n"
+        "    import fidelity.video.segments as segments\n"
+        "    limit, add = int(sys.argv.pop(1)), segments.Journal.add\n"
+        "    def counted(self, segment):\n"
+        "        add(self, segment)\n"
+        "        if len(self.segments) == limit: os.kill(os.getpid(), 9)\n"
+        "    segments.Journal.add = counted\n"
+        "cli.main()\n"
+    )
+    base = [sys.executable, "-c", script]
+
+    def code_of(*arguments):
+        return subprocess.run(arguments, check=False, cwd=Path(__file__).parents[2], capture_output=True).returncode
+
+    assert code_of(*base, *command[3:], str(tmp_path / "whole.mp4")) == 0
+    output = tmp_path / "out.mp4"
+    for limit in (1, 2, 3):
+        assert code_of(*base, str(limit), *command[3:], str(output)) == -9
+        assert not output.exists()
+    assert code_of(*base, *command[3:], str(output)) == 0
+    assert output.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_other_settings_do_not_resume(make_clip, session, tmp_path, monkeypatch):
+    monkeypatch.setattr("fidelity.video.pipeline._SEGMENT_SECONDS", 0.1)
+    path, output = make_clip(frames=12), tmp_path / "out.mp4"
+    with pytest.raises(StopError):
+        upscale_video(path, output, session, VideoOptions(FAST), interrupt_after(9))
+    with pytest.raises(RefusedError, match="interrupted run with another options"):
+        run(path, output, session, steady="off")
+    report = run(path, output, session, steady="off", existing="overwrite")
+    assert report.resumed_at == 0 and output.exists()
+
+
+def test_a_torn_journal_loses_only_what_is_torn(make_clip, session, tmp_path, monkeypatch):
+    monkeypatch.setattr("fidelity.video.pipeline._SEGMENT_SECONDS", 0.1)
+    path, output = make_clip(frames=12), tmp_path / "out.mp4"
+    upscale_video(path, tmp_path / "whole.mp4", session, VideoOptions(FAST))
+    with pytest.raises(StopError):
+        upscale_video(path, output, session, VideoOptions(FAST), interrupt_after(10))
+    journal = parts_folder(output) / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-7])
+    report = upscale_video(path, output, session, VideoOptions(FAST))
+    assert report.resumed_at < 10 and output.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_a_truncated_file_gives_what_was_whole(make_clip, session, tmp_path):
+    path = make_clip(name="clip.mkv", frames=40, has_sound=True)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    report = run(path, tmp_path / "out.mkv", session)
+    assert report.fault and "ended after" in report.fault
+    assert 0 < report.frames < 40 and len(stamps_of(tmp_path / "out.mkv")) == report.frames
+
+
+def test_existing_files_are_refused_skipped_or_numbered(make_clip, session, tmp_path):
+    path, output = make_clip(frames=2), tmp_path / "out.mp4"
+    output.write_bytes(b"mine")
+    with pytest.raises(RefusedError, match="exists"):
+        run(path, output, session)
+    with pytest.raises(SkippedError):
+        run(path, output, session, existing="skip")
+    run(path, output, session, existing="rename")
+    assert output.read_bytes() == b"mine" and (tmp_path / "out_2.mp4").exists()
+    with pytest.raises(RefusedError, match="the source itself"):
+        run(path, path, session, existing="overwrite")
+
+
+def test_what_a_container_cannot_hold_is_refused_or_dropped(make_clip, session, tmp_path):
+    path = make_clip(name="clip.mkv", frames=2, has_subtitles=True)
+    with pytest.raises(RefusedError, match=r"cannot hold subtitle stream 1 \(subrip\)"):
+        run(path, tmp_path / "out.mp4", session)
+    report = run(path, tmp_path / "out.mp4", session, drop=True)
+    assert any("subtitle stream 1 (subrip) is left out" in note for note in report.notes)
+    with pytest.raises(RefusedError, match=r"cannot hold prores"):
+        run(path, tmp_path / "out.mp4", session, encoding=Encoding("prores"))
+
+
+@pytest.mark.parametrize(
+    ("codec", "name"), [("h265", "o.mp4"), ("h264", "o.mkv"), ("av1", "o.webm"), ("ffv1", "o.mkv"), ("prores", "o.mov")]
+)
+def test_every_codec_gives_a_video_of_the_size(codec, name, make_clip, session, tmp_path):
+    run(make_clip(size=(64, 64), frames=3), tmp_path / name, session, encoding=Encoding(codec))
+    source = VideoSource(tmp_path / name)
+    assert source.info.size == (128, 128)
+    frame = next(iter(source.frames()))
+    shown = planes_to_rgb(levels_to_planes(frame.levels, source.info.form), source.info.form)
+    assert (shown - picture((128, 128), 0)).abs()[:, :, 66:120].mean() < 0.02
+
+
+def test_odd_sizes_are_rounded_up_and_told(make_clip, session, tmp_path):
+    path = make_clip(
+        name="clip.mkv", size=(45, 61), form=PlaneFormat("bt709", subsampling=(1, 1)), options={"crf": "12"}, frames=2
+    )
+    session.settings = replace(session.settings, target=Target(size=(67, 91)))
+    report = run(path, tmp_path / "out.mkv", session, encoding=Encoding("av1"))
+    assert (report.output["width"], report.output["height"]) == (92, 68)
+    assert any("92x68" in note for note in report.notes) and any("4:2:0" in note for note in report.notes)
+
+
+def test_frames_from_and_to_a_folder(make_clip, session, tmp_path):
+    path = make_clip(frames=3)
+    report = run(path, tmp_path / "frames", session)
+    names = sorted(one.name for one in (tmp_path / "frames").iterdir())
+    assert names == [f"frame-{number:06}.png" for number in (1, 2, 3)] and report.frames == 3
+    with pytest.raises(RefusedError, match="holds frames already"):
+        run(path, tmp_path / "frames", session)
+    back = run(tmp_path / "frames", tmp_path / "back.mkv", session, rate=Fraction(24), encoding=LOSSLESS)
+    assert back.frames == 3 and VideoSource(tmp_path / "back.mkv").info.size == (192, 256)
+    assert VideoSource(tmp_path / "back.mkv").info.rate == 24
+
+
+def test_memory_does_not_grow_with_the_length(make_clip, session, tmp_path, monkeypatch):
+    alive, most = set(), []
+    made = source_module.read_planes
+
+    def counted(frame, colors):
+        planes = made(frame, colors)
+        for plane in planes:
+            alive.add(id(plane))
+            weakref.finalize(plane, alive.discard, id(plane))
+        most.append(len(alive))
+        return planes
+
+    monkeypatch.setattr(source_module, "read_planes", counted)
+    run(make_clip(frames=150, size=(32, 48)), tmp_path / "out.mp4", session)
+    assert max(most[100:]) <= max(most[:100]) and max(most) < 3 * 60
+
+
+def test_a_source_in_rgb_or_grey_is_taken(make_clip, session, tmp_path):
+    with av.open(str(tmp_path / "rgb.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "bgr0"
+        image = (picture((48, 64), 0)[0].permute(1, 2, 0) * 255).round().byte().numpy()
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    report = run(tmp_path / "rgb.mkv", tmp_path / "out.mkv", session, encoding=LOSSLESS)
+    assert any("RGB is stored" in note for note in report.notes) and report.drift.mean < 0.1
+    grey = make_clip(name="grey.mkv", frames=2, form=PlaneFormat("bt709", True, subsampling=(1, 1)), encoder="ffv1", options={})
+    assert run(grey, tmp_path / "grey-out.mkv", session).frames == 2

@@ -1,0 +1,153 @@
+from fractions import Fraction
+
+import av
+import pytest
+import torch
+
+from fidelity.imaging.yuv import PlaneFormat
+from fidelity.video.codecs import Encoding, codecs_of, fit_size
+from fidelity.video.source import VideoRefusedError, VideoSource
+from tests.video.conftest import Clip, levels_of, stamps_of
+
+
+def test_lossless_planes_are_read_as_they_were_written(make_clip):
+    form = PlaneFormat("bt709", bits=10, subsampling=(1, 2))
+    source = VideoSource(make_clip(name="c.mkv", encoder="ffv1", form=form, options={}))
+    assert source.info.form.subsampling == (1, 2) and source.info.form.bits == 10
+    clip = Clip(form=form)
+    for frame in source.frames():
+        expected = levels_of(clip, frame.index, 0)
+        assert all(torch.equal(*pair) for pair in zip(frame.levels, expected, strict=True))
+    assert frame.index == 7 and source.fault is None
+
+
+def test_frames_that_a_decoder_holds_back_come_too(make_clip):
+    path = make_clip(frames=11, options={"crf": "20", "bf": "3"})
+    frames = list(VideoSource(path).frames())
+    assert [frame.pts * VideoSource(path).info.time_base for frame in frames] == stamps_of(path)
+    assert len(frames) == 11
+
+
+@pytest.mark.parametrize("siting", ["left", "center", "topleft"])
+@pytest.mark.parametrize("encoder", ["libx264", "libx265"])
+def test_chroma_siting_is_read_from_the_stream(siting, encoder, make_clip):
+    options = {"crf": "20"} | ({"x265-params": "log-level=none"} if encoder == "libx265" else {})
+    path = make_clip(encoder=encoder, form=PlaneFormat("bt709", siting=siting), options=options)
+    assert VideoSource(path).info.form.siting == siting
+
+
+def test_an_interlaced_stream_is_told_and_made_progressive(make_clip):
+    path = make_clip(options={"crf": "12", "flags": "+ilme+ildct", "x264-params": "tff=1"})
+    source = VideoSource(path)
+    assert source.info.is_interlaced
+    frames = list(source.frames())
+    assert len(frames) == 8 and [frame.pts * source.info.time_base for frame in frames] == stamps_of(path)
+
+
+def test_a_cover_picture_is_no_video(tmp_path, make_clip):
+    path = tmp_path / "cover.mp4"
+    with av.open(str(make_clip(frames=2))) as given, av.open(str(path), "w") as made:
+        cover = made.add_stream("png", rate=1)
+        cover.height, cover.width, cover.pix_fmt = 8, 8, "rgb24"
+        cover.disposition = av.stream.Disposition.attached_pic
+        video = made.add_stream_from_template(given.streams.video[0], opaque=True)
+        made.mux(cover.encode(av.VideoFrame(8, 8, "rgb24")))
+        made.mux(cover.encode(None))
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                made.mux(packet)
+    assert VideoSource(path).info.codec == "h264"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [("empty.mp4", b"", "cannot be read as a video"), ("text.mp4", b"hello " * 100, "cannot be read as a video")],
+)
+def test_what_is_no_video_is_refused_in_one_line(name, content, told, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(VideoRefusedError, match=told) as refused:
+        VideoSource(tmp_path / name)
+    assert "\n" not in str(refused.value) and name in str(refused.value)
+
+
+def test_sound_alone_is_refused(tmp_path):
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=48000, layout="mono")
+        frame = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+        frame.sample_rate = 48000
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(VideoRefusedError, match="has no video, only audio"):
+        VideoSource(tmp_path / "sound.mp4")
+
+
+def test_a_missing_file_and_a_folder_without_frames_are_refused(tmp_path):
+    with pytest.raises(VideoRefusedError, match="no such file"):
+        VideoSource(tmp_path / "none.mp4")
+    with pytest.raises(VideoRefusedError, match="wanted frames as PNG or TIFF"):
+        VideoSource(tmp_path)
+
+
+def test_a_size_that_changes_ends_the_frames_and_is_told(tmp_path, make_clip):
+    parts = [make_clip(name=f"{size[0]}.ts", size=size, frames=4) for size in ((48, 64), (32, 64))]
+    path = tmp_path / "both.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    source = VideoSource(path)
+    assert len(list(source.frames())) == 4
+    assert source.fault == "frame 5 is 64x32; wanted 64x48, as the frames before it"
+
+
+def test_a_broadcasts_clock_is_left_out(make_clip):
+    source = VideoSource(make_clip(name="clip.ts", container={"output_ts_offset": "100"}))
+    assert source.late_start > 99
+    first = next(iter(source.frames()))
+    assert first.pts * source.info.time_base == pytest.approx(float(source.late_start), abs=0.05)
+
+
+def test_a_folders_frames_have_the_given_rate(tmp_path):
+    for number in (1, 2, 3):
+        image = av.VideoFrame(16, 16, "rgb24").to_image()
+        image.save(tmp_path / f"a%{number:02}.png")
+    source = VideoSource(tmp_path, rate=Fraction(24))
+    assert source.info.rate == 24 and len(list(source.frames())) == 3
+
+
+@pytest.mark.parametrize(
+    "values", [("vp8",), ("h265", 60), ("ffv1", 10), ("h264", None, "brisk"), ("prores", None, None, "nvenc")]
+)
+def test_settings_that_a_codec_lacks_are_refused(values):
+    with pytest.raises(ValueError, match="wanted"):
+        Encoding(*values)
+
+
+@pytest.mark.parametrize(
+    ("codec", "form", "bits", "subsampling"),
+    [
+        ("h265", PlaneFormat(), 10, (2, 2)),
+        ("h265", PlaneFormat(bits=12, subsampling=(1, 2)), 12, (1, 2)),
+        ("h264", PlaneFormat(), 8, (2, 2)),
+        ("h264", PlaneFormat(bits=12), 10, (2, 2)),
+        ("av1", PlaneFormat(subsampling=(1, 1)), 10, (2, 2)),
+        ("ffv1", PlaneFormat(bits=9), 10, (2, 2)),
+        ("prores", PlaneFormat(), 10, (1, 2)),
+        ("prores", PlaneFormat(subsampling=(1, 1)), 10, (1, 1)),
+        ("h265", PlaneFormat(subsampling=(1, 4)), 10, (1, 2)),
+    ],
+)
+def test_codecs_store_what_they_can_of_a_format(codec, form, bits, subsampling):
+    fitting, notes = Encoding(codec).fit(form)
+    assert (fitting.bits, fitting.subsampling) == (bits, subsampling)
+    assert bool(notes) == (fitting.bits < form.bits or subsampling > form.subsampling)
+
+
+def test_sizes_fit_subsampled_chroma():
+    assert fit_size((45, 61), PlaneFormat(), "h265") == (46, 62)
+    assert fit_size((45, 61), PlaneFormat(subsampling=(1, 2)), "h265") == (45, 62)
+    assert fit_size((45, 61), PlaneFormat(), "ffv1") == (45, 61)
+
+
+def test_containers_know_their_codecs():
+    assert "subrip" not in codecs_of("mp4") and {"subrip", "aac"} <= codecs_of("matroska")
