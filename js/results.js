@@ -15,7 +15,9 @@ const MIN_HEIGHTS = {
   FidelityDiffusionPass: 90,
   FidelityLoadUpscaleModel: 80,
   FidelityMeasure: 160,
+  FidelityLoadVideo: 90,
   FidelityPlanPasses: 90,
+  FidelityVideoUpscale: 110,
 }; // of the result widget, in pixels
 const COLORS = { "✓": "#5fb865", "≈": "#d9a441", "✗": "#e0625a", "·": "#8ab4d8" };
 const RESULT = "fidelity_result";

@@ -14,6 +14,7 @@ from .faces import FidelityRestoreFaces
 from .files import FidelityLoadImage, FidelitySaveImage
 from .measure import FidelityCompareModels, FidelityMeasure
 from .upscale import FidelityLoadUpscaleModel, FidelityUpscale
+from .video import FidelityLoadVideo, FidelityVideoUpscale
 
 NODES: list[type[io.ComfyNode]] = [
     FidelityLoadImage,
@@ -38,6 +39,8 @@ NODES: list[type[io.ComfyNode]] = [
     FidelityDiffusionPass,
     FidelitySplitYCbCr,
     FidelityMergeYCbCr,
+    FidelityLoadVideo,
+    FidelityVideoUpscale,
 ]
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, get_args
@@ -110,6 +111,20 @@ def list_input_images() -> list[str]:
     """Names of the files in the host's input folder whose suffix is that of an image."""
     folder = Path(folder_paths.get_input_directory())
     return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in READ_SUFFIXES) if folder.is_dir() else []
+
+
+def list_input_videos() -> list[str]:
+    """Names of the videos in the host's input folder."""
+    folder = Path(folder_paths.get_input_directory())
+    names = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+    return sorted(folder_paths.filter_files_content_types(names, ["video"]))
+
+
+def temporary_folder() -> Path:
+    """A new folder in the host's folder for temporary files, which it empties when it starts."""
+    home = Path(folder_paths.get_temp_directory())
+    home.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="fidelity-", dir=home))
 
 
 def input_path(name: str) -> Path:

@@ -10,12 +10,16 @@ from ..fidelity.errors import RefusedError
 from ..fidelity.steps.upscale import MAX_SIDE_PX
 
 
-def target_input() -> io.DynamicCombo.Input:
-    """Makes the input, with one option per way to give a size."""
+def target_input(auto_scale: int = AUTO_SCALE) -> io.DynamicCombo.Input:
+    """Makes the input, with one option per way to give a size.
+
+    Args:
+        auto_scale: Factor if neither a size nor a model is chosen.
+    """
     side = {"min": 1, "max": MAX_SIDE_PX, "step": 1}
     sheet = {"min": 0.1, "max": 1000.0, "step": 0.1}
     scale = io.Float.Input(
-        "scale", default=float(AUTO_SCALE), min=0.01, max=64.0, step=0.01, tooltip="Factor on both width and height."
+        "scale", default=float(auto_scale), min=0.01, max=64.0, step=0.01, tooltip="Factor on both width and height."
     )
     size = [
         io.Int.Input("width", default=3840, tooltip="Width of the result in pixels.", **side),
@@ -45,7 +49,7 @@ def target_input() -> io.DynamicCombo.Input:
     return io.DynamicCombo.Input(
         "target",
         tooltip="Size of the result, met to the pixel. "
-        f"model scale: one pass of the model; {AUTO_SCALE} times if auto chooses the model.",
+        f"model scale: one pass of the model; {auto_scale} times if auto chooses the model.",
         options=[
             io.DynamicCombo.Option("model scale", []),
             io.DynamicCombo.Option("scale by", [scale]),

@@ -21,7 +21,7 @@ from .join import choose_copied
 from .motion import has_motion
 from .options import DEFAULT_VIDEO_OPTIONS, VideoOptions
 from .pipeline import Pipeline, Task
-from .records import VideoReport, summarize
+from .records import VideoReport, describe_info, summarize
 from .segments import Format
 from .sinks import FileSink, FolderSink, PipeSink, Sink
 from .source import VideoInfo, VideoSource
@@ -169,15 +169,7 @@ class _Job:
         made = self.sink.count - done
         info = self.info
         return VideoReport(
-            input={
-                "path": str(info.path),
-                "width": info.size[1],
-                "height": info.size[0],
-                "codec": info.codec,
-                "frames_per_second": float(info.rate),
-                "time_base": str(info.time_base),
-                "colors": _tell_colors(self.source.info),
-            },
+            input=describe_info(info).to_json(),
             output={
                 "path": str(self.output),
                 "width": self.format.size[1],
@@ -208,18 +200,6 @@ def _aspect(info: VideoInfo, target: tuple[int, int]) -> Fraction | None:
     stretched = Fraction(target[0] * info.size[1], info.size[0] * target[1])
     aspect = (info.sample_aspect * stretched).limit_denominator(4096)
     return None if aspect == 1 else aspect
-
-
-def _tell_colors(info: VideoInfo) -> dict[str, Any]:
-    form = info.form
-    return {
-        "matrix": form.matrix,
-        "range": "full" if form.is_full else "limited",
-        "bits": form.bits,
-        "subsampling": list(form.subsampling),
-        "siting": form.siting,
-        "codes": asdict(info.colors.codes),
-    }
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:

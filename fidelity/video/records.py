@@ -5,6 +5,84 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..imaging.drift import Drift
+from .source import VideoInfo
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a video file holds, for readers."""
+
+    path: str
+    width: int
+    """In pixels, as stored: before rotation and sample aspect."""
+    height: int
+    """In pixels."""
+    codec: str
+    frames: int | None
+    """About how many; None if the file does not tell."""
+    frames_per_second: float
+    """On average."""
+    time_base: str
+    """Seconds per tick of the time stamps, as a fraction."""
+    matrix: str
+    """Of its luma and chroma, as rgb, bt601, bt709 or bt2020."""
+    range: str
+    """full or limited."""
+    bits: int
+    """Per sample."""
+    chroma: str
+    """As 4:2:0, with where its samples lie."""
+    codes: dict[str, int]
+    """Its color tags by the code points of H.273."""
+    hdr: str | None
+    """PQ or HLG."""
+    interlaced: bool
+    """Whether its first frames are tagged so."""
+    notes: tuple[str, ...]
+    """What was assumed."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """As lines of text."""
+        count = f", about {self.frames} frames" if self.frames else ""
+        stored = [self.codec, f"{self.bits} bits", self.chroma, f"{self.matrix} {self.range}"]
+        stored += [self.hdr] if self.hdr else []
+        stored += ["interlaced"] if self.interlaced else []
+        return [
+            f"· {self.width}x{self.height}, {self.frames_per_second:.3f} fps{count}",
+            ", ".join(stored),
+            *self.notes,
+        ]
+
+
+_SAMPLINGS = {(1, 1): "4:4:4", (1, 2): "4:2:2", (2, 2): "4:2:0", (2, 1): "4:4:0", (1, 4): "4:1:1", (4, 4): "4:1:0"}
+
+
+def describe_info(info: VideoInfo) -> VideoFacts:
+    """What a video file holds."""
+    form, signal = info.form, info.colors.signal
+    sampling = "grey" if form.is_grey else _SAMPLINGS[form.subsampling]
+    placed = f"{sampling} {form.siting}" if form.subsampling != (1, 1) else sampling
+    return VideoFacts(
+        path=str(info.path),
+        width=info.size[1],
+        height=info.size[0],
+        codec=info.codec,
+        frames=info.frames,
+        frames_per_second=float(info.rate),
+        time_base=str(info.time_base),
+        matrix=form.matrix,
+        range="full" if form.is_full else "limited",
+        bits=form.bits,
+        chroma=placed,
+        codes=asdict(info.colors.codes),
+        hdr=signal.transfer if signal else None,
+        interlaced=info.is_interlaced,
+        notes=info.notes,
+    )
 
 
 @dataclass(frozen=True)
@@ -99,3 +177,21 @@ def summarize(records: Sequence[FrameRecord]) -> tuple[Drift, FrameRecord | None
     mean = sum(record.drift.mean for record in records) / len(records)
     p99, largest = (max(getattr(record.drift, name) for record in records) for name in ("p99", "max"))
     return Drift(mean, p99, largest), max(records, key=lambda record: record.drift.mean)
+
+
+def summarize_video(made: VideoReport) -> str:
+    """A finished video in a few lines for its node."""
+    repeated = f", {made.repeated} of them repeats" if made.repeated else ""
+    domains = ", ".join(dict.fromkeys(scene.domain for scene in made.scenes))
+    scenes = f"{len(made.scenes)} scene{'s' if len(made.scenes) != 1 else ''}: {domains}"
+    worst = f", most at {made.worst.seconds:.2f} s" if made.worst else ""
+    return "\n".join(
+        (
+            f"{'≈' if made.fault else '✓'} {made.output['width']}x{made.output['height']}, {made.frames} frames{repeated}",
+            scenes,
+            f"color drift {made.drift.mean:.2f} CIEDE2000 on average{worst}",
+            f"{made.frames_per_second:.2f} frames per second",
+            *made.notes,
+            *((made.fault,) if made.fault else ()),
+        )
+    )

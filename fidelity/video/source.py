@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ..errors import RefusedError
 from ..files.paths import FileRefusedError, check_regular, one_line
-from ..imaging.yuv import PlaneFormat
+from ..files.tone import tone_map
+from ..imaging.yuv import PlaneFormat, levels_to_planes, planes_to_rgb
 from .colors import MasteringLight, StreamColors, has_alpha, read_colors, read_mastering, read_siting
 
 Deinterlace = Literal["auto", "on", "off"]
@@ -248,6 +249,20 @@ class VideoSource:
 _UPRIGHT = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 _COVER = 1 << 10
 """FFmpeg's disposition of a cover picture."""
+
+
+def show_first_frame(source: VideoSource) -> Tensor:
+    """The first frame of a video as RGB by its own tags, ``(1, 3, H, W)`` in [0, 1]; high dynamic range is tone mapped.
+
+    Raises:
+        VideoRefusedError: If no frame can be decoded.
+    """
+    info = source.info
+    frame = next(source.frames(), None)
+    if frame is None:
+        raise VideoRefusedError(f"{source.path}: {source.fault}")
+    image = planes_to_rgb(levels_to_planes(frame.levels, info.form), info.form).clamp_(0, 1)
+    return tone_map(image, info.colors.signal) if info.colors.signal else image
 
 
 def find_video(container: Any) -> VideoStream | None:
