@@ -15,6 +15,7 @@ from torch import nn
 
 from fidelity.networks.backends.torch import TorchNetwork
 from fidelity.networks.loader import load_model
+from tests.clips import Clip, write_clip
 
 # Networks that a user of this machine may have got must not change what tests see.
 os.environ["FIDELITY_MODELS"] = str(Path(__file__).parent / "no such folder")
@@ -31,6 +32,12 @@ def random_image():
         return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
     return make
+
+
+@pytest.fixture
+def make_clip(tmp_path):
+    """Writes a small video, described by the fields of `tests.clips.Clip`, and returns its path."""
+    return lambda **values: write_clip(tmp_path, Clip(**values))
 
 
 @pytest.fixture(scope="session")

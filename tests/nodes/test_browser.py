@@ -71,11 +71,13 @@ def test_it_opens_without_a_missing_node_or_an_error(page, name, renderer):
     assert len(titles) >= 3
 
 
-def press_run(page, image):
-    """Puts an image into the workflow that is open, and runs it by the button."""
+def press_run(page, image, video="none.mp4"):
+    """Puts an image, or a video, into the workflow that is open, and runs it by the button."""
     page.evaluate(
-        """(image) => {
+        """([image, video]) => {
           for (const node of window.app.graph.nodes) {
+            const clip = (node.widgets || []).find((one) => one.name === "file");
+            if (clip && node.type.includes("LoadVideo")) { clip.value = video; }
             const widget = (node.widgets || []).find((one) => one.name === "image");
             if (widget && node.type.includes("LoadImage")) { widget.value = image; }
           }
@@ -85,7 +87,7 @@ def press_run(page, image):
             window.app.api.addEventListener(kind, end, { once: true });
           }
         }""",
-        image,
+        [image, video],
     )
     page.get_by_role("button", name="Run", exact=True).first.click(timeout=10_000)
     page.wait_for_function("() => window.ended", timeout=120_000)
@@ -93,9 +95,9 @@ def press_run(page, image):
 
 
 @pytest.mark.parametrize("name", RUNNING)
-def test_it_runs_by_the_run_button(page, host, photo, name):
+def test_it_runs_by_the_run_button(page, host, photo, make_clip, name):
     load(page, name, "canvas")
-    press_run(page, host.upload(photo))
+    press_run(page, host.upload(photo), host.upload_file(make_clip(frames=3).read_bytes(), "example.mp4"))
 
 
 @pytest.mark.parametrize("renderer", ["canvas", "vue"])

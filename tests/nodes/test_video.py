@@ -7,7 +7,7 @@ import av
 import pytest
 
 from fidelity.video.source import VideoSource
-from tests.video.conftest import make_clip, packets_of, stamps_of  # noqa: F401  a fixture
+from tests.clips import packets_of, stamps_of
 
 LOAD = {"class_type": "FidelityLoadVideo", "inputs": {}}
 UPSCALE = {
@@ -46,7 +46,7 @@ def graph_of(name, **settings):
     }
 
 
-def test_a_video_goes_through_and_keeps_its_time_and_sound(host, tmp_path, make_clip):  # noqa: F811
+def test_a_video_goes_through_and_keeps_its_time_and_sound(host, tmp_path, make_clip):
     clip = make_clip(pts=[0, 3600, 7200, 12000, 15000, 18600], time_base=Fraction(1, 90000), has_sound=True)
     name = host.upload_file(clip.read_bytes(), "clip.mp4")
     outputs = host.run(graph_of(name))
@@ -62,7 +62,7 @@ def test_a_video_goes_through_and_keeps_its_time_and_sound(host, tmp_path, make_
     assert outputs["load"]["fidelity"][0].startswith("· 64x48")
 
 
-def test_a_video_of_images_and_a_trimmed_one_are_taken(host, tmp_path, make_clip):  # noqa: F811
+def test_a_video_of_images_and_a_trimmed_one_are_taken(host, tmp_path, make_clip):
     name = host.upload_file(make_clip(frames=10).read_bytes(), "clip2.mp4")
     graph = graph_of(name)
     graph["parts"] = {"class_type": "GetVideoComponents", "inputs": {"video": ["load", 0]}}
@@ -78,7 +78,7 @@ def test_a_video_of_images_and_a_trimmed_one_are_taken(host, tmp_path, make_clip
     assert len(stamps_of(saved(host, tmp_path, host.run(graph)))) == 3
 
 
-def test_a_refusal_is_one_sentence(host, make_clip):  # noqa: F811
+def test_a_refusal_is_one_sentence(host, make_clip):
     name = host.upload_file(make_clip(frames=2).read_bytes(), "clip3.mp4")
     status, _, messages = host.wait(host.start(graph_of(name, codec="prores", crf=10)))
     assert status == "error"
@@ -89,7 +89,7 @@ def test_a_refusal_is_one_sentence(host, make_clip):  # noqa: F811
 
 
 @pytest.mark.parametrize("codec", ["h265", "ffv1"])
-def test_the_codec_is_that_of_the_result(codec, host, tmp_path, make_clip):  # noqa: F811
+def test_the_codec_is_that_of_the_result(codec, host, tmp_path, make_clip):
     name = host.upload_file(make_clip(frames=8).read_bytes(), "clip4.mp4")
     path = saved(host, tmp_path, host.run(graph_of(name, codec=codec)))
     with av.open(str(path)) as container:

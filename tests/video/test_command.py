@@ -10,7 +10,7 @@ import pytest
 from fidelity.commands.video import _read_rate, _read_window
 from fidelity.errors import RefusedError
 from fidelity.video.source import VideoSource
-from tests.video.conftest import stamps_of
+from tests.clips import stamps_of
 
 ROOT = Path(__file__).parents[2]
 

@@ -20,7 +20,7 @@ from fidelity.video.job import upscale_video
 from fidelity.video.options import VideoOptions, Window
 from fidelity.video.segments import parts_folder
 from fidelity.video.source import VideoSource
-from tests.video.conftest import packets_of, picture, stamps_of
+from tests.clips import packets_of, picture, stamps_of
 
 FAST = Encoding("h264", preset="ultrafast")
 LOSSLESS = Encoding("ffv1")

@@ -6,7 +6,7 @@ import torch
 from fidelity.imaging.yuv import PlaneFormat, planes_to_levels, rgb_to_planes
 from fidelity.video.scenes import LOOKAHEAD, FramePlace, SceneFinder, with_samples
 from fidelity.video.source import SourceFrame
-from tests.video.conftest import picture
+from tests.clips import picture
 
 FORM = PlaneFormat("bt709")
 SIZE = (72, 96)

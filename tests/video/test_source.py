@@ -7,7 +7,7 @@ import torch
 from fidelity.imaging.yuv import PlaneFormat
 from fidelity.video.codecs import Encoding, codecs_of, fit_size
 from fidelity.video.source import VideoRefusedError, VideoSource
-from tests.video.conftest import Clip, levels_of, stamps_of
+from tests.clips import Clip, levels_of, stamps_of
 
 
 def test_lossless_planes_are_read_as_they_were_written(make_clip):

@@ -161,6 +161,27 @@ GRAPHS: dict[str, Graph] = {
             ),
         },
     ),
+    "video": Graph(
+        {
+            "1 · Video": {
+                "source": Step("FidelityLoadVideo", {"file": "example.mp4"}, "Video"),
+                "frame": Step("PreviewImage", {"images": ("source", 1)}, "First frame"),
+            },
+            "2 · Upscale": {
+                "upscale": Step("FidelityVideoUpscale", {"video": ("source", 0), "target": "scale by", "target.scale": 2.0}),
+            },
+            "3 · Save": {
+                "save": Step("SaveVideo", {"video": ("upscale", 0), "filename_prefix": "fidelity/video"}, "Save"),
+            },
+        },
+        {
+            "1 · Video": "A video of any length: it is read as a stream, never whole.",
+            "2 · Upscale": (
+                "Domain, model and restoration are chosen for each scene. Time stamps, color tags and sound are kept. For a "
+                "preview, put core's *Trim Video* in between."
+            ),
+        },
+    ),
     **DIFFUSION_GRAPHS,
 }
 """All shipped workflows by name."""

@@ -4,6 +4,7 @@ python -m tools.showcase.help js/docs/pictures
 """
 
 import argparse
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,11 @@ from fidelity.steps.diffusion import pass_denoise, plan_pass_sizes
 from fidelity.steps.faces import FACE_PX, FADE_SHARE
 from fidelity.steps.gate import paint_heat_map
 from fidelity.steps.upscale import upscale
+from fidelity.video.codecs import Encoding
+from fidelity.video.job import upscale_video
+from fidelity.video.options import VideoOptions
+from fidelity.video.records import describe_info, summarize_video
+from fidelity.video.source import VideoSource, show_first_frame
 from tools.showcase.ideas import (
     beside,
     chart,
@@ -42,6 +48,7 @@ from tools.showcase.ideas import (
 from tools.showcase.pipeline import generate
 from tools.showcase.steps import make_cases
 from tools.showcase.thumbnail import draw_source, to_pillow
+from tools.showcase.workflows import make_clip
 
 SIDE_PX = 300
 
@@ -157,6 +164,22 @@ def faces() -> Image.Image:
     return chart([share.tolist()], "weight of the restored face, across its square", "left to right")
 
 
+def clip() -> Image.Image:
+    with tempfile.TemporaryDirectory() as folder:
+        source = VideoSource(make_clip(resize(draw_source(), (200, 200)).clamp(0, 1), Path(folder)))
+        facts = text("\n".join(describe_info(source.info).lines()), "what the node shows")
+        return beside([row([("first frame", large(show_first_frame(source)))]), facts])
+
+
+def video() -> Image.Image:
+    with tempfile.TemporaryDirectory() as folder:
+        path, output = make_clip(resize(draw_source(), (200, 200)).clamp(0, 1), Path(folder)), Path(folder) / "out.mp4"
+        made = upscale_video(path, output, Session(Settings(domain="line_art")), VideoOptions(Encoding("h264")))
+        frames = [show_first_frame(VideoSource(one)) for one in (path, output)]
+        cells = [("bicubic", middle(resize(frames[0], (400, 384)).clamp(0, 1))), ("result", middle(frames[1]))]
+        return beside([row(cells), text(summarize_video(made), "what the node shows")])
+
+
 DRAWINGS: dict[str, Callable[[], Image.Image]] = {
     "FidelityAutoUpscale": auto,
     "FidelityClassifyDomain": verdict,
@@ -169,6 +192,7 @@ DRAWINGS: dict[str, Callable[[], Image.Image]] = {
     "FidelityGrade": lambda: case("contrast 1.4, saturation 1.3"),
     "FidelityLoadImage": alpha,
     "FidelityLoadUpscaleModel": networks,
+    "FidelityLoadVideo": clip,
     "FidelityMeasure": measured,
     "FidelityMergeYCbCr": planes,
     "FidelityPlanPasses": plan,
@@ -185,6 +209,7 @@ DRAWINGS: dict[str, Callable[[], Image.Image]] = {
     "FidelitySplitYCbCr": planes,
     "FidelityTiledDiffusion": share_chart,
     "FidelityUpscale": lambda: row([("source, 100 px", middle(draw_source())), ("400 px", middle(drawn_scene()))]),
+    "FidelityVideoUpscale": video,
 }
 """Drawing functions by node id."""
 

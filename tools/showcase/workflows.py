@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import av
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 from torch import Tensor
@@ -214,7 +215,26 @@ def run(client: ComfyClient, prompt: dict[str, Any]) -> Image.Image:
     """Runs a prompt and returns the last picture that it saves or shows."""
     results = client.wait(client.queue(prompt), prompt)
     with tempfile.TemporaryDirectory() as folder:
-        return Image.open(client.download(results[-1], Path(folder))).convert("RGB")
+        path = client.download(results[-1], Path(folder))
+        if path.suffix == ".mp4":
+            with av.open(str(path)) as container:
+                return next(container.decode(video=0)).to_image()
+        return Image.open(path).convert("RGB")
+
+
+def make_clip(source: Tensor, folder: Path) -> Path:
+    """Writes a clip of a scene that moves a little, (1, 3, h, w)."""
+    path = folder / "fidelity-scene.mp4"
+    samples = to_pillow(source)
+    width, height = samples.width // 2 * 2 - 8, samples.height // 2 * 2
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "8"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for index in range(8):
+            frame = av.VideoFrame.from_image(samples.crop((index, 0, index + width, height)))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
 
 
 def upload(client: ComfyClient, picture: Image.Image) -> str:
@@ -227,7 +247,7 @@ def upload(client: ComfyClient, picture: Image.Image) -> str:
 
 def picture_of_run(result: Image.Image, source: Tensor) -> Image.Image:
     """Joins a result with a bicubic enlargement; a comparison sheet is only downscaled."""
-    if result.width == result.height:
+    if abs(result.width - result.height) <= result.height // 10:
         return before_and_after(source, result, "Fidelity")
     result.thumbnail((2 * SIDE_PX, 2 * SIDE_PX), Image.Resampling.LANCZOS)
     return result
@@ -267,7 +287,11 @@ def main() -> None:
                 json.dumps(asked, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
             )
             if graph.runs:
-                prompt[numbers["source"]]["inputs"]["image"] = scene
+                if name == "video":
+                    with tempfile.TemporaryDirectory() as folder:
+                        prompt[numbers["source"]]["inputs"]["file"] = client.upload(make_clip(source, Path(folder)))
+                else:
+                    prompt[numbers["source"]]["inputs"]["image"] = scene
                 picture = picture_of_run(run(client, prompt), source)
             else:
                 picture = picture_of_graph(page, drawn, scene)
