@@ -124,6 +124,7 @@ class Pipeline:
         before = torch.get_num_threads()
         helpers = [Thread(target=self._guarded, args=(one,), daemon=True) for one in (self._read_frames, self._encode_frames)]
         with ThreadPoolExecutor(self._workers, "fidelity-video", torch.set_num_threads, (self._inner_threads,)) as pool:
+            torch.set_num_threads(self._inner_threads)  # several threads of one step would wait for busy cores
             try:
                 for helper in helpers:
                     helper.start()
@@ -143,6 +144,7 @@ class Pipeline:
 
     def _guarded(self, work: Any) -> None:
         try:
+            torch.set_num_threads(self._inner_threads)
             work()
         except _Stopped:
             pass

@@ -60,7 +60,7 @@ class Steadier:
             alike = self._likeness(before, after, motion)
             share = functional.interpolate(alike, size, mode="bilinear", align_corners=False)
             apart = earlier - detail
-            share = share * torch.exp(-(box_mean(apart.abs(), 3) / self._settings.change).square())
+            share = share * torch.exp(-(apart / self._settings.change).square())
             detail = torch.addcmul(detail, apart, share)
         self.detail = detail
         return base + detail
