@@ -125,7 +125,10 @@ def video_command(
             check_apart(keys_of([source]), [out, report])
             check_report(report, b"{")
         session = Session(settings, compute, options.find_models(models_dir))
-        made = _run(source, out, session, video_options)
+        try:
+            made = _run(source, out, session, video_options)
+        except KeyboardInterrupt:
+            raise RefusedError(_tell_interruption(out)) from None
         if report:
             _write_report(report, made)
         for line in _describe(made):
@@ -147,6 +150,13 @@ def _run(source: Path, out: Path, session: "Session", video_options: "VideoOptio
         from ..video.job import pipe_video
 
         return pipe_video(source, sys.stdout.buffer, session, video_options, progress, opened)
+
+
+def _tell_interruption(out: Path) -> str:
+    from ..video.segments import parts_folder
+
+    folder = parts_folder(out)
+    return f"interrupted; finished parts are in {folder}, and the same command resumes" if folder.is_dir() else "interrupted"
 
 
 def _write_report(path: Path, made: "VideoReport") -> None:
