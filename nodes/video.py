@@ -198,4 +198,5 @@ def _window_of(video: Any) -> Window | None:
     start, seconds = video.get_active_trim_window()
     if not start and not seconds:
         return None
-    return Window(Fraction(start), Fraction(seconds) or _FOREVER)
+    length = seconds or max(0.0, video.get_duration())  # of a trimmed video, what is left of it
+    return Window(Fraction(start), Fraction(length) or _FOREVER)

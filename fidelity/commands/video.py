@@ -104,7 +104,7 @@ def video_command(
         raise typer.Exit(1)  # before the second or two that importing PyTorch takes
 
     from ..decide.settings import Settings
-    from ..files.paths import check_apart, check_folder, check_report, keys_of
+    from ..files.paths import SkippedError, check_apart, check_folder, check_report, keys_of
     from ..session import Session
     from ..video.codecs import Encoding
     from ..video.options import VideoOptions
@@ -127,6 +127,11 @@ def video_command(
         session = Session(settings, compute, options.find_models(models_dir))
         try:
             made = _run(source, out, session, video_options)
+        except SkippedError as error:
+            say_line(str(error))
+            return
+        except BrokenPipeError:
+            raise RefusedError("standard output: its reader has ended") from None
         except KeyboardInterrupt:
             raise RefusedError(_tell_interruption(out)) from None
         if report:
@@ -134,7 +139,7 @@ def video_command(
         for line in _describe(made):
             say_line(line) if out != _PIPE else print(line, file=sys.stderr)
         if made.fault:
-            raise RefusedError(f"{source}: {made.fault}; the {made.frames} frames before are in {out}")
+            raise RefusedError(f"{source}: {made.fault}; the {made.frames} frames before are in {made.output['path']}")
     if refused:
         raise typer.Exit(1)
 
@@ -143,7 +148,7 @@ def _run(source: Path, out: Path, session: "Session", video_options: "VideoOptio
     from ..video.job import upscale_video
     from ..video.source import VideoSource
 
-    opened = VideoSource(source, stream=sys.stdin.buffer) if source == _PIPE else None
+    opened = VideoSource(source, video_options.deinterlace, stream=sys.stdin.buffer) if source == _PIPE else None
     with show_progress() as progress:
         if out != _PIPE:
             return upscale_video(source, out, session, video_options, progress, opened)
@@ -171,7 +176,7 @@ def _describe(made: "VideoReport") -> list[str]:
     sizes = f"{given['path']} {given['width']}x{given['height']} -> {result['path']} {result['width']}x{result['height']}"
     frames = f"{made.frames} frames in {made.seconds:.1f} s ({made.frames_per_second:.2f} fps)"
     resumed = f", {made.resumed_at} of them by an earlier run" if made.resumed_at else ""
-    drift = f"color drift mean {made.drift.mean:.2f}, largest {made.drift.max:.2f} CIEDE2000"
+    drift = f"color drift mean {made.drift.mean:.2f}, largest {made.drift.max:.2f} {made.output['difference']}"
     worst = f", most in frame {made.worst.frame} at {made.worst.seconds:.2f} s" if made.worst else ""
     return [f"{sizes}  {frames}{resumed}", f"{drift}{worst}", *(f"note: {note}" for note in made.notes)]
 

@@ -94,7 +94,8 @@ class ModelChooser:
     """
 
     def __init__(self, name: str, models: Mapping[str, Path]) -> None:
-        self._models = models
+        self.models = models
+        """Files by name."""
         self._fixed = None if name == "auto" else _name_choice(find_model(name, models))
         self.fixed = NETWORKS.load(self._fixed.path) if self._fixed else None
         """The model that the user chose; None for "auto"."""
@@ -112,7 +113,7 @@ class ModelChooser:
         if self._fixed and self.fixed:
             return self.fixed, self._fixed
         refused: list[str] = []
-        for choice in rank_models(recipe, scale, self._models):
+        for choice in rank_models(recipe, scale, self.models):
             try:
                 model = NETWORKS.load(choice.path)
             except ModelRefusedError as error:
@@ -184,9 +185,9 @@ class ModelChooser:
         """
         refused: list[str] = []
         for one in RESTORERS[restoration].values():
-            for name in sorted(name for name in self._models if matches(Path(name).stem, one)):
+            for name in sorted(name for name in self.models if matches(Path(name).stem, one)):
                 try:
-                    network = NETWORKS.load(self._models[name])
+                    network = NETWORKS.load(self.models[name])
                 except ModelRefusedError as error:
                     refused.append(str(error))
                     continue

@@ -31,10 +31,11 @@ def tone_map(image: Tensor, signal: WideSignal, peak_nits: float | None = None) 
     Returns:
         ``(1, 3 or 4, H, W)``, sRGB in [0, 1].
     """
+    device = image.device
     bands = [slice(top, top + _BAND_ROWS) for top in range(0, image.shape[2], _BAND_ROWS)]
     brightest = [signal_to_nits(image[:, :3, rows], signal.transfer).amax(dim=1, keepdim=True) for rows in bands]
-    peak = peak_nits or float(np.quantile(torch.cat(brightest, dim=2).numpy(), 1 - _PEAK_SHARE))
-    matrix = torch.from_numpy(np.linalg.inv(to_xyz(BT709)) @ to_xyz(primaries_of(signal))).float()
+    peak = peak_nits or float(np.quantile(torch.cat(brightest, dim=2).cpu().numpy(), 1 - _PEAK_SHARE))
+    matrix = torch.from_numpy(np.linalg.inv(to_xyz(BT709)) @ to_xyz(primaries_of(signal))).float().to(device)
     result = image.clone()
     for rows, nits in zip(bands, brightest, strict=True):
         light = signal_to_nits(image[:, :3, rows], signal.transfer) * _compress(nits, peak) / WHITE_NITS

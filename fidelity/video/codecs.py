@@ -209,9 +209,16 @@ def pixel_format(form: PlaneFormat) -> str:
     return f"yuv{sampling}p" if form.bits == 8 else f"yuv{sampling}p{form.bits}le"
 
 
-def fit_size(size: tuple[int, int], form: PlaneFormat, codec: VideoCodec) -> tuple[int, int]:
-    """The nearest (height, width) that a codec can encode: with subsampled chroma, an even number; FFV1 takes any."""
-    if codec == "ffv1":
+def fit_size(size: tuple[int, int], form: PlaneFormat, codec: VideoCodec, beside: bool = False) -> tuple[int, int]:
+    """The nearest (height, width) that a codec can encode: with subsampled chroma, an even number; FFV1 takes any.
+
+    Args:
+        size: (height, width) as wanted.
+        form: Format of the planes.
+        codec: The codec.
+        beside: Whether two pictures will be put side by side, which needs whole chroma samples too.
+    """
+    if codec == "ffv1" and not beside:
         return size
     height, width = (max(step, -(-length // step) * step) for length, step in zip(size, form.subsampling, strict=True))
     return height, width

@@ -12,15 +12,15 @@ from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 
 from ..errors import RefusedError
-from ..files.color_tags import wide_signal
+from ..files.color_tags import WIDE_CODES, wide_signal
 from ..imaging.hdr import WideSignal
 from ..imaging.yuv import Matrix, PlaneFormat, Siting
 
 # ITU-T H.273, tables 2 to 4
 _MATRICES: dict[int, Matrix] = {0: "rgb", 1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
 MATRIX_CODES: dict[Matrix, int] = {"rgb": 0, "bt709": 1, "fcc": 4, "bt601": 6, "smpte240m": 7, "bt2020": 9}
-BT709, UNSPECIFIED, BT470BG, SMPTE170M = 1, 2, 5, 6
-_NAMES = {BT709: "BT.709", BT470BG: "BT.601 (625 lines)", SMPTE170M: "BT.601 (525 lines)"}
+BT709, UNSPECIFIED, BT470BG, SMPTE170M, BT2020, SRGB = 1, 2, 5, 6, 9, 13
+_NAMES = {BT709: "BT.709", BT2020: "BT.2020", BT470BG: "BT.601 (625 lines)", SMPTE170M: "BT.601 (525 lines)"}
 _SITINGS: tuple[Siting, ...] = ("left", "center", "topleft", "top", "bottomleft", "bottom")
 LIMITED, FULL = 1, 2
 """FFmpeg's numbers of the ranges."""
@@ -72,8 +72,10 @@ def read_colors(stream: VideoStream, siting: Siting | None) -> StreamColors:
     planar, form, notes = _planar(pixels)
     is_rgb = form.matrix == "rgb"
     is_sd = context.height <= _SD_HEIGHT and context.width <= _SD_WIDTH
-    usual = (SMPTE170M if context.height <= _LINES_525 else BT470BG) if is_sd else BT709
     told = ColorCodes(context.color_primaries, context.color_trc, context.colorspace)
+    usual = (SMPTE170M if context.height <= _LINES_525 else BT470BG) if is_sd and not is_rgb and not form.is_grey else BT709
+    if told.transfer in WIDE_CODES:
+        usual = BT2020
     matrix = _MATRICES.get(told.matrix)
     if matrix is None and told.matrix not in (UNSPECIFIED, 3):
         raise RefusedError(f"the color matrix has number {told.matrix} of H.273; wanted one of {sorted(_MATRICES)}")
@@ -81,12 +83,12 @@ def read_colors(stream: VideoStream, siting: Siting | None) -> StreamColors:
         matrix = "rgb" if is_rgb else matrix or "bt709"
     elif matrix is None or matrix == "rgb":
         matrix = "bt601" if is_sd else "bt709"
-        if told.primaries == 9:
+        if BT2020 in (told.primaries, usual):
             matrix = "bt2020"
         notes.append(f"no color matrix is tagged: {matrix} is assumed for {context.width}x{context.height}")
     known = {UNSPECIFIED, 3, 0}
     primaries = usual if told.primaries in known else told.primaries
-    transfer = (BT709 if usual == BT709 else SMPTE170M) if told.transfer in known else told.transfer
+    transfer = (SRGB if is_rgb else BT709 if usual == BT709 else SMPTE170M) if told.transfer in known else told.transfer
     if told.primaries in known and not form.is_grey:
         notes.append(f"no primaries are tagged: those of {_NAMES[primaries]} are assumed")
     is_full = is_rgb or context.color_range == FULL or (pixels.name or "").startswith("yuvj")
@@ -123,16 +125,20 @@ def has_alpha(pixels: VideoFormat) -> bool:
     return any(one.is_alpha for one in pixels.components) and not pixels.has_palette
 
 
-def read_siting(path: str) -> Siting | None:
+def read_siting(path: str, index: int) -> Siting | None:
     """Where chroma samples lie by a stream's own headers (H.264, H.265, AV1), which PyAV does not tell; None if unsaid.
 
     FFmpeg's filter trace_headers prints every header; its lines are caught.
+
+    Args:
+        path: The file.
+        index: Place of the stream.
     """
     level = av.logging.get_level()
     try:
         with av.open(path) as container, av.logging.Capture() as lines:
             av.logging.set_level(av.logging.INFO)
-            stream = container.streams.video[0]
+            stream = container.streams[index]
             reader = BitStreamFilterContext("trace_headers", stream)
             reader.filter(next(container.demux(stream)))
             texts = [text for _, _, text in lines]

@@ -32,7 +32,8 @@ from ..steps.restore import restore
 from ..steps.upscale import upscale
 from .colors import StreamColors
 
-_HLG_NITS = _USUAL_NITS = 1000.0
+_PEAK_NITS = 1000.0
+"""Light that becomes white when a video is tone mapped: the same for all frames, the peak of HLG and of most masters."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,7 @@ class FrameMaker:
         device = self._session.compute.device
         planes, form = levels_to_planes([plane.to(device) for plane in levels], self._colors.form), self._colors.form
         if self._to_sdr and self._colors.signal:
-            peak = _HLG_NITS if self._colors.signal.transfer == "HLG" else _USUAL_NITS
-            rgb = tone_map(planes_to_rgb(planes, form).clamp_(0, 1), self._colors.signal, peak)
+            rgb = tone_map(planes_to_rgb(planes, form).clamp_(0, 1), self._colors.signal, _PEAK_NITS)
             form = replace(FULL, matrix="bt709")
             return Picture(rgb_to_planes(rgb, form), form)
         if form.matrix == "rgb":

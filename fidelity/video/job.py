@@ -16,8 +16,9 @@ from ..errors import RefusedError
 from ..files.paths import check_apart, check_folder, keys_of, settle_output
 from ..session import Session, StageProgress
 from .codecs import fit_size
+from .colors import BT709, SRGB
 from .frames import FrameMaker
-from .join import choose_copied
+from .join import check_rotation, choose_copied
 from .motion import has_motion
 from .options import DEFAULT_VIDEO_OPTIONS, VideoOptions
 from .pipeline import Pipeline, Task
@@ -103,11 +104,14 @@ class _Job:
         form, self.notes = options.encoding.fit(info.form)
         codes = info.colors.codes
         if self.to_sdr:
-            form, codes = replace(form, matrix="bt709", is_full=False), replace(codes, primaries=1, transfer=1, matrix=1)
+            form, codes = (
+                replace(form, matrix="bt709", is_full=False),
+                replace(codes, primaries=BT709, transfer=SRGB, matrix=BT709),
+            )
         fixed = session.chooser.fixed
         scale = fixed.scale if fixed and fixed.scale > 1 else VIDEO_SCALE
         exact = resolve_target(info.size, session.settings.target, scale)
-        self.target = fit_size(exact, form, options.encoding.codec)
+        self.target = fit_size(exact, form, options.encoding.codec, options.compare)
         self.notes = (*info.notes, *self.notes)
         if self.target != exact:
             asked, given = (f"{width}x{height}" for height, width in (exact, self.target))
@@ -117,10 +121,20 @@ class _Job:
         copied = choose_copied(source, output) if not open_pipe and output.suffix else None
         if copied and copied.dropped and not options.drop:
             what = ", ".join(copied.dropped)
-            raise RefusedError(f"{output}: {output.suffix} cannot hold {what}; wanted .mkv, or --drop to leave it out")
+            raise RefusedError(
+                f"{output}: {output.suffix} cannot hold {what}; wanted another container, or --drop to leave it out"
+            )
+        if copied:
+            check_rotation(info.rotation)
         self.copied = copied
         if copied:
             self.notes += tuple(f"{what} is left out" for what in (*copied.dropped, *copied.left_out))
+        elif source.stream is None and not source.path.is_dir():
+            self.notes += ("only frames are written: no sound, no time stamps",)
+        if info.mastering.display and options.encoding.codec != "h265" and options.hdr != "sdr":
+            self.notes += (
+                f"the mastering display's metadata is left out: only h265 stores it here, not {options.encoding.codec}",
+            )
         self.session = session.aimed_at(self.target)
         self.maker = FrameMaker(self.session, info.colors, form, self.target, self.to_sdr)
         self.steadies = options.steady == "auto" and has_motion()
@@ -137,7 +151,7 @@ class _Job:
         elif copied:
             self.sink = FileSink(output, source, self.format, copied, options, self._identity())
         else:
-            self.sink = FolderSink(output, self.format)
+            self.sink = FolderSink(output, self.format, options.existing == "overwrite")
         self.output = output
 
     def _identity(self) -> dict[str, Any]:
@@ -150,6 +164,7 @@ class _Job:
             "compute": str(replace(self.session.compute, memory_bytes=None)),
             "options": str(options),
             "steadied": self.steadies,
+            "models": {name: path.stat().st_size for name, path in sorted(self.session.chooser.models.items())},
         }
 
     def run(self) -> VideoReport:
@@ -176,6 +191,7 @@ class _Job:
                 "height": self.format.size[0],
                 "codec": self.options.encoding.codec,
                 "bits": self.format.form.bits,
+                "difference": "BT.2124" if self.maker.signal else "CIEDE2000",
                 "copied_streams": list(self.copied.kept) if self.copied else [],
                 "dropped_streams": list(self.copied.dropped) if self.copied else [],
             },

@@ -4,10 +4,12 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 from av.video.stream import VideoStream
 
 from ..errors import RefusedError
@@ -55,15 +57,30 @@ def choose_copied(source: VideoSource, output: Path) -> Copied:
             what = f"{stream.type or 'unknown'} stream {stream.index}{f' ({codec})' if codec else ''}"
             if stream.type in _INVISIBLE:
                 left_out.append(what)
-            elif stream.type == "attachment":
-                (kept if name == "matroska" else dropped).append(stream.index if name == "matroska" else what)  # pyright: ignore
             elif stream.type == "video" and not is_cover(stream):
                 dropped.append(f"second video stream {stream.index} ({codec})")
-            elif codec in able:
+            elif _is_held(stream, codec, name, able):
                 kept.append(stream.index)
             else:
                 dropped.append(what)
     return Copied(tuple(kept), tuple(dropped), tuple(left_out))
+
+
+def _is_held(stream: Any, codec: str | None, container: str, able: set[str]) -> bool:
+    """Whether a container holds a stream; its muxer is asked, as what it lists as supported it may still refuse."""
+    if stream.type == "attachment":
+        return container == "matroska"
+    if is_cover(stream) and container == "matroska":
+        return codec in _COVERS
+    if codec not in able or (is_cover(stream) and container == "webm"):
+        return False
+    try:
+        with av.open(BytesIO(), "w", format=container) as trial:
+            trial.add_stream_from_template(stream, opaque=True)
+            trial.start_encoding()
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def _codec_of(stream: Any) -> str | None:
@@ -97,12 +114,17 @@ def join(
     if not segments:
         raise RefusedError("no frame was encoded; wanted at least one")
     info, name = source.info, CONTAINERS[suffix]
-    shift = -(window[0] if window else source.late_start)
+    late = source.late_start
+    window = (window[0] + late, window[1] + late) if window else None
+    shift = -(window[0] if window else late)
     options = {"fflags": _BITEXACT, "avoid_negative_ts": "disabled" if name in ("mp4", "mov") else "auto"}
     if name in ("mp4", "mov"):
         options["movflags"] = "+faststart"
+        if name == "mov":
+            options["movflags"] += "+use_metadata_tags"  # a phone's own names
         if info.time_base.denominator <= _LONGEST_TIMESCALE:
             options["video_track_timescale"] = str(info.time_base.denominator)
+    skips = name not in ("mp4", "mov")  # only these say by an edit list what is not to be shown
     with av.open(str(target), "w", format=name, options=options) as output, av.open(str(folder / segments[0].file)) as first:
         video = output.add_stream_from_template(first.streams.video[0], opaque=True)
         video.time_base = info.time_base
@@ -110,7 +132,7 @@ def join(
         if name in ("mp4", "mov") and video.codec_context.name == "hevc":
             video.codec_context.codec_tag = "hvc1"  # by which Apple's players know it
         if info.rotation:
-            _rotate(video, info.rotation)
+            video.set_display_matrix(info.rotation)
         iterators = [_video_packets(video, folder, segments, info.time_base, info.rate, shift)]
         if source.stream is None and not source.path.is_dir():
             given = source.open()
@@ -120,8 +142,11 @@ def join(
                 output.metadata.update({key: text for key, text in given.metadata.items() if key not in _OWN_METADATA})
                 if not window:
                     output.set_chapters(given.chapters())
-                places = {index: _add_copy(output, given.streams[index]) for index in copied.kept}
-                iterators.append(_other_packets(given, places, window, shift))
+                attached = [index for index in copied.kept if name == "matroska" and is_cover(given.streams[index])]
+                for index in attached:
+                    _attach_cover(output, source, index)
+                places = {index: _add_copy(output, given.streams[index]) for index in copied.kept if index not in attached}
+                iterators.append(_other_packets(given, places, window, shift, skips))
                 _mux(output, iterators)
             finally:
                 given.close()
@@ -147,10 +172,25 @@ def _mux(output: Any, iterators: list[Iterator[tuple[Fraction, Any]]]) -> None:
         output.mux_one(packet)
 
 
-def _rotate(stream: VideoStream, matrix: tuple[int, ...]) -> None:
-    if not hasattr(stream, "set_display_matrix"):
+def check_rotation(rotation: tuple[int, ...] | None) -> None:
+    """Refuses a rotated video where the installed PyAV cannot store that it is.
+
+    Raises:
+        RefusedError: If so.
+    """
+    if rotation and not hasattr(VideoStream, "set_display_matrix"):
         raise RefusedError(f"this PyAV ({av.__version__}) cannot store that a video is rotated; wanted 18 or newer")
-    stream.set_display_matrix(matrix)
+
+
+_COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
+
+
+def _attach_cover(output: Any, source: VideoSource, index: int) -> None:
+    """Matroska holds cover pictures as attached files."""
+    with source.open() as container:
+        stream = container.streams[index]
+        data = next((bytes(packet) for packet in container.demux(stream) if packet.size), b"")
+        output.add_attachment(*_COVERS[stream.codec_context.codec.canonical_name], data)
 
 
 def _add_copy(output: Any, stream: Any) -> Any:
@@ -171,10 +211,12 @@ def _video_packets(
     count, before = 0, 0
     for segment in segments:
         with av.open(str(folder / segment.file)) as container:
-            packets = [packet for packet in container.demux(video=0) if packet.size]
-            shown = [packet.pts or 0 for packet in packets]
-            for packet, at in zip(packets, shown, strict=True):
-                place = before + round((at - min(shown)) * packet.time_base * 1000 / STEP_MS)
+            start = min(packet.pts or 0 for packet in container.demux(video=0) if packet.size)
+        with av.open(str(folder / segment.file)) as container:
+            for packet in container.demux(video=0):
+                if not packet.size:
+                    continue
+                place = before + round(((packet.pts or 0) - start) * packet.time_base * 1000 / STEP_MS)
                 packet.stream = stream
                 packet.time_base = time_base
                 packet.pts = pts[place] + moved
@@ -188,19 +230,26 @@ def _video_packets(
 
 
 def _other_packets(
-    container: Any, places: dict[int, Any], window: tuple[Fraction, Fraction] | None, shift: Fraction
+    container: Any, places: dict[int, Any], window: tuple[Fraction, Fraction] | None, shift: Fraction, skips: bool
 ) -> Iterator[tuple[Fraction, Any]]:
     if not places:
         return
     streams = [container.streams[index] for index in places]
-    last = Fraction(-(10**9))
+    last, decoded = Fraction(-(10**9)), dict[int, int]()
     for packet in container.demux(streams):
-        if not packet.size or (packet.dts is None and packet.pts is None):
+        if not packet.size or (skips and packet.is_discard):
             continue
+        if packet.dts is None and packet.pts is None:
+            if not is_cover(packet.stream):
+                continue
+            packet.pts = packet.dts = -round(shift / packet.time_base)  # a cover picture is shown at the start
         stamp = packet.dts if packet.dts is not None else packet.pts
         at = stamp * packet.time_base
         if window and not window[0] <= at < window[1] and not is_cover(packet.stream):
             continue
+        if stamp <= decoded.get(packet.stream.index, stamp - 1) and packet.stream.type == "audio":
+            continue  # time that runs backwards cannot be stored
+        decoded[packet.stream.index] = stamp
         moved = round(shift / packet.time_base)
         packet.stream = places[packet.stream.index]
         packet.dts = None if packet.dts is None else packet.dts + moved

@@ -27,6 +27,8 @@ from .steady import Steadier
 
 _SEGMENT_SECONDS = 10
 _WAIT_SECONDS = 0.2
+_PIPE_SECONDS = 5
+"""How long a thread is waited for that may be reading from a pipe in which nothing comes."""
 
 
 class _Stopped(Exception):
@@ -67,7 +69,7 @@ class _InWork:
     """None for a repeated frame."""
     starts_segment: bool
     finished: "Future[FrameResult] | None" = None
-    ends_segment_with: Tensor | None = None
+    carried_detail: Tensor | None = None
     """The steadied detail of the frame before, if this one begins a segment within a scene."""
 
 
@@ -137,7 +139,7 @@ class Pipeline:
                 self._stopped.set()
                 pool.shutdown(cancel_futures=True)
                 for helper in helpers:
-                    helper.join()
+                    helper.join(None if self._task.source.stream is None else _PIPE_SECONDS)
                 torch.set_num_threads(before)
         if self._errors:
             raise self._errors[0]
@@ -229,8 +231,9 @@ class Pipeline:
     def _steady(self, pool: ThreadPoolExecutor, work: _InWork, finishing: deque[_InWork]) -> None:
         if work.starts_segment:
             if work.place.frame.index and self._steadier.detail is None and not work.place.starts_scene:
-                self._steadier.detail = self._task.sink.load_state()
-            work.ends_segment_with = self._steadier.detail
+                carried = self._task.sink.load_state()
+                self._steadier.detail = carried.to(self._task.device) if carried is not None else None
+            work.carried_detail = None if work.place.starts_scene else self._steadier.detail
         if work.made is not None and work.decision is not None:
             made = work.made.result()
             work.made = None
@@ -251,7 +254,7 @@ class Pipeline:
 
     def _deliver(self, work: _InWork) -> None:
         result = work.finished.result() if work.finished else None
-        self._encode.put((work.place, result, work.starts_segment, work.ends_segment_with))
+        self._encode.put((work.place, result, work.starts_segment, work.carried_detail))
         self._made += 1
         if result:
             self._last_drift = result.drift.mean

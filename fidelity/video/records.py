@@ -138,7 +138,7 @@ class VideoReport:
     input: dict[str, Any]
     """Its source: path, size, codec, rate, color tags and what was assumed."""
     output: dict[str, Any]
-    """What was written: path, size, codec, pixel format, streams copied and dropped."""
+    """What was written: path, size, codec, bits, how drift was measured, streams copied and dropped."""
     frames: int
     scenes: tuple[SceneRecord, ...]
     """Those that this run worked on; those of the run that it resumed are in that one's report."""
@@ -189,7 +189,7 @@ def summarize_video(made: VideoReport) -> str:
         (
             f"{'≈' if made.fault else '✓'} {made.output['width']}x{made.output['height']}, {made.frames} frames{repeated}",
             scenes,
-            f"color drift {made.drift.mean:.2f} CIEDE2000 on average{worst}",
+            f"color drift {made.drift.mean:.2f} {made.output['difference']} on average{worst}",
             f"{made.frames_per_second:.2f} frames per second",
             *made.notes,
             *((made.fault,) if made.fault else ()),

@@ -11,18 +11,18 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import av
 import av.error
 import numpy as np
+import torch
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
 from ..errors import RefusedError
-from ..files.paths import FileRefusedError
+from ..files.paths import FileRefusedError, hold
 from ..imaging.yuv import PlaneFormat
 from .codecs import Encoding, pixel_format
 from .colors import ColorCodes, MasteringLight
@@ -66,19 +66,21 @@ class Segment:
     size_bytes: int
     """Its length, so that a torn file is noticed."""
     first: int
-    """Index of its first frame in the source."""
+    """How many frames are in the segments before it."""
     pts: tuple[int, ...]
     """Time stamps of its frames."""
     durations: tuple[int, ...]
     """Their durations in ticks; 0 if unknown."""
     delay: int
     """By how many places frames come later in the file than they are shown, at most."""
+    state_bytes: int = 0
+    """Length of the file with what the next segment needs of this one; 0 if it needs nothing."""
     records: tuple[FrameRecord, ...] = field(default=())
     """What was measured of its frames."""
 
     @property
     def end(self) -> int:
-        """Index after its last frame."""
+        """How many frames there are with it."""
         return self.first + len(self.pts)
 
 
@@ -117,8 +119,8 @@ class SegmentWriter:
         self._durations.append(duration)
         self._mux(self._stream.encode(frame))
 
-    def close(self, first: int, records: Sequence[FrameRecord]) -> Segment:
-        """Finishes the file and gives it its name."""
+    def close(self, first: int, records: Sequence[FrameRecord], state_bytes: int = 0) -> Segment:
+        """Finishes the file and gives it its name; see `Segment` for what is noted of it."""
         self._mux(self._stream.encode(None))
         self._container.close()
         if self._count != len(self._places):
@@ -127,7 +129,7 @@ class SegmentWriter:
         self._part.replace(self._path)
         sync(self._path.parent)
         size, pts = self._path.stat().st_size, tuple(self._places)
-        return Segment(self._path.name, size, first, pts, tuple(self._durations), self._delay, tuple(records))
+        return Segment(self._path.name, size, first, pts, tuple(self._durations), self._delay, state_bytes, tuple(records))
 
     def discard(self) -> None:
         """Removes an unfinished file."""
@@ -180,6 +182,10 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+class OtherRunError(FileRefusedError):
+    """A folder that holds an interrupted run of another source or other settings."""
+
+
 class Journal:
     """The finished segments of a run, in a folder beside its result."""
 
@@ -194,11 +200,17 @@ class Journal:
             FileRefusedError: If the folder belongs to another source or other settings.
         """
         self.folder = parts_folder(output)
+        if self.folder.exists() and not (self.folder / _JOURNAL).is_file():
+            raise FileRefusedError(f"{self.folder}: exists and holds no journal of an interrupted run; wanted another output")
         self._path = self.folder / _JOURNAL
         self._identity = json.loads(json.dumps(identity))
         self.segments: list[Segment] = []
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self._path.exists():
+        self._lock = self._path.open("ab")
+        if not hold(self._lock):
+            self._lock.close()
+            raise FileRefusedError(f"{self.folder}: another run works on it; wanted another output, or to wait")
+        if self._path.stat().st_size:
             self._read()
         else:
             self._write_line({"identity": self._identity})
@@ -207,14 +219,15 @@ class Journal:
         lines = self._path.read_bytes().splitlines(keepends=True)
         head = _parse(lines[0]) if lines else None
         if head is None or "identity" not in head:  # torn before its first line was on the disk
-            self._path.unlink()
+            self._write_lines([])
             self._write_line({"identity": self._identity})
             return
         if head["identity"] != self._identity:
+            self._lock.close()
             changed = sorted(
                 name for name in {*head["identity"], *self._identity} if head["identity"].get(name) != self._identity.get(name)
             )
-            raise FileRefusedError(
+            raise OtherRunError(
                 f"{self.folder}: holds an interrupted run with another {', '.join(changed)}; wanted the same to resume it, or "
                 "--existing overwrite to begin anew"
             )
@@ -226,13 +239,40 @@ class Journal:
                 break
             self.segments.append(segment)
             kept.append(line)
+        while self.segments and not self._has_state(self.segments[-1]):
+            self.segments.pop()
+            kept.pop()
         if len(kept) < len(lines):
-            self._path.write_bytes(b"".join(kept))
-            sync(self._path)
+            self._write_lines(kept)
 
     def _is_whole(self, segment: Segment) -> bool:
         path = self.folder / segment.file
         return path.is_file() and path.stat().st_size == segment.size_bytes
+
+    def _has_state(self, segment: Segment) -> bool:
+        path = self.state_path(len(self.segments))
+        return not segment.state_bytes or (path.is_file() and path.stat().st_size == segment.state_bytes)
+
+    def state_path(self, number: int) -> Path:
+        """The file with what the segment after that number needs of it."""
+        return self.folder / f"state-{number:05}.npy"
+
+    def write_state(self, state: Tensor | None) -> int:
+        """Writes what the segment after the next one needs of it; returns the file's length, 0 for None."""
+        if state is None:
+            return 0
+        path = self.state_path(len(self.segments) + 1)
+        with path.open("wb") as file:
+            np.save(file, state.cpu().numpy())
+            file.flush()
+            os.fsync(file.fileno())
+        return path.stat().st_size
+
+    def read_state(self) -> Tensor | None:
+        """What the next segment needs of the last finished one."""
+        if not self.segments or not self.segments[-1].state_bytes:
+            return None
+        return torch.from_numpy(np.load(self.state_path(len(self.segments))))
 
     @property
     def done(self) -> int:
@@ -247,15 +287,33 @@ class Journal:
         """Notes that a segment is finished."""
         self._write_line(asdict(segment))
         self.segments.append(segment)
+        self.state_path(len(self.segments) - 2).unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Removes the folder and all in it."""
-        rmtree(self.folder, ignore_errors=True)
+        """Removes what was written here, and the folder unless it holds anything else."""
+        self._lock.close()
+        Journal.discard(self.folder)
 
     @staticmethod
-    def discard(output: Path) -> None:
-        """Removes what an interrupted run of other work has left."""
-        rmtree(parts_folder(output), ignore_errors=True)
+    def discard(folder: Path) -> None:
+        """Removes what a run has left in its folder, and the folder unless it holds anything else."""
+        for pattern in ("segment-*.mkv", "segment-*.mkv.part", "state-*.npy", "joined.part", _JOURNAL):
+            for path in folder.glob(pattern):
+                path.unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
+
+    def close(self) -> None:
+        """Lets another run resume here."""
+        self._lock.close()
+
+    def _write_lines(self, lines: Sequence[bytes]) -> None:
+        """Replaces all lines, in place, as the file is locked: what is lost if that is interrupted is only the work."""
+        with self._path.open("r+b") as file:
+            file.write(b"".join(lines))
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
 
     def _write_line(self, content: dict[str, Any]) -> None:
         with self._path.open("ab") as file:

@@ -10,8 +10,6 @@ from typing import IO, Any
 
 import av
 import av.error
-import numpy as np
-import torch
 from torch import Tensor
 
 from ..errors import RefusedError
@@ -19,13 +17,12 @@ from ..files.paths import FileRefusedError
 from ..files.write import Export, write_image
 from ..imaging.yuv import levels_to_planes, planes_to_rgb
 from .codecs import pixel_format
+from .colors import FULL, LIMITED
 from .join import Copied, join
 from .options import VideoOptions
 from .records import FrameRecord
-from .segments import Format, Journal, SegmentWriter, parts_folder, to_video_frame
+from .segments import Format, Journal, OtherRunError, SegmentWriter, parts_folder, sync, to_video_frame
 from .source import SourceFrame, VideoSource
-
-_STATE = "state-{:05}.npy"
 
 
 class Sink(ABC):
@@ -79,18 +76,24 @@ class FileSink(Sink):
         super().__init__()
         self._output, self._source, self._made, self._copied = output, source, made, copied
         self._window = (options.window.start, options.window.end) if options.window else None
-        if options.existing == "overwrite":
-            try:
+        with _Told(output):
+            self._journal = self._open_journal(output, identity, options.existing == "overwrite")
+            if source.stream is not None and self._journal.done:  # what comes through a pipe now may be anything
+                self._journal.remove()
                 self._journal = Journal(output, identity)
-            except FileRefusedError:
-                Journal.discard(output)
-                self._journal = Journal(output, identity)
-        else:
-            self._journal = Journal(output, identity)
         self.done = self.count = self._journal.done
         self.records = [record for segment in self._journal.segments for record in segment.records]
         self._writer: SegmentWriter | None = None
         self._open_records: list[FrameRecord] = []
+
+    def _open_journal(self, output: Path, identity: dict[str, Any], overwrites: bool) -> Journal:
+        try:
+            return Journal(output, identity)
+        except OtherRunError:
+            if not overwrites:
+                raise
+            Journal.discard(parts_folder(output))
+            return Journal(output, identity)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._writer:
@@ -98,11 +101,13 @@ class FileSink(Sink):
             self._writer = None
         if error is not None and not self._journal.segments:
             self._journal.remove()
+        self._journal.close()
 
     def begin(self, state: Tensor | None) -> None:
         """See `Sink`."""
         self._close(state)
-        self._writer = SegmentWriter(self._journal.next_path(), self._made)
+        with _Told(self._output):
+            self._writer = SegmentWriter(self._journal.next_path(), self._made)
 
     def add(self, levels: Sequence[Tensor], frame: SourceFrame, record: FrameRecord) -> None:
         """See `Sink`."""
@@ -117,17 +122,13 @@ class FileSink(Sink):
         if self._writer is None:
             return
         with _Told(self._output):
-            number = len(self._journal.segments) + 1
-            if state is not None:
-                np.save(self._journal.folder / _STATE.format(number), state.cpu().numpy())
-            self._journal.add(self._writer.close(self._journal.done, self._open_records))
-            (self._journal.folder / _STATE.format(number - 2)).unlink(missing_ok=True)
+            state_bytes = self._journal.write_state(state)
+            self._journal.add(self._writer.close(self._journal.done, self._open_records, state_bytes))
         self._writer, self._open_records = None, []
 
     def load_state(self) -> Tensor | None:
         """See `Sink`."""
-        path = self._journal.folder / _STATE.format(len(self._journal.segments))
-        return torch.from_numpy(np.load(path)) if path.exists() else None
+        return self._journal.read_state()
 
     def finish(self) -> None:
         """See `Sink`."""
@@ -137,6 +138,7 @@ class FileSink(Sink):
             folder, segments = self._journal.folder, self._journal.segments
             join(joined, self._output.suffix.lower(), folder, segments, self._source, self._copied, self._window)
             os.replace(joined, self._output)  # noqa: PTH105  over an existing file, on any system
+            sync(self._output.parent)
         self._journal.remove()
 
 
@@ -159,15 +161,25 @@ class _Told:
 class FolderSink(Sink):
     """Writes each frame as a PNG, numbered from 1: of 16 bits if the frames have more than 8."""
 
-    def __init__(self, folder: Path, made: Format) -> None:
+    def __init__(self, folder: Path, made: Format, overwrites: bool) -> None:
         """Prepares the folder.
 
+        Args:
+            folder: The folder; created if it does not exist.
+            made: The format of the frames.
+            overwrites: Whether frames that are there are replaced.
+
         Raises:
-            FileRefusedError: If it holds frames already.
+            FileRefusedError: If it holds frames already, or is a file.
         """
         super().__init__()
-        if folder.is_dir() and any(folder.glob("frame-*.png")):
-            raise FileRefusedError(f"{folder}: holds frames already; wanted an empty folder")
+        if folder.exists() and not folder.is_dir():
+            raise FileRefusedError(f"{folder}: is a file; wanted a folder for frames, or a name with an ending, as in .mp4")
+        there = sorted(folder.glob("frame-*.png")) if folder.is_dir() else []
+        if there and not overwrites:
+            raise FileRefusedError(f"{folder}: holds frames already; wanted an empty folder, or --existing overwrite")
+        for path in there:
+            path.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._form = folder, made.form
         self._export = Export(bits=16 if made.form.bits > 8 else 8)
@@ -191,7 +203,11 @@ class PipeSink(Sink):
         self._stream = self._container.add_stream("wrapped_avframe", rate=made.rate)
         self._stream.height, self._stream.width = made.size
         self._stream.pix_fmt = pixel_format(made.form)
-        self._stream.codec_context.time_base = 1 / made.rate
+        context = self._stream.codec_context
+        context.time_base = 1 / made.rate
+        context.color_range = FULL if made.form.is_full else LIMITED
+        if made.sample_aspect:
+            context.sample_aspect_ratio = made.sample_aspect
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with suppress(av.error.FFmpegError, OSError):

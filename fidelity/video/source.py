@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import RefusedError
 from ..files.paths import FileRefusedError, check_regular, one_line
 from ..files.tone import tone_map
-from ..imaging.yuv import PlaneFormat, levels_to_planes, planes_to_rgb
+from ..imaging.yuv import PlaneFormat, Siting, levels_to_planes, planes_to_rgb
 from .colors import MasteringLight, StreamColors, has_alpha, read_colors, read_mastering, read_siting
 
 Deinterlace = Literal["auto", "on", "off"]
@@ -29,9 +29,13 @@ SEQUENCE_SUFFIXES = (".png", ".tif", ".tiff")
 """File name endings of frames in a folder."""
 _RUNNING_CLOCKS = ("mpeg", "vob")
 """Containers whose time stamps are those of a broadcast's clock, so that they begin anywhere."""
+_CENTERED = ("mjpeg", "mpeg1video")
+"""Codecs whose chroma samples lie between those of luma."""
 _USUAL_RATE = Fraction(25)
 _FASTEST, _SLOWEST = 1000, Fraction(1, 3600)
 _ENDED_EARLY_SECONDS = 0.5
+_ENDED_EARLY_FRAMES = 8
+_JUMP_SECONDS = Fraction(1, 2)
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,8 @@ class VideoSource:
                 self.late_start = Fraction(container.start_time, av.time_base)
             context = stream.codec_context
             is_file = self.stream is None and not self.path.is_dir()
-            colors = read_colors(stream, read_siting(str(self.path)) if is_file else None)
+            placed: Siting | None = "center" if stream.codec_context.name in _CENTERED else None
+            colors = read_colors(stream, (read_siting(str(self.path), stream.index) if is_file else None) or placed)
             first = self._first_frame(container, stream) if is_file else None
             side = read_side_data(first) if first else {}
             matrix = side.get("DISPLAYMATRIX")
@@ -210,7 +215,7 @@ class VideoSource:
     def _decode(self, container: Any) -> Iterator[SourceFrame]:
         stream = container.streams[self.stream_index]
         stream.thread_type = "AUTO"
-        info, last, index, graph = self.info, None, 0, None
+        info, last, index, graph, lasts = self.info, None, 0, None, 0
         step = max(1, round(1 / (info.rate * info.time_base)))
         if self.deinterlace == "on" or (self.deinterlace == "auto" and info.is_interlaced):
             graph = _deinterlacer(stream, "all" if self.deinterlace == "on" else "interlaced")
@@ -224,15 +229,20 @@ class VideoSource:
                 pts = frame.pts if frame.pts is not None else (0 if last is None else last + step)
                 if frame.pts is not None and frame.time_base and frame.time_base != info.time_base:
                     pts = round(frame.pts * frame.time_base / info.time_base)
+                if last is not None and last - pts > _JUMP_SECONDS / info.time_base:
+                    back = float((last - pts) * info.time_base)
+                    self.fault = f"its time jumps back by {back:.2f} s after {index} frames"
+                    return
                 pts = pts if last is None or pts > last else last + 1  # a broken file's
-                yield SourceFrame(index, pts, frame.duration or 0, read_planes(frame, info.colors))
+                lasts = round((frame.duration or 0) * (frame.time_base or info.time_base) / info.time_base)
+                yield SourceFrame(index, pts, lasts, read_planes(frame, info.colors))
                 last, index = pts, index + 1
         except (av.error.FFmpegError, OSError) as error:
             self.fault = f"reading failed after {index} frames ({one_line(error)})"
             return
-        self._check_end(container, stream, last, index)
+        self._check_end(container, stream, last, lasts, index)
 
-    def _check_end(self, container: Any, stream: VideoStream, last: int | None, count: int) -> None:
+    def _check_end(self, container: Any, stream: VideoStream, last: int | None, lasts: int, count: int) -> None:
         """Finds out whether a file ended before the time that it told."""
         if last is None:
             self.fault = "has no frame that can be decoded"
@@ -241,8 +251,10 @@ class VideoSource:
         if self.stream is not None or self.path.is_dir() or told is None:
             return
         start = (stream.start_time or 0) * self.info.time_base
-        reached = (last * self.info.time_base - start) + 1 / self.info.rate
-        if told - reached > max(_ENDED_EARLY_SECONDS, 3 / self.info.rate):
+        reached = last * self.info.time_base - start + max(lasts * self.info.time_base, 1 / self.info.rate)
+        missing = stream.frames - count if stream.frames else 0  # what an edit list hides is counted too
+        is_short = told - reached > max(_ENDED_EARLY_SECONDS, 3 / self.info.rate)
+        if (is_short and (missing or not stream.frames)) or missing > max(_ENDED_EARLY_FRAMES, count // 10):
             self.fault = f"ended after {count} frames, at {float(reached):.2f} of {float(told):.2f} s"
 
 

@@ -57,6 +57,12 @@ def test_frames_pass_through_pipes(make_clip, tmp_path):
     assert b"3 frames" in done.stderr
 
 
+def test_an_existing_result_is_skipped_without_an_error(make_clip, tmp_path):
+    (tmp_path / "out.mp4").write_bytes(b"mine")
+    done = fidelity(make_clip(frames=2), "-o", tmp_path / "out.mp4", "--existing", "skip")
+    assert done.returncode == 0 and b"skipped" in done.stdout and (tmp_path / "out.mp4").read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize(
     ("arguments", "told", "code"),
     [

@@ -125,7 +125,7 @@ def test_hdr_becomes_bt709_if_asked_for(make_clip, session, tmp_path):
     path = make_clip(form=form, codes=(9, 18, 9), encoder="libx265", options={"x265-params": "log-level=none"})
     run(path, tmp_path / "out.mp4", session, hdr="sdr")
     made = VideoSource(tmp_path / "out.mp4").info.colors
-    assert made.signal is None and (made.codes.primaries, made.codes.transfer, made.form.matrix) == (1, 1, "bt709")
+    assert made.signal is None and (made.codes.primaries, made.codes.transfer, made.form.matrix) == (1, 13, "bt709")
 
 
 def test_the_report_has_every_frame_and_scene(make_clip, session, tmp_path):
@@ -153,6 +153,80 @@ def test_a_preview_is_that_part_and_begins_at_0(make_clip, session, tmp_path):
     assert report.frames == 6 and [record.frame for record in report.records] == list(range(5, 11))
     assert stamps_of(tmp_path / "out.mp4") == [Fraction(index, 25) for index in range(6)]
     assert VideoSource(tmp_path / "out.mp4").info.size == (96, 256)
+
+
+def test_a_preview_of_a_broadcast_has_its_sound_and_begins_at_0(make_clip, session, tmp_path):
+    path = make_clip(name="clip.ts", frames=30, has_sound=True, container={"output_ts_offset": "40"})
+    report = run(path, tmp_path / "out.mp4", session, window=Window(Fraction(2, 5), Fraction(2, 5)))
+    assert report.frames == 10 and stamps_of(tmp_path / "out.mp4")[0] < 0.05
+    times = [at for at, _ in packets_of(tmp_path / "out.mp4", "audio")]
+    assert len(times) > 12 and -0.1 < times[0] < 0.05
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_cover_picture_is_copied(suffix, make_clip, session, tmp_path):
+    path = tmp_path / "cover.mp4"
+    with av.open(str(make_clip(frames=2))) as given, av.open(str(path), "w") as made:
+        video = made.add_stream_from_template(given.streams.video[0], opaque=True)
+        cover = made.add_stream("png", rate=1)
+        cover.height, cover.width, cover.pix_fmt = 8, 8, "rgb24"
+        cover.disposition = av.stream.Disposition.attached_pic
+        made.mux(cover.encode(av.VideoFrame(8, 8, "rgb24")))
+        made.mux(cover.encode(None))
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                made.mux(packet)
+    run(path, tmp_path / f"out{suffix}", session)
+    pictures = []
+    for one in (path, tmp_path / f"out{suffix}"):
+        with av.open(str(one)) as container:
+            stream = next(stream for stream in container.streams if source_module.is_cover(stream))
+            pictures.append(next(bytes(packet) for packet in container.demux(stream) if packet.size))
+    assert pictures[0] == pictures[1]
+
+
+def test_a_long_last_frame_is_no_damage(make_clip, session, tmp_path):
+    path = make_clip(name="clip.mkv", pts=[0, 40, 80, 120, 4000], time_base=Fraction(1, 1000))
+    report = run(path, tmp_path / "out.mkv", session)
+    assert report.fault is None and report.frames == 5
+
+
+def test_a_folder_of_someone_else_is_neither_used_nor_removed(make_clip, session, tmp_path):
+    output = tmp_path / "out.mp4"
+    parts_folder(output).mkdir()
+    (parts_folder(output) / "mine.txt").write_text("mine")
+    with pytest.raises(RefusedError, match="holds no journal"):
+        run(make_clip(frames=2), output, session)
+    assert (parts_folder(output) / "mine.txt").read_text() == "mine"
+
+
+def test_two_runs_do_not_share_an_output(make_clip, session, tmp_path, monkeypatch):
+    monkeypatch.setattr("fidelity.video.pipeline._SEGMENT_SECONDS", 0.1)
+    path, output = make_clip(frames=12), tmp_path / "out.mp4"
+    other = []
+
+    def progress(_stage, done, _total):
+        if done == 8:
+            with pytest.raises(RefusedError, match="another run works on it"):
+                upscale_video(path, output, session, VideoOptions(FAST))
+            other.append(done)
+
+    upscale_video(path, output, session, VideoOptions(FAST), progress)
+    assert other and len(stamps_of(output)) == 12
+
+
+def test_what_is_carried_over_and_lost_is_made_again(make_clip, session, tmp_path, monkeypatch):
+    monkeypatch.setattr("fidelity.video.pipeline._SEGMENT_SECONDS", 0.1)
+    path, output = make_clip(frames=12), tmp_path / "out.mp4"
+    upscale_video(path, tmp_path / "whole.mp4", session, VideoOptions(FAST))
+    with pytest.raises(StopError):
+        upscale_video(path, output, session, VideoOptions(FAST), interrupt_after(10))
+    states = sorted(parts_folder(output).glob("state-*.npy"))
+    assert states
+    states[-1].write_bytes(b"")
+    upscale_video(path, output, session, VideoOptions(FAST))
+    assert output.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
 class StopError(Exception):

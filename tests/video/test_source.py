@@ -100,6 +100,14 @@ def test_a_size_that_changes_ends_the_frames_and_is_told(tmp_path, make_clip):
     assert source.fault == "frame 5 is 64x32; wanted 64x48, as the frames before it"
 
 
+def test_time_that_jumps_back_ends_the_frames_and_is_told(tmp_path, make_clip):
+    part = make_clip(name="part.ts", frames=30).read_bytes()
+    (tmp_path / "both.ts").write_bytes(part + part)
+    source = VideoSource(tmp_path / "both.ts")
+    assert len(list(source.frames())) == 30
+    assert source.fault and "jumps back by 1.1" in source.fault
+
+
 def test_a_broadcasts_clock_is_left_out(make_clip):
     source = VideoSource(make_clip(name="clip.ts", container={"output_ts_offset": "100"}))
     assert source.late_start > 99
