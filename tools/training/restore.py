@@ -294,6 +294,34 @@ def train(
     return averaged, {**record, "loss_curve": curve}
 
 
+def save_checkpoint(state_path: Path, output: Path) -> None:
+    """Writes the averaged weights of a run in half precision, with its settings and its curve, to begin another run from."""
+    state = torch.load(state_path, weights_only=True)
+    weights = {name: value.half().contiguous() for name, value in state["averaged"].items()}
+    save_file(weights, output)
+    output.chmod(0o644)
+    record = {"settings": state["settings"], "steps": state["step"], "loss_curve": state["curve"]}
+    output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def begin_from(checkpoint: Path, state_path: Path, settings: Settings) -> None:
+    """Writes the state that a run resumes from, with a checkpoint's weights and a fresh optimizer.
+
+    Raises:
+        SystemExit: If the checkpoint is of another network.
+    """
+    record = json.loads(checkpoint.with_suffix(".json").read_text())
+    if record["settings"] != asdict(settings):
+        raise SystemExit(f"{checkpoint} was written with other settings: {record['settings']}")
+    network = Restorer(settings.features, settings.convolutions, settings.fold)
+    network.load_state_dict({name: value.float() for name, value in load_file(checkpoint).items()})
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    parts = {"network": network, "averaged": network, "optimizer": optimizer}
+    saved = {name: part.state_dict() for name, part in parts.items()}
+    told = {"settings": record["settings"], "step": record["steps"], "curve": record["loss_curve"]}
+    torch.save({**saved, **told}, state_path)
+
+
 def save_weights(network: Restorer, record: dict[str, Any], output: Path, scales: Sequence[int] = SCALES) -> None:
     """Writes one half-precision Compact network per scale (`OUTPUT-x1.safetensors` and so on), each with its record."""
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -307,7 +335,7 @@ def save_weights(network: Restorer, record: dict[str, Any], output: Path, scales
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--banks", type=Path, nargs="+", required=True, help="files written by tools.training.bank")
+    parser.add_argument("--banks", type=Path, nargs="+", default=[], help="files written by tools.training.bank")
     parser.add_argument("--state", type=Path, required=True, help="file to save the run to and resume it from")
     parser.add_argument("--steps", type=int, default=100_000, help="the step to reach")
     parser.add_argument("--anneal", type=int, default=0, help="number of steps to anneal a copy of the state")
@@ -315,6 +343,8 @@ def main() -> None:
     parser.add_argument("--through", type=Path, help="weights of the network that will enlarge the restored image")
     parser.add_argument("--texture", type=float, default=0.0, help="weight of the error in texture")
     parser.add_argument("--output", type=Path, help="path of the weights to write, without the suffix -x1.safetensors")
+    parser.add_argument("--checkpoint", type=Path, help="file to write the state's weights to instead of training")
+    parser.add_argument("--begin", type=Path, help="checkpoint to begin from, if there is no state yet")
     parser.add_argument("--threads", type=int, default=1)
     for name in ("features", "convolutions", "fold", "batch", "patch_px"):
         default = getattr(Settings(), name)
@@ -322,6 +352,13 @@ def main() -> None:
     options = parser.parse_args()
     settings = Settings(*(getattr(options, name) for name in ("features", "convolutions", "fold", "batch", "patch_px")))
     torch.set_num_threads(options.threads)
+    if options.checkpoint:
+        save_checkpoint(options.state, options.checkpoint)
+        return
+    if options.begin and not options.state.exists():
+        begin_from(options.begin, options.state, settings)
+    if not options.banks:
+        parser.error("--banks: wanted files written by tools.training.bank")
     banks = open_banks(options.banks)
     enlarger = load_enlarger(options.through) if options.through else None
     chosen = (options.anneal, options.scales, enlarger, options.texture)

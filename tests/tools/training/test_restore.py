@@ -1,0 +1,45 @@
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+
+from tools.training.bank import SIDE_PX
+from tools.training.restore import Restorer, Settings, begin_from, open_banks, save_checkpoint, train
+
+SMALL = Settings(features=8, convolutions=1, fold=2, batch=2, patch_px=24)
+
+
+@pytest.fixture
+def banks(tmp_path):
+    crops = np.random.default_rng(0).integers(0, 256, (2, SIDE_PX, SIDE_PX, 3), np.uint8)
+    np.save(tmp_path / "generated-natural.npy", crops)
+    return open_banks([tmp_path / "generated-natural.npy"])
+
+
+@pytest.mark.parametrize("fold", [1, 2])
+def test_the_heads_give_their_sizes_whatever_is_folded(fold, random_image):
+    results = Restorer(8, 1, fold)(random_image(1, 3, 12, 16))
+    assert {scale: tuple(result.shape[2:]) for scale, result in results.items()} == {1: (12, 16), 2: (24, 32), 4: (48, 64)}
+
+
+def test_a_run_begins_from_a_checkpoint_where_it_was_written(tmp_path, banks):
+    state, checkpoint = tmp_path / "state.pt", tmp_path / "half.safetensors"
+    train(SMALL, banks, state, 2, scales=(1,), every=1)
+    save_checkpoint(state, checkpoint)
+    record = json.loads(checkpoint.with_suffix(".json").read_text())
+    assert record["steps"] == 2 and record["settings"] == asdict(SMALL) and len(record["loss_curve"]) == 2
+    begin_from(checkpoint, tmp_path / "new.pt", SMALL)
+    old, new = (torch.load(path, weights_only=True) for path in (state, tmp_path / "new.pt"))
+    for name, value in old["averaged"].items():
+        assert torch.allclose(new["network"][name], value, atol=2e-3)
+    _, told = train(SMALL, banks, tmp_path / "new.pt", 3, scales=(1,), every=1)
+    assert told["steps"] == 3 and [step for step, _ in told["loss_curve"]] == [1, 2, 3]
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, banks):
+    train(SMALL, banks, tmp_path / "state.pt", 1, scales=(1,), every=1)
+    save_checkpoint(tmp_path / "state.pt", tmp_path / "half.safetensors")
+    with pytest.raises(SystemExit, match="other settings"):
+        begin_from(tmp_path / "half.safetensors", tmp_path / "new.pt", Settings())
