@@ -165,7 +165,6 @@ GRAPHS: dict[str, Graph] = {
         {
             "1 · Video": {
                 "source": Step("FidelityLoadVideo", {"file": "example.mp4"}, "Video"),
-                "frame": Step("PreviewImage", {"images": ("source", 1)}, "First frame"),
             },
             "2 · Upscale": {
                 "upscale": Step("FidelityVideoUpscale", {"video": ("source", 0), "target": "scale by", "target.scale": 2.0}),
