@@ -37,7 +37,7 @@ class VideoFacts:
     hdr: str | None
     """PQ or HLG."""
     interlaced: bool
-    """Whether its first frames are tagged so."""
+    """Whether its first frame is tagged so."""
     notes: tuple[str, ...]
     """What was assumed."""
 

@@ -62,9 +62,9 @@ class VideoInfo:
     mastering: MasteringLight
     """Static metadata of high dynamic range."""
     is_interlaced: bool
-    """Whether its first frames are tagged as interlaced."""
+    """Whether its first frame is tagged as interlaced; False for a pipe."""
     has_alpha: bool
-    """Whether it has transparency, which is not kept."""
+    """Whether it has transparency, which is not kept; a GIF's is only how it stores what does not change."""
     notes: tuple[str, ...] = ()
     """What was assumed, as text."""
 
@@ -189,7 +189,7 @@ class VideoSource:
                 rotation=None if turned == _UPRIGHT else turned,
                 mastering=read_mastering(side),
                 is_interlaced=bool(first and first.interlaced_frame),
-                has_alpha=context.format is not None and has_alpha(context.format),
+                has_alpha=context.format is not None and has_alpha(context.format) and context.name != "gif",
                 notes=colors.notes,
             )
         finally:
@@ -215,12 +215,10 @@ class VideoSource:
     def _decode(self, container: Any) -> Iterator[SourceFrame]:
         stream = container.streams[self.stream_index]
         stream.thread_type = "AUTO"
-        info, last, index, graph, lasts = self.info, None, 0, None, 0
+        info, last, index, lasts = self.info, None, 0, 0
         step = max(1, round(1 / (info.rate * info.time_base)))
-        if self.deinterlace == "on" or (self.deinterlace == "auto" and info.is_interlaced):
-            graph = _deinterlacer(stream, "all" if self.deinterlace == "on" else "interlaced")
         try:
-            for frame in _filtered(_each_frame(container, stream), graph):
+            for frame in _progressive(_each_frame(container, stream), stream, self.deinterlace):
                 size = (frame.height, frame.width)
                 if size != info.size:
                     wanted = f"{info.size[1]}x{info.size[0]}"
@@ -319,15 +317,20 @@ def _each_frame(container: Any, stream: VideoStream) -> Iterator[VideoFrame]:
         yield from packet.decode()
 
 
-def _filtered(frames: Iterator[VideoFrame], graph: Graph | None) -> Iterator[VideoFrame]:
-    if graph is None:
-        yield from frames
-        return
+def _progressive(frames: Iterator[VideoFrame], stream: VideoStream, wanted: Deinterlace) -> Iterator[VideoFrame]:
+    """Makes frames progressive, from the first on that is tagged as interlaced, or all."""
+    graph = _deinterlacer(stream, "all") if wanted == "on" else None
     for frame in frames:
-        graph.push(frame)
+        if graph is None and wanted == "auto" and frame.interlaced_frame:
+            graph = _deinterlacer(stream, "interlaced")
+        if graph is None:
+            yield frame
+        else:
+            graph.push(frame)
+            yield from _pull(graph)
+    if graph is not None:
+        graph.push(None)
         yield from _pull(graph)
-    graph.push(None)
-    yield from _pull(graph)
 
 
 def _pull(graph: Graph) -> Iterator[VideoFrame]:

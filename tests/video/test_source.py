@@ -3,6 +3,7 @@ from fractions import Fraction
 import av
 import pytest
 import torch
+from PIL import Image
 
 from fidelity.imaging.yuv import PlaneFormat
 from fidelity.video.codecs import Encoding, codecs_of, fit_size
@@ -42,6 +43,27 @@ def test_an_interlaced_stream_is_told_and_made_progressive(make_clip):
     assert source.info.is_interlaced
     frames = list(source.frames())
     assert len(frames) == 8 and [frame.pts * source.info.time_base for frame in frames] == stamps_of(path)
+
+
+def test_frames_that_turn_interlaced_later_are_made_progressive_too(tmp_path, make_clip):
+    interlaced = {"crf": "12", "flags": "+ilme+ildct", "x264-params": "tff=1"}
+    parts = [make_clip(name="a.h264", frames=6), make_clip(name="b.h264", frames=6, options=interlaced)]
+    path = tmp_path / "both.h264"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    planes = {}
+    for wanted in ("auto", "off"):
+        source = VideoSource(path, wanted)
+        planes[wanted] = [frame.levels[0] for frame in source.frames()]
+        assert not source.info.is_interlaced and len(planes[wanted]) == 12
+    assert all(torch.equal(*pair) for pair in zip(planes["auto"][:6], planes["off"][:6], strict=True))
+    assert not any(torch.equal(*pair) for pair in zip(planes["auto"][7:], planes["off"][7:], strict=True))
+
+
+def test_a_gif_is_a_video_without_transparency(tmp_path):
+    images = [Image.new("RGB", (32, 24), (80 * index, 40, 200)) for index in range(3)]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=80)
+    source = VideoSource(tmp_path / "a.gif")
+    assert not source.info.has_alpha and len(list(source.frames())) == 3
 
 
 def test_a_cover_picture_is_no_video(tmp_path, make_clip):
