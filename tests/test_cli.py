@@ -274,7 +274,7 @@ def test_a_plan_tells_passes_memory_and_time(image_file, tmp_path, monkeypatch):
     assert [step["network"] for step in made["passes"]] == ["natural-x2.safetensors", "natural-x4.safetensors"]
     assert made["target"] == {"width": 192, "height": 144}
     assert made["network_seconds"] > 0
-    assert 0 < made["peak_memory_bytes"] < 4 * 2**30
+    assert 0 < made["peak_memory_bytes"] - made["process_memory_bytes"] < 2**30  # this process holds what all tests left
     shown = run(app, arguments).stdout
     assert "24x18 -> 192x144" in shown
     assert "2. natural-x4.safetensors: to 192x144" in shown
