@@ -54,5 +54,17 @@ MIN_TILE_PX = 32
 VideoCodec = Literal["h265", "h264", "av1", "ffv1", "prores"]
 """What videos are encoded as; ffv1 loses nothing."""
 
+DEFAULT_VIDEO_CODEC: VideoCodec = "h265"
+"""Of the command and the library; the node takes h264, which browsers play."""
+
+DEFAULT_CRF: dict[VideoCodec, int] = {"h265": 18, "h264": 17, "av1": 24}
+"""Quality of encodings by codec, where a codec has such a setting; lower is better."""
+
+Deinterlace = Literal["auto", "on", "off"]
+"""Whether interlaced frames become progressive: those that are tagged so, all, or none."""
+
+SteadyChoice = Literal["auto", "off"]
+"""Whether added detail is steadied along motion; auto: where OpenCV is installed."""
+
 VideoEncoder = Literal["cpu", "nvenc", "qsv", "videotoolbox"]
 """What encodes: software, or the hardware of NVIDIA, Intel or Apple."""

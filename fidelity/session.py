@@ -234,7 +234,7 @@ def run_passes(
     source, watch, passes = TensorRows(image), _Watch(), list[Pass]()
     reference: RowSource = source
     if planned.restorer:
-        reference = _restore(reference, planned.restorer, decision, compute, _stage(progress, "restore"), scratch)
+        reference = restore_source(reference, planned.restorer, decision, compute, _stage(progress, "restore"), scratch)
         passes.append(Pass("restore", 1.0, None, watch.lap(), planned.restorer.network.name))
     if recipe.deband == "on":
         reference = _deband(reference, _stage(progress, "deband"), scratch)
@@ -256,14 +256,24 @@ def run_passes(
     return RawOutput(rows, reference, tuple(passes))
 
 
-def _restore(
+def restore_source(
     source: RowSource,
     restorer: Restorer,
     decision: Decision,
     compute: Compute,
-    progress: Progress | None,
-    scratch: Path | None,
+    progress: Progress | None = None,
+    scratch: Path | None = None,
 ) -> RowSource:
+    """Restores a source as it was decided.
+
+    Args:
+        source: ``(B, C, H, W)`` in [0, 1].
+        restorer: That of the plan.
+        decision: How strongly, and what is known of the damage.
+        compute: Where and how the network runs.
+        progress: Called after every part of the work.
+        scratch: Folder for the result of a single image, which is then not kept in memory.
+    """
     network, keeps_colors = restorer.network, not restorer.is_shipped or decision.conditions.is_dithered
     damage, strength = decision.conditions.damage_sigma, decision.restore_strength
     evidence = decision.conditions.evidence if restorer.is_held else None

@@ -17,6 +17,7 @@ from ..fidelity.report.summary import summarize_enlargement, summarize_plan
 from ..fidelity.session import Session, run_passes
 from ..fidelity.steps.cleanup import CleanupMethod
 from . import host
+from .choosing import choosing_inputs
 from .restoration import read_strength, restoration_inputs
 from .source import SourceInfo, provenance_of, source_input
 from .target import read_target, target_input
@@ -30,18 +31,7 @@ def _deciding_inputs() -> list[io.Input]:
     return [
         io.Image.Input("image", tooltip="Grey, RGB or RGBA. For a batch, the first image decides for all."),
         target_input(),
-        io.Combo.Input(
-            "domain",
-            options=["auto", *DOMAINS],
-            default="auto",
-            tooltip="Type of image, which decides everything else. auto: detected from the file and the pixels.",
-        ),
-        io.Combo.Input(
-            "model_name",
-            options=["auto", *host.list_upscale_models()],
-            default="auto",
-            tooltip="The upscale model. auto: the best one installed for the domain and scale.",
-        ),
+        *choosing_inputs("Type of image, which decides everything else. auto: detected from the file and the pixels."),
         *restoration_inputs("with an installed 1x model or else the shipped one", advanced=True),
         io.Combo.Input(
             "deband",

@@ -54,14 +54,13 @@ class FidelityLoadImage(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, image: str, **_others: object) -> str:
-        """The file's modification time and size, so that the host reloads a changed file."""
-        status = host.input_path(image).stat()
-        return f"{status.st_mtime_ns} {status.st_size}"
+        """See `host.fingerprint_file`."""
+        return host.fingerprint_file(image)
 
     @classmethod
     def validate_inputs(cls, image: str) -> bool | str:
-        """True if the file exists, else the error."""
-        return host.input_path(image).is_file() or f"{image}: no such file"
+        """See `host.check_file`."""
+        return host.check_file(image)
 
     @classmethod
     def execute(cls, image: str, transparency: str) -> io.NodeOutput:

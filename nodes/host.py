@@ -132,6 +132,17 @@ def input_path(name: str) -> Path:
     return Path(folder_paths.get_annotated_filepath(name))
 
 
+def fingerprint_file(name: str) -> str:
+    """The modification time and size of an input file, so that the host reloads a changed one."""
+    status = input_path(name).stat()
+    return f"{status.st_mtime_ns} {status.st_size}"
+
+
+def check_file(name: str) -> bool | str:
+    """True if an input file exists, else the error."""
+    return input_path(name).is_file() or f"{name}: no such file"
+
+
 def next_output(prefix: str, width: int, height: int, suffix: str) -> Callable[[int, str], Path]:
     """Names results as core does: by the next free number in the output folder.
 

@@ -9,8 +9,7 @@ from typing import Any, get_args
 
 from comfy_api.latest import InputImpl, io
 
-from ..fidelity.choices import BackendChoice, HdrChoice, VideoCodec
-from ..fidelity.decide.domain import DOMAINS
+from ..fidelity.choices import DEFAULT_CRF, BackendChoice, HdrChoice, SteadyChoice, VideoCodec
 from ..fidelity.decide.settings import Settings
 from ..fidelity.networks.compute import Compute
 from ..fidelity.session import Session
@@ -20,6 +19,7 @@ from ..fidelity.video.options import VideoOptions, Window
 from ..fidelity.video.records import describe_info, summarize_video
 from ..fidelity.video.source import VideoSource, show_first_frame
 from . import host
+from .choosing import choosing_inputs
 from .restoration import read_strength, restoration_inputs
 from .target import read_target, target_input
 
@@ -56,14 +56,13 @@ class FidelityLoadVideo(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **_others: object) -> str:
-        """The file's modification time and size, so that the host reloads a changed file."""
-        status = host.input_path(file).stat()
-        return f"{status.st_mtime_ns} {status.st_size}"
+        """See `host.fingerprint_file`."""
+        return host.fingerprint_file(file)
 
     @classmethod
     def validate_inputs(cls, file: str) -> bool | str:
-        """True if the file exists, else the error."""
-        return host.input_path(file).is_file() or f"{file}: no such file"
+        """See `host.check_file`."""
+        return host.check_file(file)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
@@ -89,18 +88,7 @@ class FidelityVideoUpscale(host.ChoosingNode):
             inputs=[
                 io.Video.Input("video", tooltip="From Load Video or any node; a trimmed one is enlarged as it is trimmed."),
                 target_input(VIDEO_SCALE),
-                io.Combo.Input(
-                    "domain",
-                    options=["auto", *DOMAINS],
-                    default="auto",
-                    tooltip="Type of the pictures, which decides everything else. auto: detected for each scene.",
-                ),
-                io.Combo.Input(
-                    "model_name",
-                    options=["auto", *host.list_upscale_models()],
-                    default="auto",
-                    tooltip="The upscale model. auto: the best one installed for the domain and scale.",
-                ),
+                *choosing_inputs("Type of the pictures, which decides everything else. auto: detected for each scene."),
                 *restoration_inputs("with an installed 1x model or else the shipped one", advanced=True),
                 io.Combo.Input(
                     "codec",
@@ -115,11 +103,13 @@ class FidelityVideoUpscale(host.ChoosingNode):
                     min=_AUTO_CRF,
                     max=63,
                     advanced=True,
-                    tooltip="Quality of h264, h265 and av1: lower is better and larger. -1: 17, 18 and 24.",
+                    tooltip="Quality of h264, h265 and av1: lower is better and larger. -1: "
+                    + ", ".join(f"{name} {quality}" for name, quality in DEFAULT_CRF.items())
+                    + ".",
                 ),
                 io.Combo.Input(
                     "steady",
-                    options=["auto", "off"],
+                    options=list(get_args(SteadyChoice)),
                     default="auto",
                     advanced=True,
                     tooltip="Steadies added detail along the motion, against flicker. auto: where OpenCV is installed.",
@@ -179,15 +169,14 @@ class FidelityVideoUpscale(host.ChoosingNode):
 
 def _file_of(video: Any, folder: Path) -> Path:
     """The file of a video; one that exists only in memory is written first, at the host's best quality."""
+    path = folder / "source.mp4"
     if type(video).__name__ == "VideoFromFile":
         stream = video.get_stream_source()
         if not isinstance(stream, BytesIO):
             return Path(stream)
-        path = folder / "source.mp4"
         path.write_bytes(stream.getvalue())
-        return path
-    path = folder / "source.mp4"
-    video.save_to(str(path), crf=0)
+    else:
+        video.save_to(str(path), crf=0)
     return path
 
 

@@ -3,11 +3,21 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..choices import DEFAULT_EXISTING, ExistingChoice, HdrChoice, VideoCodec, VideoEncoder
+from ..choices import (
+    DEFAULT_CRF,
+    DEFAULT_EXISTING,
+    DEFAULT_VIDEO_CODEC,
+    Deinterlace,
+    ExistingChoice,
+    HdrChoice,
+    SteadyChoice,
+    VideoCodec,
+    VideoEncoder,
+)
 from ..errors import RefusedError
 from . import options
 from .terminal import as_usage, refusing, say_line, show_progress
@@ -38,9 +48,13 @@ def video_command(
     megapixels: options.Megapixels = None,
     codec: Annotated[
         VideoCodec, typer.Option(help="What the video is encoded as; ffv1 is lossless, prores is for editing.")
-    ] = "h265",
+    ] = DEFAULT_VIDEO_CODEC,
     crf: Annotated[
-        int | None, typer.Option(help="Quality of the encoding; lower is better.", show_default="h265 18, h264 17, av1 24")
+        int | None,
+        typer.Option(
+            help="Quality of the encoding; lower is better.",
+            show_default=", ".join(f"{codec} {crf}" for codec, crf in DEFAULT_CRF.items()),
+        ),
     ] = None,
     encoder_preset: Annotated[
         str | None,
@@ -57,11 +71,11 @@ def video_command(
     models_dir: options.ModelsDir = None,
     restore: options.Restore = "auto",
     steady: Annotated[
-        Literal["auto", "off"],
+        SteadyChoice,
         typer.Option(help="Steady added detail along the motion, against flicker; auto: where OpenCV is installed."),
     ] = "auto",
     deinterlace: Annotated[
-        Literal["auto", "on", "off"], typer.Option(help="Make interlaced frames progressive; auto: those tagged as interlaced.")
+        Deinterlace, typer.Option(help="Make interlaced frames progressive; auto: those tagged as interlaced.")
     ] = "auto",
     skip_duplicates: Annotated[
         bool,
@@ -98,7 +112,7 @@ def video_command(
     ] = None,
 ) -> None:
     """Enlarge a video: colors, time stamps, sound and subtitles are kept, and an interrupted run resumes."""
-    if out != _PIPE and not source.exists() and source != _PIPE:
+    if source != _PIPE and not source.exists():
         with refusing():
             raise RefusedError(f"{source}: no such file or folder")
         raise typer.Exit(1)  # before the second or two that importing PyTorch takes
@@ -150,11 +164,8 @@ def _run(source: Path, out: Path, session: "Session", video_options: "VideoOptio
 
     opened = VideoSource(source, video_options.deinterlace, stream=sys.stdin.buffer) if source == _PIPE else None
     with show_progress() as progress:
-        if out != _PIPE:
-            return upscale_video(source, out, session, video_options, progress, opened)
-        from ..video.job import pipe_video
-
-        return pipe_video(source, sys.stdout.buffer, session, video_options, progress, opened)
+        output = sys.stdout.buffer if out == _PIPE else out
+        return upscale_video(source, output, session, video_options, progress, opened)
 
 
 def _tell_interruption(out: Path) -> str:

@@ -7,16 +7,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
 
-import av
 from av.codec.codec import Codec
 from av.video.stream import VideoStream
 
-from ..choices import VideoCodec, VideoEncoder
+from ..choices import DEFAULT_CRF, DEFAULT_VIDEO_CODEC, VideoCodec, VideoEncoder
 from ..errors import RefusedError
 from ..imaging.yuv import PlaneFormat
-from .colors import FULL, LIMITED, MATRIX_CODES, ColorCodes, MasteringLight
-
-os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 prints what it is set to otherwise
+from .colors import FULL_RANGE, LIMITED_RANGE, MATRIX_CODES, ColorCodes, MasteringLight
 
 CONTAINERS: Mapping[str, str] = {".mp4": "mp4", ".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".webm": "webm"}
 """FFmpeg's names of the containers by file name ending."""
@@ -28,39 +25,59 @@ class _Codec:
     """FFmpeg's encoders."""
     containers: tuple[str, ...]
     """File name endings that can hold it."""
-    crf: int | None
-    """Default quality; None if it has no such setting."""
-    crf_range: tuple[int, int]
-    preset: str | None
-    """Default of the encoder's speed."""
-    presets: tuple[str, ...]
     bits: tuple[int, ...]
     """Bits per sample that it stores, ascending."""
     samplings: tuple[tuple[int, int], ...]
     """Chroma subsampling that it stores."""
     least_bits: int = 8
     """Bits that are stored even if the source has fewer."""
+    crf: int | None = None
+    """Default quality; None if it has no such setting."""
+    crf_range: tuple[int, int] = (0, 0)
+    preset: str | None = None
+    """Default of the encoder's speed."""
+    presets: tuple[str, ...] = ()
 
 
 _X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
-_ALL = ((2, 2), (1, 2), (1, 1))
+_SVT = tuple(map(str, range(14)))
+_SAMPLINGS = ((2, 2), (1, 2), (1, 1))
 CODECS: Mapping[VideoCodec, _Codec] = {
     "h265": _Codec(
-        {"cpu": "libx265", "nvenc": "hevc_nvenc", "qsv": "hevc_qsv", "videotoolbox": "hevc_videotoolbox"},
-        *((".mp4", ".m4v", ".mkv", ".mov"), 18, (0, 51), "medium", _X26X, (8, 10, 12), _ALL, 10),
+        encoders={"cpu": "libx265", "nvenc": "hevc_nvenc", "qsv": "hevc_qsv", "videotoolbox": "hevc_videotoolbox"},
+        containers=(".mp4", ".m4v", ".mkv", ".mov"),
+        bits=(8, 10, 12),
+        samplings=_SAMPLINGS,
+        least_bits=10,
+        crf=DEFAULT_CRF["h265"],
+        crf_range=(0, 51),
+        preset="medium",
+        presets=_X26X,
     ),
     "h264": _Codec(
-        {"cpu": "libx264", "nvenc": "h264_nvenc", "qsv": "h264_qsv", "videotoolbox": "h264_videotoolbox"},
-        *((".mp4", ".m4v", ".mkv", ".mov"), 17, (0, 51), "medium", _X26X, (8, 10), _ALL),
+        encoders={"cpu": "libx264", "nvenc": "h264_nvenc", "qsv": "h264_qsv", "videotoolbox": "h264_videotoolbox"},
+        containers=(".mp4", ".m4v", ".mkv", ".mov"),
+        bits=(8, 10),
+        samplings=_SAMPLINGS,
+        crf=DEFAULT_CRF["h264"],
+        crf_range=(0, 51),
+        preset="medium",
+        presets=_X26X,
     ),
     "av1": _Codec(
-        {"cpu": "libsvtav1", "nvenc": "av1_nvenc", "qsv": "av1_qsv"},
-        *((".mp4", ".m4v", ".mkv", ".webm"), 24, (1, 63), "6", tuple(map(str, range(14))), (8, 10), ((2, 2),), 10),
+        encoders={"cpu": "libsvtav1", "nvenc": "av1_nvenc", "qsv": "av1_qsv"},
+        containers=(".mp4", ".m4v", ".mkv", ".webm"),
+        bits=(8, 10),
+        samplings=((2, 2),),
+        least_bits=10,
+        crf=DEFAULT_CRF["av1"],
+        crf_range=(1, 63),
+        preset="6",
+        presets=_SVT,
     ),
-    "ffv1": _Codec({"cpu": "ffv1"}, (".mkv", ".mov"), None, (0, 0), None, (), (8, 10, 12, 16), _ALL, 10),
-    "prores": _Codec({"cpu": "prores_ks"}, (".mov", ".mkv"), None, (0, 0), None, (), (10,), ((1, 2), (1, 1)), 10),
+    "ffv1": _Codec({"cpu": "ffv1"}, (".mkv", ".mov"), bits=(8, 10, 12, 16), samplings=_SAMPLINGS, least_bits=10),
+    "prores": _Codec({"cpu": "prores_ks"}, (".mov", ".mkv"), bits=(10,), samplings=((1, 2), (1, 1)), least_bits=10),
 }
-_PLAIN_BITS = (8, 10, 12, 16)
 _HARDWARE_BITS = (8, 10)
 
 
@@ -68,7 +85,7 @@ _HARDWARE_BITS = (8, 10)
 class Encoding:
     """How a video is encoded."""
 
-    codec: VideoCodec = "h265"
+    codec: VideoCodec = DEFAULT_VIDEO_CODEC
     crf: int | None = None
     """Quality: lower is better and larger; None takes the codec's default."""
     preset: str | None = None
@@ -164,12 +181,13 @@ class Encoding:
             time_base: Seconds per tick of the frames' time stamps.
             mastering: Static metadata of high dynamic range.
         """
+        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 prints what it is set to otherwise
         stream = container.add_stream(self.encoder_name, rate=rate, options=self._options(form, mastering))
         stream.height, stream.width = size
         stream.pix_fmt = pixel_format(form) if self.encoder == "cpu" else _HARDWARE_FORMATS[form.bits]
         context = stream.codec_context
         context.time_base = time_base
-        context.color_range = FULL if form.is_full else LIMITED
+        context.color_range = FULL_RANGE if form.is_full else LIMITED_RANGE
         context.colorspace = MATRIX_CODES[form.matrix]
         context.color_primaries, context.color_trc = codes.primaries, codes.transfer
         context.thread_type = "AUTO"
@@ -222,9 +240,3 @@ def fit_size(size: tuple[int, int], form: PlaneFormat, codec: VideoCodec, beside
         return size
     height, width = (max(step, -(-length // step) * step) for length, step in zip(size, form.subsampling, strict=True))
     return height, width
-
-
-def codecs_of(container: str) -> set[str]:
-    """Names of the codecs that a container can hold."""
-    with av.open(os.devnull, "w", format=container) as opened:
-        return set(opened.supported_codecs)

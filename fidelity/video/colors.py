@@ -22,7 +22,7 @@ MATRIX_CODES: dict[Matrix, int] = {"rgb": 0, "bt709": 1, "fcc": 4, "bt601": 6, "
 BT709, UNSPECIFIED, BT470BG, SMPTE170M, BT2020, SRGB = 1, 2, 5, 6, 9, 13
 _NAMES = {BT709: "BT.709", BT2020: "BT.2020", BT470BG: "BT.601 (625 lines)", SMPTE170M: "BT.601 (525 lines)"}
 _SITINGS: tuple[Siting, ...] = ("left", "center", "topleft", "top", "bottomleft", "bottom")
-LIMITED, FULL = 1, 2
+LIMITED_RANGE, FULL_RANGE = 1, 2
 """FFmpeg's numbers of the ranges."""
 _SD_HEIGHT, _SD_WIDTH = 576, 1024
 _LINES_525 = 480
@@ -91,7 +91,7 @@ def read_colors(stream: VideoStream, siting: Siting | None) -> StreamColors:
     transfer = (SRGB if is_rgb else BT709 if usual == BT709 else SMPTE170M) if told.transfer in known else told.transfer
     if told.primaries in known and not form.is_grey:
         notes.append(f"no primaries are tagged: those of {_NAMES[primaries]} are assumed")
-    is_full = is_rgb or context.color_range == FULL or (pixels.name or "").startswith("yuvj")
+    is_full = is_rgb or context.color_range == FULL_RANGE or (pixels.name or "").startswith("yuvj")
     usual_place: Siting = "topleft" if matrix == "bt2020" and siting is None and transfer in (16, 18) else "left"
     form = PlaneFormat(matrix, is_full, form.bits, form.subsampling, siting or usual_place, form.is_grey)
     codes = ColorCodes(primaries, transfer, MATRIX_CODES[matrix])

@@ -12,7 +12,7 @@ from ..files.tone import tone_map
 from ..imaging.color import delta_e
 from ..imaging.drift import Drift, compare_rows, summarize_drift
 from ..imaging.resample import resize
-from ..imaging.rows import TensorRows
+from ..imaging.rows import TensorRows, read_all
 from ..imaging.yuv import (
     FULL,
     PlaneFormat,
@@ -23,12 +23,11 @@ from ..imaging.yuv import (
     resample_chroma,
     rgb_to_planes,
 )
-from ..session import Session
+from ..session import Session, restore_source
 from ..steps.cleanup import clean
 from ..steps.consistency import project_
 from ..steps.deband import deband
 from ..steps.gate import gate_rows
-from ..steps.restore import restore
 from ..steps.upscale import upscale
 from .colors import StreamColors
 
@@ -90,17 +89,25 @@ class FrameMaker:
     """Enlarges the frames of a video; safe to share between threads."""
 
     def __init__(
-        self, session: Session, colors: StreamColors, form: PlaneFormat, target: tuple[int, int], to_sdr: bool = False
+        self,
+        session: Session,
+        colors: StreamColors,
+        form: PlaneFormat,
+        target: tuple[int, int],
+        to_sdr: bool = False,
+        compares: bool = False,
     ) -> None:
         """Binds what all frames have in common.
 
         Args:
             session: Settings, networks and compute.
             colors: What the source's samples stand for.
-            form: Format of the result's planes.
+            form: Format of the result's planes; its matrix is that of the source unless the source is RGB or is tone mapped.
             target: (height, width) of the result.
             to_sdr: Whether high dynamic range is tone mapped.
+            compares: Whether the source, enlarged without a network, stands to the left of each result.
         """
+        self._full, self._compares = replace(FULL, matrix=form.matrix), compares
         self._session, self._colors, self._form, self._target = session, colors, form, target
         self._to_sdr = to_sdr and colors.signal is not None
         self.signal = None if self._to_sdr else colors.signal
@@ -112,11 +119,9 @@ class FrameMaker:
         planes, form = levels_to_planes([plane.to(device) for plane in levels], self._colors.form), self._colors.form
         if self._to_sdr and self._colors.signal:
             rgb = tone_map(planes_to_rgb(planes, form).clamp_(0, 1), self._colors.signal, _PEAK_NITS)
-            form = replace(FULL, matrix="bt709")
-            return Picture(rgb_to_planes(rgb, form), form)
+            return Picture(rgb_to_planes(rgb, self._full), self._full)
         if form.matrix == "rgb":
-            wide = replace(FULL, matrix="bt709")
-            return Picture(rgb_to_planes(planes_to_rgb(planes, form), wide), wide)
+            return Picture(rgb_to_planes(planes_to_rgb(planes, form), self._full), self._full)
         return Picture(planes, form)
 
     def decide(self, pictures: list[Picture]) -> Decision:
@@ -146,9 +151,8 @@ class FrameMaker:
         """
         if decision.recipe.channels == "rgb" or decision.planned.takes_damage:
             made = self._session.carry_out(picture.rgb, decision)
-            planes = rgb_to_planes(made.image.float(), replace(self._form, matrix=self._matrix(picture)))
-            base = self._base_of(picture) if keeps_base else None
-            return Enlarged(picture, picture, planes, base, motion)
+            base = resize(picture.planes.luma, self._target) if keeps_base else None
+            return Enlarged(picture, picture, rgb_to_planes(made.image.float(), self._form), base, motion)
         reference = self._restore(picture, decision)
         luma = reference.planes.luma
         inside = luma.clamp(0, 1)
@@ -160,11 +164,8 @@ class FrameMaker:
             result = clean(result, recipe.cleanup, recipe.cleanup_strength)
         if not torch.equal(inside, luma):  # brighter than white or darker than black, which networks do not know
             result = result + resize(luma - inside, self._target)
-        blue, red = (
-            resample_chroma(plane, reference.form, reference.size, self._form, self._target) for plane in reference.planes[1:]
-        )
-        base = self._base_of(reference) if keeps_base else None
-        return Enlarged(picture, reference, Planes(result, blue, red), base, motion)
+        base = resize(luma, self._target) if keeps_base else None
+        return Enlarged(picture, reference, Planes(result, *self._enlarge_chroma(reference)), base, motion)
 
     def finish(self, enlarged: Enlarged, luma: Tensor, decision: Decision) -> FrameResult:
         """Measures a frame, blends it back where its colors drifted, and rounds it to integers.
@@ -175,14 +176,13 @@ class FrameMaker:
             decision: Of its scene.
         """
         reference, recipe = enlarged.reference, decision.recipe
-        form = replace(self._form, matrix=self._matrix(reference))
         size = reference.size
-        small = [resample_chroma(plane, form, self._target, FULL, size) for plane in enlarged.planes[1:]]
+        small = [resample_chroma(plane, self._form, self._target, FULL, size) for plane in enlarged.planes[1:]]
         told = TensorRows(reference.rgb)
 
         def measure(luma: Tensor) -> Tensor:
             planes = Planes(resize(luma, size), *small)
-            shown = planes_to_rgb(planes, replace(FULL, matrix=form.matrix)).clamp_(0, 1)
+            shown = planes_to_rgb(planes, self._full).clamp_(0, 1)
             return compare_rows(told, TensorRows(shown), "color", self._difference)
 
         difference = measure(luma)
@@ -195,26 +195,27 @@ class FrameMaker:
                 rows = TensorRows(luma)
                 verdict = gate_rows(rows, lambda _: safe, lambda _: measure(luma), recipe.gate, limits, difference)
                 drift, action = verdict.after, verdict.action
-        planes = Planes(luma, *enlarged.planes[1:])
-        return FrameResult([plane.cpu() for plane in planes_to_levels(planes, self._form)], drift, action)
+        levels = planes_to_levels(Planes(luma, *enlarged.planes[1:]), self._form)
+        if self._compares:
+            plain = planes_to_levels(self._enlarge_plainly(enlarged.picture), self._form)
+            levels = [torch.cat(pair, dim=1) for pair in zip(plain, levels, strict=True)]
+        return FrameResult([plane.cpu() for plane in levels], drift, action)
 
-    def _matrix(self, picture: Picture) -> str:
-        return "bt709" if picture.form.matrix == "rgb" else picture.form.matrix
+    def _enlarge_plainly(self, picture: Picture) -> Planes:
+        """A picture enlarged without a network."""
+        return Planes(resize(picture.planes.luma, self._target), *self._enlarge_chroma(picture))
 
-    def _base_of(self, picture: Picture) -> Tensor:
-        return resize(picture.planes.luma, self._target)
+    def _enlarge_chroma(self, picture: Picture) -> list[Tensor]:
+        size, form, target = picture.size, picture.form, self._target
+        return [resample_chroma(plane, form, size, self._form, target) for plane in picture.planes[1:]]
 
     def _restore(self, picture: Picture, decision: Decision) -> Picture:
-        restorer, conditions = decision.planned.restorer, decision.conditions
+        restorer = decision.planned.restorer
         if not restorer and decision.recipe.deband != "on":
             return picture
         rgb = picture.rgb
         if restorer:
-            keeps_colors = not restorer.is_shipped or conditions.is_dithered
-            evidence = conditions.evidence if restorer.is_held else None
-            compute, strength = self._session.compute, decision.restore_strength
-            rgb = restore(rgb, restorer.network, conditions.damage_sigma, keeps_colors, compute, None, strength, evidence)
+            rgb = read_all(restore_source(TensorRows(rgb), restorer, decision, self._session.compute))
         if decision.recipe.deband == "on":
             rgb = deband(rgb)
-        form = replace(FULL, matrix=self._matrix(picture))
-        return Picture(rgb_to_planes(rgb, form), form)
+        return Picture(rgb_to_planes(rgb, self._full), self._full)

@@ -2,10 +2,8 @@
 
 import hashlib
 import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,7 +32,7 @@ _HASHED_BYTES = 2**20
 
 def upscale_video(
     path: Path,
-    output: Path,
+    output: Path | IO[bytes],
     session: Session,
     options: VideoOptions = DEFAULT_VIDEO_OPTIONS,
     progress: StageProgress | None = None,
@@ -44,7 +42,8 @@ def upscale_video(
 
     Args:
         path: File or folder of frames to read.
-        output: File to write; or, without a file name ending, a folder for frames.
+        output: File to write; or, without a file name ending, a folder for frames; or a stream, which gets raw frames as
+            YUV4MPEG2, of which the encoding chooses only the bits and the chroma.
         session: Settings, networks and compute; without a target, the size is doubled.
         options: How to read, process and write.
         progress: Called with (what is done, frames done, frames in total); raising in it cancels the work.
@@ -57,46 +56,24 @@ def upscale_video(
         SkippedError: If the output exists, and is to be skipped.
         RefusedError: If the video, a setting or a network is refused, or the output cannot hold what the source does.
     """
-    check_apart(keys_of([path]), [output])
-    if output.suffix:
-        options.encoding.check(output)
-        output = settle_output(output, options.existing)
-        check_folder(output)
+    if isinstance(output, Path):
+        check_apart(keys_of([path]), [output])
+        if output.suffix:
+            options.encoding.check(output)
+            output = settle_output(output, options.existing)
+            check_folder(output)
     source = source or VideoSource(path, options.deinterlace, options.rate)
-    return _Job(source, output, session, options, progress, None).run()
-
-
-def pipe_video(
-    path: Path,
-    stream: IO[bytes],
-    session: Session,
-    options: VideoOptions = DEFAULT_VIDEO_OPTIONS,
-    progress: StageProgress | None = None,
-    source: VideoSource | None = None,
-) -> VideoReport:
-    """Enlarges a video into raw frames, YUV4MPEG2, for another program; see `upscale_video`.
-
-    Args:
-        path: File or folder of frames to read.
-        stream: Where the frames go.
-        session: Settings, networks and compute.
-        options: How to read and process; the encoding chooses only the bits and the chroma.
-        progress: Called with (what is done, frames done, frames in total).
-        source: The opened video, if it is not read from the path.
-    """
-    source = source or VideoSource(path, options.deinterlace, options.rate)
-    return _Job(source, Path("-"), session, options, progress, partial(PipeSink, stream)).run()
+    return _Job(source, output, session, options, progress).run()
 
 
 class _Job:
     def __init__(
         self,
         source: VideoSource,
-        output: Path,
+        output: Path | IO[bytes],
         session: Session,
         options: VideoOptions,
         progress: StageProgress | None,
-        open_pipe: Callable[[Format], Sink] | None,
     ) -> None:
         self.source, self.options, self.progress = source, options, progress
         info = self.info = source.info
@@ -112,18 +89,16 @@ class _Job:
         scale = fixed.scale if fixed and fixed.scale > 1 else VIDEO_SCALE
         exact = resolve_target(info.size, session.settings.target, scale)
         self.target = fit_size(exact, form, options.encoding.codec, options.compare)
-        self.notes = (*info.notes, *self.notes)
+        self.notes = (*info.colors.notes, *self.notes)
         if self.target != exact:
             asked, given = (f"{width}x{height}" for height, width in (exact, self.target))
             self.notes += (f"{given} in place of {asked}: subsampled chroma needs an even size",)
         if info.has_alpha and not options.drop:
             raise RefusedError(f"{source.path}: has transparency, which no codec here keeps; wanted --drop to leave it out")
-        copied = choose_copied(source, output) if not open_pipe and output.suffix else None
+        copied = choose_copied(source, output) if isinstance(output, Path) and output.suffix else None
         if copied and copied.dropped and not options.drop:
             what = ", ".join(copied.dropped)
-            raise RefusedError(
-                f"{output}: {output.suffix} cannot hold {what}; wanted another container, or --drop to leave it out"
-            )
+            raise RefusedError(f"{output}: this container cannot hold {what}; wanted another one, or --drop to leave it out")
         if copied:
             check_rotation(info.rotation)
         self.copied = copied
@@ -136,7 +111,7 @@ class _Job:
                 f"the mastering display's metadata is left out: only h265 stores it here, not {options.encoding.codec}",
             )
         self.session = session.aimed_at(self.target)
-        self.maker = FrameMaker(self.session, info.colors, form, self.target, self.to_sdr)
+        self.maker = FrameMaker(self.session, info.colors, form, self.target, self.to_sdr, options.compare)
         self.steadies = options.steady == "auto" and has_motion()
         if options.steady == "auto" and not self.steadies:
             self.notes += ("added detail is not steadied: that needs OpenCV (pip install 'fidelity-upscale[opencv]')",)
@@ -146,8 +121,8 @@ class _Job:
         self.format = Format(
             options.encoding, size, form, codes, info.rate, info.time_base, _aspect(info, self.target), mastering
         )
-        if open_pipe:
-            self.sink = open_pipe(self.format)
+        if not isinstance(output, Path):
+            self.sink: Sink = PipeSink(output, self.format)
         elif copied:
             self.sink = FileSink(output, source, self.format, copied, options, self._identity())
         else:
@@ -170,9 +145,8 @@ class _Job:
     def run(self) -> VideoReport:
         started = time.perf_counter()
         done = self.sink.done
-        form, device = self.format.form, self.session.compute.device
-        task = Task(self.source, self.maker, self.sink, self.options, form, self.target, device, self.steadies, self.progress)
-        pipeline = Pipeline(task)
+        device = self.session.compute.device
+        pipeline = Pipeline(Task(self.source, self.maker, self.sink, self.options, device, self.steadies, self.progress))
         with self.sink:
             pipeline.run()
             if not self.sink.count:
@@ -186,7 +160,7 @@ class _Job:
         return VideoReport(
             input=describe_info(info).to_json(),
             output={
-                "path": str(self.output),
+                "path": str(self.output) if isinstance(self.output, Path) else "-",
                 "width": self.format.size[1],
                 "height": self.format.size[0],
                 "codec": self.options.encoding.codec,

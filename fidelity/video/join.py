@@ -13,14 +13,13 @@ import av.error
 from av.video.stream import VideoStream
 
 from ..errors import RefusedError
-from .codecs import CONTAINERS, codecs_of
+from .codecs import CONTAINERS
 from .segments import STEP_MS, Segment, sync
 from .source import VideoSource, is_cover
 
 _INVISIBLE = ("data", "unknown", None)
 """Types of streams that are neither seen nor heard: timecode, sensors."""
 _LONGEST_TIMESCALE = 2**31 - 1
-_BITEXACT = "+bitexact"
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,6 @@ def choose_copied(source: VideoSource, output: Path) -> Copied:
     if source.stream is not None or source.path.is_dir():
         return Copied((), (), ())
     name = CONTAINERS[output.suffix.lower()]
-    able = codecs_of(name)
     kept: list[int] = []
     dropped: list[str] = []
     left_out: list[str] = []
@@ -59,20 +57,20 @@ def choose_copied(source: VideoSource, output: Path) -> Copied:
                 left_out.append(what)
             elif stream.type == "video" and not is_cover(stream):
                 dropped.append(f"second video stream {stream.index} ({codec})")
-            elif _is_held(stream, codec, name, able):
+            elif _is_held(stream, codec, name):
                 kept.append(stream.index)
             else:
                 dropped.append(what)
     return Copied(tuple(kept), tuple(dropped), tuple(left_out))
 
 
-def _is_held(stream: Any, codec: str | None, container: str, able: set[str]) -> bool:
-    """Whether a container holds a stream; its muxer is asked, as what it lists as supported it may still refuse."""
+def _is_held(stream: Any, codec: str | None, container: str) -> bool:
+    """Whether a container holds a stream; its muxer is asked, as it may refuse even what it lists as supported."""
     if stream.type == "attachment":
         return container == "matroska"
     if is_cover(stream) and container == "matroska":
         return codec in _COVERS
-    if codec not in able or (is_cover(stream) and container == "webm"):
+    if codec is None or (is_cover(stream) and container == "webm"):
         return False
     try:
         with av.open(BytesIO(), "w", format=container) as trial:
@@ -117,7 +115,7 @@ def join(
     late = source.late_start
     window = (window[0] + late, window[1] + late) if window else None
     shift = -(window[0] if window else late)
-    options = {"fflags": _BITEXACT, "avoid_negative_ts": "disabled" if name in ("mp4", "mov") else "auto"}
+    options = {"fflags": "+bitexact", "avoid_negative_ts": "disabled" if name in ("mp4", "mov") else "auto"}
     if name in ("mp4", "mov"):
         options["movflags"] = "+faststart"
         if name == "mov":

@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
 
-from ..choices import DEFAULT_EXISTING, ExistingChoice, HdrChoice
+from ..choices import DEFAULT_EXISTING, Deinterlace, ExistingChoice, HdrChoice, SteadyChoice
 from .codecs import Encoding
-from .source import Deinterlace
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class VideoOptions:
     deinterlace: Deinterlace = "auto"
     near_repeats: bool = False
     """Whether frames that differ from the one before only by compression are not computed again."""
-    steady: Literal["auto", "off"] = "auto"
+    steady: SteadyChoice = "auto"
     """Whether added detail is steadied along motion; auto: where OpenCV is installed."""
     window: Window | None = None
     """The part to make; all if not given."""

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 
 from ..decide.decision import Decision
-from ..imaging.resample import resize
-from ..imaging.yuv import PlaneFormat, Planes, planes_to_levels, resample_chroma
 from ..session import StageProgress
 from .frames import Enlarged, FrameMaker, FrameResult, Picture
 from .motion import find_motion
@@ -83,10 +81,6 @@ class Task:
     sink: Sink
     """Where finished frames go; those that it has already are read and not computed."""
     options: VideoOptions
-    form: PlaneFormat
-    """Of the result's planes."""
-    target: tuple[int, int]
-    """(height, width) of the result."""
     device: torch.device | None
     """What computes."""
     steadies: bool
@@ -112,6 +106,7 @@ class Pipeline:
         self.scenes: list[SceneRecord] = []
         self._steadier = Steadier()
         self._decided: tuple[int, Decision] | None = None
+        self._last_read: tuple[int, Picture] | None = None
         self._segment_frames = max(1, round(_SEGMENT_SECONDS * task.source.info.rate))
         self._started = time.perf_counter()
         self._made = 0
@@ -210,7 +205,13 @@ class Pipeline:
             return _InWork(place, None, None, starts)
         decision = self._decide(place, samples)
         earlier = before if self._task.steadies and not place.starts_scene else None
-        return _InWork(place, decision, pool.submit(self._enlarge, place.frame, decision, earlier), starts)
+        picture, known = self._task.maker.read(place.frame.levels), self._last_read
+        self._last_read = (place.frame.index, picture)
+        luma = None
+        if earlier is not None:
+            before_it = known[1] if known and known[0] == earlier.index else self._task.maker.read(earlier.levels)
+            luma = before_it.planes.luma
+        return _InWork(place, decision, pool.submit(self._enlarge, picture, decision, luma), starts)
 
     def _decide(self, place: FramePlace, samples: Sequence[SourceFrame]) -> Decision:
         if self._decided is None or self._decided[0] != place.scene:
@@ -220,13 +221,9 @@ class Pipeline:
             self.scenes.append(_describe(place, decision, self._task.steadies))
         return self._decided[1]
 
-    def _enlarge(self, frame: SourceFrame, decision: Decision, before: SourceFrame | None) -> Enlarged:
-        maker, motion, earlier = self._task.maker, None, None
-        picture = maker.read(frame.levels)
-        if before is not None:
-            earlier = maker.read(before.levels).planes.luma
-            motion = find_motion(earlier, picture.planes.luma)
-        return replace(maker.enlarge(picture, decision, self._task.steadies, motion), before=earlier)
+    def _enlarge(self, picture: Picture, decision: Decision, before: Tensor | None) -> Enlarged:
+        motion = None if before is None else find_motion(before, picture.planes.luma)
+        return replace(self._task.maker.enlarge(picture, decision, self._task.steadies, motion), before=before)
 
     def _steady(self, pool: ThreadPoolExecutor, work: _InWork, finishing: deque[_InWork]) -> None:
         if work.starts_segment:
@@ -240,17 +237,8 @@ class Pipeline:
             luma = made.planes.luma
             if made.base is not None:
                 luma = self._steadier.run(luma, made.base, made.picture.planes.luma, made.before, made.motion)
-            work.finished = pool.submit(self._finish, made, luma, work.decision)
+            work.finished = pool.submit(self._task.maker.finish, made, luma, work.decision)
         finishing.append(work)
-
-    def _finish(self, made: Enlarged, luma: Tensor, decision: Decision) -> FrameResult:
-        result = self._task.maker.finish(made, luma, decision)
-        if not self._task.options.compare:
-            return result
-        form, target = self._task.form, self._task.target
-        shown = _enlarge_plainly(made.picture, form, target)
-        pairs = zip(planes_to_levels(shown, form), result.levels, strict=True)
-        return replace(result, levels=[torch.cat(pair, dim=1) for pair in pairs])
 
     def _deliver(self, work: _InWork) -> None:
         result = work.finished.result() if work.finished else None
@@ -300,9 +288,3 @@ def _describe(place: FramePlace, decision: Decision, steadies: bool) -> SceneRec
         steadied=steadies,
         reasons=decision.reasons,
     )
-
-
-def _enlarge_plainly(picture: Picture, form: Any, target: tuple[int, int]) -> Planes:
-    luma = resize(picture.planes.luma, target)
-    chroma = (resample_chroma(plane, picture.form, picture.size, form, target) for plane in picture.planes[1:])
-    return Planes(luma, *chroma)

@@ -81,7 +81,7 @@ def describe_info(info: VideoInfo) -> VideoFacts:
         codes=asdict(info.colors.codes),
         hdr=signal.transfer if signal else None,
         interlaced=info.is_interlaced,
-        notes=info.notes,
+        notes=info.colors.notes,
     )
 
 

@@ -206,9 +206,9 @@ class Journal:
         self._identity = json.loads(json.dumps(identity))
         self.segments: list[Segment] = []
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = self._path.open("ab")
-        if not hold(self._lock):
-            self._lock.close()
+        self._file = self._path.open("ab")
+        if not hold(self._file):
+            self._file.close()
             raise FileRefusedError(f"{self.folder}: another run works on it; wanted another output, or to wait")
         if self._path.stat().st_size:
             self._read()
@@ -223,7 +223,7 @@ class Journal:
             self._write_line({"identity": self._identity})
             return
         if head["identity"] != self._identity:
-            self._lock.close()
+            self._file.close()
             changed = sorted(
                 name for name in {*head["identity"], *self._identity} if head["identity"].get(name) != self._identity.get(name)
             )
@@ -291,7 +291,7 @@ class Journal:
 
     def remove(self) -> None:
         """Removes what was written here, and the folder unless it holds anything else."""
-        self._lock.close()
+        self._file.close()
         Journal.discard(self.folder)
 
     @staticmethod
@@ -305,7 +305,7 @@ class Journal:
 
     def close(self) -> None:
         """Lets another run resume here."""
-        self._lock.close()
+        self._file.close()
 
     def _write_lines(self, lines: Sequence[bytes]) -> None:
         """Replaces all lines, in place, as the file is locked: what is lost if that is interrupted is only the work."""
@@ -316,10 +316,9 @@ class Journal:
             os.fsync(file.fileno())
 
     def _write_line(self, content: dict[str, Any]) -> None:
-        with self._path.open("ab") as file:
-            file.write(json.dumps(content).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._file.write(json.dumps(content).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
 
 def parts_folder(output: Path) -> Path:

@@ -17,7 +17,7 @@ from ..files.paths import FileRefusedError
 from ..files.write import Export, write_image
 from ..imaging.yuv import levels_to_planes, planes_to_rgb
 from .codecs import pixel_format
-from .colors import FULL, LIMITED
+from .colors import FULL_RANGE, LIMITED_RANGE
 from .join import Copied, join
 from .options import VideoOptions
 from .records import FrameRecord
@@ -205,7 +205,7 @@ class PipeSink(Sink):
         self._stream.pix_fmt = pixel_format(made.form)
         context = self._stream.codec_context
         context.time_base = 1 / made.rate
-        context.color_range = FULL if made.form.is_full else LIMITED
+        context.color_range = FULL_RANGE if made.form.is_full else LIMITED_RANGE
         if made.sample_aspect:
             context.sample_aspect_ratio = made.sample_aspect
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import av
 import av.error
@@ -16,14 +16,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
+from ..choices import Deinterlace
 from ..errors import RefusedError
 from ..files.paths import FileRefusedError, check_regular, one_line
 from ..files.tone import tone_map
 from ..imaging.yuv import PlaneFormat, Siting, levels_to_planes, planes_to_rgb
 from .colors import MasteringLight, StreamColors, has_alpha, read_colors, read_mastering, read_siting
-
-Deinterlace = Literal["auto", "on", "off"]
-"""Whether interlaced frames become progressive: those that are tagged so, all, or none."""
 
 SEQUENCE_SUFFIXES = (".png", ".tif", ".tiff")
 """File name endings of frames in a folder."""
@@ -65,8 +63,6 @@ class VideoInfo:
     """Whether its first frame is tagged as interlaced; False for a pipe."""
     has_alpha: bool
     """Whether it has transparency, which is not kept; a GIF's is only how it stores what does not change."""
-    notes: tuple[str, ...] = ()
-    """What was assumed, as text."""
 
     @property
     def form(self) -> PlaneFormat:
@@ -166,9 +162,11 @@ class VideoSource:
                 self.late_start = Fraction(container.start_time, av.time_base)
             context = stream.codec_context
             is_file = self.stream is None and not self.path.is_dir()
-            placed: Siting | None = "center" if stream.codec_context.name in _CENTERED else None
+            placed: Siting | None = "center" if context.name in _CENTERED else None
             colors = read_colors(stream, (read_siting(str(self.path), stream.index) if is_file else None) or placed)
-            first = self._first_frame(container, stream) if is_file else None
+            first = next(_each_frame(container, stream), None) if is_file else None
+            if is_file and first is None:
+                raise RefusedError("has no frame that can be decoded")
             side = read_side_data(first) if first else {}
             matrix = side.get("DISPLAYMATRIX")
             turned = tuple(struct.unpack("=9i", matrix)) if matrix and len(matrix) == 36 else None
@@ -190,16 +188,9 @@ class VideoSource:
                 mastering=read_mastering(side),
                 is_interlaced=bool(first and first.interlaced_frame),
                 has_alpha=context.format is not None and has_alpha(context.format) and context.name != "gif",
-                notes=colors.notes,
             )
         finally:
             self._close(container)
-
-    def _first_frame(self, container: Any, stream: VideoStream) -> VideoFrame:
-        for packet in container.demux(stream):
-            for frame in packet.decode():
-                return frame
-        raise RefusedError("has no frame that can be decoded")
 
     def frames(self) -> Iterator[SourceFrame]:
         """Decodes all frames in the order they are shown.

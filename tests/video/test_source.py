@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from fidelity.imaging.yuv import PlaneFormat
-from fidelity.video.codecs import Encoding, codecs_of, fit_size
+from fidelity.video.codecs import Encoding, fit_size
+from fidelity.video.join import choose_copied
 from fidelity.video.source import VideoRefusedError, VideoSource
 from tests.clips import Clip, levels_of, stamps_of
 
@@ -179,5 +180,8 @@ def test_sizes_fit_subsampled_chroma():
     assert fit_size((45, 61), PlaneFormat(), "ffv1") == (45, 61)
 
 
-def test_containers_know_their_codecs():
-    assert "subrip" not in codecs_of("mp4") and {"subrip", "aac"} <= codecs_of("matroska")
+def test_containers_know_their_codecs(make_clip, tmp_path):
+    source = VideoSource(make_clip(name="c.mkv", frames=2, has_sound=True, has_subtitles=True))
+    held = {name: choose_copied(source, tmp_path / f"out.{name}") for name in ("mp4", "mkv")}
+    assert [one for one in held["mp4"].dropped if "subrip" in one] and len(held["mp4"].kept) == 1
+    assert len(held["mkv"].kept) == 2 and held["mkv"].dropped == ()

@@ -66,21 +66,21 @@ def main() -> None:
                     measure(title, frames, COLORS, options.model, steady, true_motion(move, options.frames))
 
 
-def generate(name: str, move: str, noise: float, count: int) -> Iterator[tuple[Tensor, ...]]:
+def generate(name: str, move: str, noise: float, count: int, size: tuple[int, int] = SIZE) -> Iterator[tuple[Tensor, ...]]:
     """Frames of a generated picture that moves, as 8-bit planes."""
-    side = 4 * max(SIZE)
+    side = 4 * max(size)
     draw = np.random.default_rng(7)
     picture = torch.from_numpy(GENERATORS[name](side, draw, 3)).float()
     picture = (picture if picture.shape[0] == 3 else picture.permute(2, 0, 1))[None]
     across, down, degrees, growth = MOVES[move]
-    height, width = 2 * SIZE[0], 2 * SIZE[1]
+    height, width = 2 * size[0], 2 * size[1]
     rows, columns = _grid((height, width))
     for index in range(count):
         angle, zoom = np.deg2rad(degrees * index), growth**index
         x, y = _turn(columns, rows, angle, zoom)
         grid = torch.stack((x + 2 * across * index, y + 2 * down * index), dim=-1)[None] / (side / 2)
         large = functional.grid_sample(picture, grid.float(), mode="bicubic", padding_mode="reflection", align_corners=False)
-        small = resize(large, SIZE)
+        small = resize(large, size)
         small = small + torch.randn(small.shape, generator=torch.Generator().manual_seed(index)) * noise / 255
         yield tuple(planes_to_levels(rgb_to_planes(small.clamp(0, 1), FORM), FORM))
 

@@ -86,9 +86,8 @@ def peak_of(command: list[str]) -> int:
 
 def write(path: Path, size: tuple[int, int], count: int) -> Path:
     """A generated scene whose motion turns back every 48 frames, so that it stays in view."""
-    flicker.SIZE = size
     form = PlaneFormat("bt709")
-    frames = list(flicker.generate("natural", "pan", 0, min(48, count)))
+    frames = list(flicker.generate("natural", "pan", 0, min(48, count), size))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "14"})
         stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
