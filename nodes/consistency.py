@@ -8,14 +8,18 @@ from torch import Tensor
 
 from ..fidelity.choices import Tileable
 from ..fidelity.decide.recipes import RECIPES, SAFE_DOMAIN
+from ..fidelity.progress import part_of
 from ..fidelity.report.report import GateReport, to_json
 from ..fidelity.report.summary import summarize_gate
 from ..fidelity.steps.consistency import ConsistencyMode, project
 from ..fidelity.steps.gate import GateLimits, gate, paint_heat_map
 from ..fidelity.steps.wrap import unwrap, wrap
+from ..fidelity.video.steady import check_steady, steady_frames
 from . import host
 
 _RECIPE = RECIPES[SAFE_DOMAIN]
+_HELD_SHARE = 0.7
+"""Share of the time that holding colors takes where frames are steadied too."""
 _SOURCE_TOOLTIP = "The image before upscaling, with the same framing; one for the whole batch, or one per image."
 
 
@@ -43,20 +47,39 @@ class FidelityConsistency(io.ComfyNode):
                     "full: preserves every pixel; only for sources without noise or compression, or lines will ring.",
                 ),
                 host.tileable_input(),
+                io.Combo.Input(
+                    "steady",
+                    options=["off", "on"],
+                    default="off",
+                    optional=True,
+                    advanced=True,
+                    tooltip="on: for the frames of a video in order; also steadies detail that flickers, along the motion of "
+                    "the source. Needs one source frame for each frame, and OpenCV.",
+                ),
             ],
             outputs=[io.Image.Output(tooltip="The image with the source's colors.")],
         )
 
     @classmethod
     def execute(
-        cls, image: io.Image.Type, reference: io.Image.Type, mode: ConsistencyMode, tileable: Tileable = "off"
+        cls,
+        image: io.Image.Type,
+        reference: io.Image.Type,
+        mode: ConsistencyMode,
+        tileable: Tileable = "off",
+        steady: str = "off",
     ) -> io.NodeOutput:
         source, progress = host.to_engine(reference, "reference"), host.track_progress()
+        if steady == "on":
+            check_steady(len(image), len(source))
+        held_share = 1.0 if steady == "off" else _HELD_SHARE
+        for_holding, for_steadying = part_of(progress, 0, held_share), part_of(progress, held_share, 1)
 
         def hold(near: Tensor) -> Tensor:
             margin = host.choose_margin((source.shape[2], source.shape[3]), (near.shape[2], near.shape[3]), tileable)
-            held = project(wrap(near, margin.target), wrap(source, margin.source), mode, progress=progress)
-            return unwrap(held, margin.target)
+            held = project(wrap(near, margin.target), wrap(source, margin.source), mode, progress=for_holding)
+            held = unwrap(held, margin.target)
+            return held if steady == "off" else steady_frames(held, source, for_steadying)
 
         return io.NodeOutput(host.to_host(host.run_near_compute(hold, image, source)))
 

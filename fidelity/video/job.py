@@ -17,7 +17,7 @@ from .codecs import fit_size
 from .colors import BT709, SRGB
 from .frames import FrameMaker
 from .join import check_rotation, choose_copied
-from .motion import has_motion
+from .motion import OPENCV_HINT, has_motion
 from .options import DEFAULT_VIDEO_OPTIONS, VideoOptions
 from .pipeline import Pipeline, Task
 from .records import VideoReport, describe_info, summarize
@@ -114,7 +114,7 @@ class _Job:
         self.maker = FrameMaker(self.session, info.colors, form, self.target, self.to_sdr, options.compare)
         self.steadies = options.steady == "auto" and has_motion()
         if options.steady == "auto" and not self.steadies:
-            self.notes += ("added detail is not steadied: that needs OpenCV (pip install 'fidelity-upscale[opencv]')",)
+            self.notes += (f"added detail is not steadied: that {OPENCV_HINT}",)
         height, width = self.target
         size = (height, 2 * width) if options.compare else self.target
         mastering = replace(info.mastering, display=None, light=None) if self.to_sdr else info.mastering

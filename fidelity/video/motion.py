@@ -21,6 +21,8 @@ _LEAST_SIDE_PX = 16
 """DIS finds nothing in smaller pictures."""
 _OCCLUDED = 6 / 255
 """Difference between a frame and the one before, moved, at which they are taken to show different things."""
+OPENCV_HINT = "needs OpenCV (pip install 'fidelity-upscale[opencv]')"
+"""What is said where motion is wanted and OpenCV is not installed."""
 
 
 def has_motion() -> bool:

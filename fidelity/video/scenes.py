@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..imaging.yuv import PlaneFormat, levels_to_planes
+from ..imaging.yuv import PlaneFormat, Planes, levels_to_planes
 from .source import SourceFrame
 
 LOOKAHEAD = 24
@@ -40,6 +40,31 @@ class FramePlace:
     """Whether it repeats the frame before."""
 
 
+class CutFinder:
+    """Tells of one picture after another whether it follows a cut."""
+
+    def __init__(self) -> None:
+        self._last: Tensor | None = None
+        self._changes: list[float] = []
+
+    def starts_scene(self, planes: Planes) -> bool:
+        """Whether this picture, the next one, begins a scene, as the first one does."""
+        small = torch.cat([functional.adaptive_avg_pool2d(plane, _SMALL)[0] for plane in planes])
+        starts = self._last is None or self._is_cut(self._last, small)
+        if starts:
+            self._changes.clear()
+        self._last = small
+        return starts
+
+    def _is_cut(self, before: Tensor, after: Tensor) -> bool:
+        change = float((after - before).abs().mean(dim=(1, 2)).sum()) / 3  # grey pictures have one plane, or three
+        usual = sorted(self._changes)[len(self._changes) // 2] if self._changes else 0.0
+        self._changes = [*self._changes[-_REMEMBERED + 1 :], change]
+        if change < _CUT or change < _CUT_RATIO * usual:
+            return False
+        return change > _CERTAIN or _correlation(before, after) < _UNLIKE
+
+
 class SceneFinder:
     """Tells of one frame after another which scene it belongs to."""
 
@@ -53,19 +78,16 @@ class SceneFinder:
         self._form = form
         self._near_repeats = near_repeats
         self._scene = -1
-        self._last: tuple[SourceFrame, Tensor] | None = None
-        self._changes: list[float] = []
+        self._last: SourceFrame | None = None
+        self._cuts = CutFinder()
 
     def place(self, frame: SourceFrame) -> FramePlace:
         """Places the next frame."""
-        if self._last and self._repeats(frame, self._last[0]):
+        if self._last and self._repeats(frame, self._last):
             return FramePlace(frame, self._scene, False, True)
-        small = _shrink(frame, self._form)
-        starts = self._last is None or self._is_cut(self._last[1], small)
-        if starts:
-            self._scene += 1
-            self._changes.clear()
-        self._last = (frame, small)
+        starts = self._cuts.starts_scene(levels_to_planes(frame.levels, self._form))
+        self._scene += starts
+        self._last = frame
         return FramePlace(frame, self._scene, starts, False)
 
     def _repeats(self, frame: SourceFrame, before: SourceFrame) -> bool:
@@ -73,14 +95,6 @@ class SceneFinder:
         if all(torch.equal(*pair) for pair in pairs):
             return True
         return self._near_repeats and all(_is_near(*pair, 2 ** (self._form.bits - 8)) for pair in pairs)
-
-    def _is_cut(self, before: Tensor, after: Tensor) -> bool:
-        change = float((after - before).abs().mean())
-        usual = sorted(self._changes)[len(self._changes) // 2] if self._changes else 0.0
-        self._changes = [*self._changes[-_REMEMBERED + 1 :], change]
-        if change < _CUT or change < _CUT_RATIO * usual:
-            return False
-        return change > _CERTAIN or _correlation(before, after) < _UNLIKE
 
 
 def with_samples(places: Iterator[FramePlace]) -> Iterator[tuple[FramePlace, tuple[SourceFrame, ...]]]:
@@ -121,12 +135,6 @@ def _is_near(plane: Tensor, before: Tensor, step: int) -> bool:
     if float(apart.abs().max()) > _NEAR_PIXEL * step:
         return False
     return float(functional.avg_pool2d(apart[None], _AREA_PX, ceil_mode=True).abs().max()) < step
-
-
-def _shrink(frame: SourceFrame, form: PlaneFormat) -> Tensor:
-    """Luma and chroma, ``(3, h, w)``, averaged over areas."""
-    planes = levels_to_planes(frame.levels, form)
-    return torch.cat([functional.adaptive_avg_pool2d(plane, _SMALL)[0] for plane in planes])
 
 
 def _correlation(before: Tensor, after: Tensor) -> float:

@@ -13,8 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..errors import RefusedError
 from ..imaging.filters import box_mean
-from .motion import enlarge_motion, move
+from ..imaging.resample import resize
+from ..imaging.yuv import FULL, rgb_to_planes
+from ..progress import Progress
+from .motion import OPENCV_HINT, enlarge_motion, find_motion, has_motion, move
+from .scenes import CutFinder
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,44 @@ class Steadier:
         noise = _noise_of(after - before)
         limit = self._settings.unlike + noise
         return self._settings.share * torch.exp(-(apart / limit).square())
+
+
+def check_steady(frames: int, sources: int) -> None:
+    """Raises `RefusedError` unless there is one source for each frame, and OpenCV is installed."""
+    if frames != sources:
+        raise RefusedError(f"there are {frames} frames and {sources} sources; wanted one source for each frame")
+    if not has_motion():
+        raise RefusedError(f"steadying {OPENCV_HINT}")
+
+
+def steady_frames(frames: Tensor, sources: Tensor, progress: Progress | None = None) -> Tensor:
+    """Steadies the luma of upscaled frames in order, from any upscaler; colors are those of each frame.
+
+    Args:
+        frames: ``(B, 1, 3 or 4, H, W)`` in [0, 1].
+        sources: The frames before upscaling, ``(B, 1, 3 or 4, h, w)``, of any size.
+        progress: Called after each frame.
+
+    Returns:
+        The frames, in [0, 1]. Alpha is unchanged.
+
+    Raises:
+        RefusedError: As `check_steady`.
+    """
+    check_steady(len(frames), len(sources))
+    steadier, cuts, out = Steadier(), CutFinder(), frames.clone()
+    size, before = (frames.shape[2], frames.shape[3]), None
+    for index in range(len(frames)):
+        planes = rgb_to_planes(sources[index, :3].to(frames.device).expand(3, -1, -1)[None], FULL)
+        result = rgb_to_planes(frames[index, :3].expand(3, -1, -1)[None], FULL).luma
+        earlier = None if cuts.starts_scene(planes) else before
+        motion = None if earlier is None else find_motion(earlier, planes.luma)
+        steadied = steadier.run(result, resize(planes.luma, size), planes.luma, earlier, motion)
+        out[index, :3] = (frames[index, :3] + (steadied - result)[0]).clamp_(0, 1)
+        before = planes.luma
+        if progress:
+            progress(index + 1, len(frames))
+    return out
 
 
 def _noise_of(difference: Tensor) -> float:

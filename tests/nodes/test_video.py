@@ -33,6 +33,12 @@ def saved(host, tmp_path, outputs, node="save"):
     return path
 
 
+def refusal_of(host, graph):
+    status, _, messages = host.wait(host.start(graph))
+    assert status == "error"
+    return messages["execution_error"]["exception_message"]
+
+
 def graph_of(name, **settings):
     return {
         "load": {"class_type": "FidelityLoadVideo", "inputs": {"file": name}},
@@ -78,14 +84,48 @@ def test_a_video_of_images_and_a_trimmed_one_are_taken(host, tmp_path, make_clip
     assert len(stamps_of(saved(host, tmp_path, host.run(graph)))) == 3
 
 
+def test_frames_of_any_upscaler_are_held_and_steadied(host, make_clip):
+    name = host.upload_file(make_clip(frames=6).read_bytes(), "clip5.mp4")
+    graph = {
+        "load": {"class_type": "FidelityLoadVideo", "inputs": {"file": name}},
+        "frames": {"class_type": "GetVideoComponents", "inputs": {"video": ["load", 0]}},
+        "upscaled": {
+            "class_type": "ImageScaleBy",
+            "inputs": {"image": ["frames", 0], "upscale_method": "bilinear", "scale_by": 2},
+        },
+        "hold": {
+            "class_type": "FidelityConsistency",
+            "inputs": {"image": ["upscaled", 0], "reference": ["frames", 0], "mode": "color", "steady": "on"},
+        },
+        "gate": {
+            "class_type": "FidelityDeltaEGate",
+            "inputs": {
+                "image": ["hold", 0],
+                "reference": ["frames", 0],
+                "action": "report",
+                "mean_limit": 1.0,
+                "max_limit": 3.0,
+            },
+        },
+        "report": {"class_type": "PreviewAny", "inputs": {"source": ["gate", 2]}},
+    }
+    if host.has("cv2"):
+        assert json.loads(host.run(graph)["report"]["text"][0])["before"]["mean"] < 0.1
+    else:
+        assert "steadying needs OpenCV" in refusal_of(host, graph)
+    graph["hold"]["inputs"]["steady"] = "off"
+    assert json.loads(host.run(graph)["report"]["text"][0])["before"]["mean"] < 0.1
+    graph["hold"]["inputs"]["steady"] = "on"
+    graph["first"] = {"class_type": "ImageFromBatch", "inputs": {"image": ["frames", 0], "batch_index": 0, "length": 1}}
+    graph["hold"]["inputs"]["reference"] = ["first", 0]
+    assert "6 frames and 1 sources; wanted one source for each frame" in refusal_of(host, graph)
+
+
 def test_a_refusal_is_one_sentence(host, make_clip):
     name = host.upload_file(make_clip(frames=2).read_bytes(), "clip3.mp4")
-    status, _, messages = host.wait(host.start(graph_of(name, codec="prores", crf=10)))
-    assert status == "error"
-    assert "prores has no such setting" in messages["execution_error"]["exception_message"]
+    assert "prores has no such setting" in refusal_of(host, graph_of(name, codec="prores", crf=10))
     host.upload_file(b"no video", "text.mp4")
-    status, _, messages = host.wait(host.start(graph_of("text.mp4")))
-    assert "cannot be read as a video" in messages["execution_error"]["exception_message"]
+    assert "cannot be read as a video" in refusal_of(host, graph_of("text.mp4"))
 
 
 @pytest.mark.parametrize("codec", ["h265", "ffv1"])

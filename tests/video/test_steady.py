@@ -2,10 +2,12 @@ import pytest
 import torch
 from torch.nn import functional
 
+from fidelity.errors import RefusedError
 from fidelity.imaging.drift import sharpness
 from fidelity.imaging.resample import resize
 from fidelity.video.motion import enlarge_motion, find_motion, find_visible, flicker, motion_error, move
-from fidelity.video.steady import Steadier
+from fidelity.video.steady import Steadier, steady_frames
+from tests.clips import picture
 
 
 def scene(count, shift=(1.5, -0.5), size=(64, 96)):
@@ -102,3 +104,29 @@ def test_the_motion_of_a_video_equals_its_own():
     large = scene(2)
     source = [resize(frame, (64, 96)) for frame in large]
     assert motion_error(*large, *source) < 0.05
+
+
+def test_frames_of_any_upscaler_are_steadied_and_keep_their_colors():
+    large = scene(6)
+    size = (large[0].shape[2] // 2, large[0].shape[3] // 2)
+    source = [resize(frame, size) * 0.6 + 0.2 for frame in large]
+    draw = torch.Generator().manual_seed(5)
+    tint = torch.tensor([0.1, -0.05, 0.02]).reshape(3, 1, 1)
+    frames = torch.cat([(frame + torch.randn(frame.shape, generator=draw) * 3 / 255) * 0.6 + 0.2 + tint for frame in large])
+    made = steady_frames(frames, torch.cat(source))
+    flickers = [flicker_of(list(seen[2:].mean(1, keepdim=True).split(1)), source[2:]) for seen in (frames, made)]
+    assert flickers[1] < 0.5 * flickers[0]
+    change = made - frames
+    assert change[1:].abs().amax() > 0.001 and torch.allclose(change[:, 0], change[:, 2], atol=1e-5)
+
+
+def test_frames_are_not_steadied_over_a_cut(random_image):
+    sources = torch.cat([picture((72, 96), index, scene) for index, scene in enumerate([0, 0, 1, 1])])
+    frames = (resize(sources, (144, 192)) + random_image(4, 3, 144, 192) / 50).clamp(0, 1)
+    changed = (steady_frames(frames, sources) - frames).abs().amax(dim=(1, 2, 3)) > 1e-5
+    assert changed.tolist() == [False, True, False, True]
+
+
+def test_frames_without_a_source_each_are_refused(random_image):
+    with pytest.raises(RefusedError, match="4 frames and 1 sources; wanted one source for each frame"):
+        steady_frames(random_image(4, 3, 32, 32), random_image(1, 3, 16, 16))

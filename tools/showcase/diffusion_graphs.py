@@ -10,9 +10,12 @@ from tools.showcase.graph import (
     Step,
     compare_step,
     finish_steps,
+    frames_step,
     model_file,
     save_step,
+    save_video_step,
     source_step,
+    video_step,
 )
 
 HUB = "https://huggingface.co"
@@ -256,6 +259,55 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
             "2 · Upscale": "*multiplier*: the scale factor. SeedVR2 restores the resized image.",
             "3 · SeedVR2, in tiles": "Smaller tiles use less memory; a picture that fits into one tile is not tiled.",
             "4 · Hold colors": "Its own color correction is off: Hold Colors replaces it, and the gate measures the drift.",
+        },
+        runs=False,
+    ),
+    "hold-colors-after-seedvr2-video": Graph(
+        {
+            "1 · Video and models": {
+                "source": video_step(),
+                "frames": frames_step(),
+                "model": _load("UNETLoader", "unet_name", SEEDVR2),
+                "vae": _load("VAELoader", "vae_name", SEEDVR2_VAE),
+            },
+            "2 · Upscale": {
+                "resize": Step(
+                    "ResizeImageMaskNode",
+                    {
+                        **{"input": ("frames", 0), "resize_type": "scale by multiplier", "resize_type.multiplier": 2.0},
+                        "scale_method": "lanczos",
+                    },
+                ),
+                "pad": Step("SeedVR2Preprocess", {"resized_images": ("resize", 0)}),
+                "encode": Step("VAEEncodeTiled", {"pixels": ("pad", 0), "vae": ("vae", 0), "overlap": 128}),
+            },
+            "3 · SeedVR2, in parts": {
+                "split": Step("SeedVR2TemporalChunk", {"latent": ("encode", 0), "temporal_overlap": 1}),
+                "condition": Step("SeedVR2Conditioning", {"model": ("model", 0), "vae_conditioning": ("split", 0)}),
+                "sample": _sample(("model", 0), _CONDITIONED, ("split", 0), 1, 1.0, "euler", "simple"),
+                "merge": Step("SeedVR2TemporalMerge", {"latents": ("sample", 0), "temporal_overlap": ("split", 1)}),
+            },
+            "4 · Hold colors": {
+                "decode": Step("VAEDecodeTiled", {"samples": ("merge", 0), "vae": ("vae", 0), "overlap": 128}),
+                "trim": Step(
+                    "SeedVR2PostProcessing",
+                    {"images": ("decode", 0), "original_resized_images": ("resize", 0), "color_correction_method": "none"},
+                ),
+                "hold": Step("FidelityConsistency", {"image": ("trim", 0), "reference": ("frames", 0), "steady": "on"}),
+                "gate": Step("FidelityDeltaEGate", {"image": ("hold", 0), "reference": ("frames", 0)}),
+            },
+            "5 · Save": {
+                "clip": Step("CreateVideo", {"images": ("gate", 0), "fps": ("frames", 2), "audio": ("frames", 1)}),
+                "save": save_video_step(("clip", 0), "hold-colors-after-seedvr2-video"),
+            },
+        },
+        {
+            "1 · Video and models": "SeedVR2 needs all frames in memory: cut a long video with core's *Trim Video* first.",
+            "3 · SeedVR2, in parts": "As many frames at a time as fit into memory. Brightness may jump from part to part.",
+            "4 · Hold colors": (
+                "Removes those jumps, and the tint of tiles: every frame gets its source's colors. *steady* also calms detail "
+                "that flickers. The same two nodes work after any video upscaler."
+            ),
         },
         runs=False,
     ),

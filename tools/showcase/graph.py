@@ -51,6 +51,18 @@ def source_step(title: str = "Source") -> Step:
     return Step("FidelityLoadImage", {"image": "example.png"}, title)
 
 
+def video_step() -> Step:
+    return Step("FidelityLoadVideo", {"file": "example.mp4"}, "Video")
+
+
+def frames_step() -> Step:
+    return Step("GetVideoComponents", {"video": ("source", 0)}, "Frames and sound")
+
+
+def save_video_step(video: Link, name: str) -> Step:
+    return Step("SaveVideo", {"video": video, "filename_prefix": f"fidelity/{name}"}, "Save")
+
+
 def save_step(image: Link, name: str, report: Link | None = None) -> Step:
     inputs: dict[str, Any] = {"images": image, "source": ("source", 2), "filename_prefix": f"fidelity/{name}"}
     return Step("FidelitySaveImage", inputs | ({"report": report} if report else {}), "Save")

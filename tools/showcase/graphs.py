@@ -11,8 +11,12 @@ from tools.showcase.graph import (
     Step,
     compare_step,
     finish_steps,
+    frames_step,
+    model_file,
     save_step,
+    save_video_step,
     source_step,
+    video_step,
 )
 
 
@@ -63,6 +67,20 @@ def _auto(name: str, networks: tuple[dict[str, str], ...], note: str) -> Graph:
 
 
 _MENDED = "Noise, JPEG damage and banding are restored as strongly as they are measured; the report says how."
+
+RIFE, FILM = (
+    model_file(
+        name,
+        f"https://huggingface.co/Comfy-Org/frame_interpolation/resolve/main/frame_interpolation/{name}",
+        "frame_interpolation",
+    )
+    for name in ("rife_v4.25.safetensors", "film_net_fp16.safetensors")
+)
+
+
+def _upscale_video(video: Link) -> Step:
+    return Step("FidelityVideoUpscale", {"video": video, "target": "scale by", "target.scale": 2.0})
+
 
 GRAPHS: dict[str, Graph] = {
     "auto": _auto("auto", (), "Nothing needs to be downloaded."),
@@ -163,15 +181,9 @@ GRAPHS: dict[str, Graph] = {
     ),
     "video": Graph(
         {
-            "1 · Video": {
-                "source": Step("FidelityLoadVideo", {"file": "example.mp4"}, "Video"),
-            },
-            "2 · Upscale": {
-                "upscale": Step("FidelityVideoUpscale", {"video": ("source", 0), "target": "scale by", "target.scale": 2.0}),
-            },
-            "3 · Save": {
-                "save": Step("SaveVideo", {"video": ("upscale", 0), "filename_prefix": "fidelity/video"}, "Save"),
-            },
+            "1 · Video": {"source": video_step()},
+            "2 · Upscale": {"upscale": _upscale_video(("source", 0))},
+            "3 · Save": {"save": save_video_step(("upscale", 0), "video")},
         },
         {
             "1 · Video": "A video of any length: it is read as a stream, never whole.",
@@ -180,6 +192,33 @@ GRAPHS: dict[str, Graph] = {
                 "preview, put core's *Trim Video* in between."
             ),
         },
+    ),
+    "video-interpolate": Graph(
+        {
+            "1 · Video": {"source": video_step(), "frames": frames_step()},
+            "2 · Interpolate": {
+                "model": Step("FrameInterpolationModelLoader", {"model_name": RIFE["name"]}, models=(RIFE, FILM)),
+                "between": Step("FrameInterpolate", {"interp_model": ("model", 0), "images": ("frames", 0), "multiplier": 2}),
+            },
+            "3 · Twice the rate": {
+                "rate": Step("ComfyMathExpression", {"expression": "2 * a", "values.a": ("frames", 2)}, "New frame rate"),
+                "clip": Step("CreateVideo", {"images": ("between", 0), "fps": ("rate", 0), "audio": ("frames", 1)}),
+            },
+            "4 · Upscale and save": {
+                "upscale": _upscale_video(("clip", 0)),
+                "save": save_video_step(("upscale", 0), "video-interpolate"),
+            },
+        },
+        {
+            "1 · Video": (
+                "Interpolation needs all frames in memory at once: cut a long video with core's *Trim Video* first. It also "
+                "needs a constant frame rate."
+            ),
+            "2 · Interpolate": "RIFE is fast; FILM is better at large motion. *multiplier* 2 makes 60 frames per second of 30.",
+            "3 · Twice the rate": "The rate times the multiplier, so that the sound stays in step.",
+            "4 · Upscale and save": "Upscaling comes last, so that interpolation works on small frames.",
+        },
+        runs=False,
     ),
     **DIFFUSION_GRAPHS,
 }

@@ -27,7 +27,8 @@ from fidelity import __version__
 from fidelity.comfy.client import ComfyClient
 from fidelity.comfy.graphs import BROWSER_ONLY
 from fidelity.imaging.filters import gaussian_blur
-from tools.showcase.graphs import GRAPHS, Graph
+from tools.showcase.graph import Graph, Link
+from tools.showcase.graphs import GRAPHS
 from tools.showcase.pipeline import as_jpeg, generate
 from tools.showcase.thumbnail import SIDE_PX, before_and_after, draw_source, to_pillow
 
@@ -128,7 +129,7 @@ def build_prompt(graph: Graph, known: dict[str, Any]) -> tuple[dict[str, Any], d
         for name, (kind, *options) in {**declared.get("required", {}), **declared.get("optional", {})}.items():
             given = step.inputs.get(name)
             if isinstance(given, tuple):
-                inputs[name] = [numbers[given[0]], given[1]]
+                inputs[name] = _linked(given, numbers)
             elif given is not None:
                 inputs[name] = given
             else:
@@ -136,6 +137,7 @@ def build_prompt(graph: Graph, known: dict[str, Any]) -> tuple[dict[str, Any], d
                 if default is not None:
                     inputs[name] = default
             inputs |= _nested(name, kind, options[0] if options else {}, inputs.get(name), step.inputs)
+            inputs |= _grown(name, kind, step.inputs, numbers)
         missing = set(step.inputs) - set(inputs)
         if missing:
             raise ValueError(f"{key}: {step.kind} has no inputs {', '.join(sorted(missing))}")
@@ -170,6 +172,17 @@ def _nested(name: str, kind: Any, options: dict[str, Any], chosen: Any, given: d
             full = f"{name}.{inner}"
             found[full] = given.get(full, _default(inner_kind, rest[0] if rest else {}))
     return found
+
+
+def _grown(name: str, kind: Any, given: dict[str, Any], numbers: dict[str, str]) -> dict[str, Any]:
+    """The links to an input of which there are as many as are used."""
+    if kind != "COMFY_AUTOGROW_V3":
+        return {}
+    return {key: _linked(link, numbers) for key, link in given.items() if key.startswith(f"{name}.")}
+
+
+def _linked(link: Link, numbers: dict[str, str]) -> list[Any]:
+    return [numbers[link[0]], link[1]]
 
 
 def draw(page: Page, graph: Graph, prompt: dict[str, Any], numbers: dict[str, str]) -> dict[str, Any]:

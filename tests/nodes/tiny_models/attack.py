@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import random
 
 import torch
 
@@ -118,15 +117,15 @@ def run(node, given):
     return function(**given)
 
 
-def attack(count, seed=0):
-    """Gives every node `count` of the images in each of its inputs for images; raises where one falls over."""
+def attack():
+    """Gives every node each of the images in each of its inputs for images; raises where one falls over."""
     refusal = pack("fidelity.errors").RefusedError
-    draw, failures, runs = random.Random(seed), [], 0
+    failures, runs = [], 0
     images = hostile_images()
     for node in pack("nodes").NODES:
         given, places = inputs_of(node)
         for place in places:
-            for name, image, fate in draw.sample(images, min(count, len(images))):
+            for name, image, fate in images:
                 if image is None and place.optional:
                     continue
                 if node.__name__ == "FidelityDiffusionPass" and name in ("1x1", "2x3"):
