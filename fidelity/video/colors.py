@@ -166,6 +166,12 @@ class MasteringLight:
     light: str | None
     """Maximum content and frame-average light level in nits, or None."""
 
+    @property
+    def brightest_nits(self) -> float | None:
+        """The brightest pixel of the video, where it is told and can be: encoders that do not know it write 0."""
+        told = float(self.light.split(",")[0]) if self.light else 0.0
+        return told if _DIMMEST_PEAK_NITS <= told <= _PQ_PEAK_NITS else None
+
 
 def read_mastering(side_data: dict[str, bytes]) -> MasteringLight:
     """Reads a frame's static metadata of high dynamic range.
@@ -186,6 +192,16 @@ def read_mastering(side_data: dict[str, bytes]) -> MasteringLight:
     if levels and len(levels) >= _LEVELS.size:
         light = "{},{}".format(*_LEVELS.unpack_from(levels))
     return MasteringLight(display, light)
+
+
+_DIMMEST_PEAK_NITS, _PQ_PEAK_NITS = 203.0, 10_000.0
+"""Diffuse white of BT.2408, and the most that PQ can tell."""
+_DYNAMIC = {"DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_RPU_BUFFER": "Dolby Vision", "DOVI_METADATA": "Dolby Vision"}
+
+
+def find_dynamic_metadata(side_data: dict[str, bytes]) -> str | None:
+    """The name of what tells a frame's light scene by scene, which is not kept; None if there is nothing of the kind."""
+    return " and ".join(dict.fromkeys(name for kind, name in _DYNAMIC.items() if kind in side_data)) or None
 
 
 _MASTERING = struct.Struct("=20iii")

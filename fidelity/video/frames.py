@@ -31,9 +31,6 @@ from ..steps.gate import gate_rows
 from ..steps.upscale import upscale
 from .colors import StreamColors
 
-_PEAK_NITS = 1000.0
-"""Light that becomes white when a video is tone mapped: the same for all frames, the peak of HLG and of most masters."""
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -94,7 +91,7 @@ class FrameMaker:
         colors: StreamColors,
         form: PlaneFormat,
         target: tuple[int, int],
-        to_sdr: bool = False,
+        white_nits: float | None = None,
         compares: bool = False,
     ) -> None:
         """Binds what all frames have in common.
@@ -104,21 +101,21 @@ class FrameMaker:
             colors: What the source's samples stand for.
             form: Format of the result's planes; its matrix is that of the source unless the source is RGB or is tone mapped.
             target: (height, width) of the result.
-            to_sdr: Whether high dynamic range is tone mapped.
+            white_nits: The light that becomes white where high dynamic range is tone mapped; None keeps it.
             compares: Whether the source, enlarged without a network, stands to the left of each result.
         """
         self._full, self._compares = replace(FULL, matrix=form.matrix), compares
         self._session, self._colors, self._form, self._target = session, colors, form, target
-        self._to_sdr = to_sdr and colors.signal is not None
-        self.signal = None if self._to_sdr else colors.signal
+        self._white_nits = white_nits
+        self.signal = None if white_nits else colors.signal
         self._difference = self.signal.difference if self.signal else delta_e
 
     def read(self, levels: tuple[Tensor, ...]) -> Picture:
         """A frame's planes as floats, tone mapped if asked for."""
         device = self._session.compute.device
         planes, form = levels_to_planes([plane.to(device) for plane in levels], self._colors.form), self._colors.form
-        if self._to_sdr and self._colors.signal:
-            rgb = tone_map(planes_to_rgb(planes, form).clamp_(0, 1), self._colors.signal, _PEAK_NITS)
+        if self._white_nits and self._colors.signal:
+            rgb = tone_map(planes_to_rgb(planes, form).clamp_(0, 1), self._colors.signal, self._white_nits)
             return Picture(rgb_to_planes(rgb, self._full), self._full)
         if form.matrix == "rgb":
             return Picture(rgb_to_planes(planes_to_rgb(planes, form), self._full), self._full)

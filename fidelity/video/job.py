@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +28,8 @@ from .source import VideoInfo, VideoSource
 
 VIDEO_SCALE = 2
 """Enlargement factor if no size is given."""
+_USUAL_PEAK_NITS = 1000.0
+"""The peak of HLG and of most masters."""
 _HASHED_BYTES = 2**20
 
 
@@ -106,12 +109,10 @@ class _Job:
             self.notes += tuple(f"{what} is left out" for what in (*copied.dropped, *copied.left_out))
         elif source.stream is None and not source.path.is_dir():
             self.notes += ("only frames are written: no sound, no time stamps",)
-        if info.mastering.display and options.encoding.codec != "h265" and options.hdr != "sdr":
-            self.notes += (
-                f"the mastering display's metadata is left out: only h265 stores it here, not {options.encoding.codec}",
-            )
+        white_nits = info.mastering.brightest_nits or _USUAL_PEAK_NITS if self.to_sdr else None
+        self.notes += tuple(_tell_range(info, options, white_nits))
         self.session = session.aimed_at(self.target)
-        self.maker = FrameMaker(self.session, info.colors, form, self.target, self.to_sdr, options.compare)
+        self.maker = FrameMaker(self.session, info.colors, form, self.target, white_nits, options.compare)
         self.steadies = options.steady == "auto" and has_motion()
         if options.steady == "auto" and not self.steadies:
             self.notes += (f"added detail is not steadied: that {OPENCV_HINT}",)
@@ -181,6 +182,16 @@ class _Job:
             fault=self.source.fault,
             records=tuple(records),
         )
+
+
+def _tell_range(info: VideoInfo, options: VideoOptions, white_nits: float | None) -> Iterator[str]:
+    """What happens to high dynamic range and its metadata."""
+    if white_nits:
+        yield f"mapped to BT.709: light of {white_nits:.0f} nits becomes white"
+    elif info.mastering.display and options.encoding.codec != "h265":
+        yield f"the mastering display's metadata is left out: only h265 stores it here, not {options.encoding.codec}"
+    if info.dynamic_metadata:
+        yield f"the dynamic metadata of {info.dynamic_metadata} is left out"
 
 
 def _aspect(info: VideoInfo, target: tuple[int, int]) -> Fraction | None:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Any, cast
@@ -154,7 +155,7 @@ class Pipeline:
         finder = SceneFinder(task.source.info.form, task.options.near_repeats)
         window = task.options.window
         late = task.source.late_start
-        for frame in task.source.frames():
+        for frame in task.source.frames(window.start if window else Fraction(0)):
             if window:
                 at = frame.pts * task.source.info.time_base - late
                 if at >= window.end:

@@ -200,7 +200,8 @@ class PipeSink(Sink):
         super().__init__()
         self._made = made
         self._container: Any = av.open(stream, "w", format="yuv4mpegpipe", options={"strict": "-1"})
-        self._stream = self._container.add_stream("wrapped_avframe", rate=made.rate)
+        options = {"chroma_sample_location": made.form.siting}
+        self._stream = self._container.add_stream("wrapped_avframe", rate=made.rate, options=options)
         self._stream.height, self._stream.width = made.size
         self._stream.pix_fmt = pixel_format(made.form)
         context = self._stream.codec_context

@@ -1,5 +1,6 @@
 """Reads a video: what its stream holds, and its frames one after another with their time stamps."""
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from ..errors import RefusedError
 from ..files.paths import FileRefusedError, check_regular, one_line
 from ..files.tone import tone_map
 from ..imaging.yuv import PlaneFormat, Siting, levels_to_planes, planes_to_rgb
-from .colors import MasteringLight, StreamColors, has_alpha, read_colors, read_mastering, read_siting
+from .colors import MasteringLight, StreamColors, find_dynamic_metadata, has_alpha, read_colors, read_mastering, read_siting
 
 SEQUENCE_SUFFIXES = (".png", ".tif", ".tiff")
 """File name endings of frames in a folder."""
@@ -34,6 +35,11 @@ _FASTEST, _SLOWEST = 1000, Fraction(1, 3600)
 _ENDED_EARLY_SECONDS = 0.5
 _ENDED_EARLY_FRAMES = 8
 _JUMP_SECONDS = Fraction(1, 2)
+_LEAD_SECONDS = Fraction(2)
+"""How long before a part that is wanted reading begins, so that cuts and motion are known there."""
+_PIPED_SITINGS: dict[bytes, Siting] = {b"C420jpeg": "center", b"C420mpeg2": "left", b"C420paldv": "topleft"}
+"""What YUV4MPEG2's tags of 4:2:0 say of chroma."""
+_HEADER_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,8 @@ class VideoInfo:
     """Nine integers of the display matrix; None if the picture is shown as it is stored."""
     mastering: MasteringLight
     """Static metadata of high dynamic range."""
+    dynamic_metadata: str | None
+    """See `fidelity.video.colors.find_dynamic_metadata`."""
     is_interlaced: bool
     """Whether its first frame is tagged as interlaced; False for a pipe."""
     has_alpha: bool
@@ -105,6 +113,11 @@ class VideoSource:
     fault: str | None = field(default=None, init=False)
     """Why reading ended before the video did; None as long as nothing is wrong."""
     _opened: Any = field(default=None, init=False, repr=False)
+    _first_pts: int = field(default=0, init=False, repr=False)
+    _header: bytes = field(default=b"", init=False, repr=False)
+    """First line of what comes through a pipe."""
+    _files: tuple[Path, ...] = field(default=(), init=False, repr=False)
+    """Pictures of a folder, in order."""
 
     def __post_init__(self) -> None:
         if self.stream is None:
@@ -120,30 +133,18 @@ class VideoSource:
         if not self.path.exists():
             raise VideoRefusedError(f"{self.path}: no such file or folder")
         if self.path.is_dir():
-            self._pattern()
+            self._files = _find_pictures(self.path)
         else:
             check_regular(self.path)
 
-    def _pattern(self) -> str:
-        """FFmpeg's pattern for the images in a folder."""
-        counts = {end: sum(1 for _ in self.path.glob(f"*{end}")) for end in SEQUENCE_SUFFIXES}
-        found = [end for end, count in counts.items() if count]
-        if len(found) != 1:
-            seen = ", ".join(f"{counts[end]} {end}" for end in found) or "none"
-            raise VideoRefusedError(f"{self.path}: has {seen}; wanted frames as PNG or TIFF files, all of one type")
-        name = str(self.path).translate(str.maketrans({one: f"\\{one}" for one in "*?[]{}\\%"}))
-        return f"{name}/*{found[0]}"
-
     def open(self) -> Any:
-        """Opens the container anew."""
+        """Opens the container anew; of a folder, its first picture."""
         if self.stream is not None:
             if self._opened is None:
-                self._opened = av.open(self.stream, format="yuv4mpegpipe")
+                self._header = _read_header(self.stream)
+                self._opened = av.open(_Rejoined(self._header, self.stream), format="yuv4mpegpipe")
             return self._opened
-        if self.path.is_dir():
-            rate = self.rate or _USUAL_RATE
-            return av.open(self._pattern(), format="image2", options={"pattern_type": "glob", "framerate": str(rate)})
-        return av.open(str(self.path), metadata_errors="replace")
+        return av.open(str(self._files[0] if self._files else self.path), metadata_errors="replace")
 
     def _close(self, container: Any) -> None:
         if self.stream is None:
@@ -158,19 +159,28 @@ class VideoSource:
                 raise RefusedError(f"has no video, only {', '.join(kinds)}; wanted a video stream")
             self.stream_index = stream.index
             self.late_start = Fraction(0)
-            if container.start_time and any(name in container.format.name for name in _RUNNING_CLOCKS):
+            if container.start_time and _has_running_clock(container):
                 self.late_start = Fraction(container.start_time, av.time_base)
             context = stream.codec_context
-            is_file = self.stream is None and not self.path.is_dir()
+            is_file = self.stream is None and not self._files
             placed: Siting | None = "center" if context.name in _CENTERED else None
-            colors = read_colors(stream, (read_siting(str(self.path), stream.index) if is_file else None) or placed)
+            if is_file:
+                placed = read_siting(str(self.path), stream.index) or placed
+            elif self.stream is not None:
+                placed = next((siting for tag, siting in _PIPED_SITINGS.items() if tag in self._header.split()), None)
+            colors = read_colors(stream, placed)
             first = next(_each_frame(container, stream), None) if is_file else None
             if is_file and first is None:
                 raise RefusedError("has no frame that can be decoded")
             side = read_side_data(first) if first else {}
+            self._first_pts = (first.pts if first else None) or 0
             matrix = side.get("DISPLAYMATRIX")
             turned = tuple(struct.unpack("=9i", matrix)) if matrix and len(matrix) == 36 else None
-            rate = _choose_rate(stream)
+            if self._files:
+                rate = self.rate or _USUAL_RATE
+                time_base, frames = 1 / rate, len(self._files)
+            else:
+                rate, time_base, frames = _choose_rate(stream), stream.time_base, stream.frames
             seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
             if seconds is None and container.duration:
                 seconds = container.duration / av.time_base
@@ -179,37 +189,67 @@ class VideoSource:
                 path=self.path,
                 codec=context.name,
                 size=(context.height, context.width),
-                time_base=stream.time_base or 1 / rate,
+                time_base=time_base or 1 / rate,
                 rate=Fraction(rate),
-                frames=stream.frames or (round(seconds * rate) if seconds else None),
+                frames=frames or (round(seconds * rate) if seconds else None),
                 colors=colors,
                 sample_aspect=aspect if aspect and aspect not in (0, 1) else None,
                 rotation=None if turned == _UPRIGHT else turned,
                 mastering=read_mastering(side),
+                dynamic_metadata=find_dynamic_metadata(side),
                 is_interlaced=bool(first and first.interlaced_frame),
                 has_alpha=context.format is not None and has_alpha(context.format) and context.name != "gif",
             )
         finally:
             self._close(container)
 
-    def frames(self) -> Iterator[SourceFrame]:
-        """Decodes all frames in the order they are shown.
+    def frames(self, start: Fraction = Fraction(0)) -> Iterator[SourceFrame]:
+        """Decodes frames in the order they are shown.
 
         Where the file is damaged, frames end, and `fault` says why.
+
+        Args:
+            start: Seconds from which on frames are wanted; where the file can be searched, only some of those before come.
         """
         container = self.open()
         try:
-            yield from self._decode(container)
+            skipped = self._search(container, start)
+            yield from self._decode(container, skipped)
         finally:
             self._close(container)
 
-    def _decode(self, container: Any) -> Iterator[SourceFrame]:
+    def _search(self, container: Any, start: Fraction) -> bool:
+        """Goes to a frame that decodes by itself, some time before one that is wanted; returns whether frames were skipped."""
+        early = start - _LEAD_SECONDS
+        if early <= 0 or self.stream is not None or self._files or _has_running_clock(container):
+            return False  # a broadcast is searched by its clock alone, not for frames that decode by themselves
+        try:
+            place = self._first_pts + round(early / self.info.time_base)
+            container.seek(place, stream=container.streams[self.stream_index])
+        except av.error.FFmpegError:  # a file without an index
+            container.seek(0)
+            return False
+        return True
+
+    def _pictures(self) -> Iterator[VideoFrame]:
+        """The pictures of a folder as frames; each is decoded by itself."""
+        for index, path in enumerate(self._files):
+            try:
+                with av.open(str(path)) as one:
+                    frame = next(one.decode(video=0))
+            except (av.error.FFmpegError, StopIteration) as error:
+                raise OSError(f"{path.name} cannot be read as an image") from error
+            frame.pts, frame.time_base, frame.duration = index, self.info.time_base, 1
+            yield frame
+
+    def _decode(self, container: Any, skipped: bool) -> Iterator[SourceFrame]:
         stream = container.streams[self.stream_index]
         stream.thread_type = "AUTO"
         info, last, index, lasts = self.info, None, 0, 0
         step = max(1, round(1 / (info.rate * info.time_base)))
         try:
-            for frame in _progressive(_each_frame(container, stream), stream, self.deinterlace):
+            frames = self._pictures() if self._files else _each_frame(container, stream)
+            for frame in _progressive(frames, stream, self.deinterlace):
                 size = (frame.height, frame.width)
                 if size != info.size:
                     wanted = f"{info.size[1]}x{info.size[0]}"
@@ -218,6 +258,8 @@ class VideoSource:
                 pts = frame.pts if frame.pts is not None else (0 if last is None else last + step)
                 if frame.pts is not None and frame.time_base and frame.time_base != info.time_base:
                     pts = round(frame.pts * frame.time_base / info.time_base)
+                if last is None and skipped:
+                    index = max(0, round((pts - self._first_pts) * info.time_base * info.rate))
                 if last is not None and last - pts > _JUMP_SECONDS / info.time_base:
                     back = float((last - pts) * info.time_base)
                     self.fault = f"its time jumps back by {back:.2f} s after {index} frames"
@@ -229,7 +271,8 @@ class VideoSource:
         except (av.error.FFmpegError, OSError) as error:
             self.fault = f"reading failed after {index} frames ({one_line(error)})"
             return
-        self._check_end(container, stream, last, lasts, index)
+        if not skipped:
+            self._check_end(container, stream, last, lasts, index)
 
     def _check_end(self, container: Any, stream: VideoStream, last: int | None, lasts: int, count: int) -> None:
         """Finds out whether a file ended before the time that it told."""
@@ -237,7 +280,7 @@ class VideoSource:
             self.fault = "has no frame that can be decoded"
             return
         told = _told_seconds(container, stream)
-        if self.stream is not None or self.path.is_dir() or told is None:
+        if self.stream is not None or self._files or told is None:
             return
         start = (stream.start_time or 0) * self.info.time_base
         reached = last * self.info.time_base - start + max(lasts * self.info.time_base, 1 / self.info.rate)
@@ -250,6 +293,53 @@ class VideoSource:
 _UPRIGHT = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 _COVER = 1 << 10
 """FFmpeg's disposition of a cover picture."""
+
+
+def _find_pictures(folder: Path) -> tuple[Path, ...]:
+    """The frames in a folder, in the order of the numbers in their names.
+
+    Raises:
+        VideoRefusedError: If there is none, or they are of several types.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in folder.iterdir():
+        end = path.suffix.lower()
+        if end in SEQUENCE_SUFFIXES and not path.name.startswith(".") and path.is_file():
+            found.setdefault(end, []).append(path)
+    if len(found) != 1:
+        seen = ", ".join(f"{len(paths)} {end}" for end, paths in sorted(found.items())) or "none"
+        raise VideoRefusedError(f"{folder}: has {seen}; wanted frames as PNG or TIFF files, all of one type")
+    return tuple(sorted(next(iter(found.values())), key=_number_key))
+
+
+def _number_key(path: Path) -> tuple[list[str | int], str]:
+    """Sorts names by the numbers in them: frame-2 before frame-10."""
+    parts = re.split(r"(\d+)", path.name.casefold())
+    return [int(part) if part.isdecimal() else part for part in parts], path.name
+
+
+def _read_header(stream: IO[bytes]) -> bytes:
+    """The first line of a pipe, by which a YUV4MPEG2 stream tells its format."""
+    header = bytearray()
+    while len(header) < _HEADER_BYTES and not header.endswith(b"\n"):
+        one = stream.read(1)
+        if not one:
+            break
+        header += one
+    return bytes(header)
+
+
+class _Rejoined:
+    """A stream of which the first bytes were read already."""
+
+    def __init__(self, first: bytes, stream: IO[bytes]) -> None:
+        self._first, self._stream = first, stream
+
+    def read(self, size: int) -> bytes:
+        if self._first:
+            part, self._first = self._first[:size], self._first[size:]
+            return part
+        return self._stream.read(size)
 
 
 def show_first_frame(source: VideoSource) -> Tensor:
@@ -274,6 +364,10 @@ def find_video(container: Any) -> VideoStream | None:
 def is_cover(stream: Any) -> bool:
     """Whether a stream is a cover picture."""
     return stream.type == "video" and bool(int(stream.disposition) & _COVER)
+
+
+def _has_running_clock(container: Any) -> bool:
+    return any(name in container.format.name for name in _RUNNING_CLOCKS)
 
 
 def _choose_rate(stream: VideoStream) -> Fraction:

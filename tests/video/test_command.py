@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -43,18 +44,22 @@ def test_a_truncated_video_is_delivered_with_exit_1(make_clip, tmp_path):
     assert "ended after" in error and f"are in {output}" in error and VideoSource(output).fault is None
 
 
-def test_frames_pass_through_pipes(make_clip, tmp_path):
+@pytest.mark.parametrize(("siting", "tag"), [("left", b"C420mpeg2"), ("center", b"C420jpeg"), ("topleft", b"C420paldv")])
+def test_frames_pass_through_pipes(make_clip, tmp_path, siting, tag):
     path = tmp_path / "clip.y4m"
     with av.open(str(make_clip(frames=3))) as given, av.open(str(path), "w", format="yuv4mpegpipe") as made:
-        stream = made.add_stream("wrapped_avframe", rate=25)
+        stream = made.add_stream("wrapped_avframe", rate=25, options={"chroma_sample_location": siting})
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
         for frame in given.decode(video=0):
             made.mux(stream.encode(frame))
     done = fidelity("-", "-o", "-", "--restore", "off", "--codec", "h264", data=path.read_bytes())
-    assert done.returncode == 0 and done.stdout.startswith(b"YUV4MPEG2 W128 H96 F25:1")
+    header = done.stdout.partition(b"\n")[0]
+    assert done.returncode == 0 and header.startswith(b"YUV4MPEG2 W128 H96 F25:1") and tag in header
     (tmp_path / "out.y4m").write_bytes(done.stdout)
     assert len(stamps_of(tmp_path / "out.y4m")) == 3
     assert b"3 frames" in done.stderr
+    source = VideoSource(Path("-"), stream=BytesIO(done.stdout))
+    assert source.info.form.siting == siting and len(list(source.frames())) == 3
 
 
 def test_an_existing_result_is_skipped_without_an_error(make_clip, tmp_path):

@@ -16,6 +16,7 @@ from fidelity.files.paths import SkippedError
 from fidelity.imaging.yuv import PlaneFormat, levels_to_planes, planes_to_rgb
 from fidelity.video import source as source_module
 from fidelity.video.codecs import Encoding
+from fidelity.video.colors import find_dynamic_metadata
 from fidelity.video.job import upscale_video
 from fidelity.video.options import VideoOptions, Window
 from fidelity.video.segments import parts_folder
@@ -126,6 +127,21 @@ def test_hdr_becomes_bt709_if_asked_for(make_clip, session, tmp_path):
     run(path, tmp_path / "out.mp4", session, hdr="sdr")
     made = VideoSource(tmp_path / "out.mp4").info.colors
     assert made.signal is None and (made.codes.primaries, made.codes.transfer, made.form.matrix) == (1, 13, "bt709")
+
+
+@pytest.mark.parametrize(("light", "white"), [("4000,400", 4000), ("0,0", 1000)])
+def test_the_brightest_light_of_a_file_becomes_white(make_clip, session, tmp_path, light, white):
+    form = PlaneFormat("bt2020", bits=10, siting="topleft")
+    options = {"x265-params": f"log-level=none:hdr10=1:max-cll={light}", "preset": "ultrafast"}
+    path = make_clip(form=form, codes=(9, 16, 9), encoder="libx265", options=options, frames=2)
+    notes = run(path, tmp_path / "out.mp4", session, hdr="sdr").notes
+    assert f"mapped to BT.709: light of {white} nits becomes white" in notes
+
+
+def test_dynamic_metadata_of_hdr_is_named():
+    assert find_dynamic_metadata({"DOVI_METADATA": b"", "DOVI_RPU_BUFFER": b""}) == "Dolby Vision"
+    assert find_dynamic_metadata({"DYNAMIC_HDR_PLUS": b"", "DOVI_METADATA": b""}) == "HDR10+ and Dolby Vision"
+    assert find_dynamic_metadata({"CONTENT_LIGHT_LEVEL": b""}) is None
 
 
 def test_the_report_has_every_frame_and_scene(make_clip, session, tmp_path):

@@ -143,7 +143,34 @@ def test_a_folders_frames_have_the_given_rate(tmp_path):
         image = av.VideoFrame(16, 16, "rgb24").to_image()
         image.save(tmp_path / f"a%{number:02}.png")
     source = VideoSource(tmp_path, rate=Fraction(24))
-    assert source.info.rate == 24 and len(list(source.frames())) == 3
+    assert source.info.rate == 24 and source.info.frames == 3
+    assert [frame.pts * source.info.time_base for frame in source.frames()] == [0, Fraction(1, 24), Fraction(2, 24)]
+
+
+def test_a_folders_frames_come_in_the_order_of_their_numbers(tmp_path):
+    for number, name in enumerate(["shot-1.PNG", "shot-2.png", "Shot-10.png", "shot-11.Png"]):
+        Image.new("L", (20, 16), 40 * number).save(tmp_path / name, "PNG")
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    source = VideoSource(tmp_path)
+    assert [int(frame.levels[0][0, 0]) for frame in source.frames()] == [0, 40, 80, 120]
+    (tmp_path / "shot-3.png").write_bytes(b"no picture")
+    assert len(list(source.frames())) == 4
+    source = VideoSource(tmp_path)
+    assert (
+        len(list(source.frames())) == 2
+        and source.fault == "reading failed after 2 frames (shot-3.png cannot be read as an image)"
+    )
+
+
+@pytest.mark.parametrize("name", ["long.mp4", "long.mkv", "long.ts"])
+def test_a_later_part_is_found_without_decoding_all_before(make_clip, name):
+    source = VideoSource(make_clip(name=name, frames=200, options={"crf": "30", "g": "20"}))
+    whole = {frame.index: frame.pts for frame in source.frames()}
+    part = list(source.frames(Fraction(6)))
+    assert part[0].index == (0 if name == "long.ts" else 100)
+    assert part[-1].index == 199 and source.fault is None
+    assert all(whole[frame.index] == frame.pts for frame in part)
 
 
 @pytest.mark.parametrize(
