@@ -53,7 +53,7 @@ from .progress import Progress, part_of
 from .steps.alpha import bleed_colors
 from .steps.chain import Between, Pass
 from .steps.cleanup import CleanupMethod, clean, clean_rows
-from .steps.consistency import ConsistencyMode, project_, project_rows
+from .steps.consistency import ConsistencySettings, project_, project_rows
 from .steps.deband import deband, deband_rows
 from .steps.gate import GateVerdict, gate_rows
 from .steps.grain import fit_grain, lay_grain
@@ -336,7 +336,7 @@ def _carry_out(
     if recipe.consistency != "off":
         part = _stage(progress, "consistency")
         where = compute.device_for(image)
-        result, survey = _make_consistent(result, reference, recipe.consistency, where, part, scratch, not is_restored)
+        result, survey = _make_consistent(result, reference, decision, where, part, scratch, not is_restored)
         passes.append(Pass("consistency", 1.0, None, watch.lap()))
     if survey is None:
         survey = survey_rows(source, result, new_map)
@@ -389,22 +389,24 @@ def _carry_out(
 def _make_consistent(
     result: Rows,
     reference: RowSource,
-    mode: ConsistencyMode,
+    decision: Decision,
     device: torch.device,
     progress: Progress | None,
     scratch: Path | None,
     surveys: bool,
 ) -> tuple[Rows, Survey | None]:
     """Projects the result, and returns it with its survey if asked for and made on the way."""
+    mode, settings = decision.recipe.consistency, ConsistencySettings(thresholds=decision.thresholds)
+    assert mode not in ("auto", "off")  # the recipe is settled, and the caller checked
     if isinstance(result, TensorRows) and (result.shape[0] > 1 or result.shape[1] == 4 or result.device != device):
         image, held = result.image, read_all(reference)
-        near = run_where_room(lambda near: project_(near, held, mode, progress=progress), image, held, device)
+        near = run_where_room(lambda near: project_(near, held, mode, settings, progress), image, held, device)
         return TensorRows(near.to(image.device)), None
     target, colors = result, reference
     if reference.shape[1] == 4:
         target, colors = PartRows(result, slice(0, 3)), TensorRows(bleed_colors(read_all(reference)))
     new_map, surveys = _maps_in(scratch, target.device), surveys and result.shape[1] != 4
-    return result, project_rows(target, colors, mode, progress=progress, new_map=new_map, surveys=surveys)
+    return result, project_rows(target, colors, mode, settings, progress, new_map, surveys)
 
 
 def _judge(

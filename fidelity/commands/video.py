@@ -169,7 +169,7 @@ def _run(source: Path, out: Path, session: "Session", video_options: "VideoOptio
 
 
 def _tell_interruption(out: Path) -> str:
-    from ..video.segments import parts_folder
+    from ..files.journal import parts_folder
 
     folder = parts_folder(out)
     return f"interrupted; finished parts are in {folder}, and the same command resumes" if folder.is_dir() else "interrupted"

@@ -39,6 +39,9 @@ class Decision:
     signal: WideSignal | None = None
     """How the image's samples stand for light, if they are of high dynamic range: colors are then compared by it."""
 
+    thresholds: tuple[float | None, ...] = ()
+    """See `fidelity.steps.consistency.ConsistencySettings.thresholds`."""
+
     @property
     def source(self) -> tuple[int, int]:
         """(height, width) of the image that this is for."""

@@ -99,6 +99,9 @@ class ConsistencySettings:
     """Conjugate-gradient steps of the others, which have little left to correct."""
     overshoot_share: float = 0.018
     """Share of samples that may stay outside the source's local range; 1 allows all of them."""
+    thresholds: tuple[float | None, ...] = ()
+    """Overshoot thresholds of the corrections, from `find_thresholds`, in place of those of the image itself, so that parts of
+    one picture are corrected alike. None limits nothing."""
     full_steps: int = 30
     """Back-projection steps in each round of mode full, at the source's size."""
 
@@ -146,6 +149,19 @@ def project_(
     return image
 
 
+def find_thresholds(target: Rows, source: RowSource, mode: ConsistencyMode = "color") -> tuple[float | None, ...]:
+    """Projects one image in place and returns the overshoot threshold of each correction, for its like.
+
+    Args:
+        target: The enlargement, ``(1, 1 or 3, H, W)``; overwritten.
+        source: ``(1, 1 or 3, h, w)``, colors only.
+        mode: See `project`.
+    """
+    found: list[float | None] = []
+    project_rows(target, source, mode, found=found)
+    return tuple(found)
+
+
 def project_rows(
     target: Rows,
     source: RowSource,
@@ -154,6 +170,7 @@ def project_rows(
     progress: Progress | None = None,
     new_map: NewMap | None = None,
     surveys: bool = False,
+    found: list[float | None] | None = None,
 ) -> Survey | None:
     """Projects one image in place, in bands.
 
@@ -165,6 +182,7 @@ def project_rows(
         progress: Called after each band.
         new_map: Creates the maps of the source's size; in memory if not given.
         surveys: Whether the result is surveyed on the way.
+        found: Gets the overshoot threshold of each correction.
 
     Returns:
         What `fidelity.imaging.drift.survey_rows` would return for the result, if asked for; None also if nothing was corrected,
@@ -188,7 +206,11 @@ def project_rows(
         resize_rows(source, smaller)
         source = smaller
     surveys = surveys and given == (target, source)
-    return _Projection(target, source, mode, settings or ConsistencySettings(), progress, new_map, surveys).run()
+    projection = _Projection(target, source, mode, settings or ConsistencySettings(), progress, new_map, surveys)
+    survey = projection.run()
+    if found is not None:
+        found += projection.thresholds()
+    return survey
 
 
 class _Projection:
@@ -214,6 +236,7 @@ class _Projection:
         self._grown = Resized(self._update, target.shape[2:])
         self._allowed = SourceRange(self._wanted, target.shape[2:])
         self._survey: Survey | None = None
+        self._place, self._found = 0, dict[int, float | None]()
 
     def run(self) -> Survey | None:
         """Overwrites the target, and returns its survey, if asked for; None if nothing was corrected."""
@@ -235,13 +258,19 @@ class _Projection:
         for rows in band_rows(self._correction):
             self._correction.write(rows, torch.zeros_like(self._seen.read(rows)))
         satisfied = None
-        for solver in solvers:
+        for self._place, solver in enumerate(solvers):
             if solver is not satisfied and self._solve(solver):
                 self._sweep(corrects=True)
             else:
                 self._report(slice(0, self._target.shape[2] + (self._seen.shape[2] if solver is satisfied else 0)))
                 satisfied = solver
         return self._survey
+
+    def thresholds(self) -> list[float | None]:
+        """The overshoot threshold of each correction; one that was not needed has that of its neighbor."""
+        count = 1 + self._place
+        near = [min(self._found, key=lambda one: abs(one - place), default=0) for place in range(count)]
+        return [self._found.get(one) for one in near]
 
     def _solve(self, solve: "Callable[[_Window], Tensor | None]") -> bool:
         """Finds the next update and adds it to the correction; returns whether there is any."""
@@ -267,7 +296,10 @@ class _Projection:
 
     def _sweep(self, corrects: bool) -> None:
         """Passes over the target: corrects it, limits its overshoot, reduces it to the source's size and surveys it."""
-        threshold = self._find_threshold() if corrects and self._mode == "color" else None
+        threshold = None
+        if corrects and self._mode == "color":
+            given = self._settings.thresholds
+            threshold = self._found[self._place] = given[self._place] if given else self._find_threshold()
         reducer, counts, is_surveyed = self._shrunk.reducer(), SurveyCounts(), corrects and self._surveys
         for rows in band_rows(self._target):
             band = self._target.read(rows)

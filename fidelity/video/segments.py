@@ -4,7 +4,6 @@ Each segment is a file of its own encoder, begun and finished, so that the joine
 interrupted. Its container holds places of frames in place of time stamps; the true ones are in the journal.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,7 +21,7 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from ..errors import RefusedError
-from ..files.paths import FileRefusedError, hold
+from ..files.journal import Journal, discard_parts, parts_folder, sync
 from ..imaging.yuv import PlaneFormat
 from .codecs import Encoding, pixel_format
 from .colors import ColorCodes, MasteringLight
@@ -33,7 +32,6 @@ STEP_MS = 10
 _MILLISECOND = Fraction(1, 1000)
 _MOST_DELAYED = 64
 """Frames that an encoder may hold back; decoding times are this much earlier than those shown."""
-_JOURNAL = "journal.jsonl"
 
 
 @dataclass(frozen=True)
@@ -169,24 +167,7 @@ def to_video_frame(levels: Sequence[Tensor], form: PlaneFormat, wanted: str | No
     return frame if wanted in (None, name) else frame.reformat(format=wanted)
 
 
-def sync(path: Path) -> None:
-    """Waits until a file or a folder is on the disk."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:  # Windows opens no folder
-        return
-    try:
-        with suppress(OSError):
-            os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-class OtherRunError(FileRefusedError):
-    """A folder that holds an interrupted run of another source or other settings."""
-
-
-class Journal:
+class SegmentJournal:
     """The finished segments of a run, in a folder beside its result."""
 
     def __init__(self, output: Path, identity: dict[str, Any]) -> None:
@@ -200,50 +181,16 @@ class Journal:
             FileRefusedError: If the folder belongs to another source or other settings.
         """
         self.folder = parts_folder(output)
-        if self.folder.exists() and not (self.folder / _JOURNAL).is_file():
-            raise FileRefusedError(f"{self.folder}: exists and holds no journal of an interrupted run; wanted another output")
-        self._path = self.folder / _JOURNAL
-        self._identity = json.loads(json.dumps(identity))
+        self._journal = Journal(self.folder, identity)
         self.segments: list[Segment] = []
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("ab")
-        if not hold(self._file):
-            self._file.close()
-            raise FileRefusedError(f"{self.folder}: another run works on it; wanted another output, or to wait")
-        if self._path.stat().st_size:
-            self._read()
-        else:
-            self._write_line({"identity": self._identity})
-
-    def _read(self) -> None:
-        lines = self._path.read_bytes().splitlines(keepends=True)
-        head = _parse(lines[0]) if lines else None
-        if head is None or "identity" not in head:  # torn before its first line was on the disk
-            self._write_lines([])
-            self._write_line({"identity": self._identity})
-            return
-        if head["identity"] != self._identity:
-            self._file.close()
-            changed = sorted(
-                name for name in {*head["identity"], *self._identity} if head["identity"].get(name) != self._identity.get(name)
-            )
-            raise OtherRunError(
-                f"{self.folder}: holds an interrupted run with another {', '.join(changed)}; wanted the same to resume it, or "
-                "--existing overwrite to begin anew"
-            )
-        kept = [lines[0]]
-        for line in lines[1:]:
-            segment = _to_segment(_parse(line))
-            reached = self.segments[-1].end if self.segments else 0
-            if segment is None or segment.first != reached or not self._is_whole(segment):
+        for entry in self._journal.entries:
+            segment = _to_segment(entry)
+            if segment is None or segment.first != self.done or not self._is_whole(segment):
                 break
             self.segments.append(segment)
-            kept.append(line)
         while self.segments and not self._has_state(self.segments[-1]):
             self.segments.pop()
-            kept.pop()
-        if len(kept) < len(lines):
-            self._write_lines(kept)
+        self._journal.keep(len(self.segments))
 
     def _is_whole(self, segment: Segment) -> bool:
         path = self.folder / segment.file
@@ -285,62 +232,28 @@ class Journal:
 
     def add(self, segment: Segment) -> None:
         """Notes that a segment is finished."""
-        self._write_line(asdict(segment))
+        self._journal.add(asdict(segment))
         self.segments.append(segment)
         self.state_path(len(self.segments) - 2).unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Removes what was written here, and the folder unless it holds anything else."""
-        self._file.close()
-        Journal.discard(self.folder)
-
-    @staticmethod
-    def discard(folder: Path) -> None:
-        """Removes what a run has left in its folder, and the folder unless it holds anything else."""
-        for pattern in ("segment-*.mkv", "segment-*.mkv.part", "state-*.npy", "joined.part", _JOURNAL):
-            for path in folder.glob(pattern):
-                path.unlink(missing_ok=True)
-        with suppress(OSError):
-            folder.rmdir()
+        self.close()
+        discard_parts(self.folder, SEGMENT_FILES)
 
     def close(self) -> None:
         """Lets another run resume here."""
-        self._file.close()
-
-    def _write_lines(self, lines: Sequence[bytes]) -> None:
-        """Replaces all lines, in place, as the file is locked: what is lost if that is interrupted is only the work."""
-        with self._path.open("r+b") as file:
-            file.write(b"".join(lines))
-            file.truncate()
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _write_line(self, content: dict[str, Any]) -> None:
-        self._file.write(json.dumps(content).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._journal.close()
 
 
-def parts_folder(output: Path) -> Path:
-    """The folder beside a result that holds its segments."""
-    return output.with_name(f"{output.name}.parts")
+SEGMENT_FILES = ("segment-*.mkv", "segment-*.mkv.part", "state-*.npy", "joined.part")
+"""What a run writes into its folder, as patterns."""
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
-    if not line.endswith(b"\n"):
-        return None
+def _to_segment(entry: dict[str, Any]) -> Segment | None:
     try:
-        content = json.loads(line)
-    except ValueError:
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _to_segment(content: dict[str, Any] | None) -> Segment | None:
-    try:
-        assert content is not None
-        records = tuple(FrameRecord.of(record) for record in content.pop("records"))
-        lists: dict[str, Any] = {name: tuple(content[name]) for name in ("pts", "durations")}
-        return Segment(**content | lists, records=records)
-    except (AssertionError, KeyError, TypeError):
+        records = tuple(FrameRecord.of(record) for record in entry["records"])
+        lists: dict[str, Any] = {name: tuple(entry[name]) for name in ("pts", "durations")} | {"records": records}
+        return Segment(**entry | lists)
+    except (KeyError, TypeError):
         return None

@@ -13,6 +13,7 @@ import av.error
 from torch import Tensor
 
 from ..errors import RefusedError
+from ..files.journal import OtherRunError, discard_parts, parts_folder, sync
 from ..files.paths import FileRefusedError
 from ..files.write import Export, write_image
 from ..imaging.yuv import levels_to_planes, planes_to_rgb
@@ -21,7 +22,7 @@ from .colors import FULL_RANGE, LIMITED_RANGE
 from .join import Copied, join
 from .options import VideoOptions
 from .records import FrameRecord
-from .segments import Format, Journal, OtherRunError, SegmentWriter, parts_folder, sync, to_video_frame
+from .segments import SEGMENT_FILES, Format, SegmentJournal, SegmentWriter, to_video_frame
 from .source import SourceFrame, VideoSource
 
 
@@ -80,20 +81,20 @@ class FileSink(Sink):
             self._journal = self._open_journal(output, identity, options.existing == "overwrite")
             if source.stream is not None and self._journal.done:  # what comes through a pipe now may be anything
                 self._journal.remove()
-                self._journal = Journal(output, identity)
+                self._journal = SegmentJournal(output, identity)
         self.done = self.count = self._journal.done
         self.records = [record for segment in self._journal.segments for record in segment.records]
         self._writer: SegmentWriter | None = None
         self._open_records: list[FrameRecord] = []
 
-    def _open_journal(self, output: Path, identity: dict[str, Any], overwrites: bool) -> Journal:
+    def _open_journal(self, output: Path, identity: dict[str, Any], overwrites: bool) -> SegmentJournal:
         try:
-            return Journal(output, identity)
+            return SegmentJournal(output, identity)
         except OtherRunError:
             if not overwrites:
                 raise
-            Journal.discard(parts_folder(output))
-            return Journal(output, identity)
+            discard_parts(parts_folder(output), SEGMENT_FILES)
+            return SegmentJournal(output, identity)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._writer:

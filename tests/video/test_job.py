@@ -12,6 +12,7 @@ import torch
 
 from fidelity.decide.target import Target
 from fidelity.errors import RefusedError
+from fidelity.files.journal import parts_folder
 from fidelity.files.paths import SkippedError
 from fidelity.imaging.yuv import PlaneFormat, levels_to_planes, planes_to_rgb
 from fidelity.video import source as source_module
@@ -19,7 +20,6 @@ from fidelity.video.codecs import Encoding
 from fidelity.video.colors import find_dynamic_metadata
 from fidelity.video.job import upscale_video
 from fidelity.video.options import VideoOptions, Window
-from fidelity.video.segments import parts_folder
 from fidelity.video.source import VideoSource
 from tests.clips import packets_of, picture, stamps_of
 
@@ -284,11 +284,11 @@ def test_a_killed_run_resumes_to_the_same_bits(make_clip, tmp_path):
         "pipeline._SEGMENT_SECONDS = 0.4\n"
         "if len(sys.argv) > 1 and sys.argv[1].isdigit():\n"
         "    import fidelity.video.segments as segments\n"
-        "    limit, add = int(sys.argv.pop(1)), segments.Journal.add\n"
+        "    limit, add = int(sys.argv.pop(1)), segments.SegmentJournal.add\n"
         "    def counted(self, segment):\n"
         "        add(self, segment)\n"
         "        if len(self.segments) == limit: os.kill(os.getpid(), 9)\n"
-        "    segments.Journal.add = counted\n"
+        "    segments.SegmentJournal.add = counted\n"
         "cli.main()\n"
     )
     base = [sys.executable, "-c", script]
