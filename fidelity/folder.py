@@ -15,6 +15,7 @@ from .errors import MemoryLimitError
 from .files.formats import DECODING_ERRORS, open_picture
 from .files.png import SIGNATURE
 from .job import DEFAULT_FILE_OPTIONS, FileOptions, upscale_file
+from .large.job import needs_pieces, upscale_large
 from .networks.memory import free_host_bytes, is_out_of_memory
 from .report.report import Report
 from .session import Session, StageProgress
@@ -120,6 +121,10 @@ def _try(
     file: tuple[Path, Path], session: Session, options: FileOptions, progress: StageProgress, in_memory: bool = False
 ) -> Report | Exception:
     try:
+        if needs_pieces(*file, session, options):
+            if in_memory:
+                raise MemoryLimitError(f"{file[0]}: is enlarged in pieces; wanted to be alone")
+            return upscale_large(*file, session, options, progress)
         return upscale_file(*file, session, options, progress, in_memory=in_memory)
     except Exception as error:  # whatever it is, the others go on
         traceback.clear_frames(error.__traceback__)  # they hold the picture

@@ -308,7 +308,7 @@ def test_a_plan_beyond_the_memory_is_refused_with_what_would_do(image_file):
     assert result.exit_code == 1
     assert "px needs about" in result.stderr
     assert "the limit is 0.1 GiB; wanted at least that much memory" in result.stderr
-    assert "result and maps in temporary files of" in run(app, [*large, "8GB"]).stdout
+    assert "works in temporary files of up to" in run(app, [*large, "8GB"]).stdout
     assert run(app, ["plan", str(image_file()), "--size", "96x72", "--memory", "lots"]).exit_code == 2
 
 

@@ -15,7 +15,7 @@ LAYERS = (
     ("files",),
     ("session", "preparation", "fetch"),
     ("report",),
-    ("comfy", "job", "folder", "forecast", "api", "video"),
+    ("comfy", "job", "folder", "forecast", "api", "video", "large"),
     ("commands",),
     ("cli", "__main__"),
 )

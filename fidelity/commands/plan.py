@@ -33,6 +33,9 @@ def plan_command(
     from ..files.metadata import read_provenance
     from ..files.read import read_image
     from ..forecast import forecast
+    from ..job import FileOptions
+    from ..large.job import needs_pieces, prepare_large
+    from ..large.plan import plan_large
     from ..report.report import PlanReport, to_json
     from ..report.text import describe_plan
     from ..session import Session
@@ -43,9 +46,13 @@ def plan_command(
     with refusing(source) as refused:
         settings = Settings(target, domain, model, restore=what, passes=passes, restore_strength=strength)
         session = Session(settings, compute, options.find_models(models_dir))
-        image = read_image(source).image
-        decision = session.decide(image, read_provenance(source), writer_bytes_per_pixel=0.0)
-        plan = PlanReport.of(decision, forecast(decision, compute, image.shape[1], starts=True))
+        output = source.with_name(f"{source.stem}-large.tif")
+        if needs_pieces(source, output, session, FileOptions()):
+            plan = plan_large(prepare_large(source, output, session, FileOptions(existing="rename")), session, starts=True)
+        else:
+            image = read_image(source).image
+            decision = session.decide(image, read_provenance(source), writer_bytes_per_pixel=0.0)
+            plan = PlanReport.of(decision, forecast(decision, compute, image.shape[1], starts=True))
         say(json.dumps(to_json(plan), indent=2) if as_json else describe_plan(plan))
     if refused:
         raise typer.Exit(1)

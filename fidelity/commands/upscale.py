@@ -1,6 +1,7 @@
 """`fidelity upscale`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -85,6 +86,9 @@ def upscale_command(
     flatten: Annotated[
         str | None, typer.Option(metavar="COLOR", help="Lay transparent images on a color, as in white or #ffffff.")
     ] = None,
+    pyramid: Annotated[
+        bool, typer.Option("--pyramid", help="Store smaller copies in a TIFF too, for viewers of large pictures.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done and where results would go.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="File for the JSON report.")] = None,
 ) -> None:
@@ -111,6 +115,7 @@ def upscale_command(
     )
     depth = 16 if bits == "16" else 8
     export = as_usage(lambda: Export(depth) if quality is None else Export(depth, quality, lossless=False))
+    export = replace(export, pyramid=pyramid)
     is_folder = _is_folder(out, inputs, files)
     suffix = f".{format or 'png'}" if is_folder else out.suffix.lower()
     if not is_folder and format:
@@ -188,26 +193,40 @@ def _run_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: 
 def _show_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: "FileOptions") -> int:
     """Prints what would be done to each file; returns how many are refused."""
     from ..files.paths import SkippedError
-    from ..forecast import forecast
-    from ..job import prepare_file
 
     failures, ready, total = 0, 0, 0.0
     for source, output in pairs:
         with refusing(source) as refused:
             try:
-                job = prepare_file(source, output, session, file_options)
+                line, seconds = _show_job(source, output, session, file_options)
             except SkippedError as error:
                 say_line(str(error))
                 continue
-            planned = job.decision.planned
-            seconds = forecast(job.decision, session.compute, job.file.image.shape[1]).seconds
-            (height, width), (new_height, new_width) = job.decision.source, job.decision.target
-            sizes = f"{source} {width}x{height} -> {job.output} {new_width}x{new_height}"
-            say_line(f"{sizes}  {job.decision.recipe.domain}  {planned.choice.path.name}  about {seconds:.1f} s")
+            say_line(line)
             ready, total = ready + 1, total + seconds
         failures += len(refused)
     say(f"dry run: {ready} of {len(pairs)} would be enlarged, in about {total:.0f} s one after another; nothing was written")
     return failures
+
+
+def _show_job(source: Path, output: Path, session: "Session", file_options: "FileOptions") -> tuple[str, float]:
+    """What would be done to a file, in a line, and the seconds that it would take."""
+    from ..forecast import forecast
+    from ..job import prepare_file
+    from ..large.job import needs_pieces, prepare_large
+    from ..large.plan import plan_large
+
+    if needs_pieces(source, output, session, file_options):
+        large = prepare_large(source, output, session, file_options)
+        plan = plan_large(large, session)
+        sizes = f"{source} {plan.source} -> {large.output} {plan.target}"
+        return f"{sizes}  {plan.notes[-1]}  about {plan.seconds or 0:.0f} s", plan.seconds or 0.0
+    job = prepare_file(source, output, session, file_options)
+    planned = job.decision.planned
+    seconds = forecast(job.decision, session.compute, job.file.image.shape[1]).seconds
+    (height, width), (new_height, new_width) = job.decision.source, job.decision.target
+    sizes = f"{source} {width}x{height} -> {job.output} {new_width}x{new_height}"
+    return f"{sizes}  {job.decision.recipe.domain}  {planned.choice.path.name}  about {seconds:.1f} s", seconds
 
 
 def _is_folder(out: Path, inputs: list[Path], files: list[Path]) -> bool:

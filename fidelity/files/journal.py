@@ -4,6 +4,7 @@ One line of JSON for each finished part, after a first one that says what the re
 the next part begins; a torn last line, as a power cut leaves it, is dropped.
 """
 
+import hashlib
 import json
 import os
 from contextlib import suppress
@@ -14,6 +15,7 @@ from .paths import FileRefusedError, hold
 
 JOURNAL_NAME = "journal.jsonl"
 """Name of its file in the folder of parts."""
+_HASHED_BYTES = 2**20
 
 
 class OtherRunError(FileRefusedError):
@@ -112,6 +114,20 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return content if isinstance(content, dict) else None
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """Tells a source from another of its name: a file by its size and its first and last bytes, a folder by its files."""
+    if path.is_dir():
+        return {"files": sorted((one.name, one.stat().st_size) for one in path.iterdir())}
+    if not path.is_file():
+        return {"path": str(path)}
+    size, digest = path.stat().st_size, hashlib.sha256()
+    with path.open("rb") as file:
+        digest.update(file.read(_HASHED_BYTES))
+        file.seek(max(0, size - _HASHED_BYTES))
+        digest.update(file.read(_HASHED_BYTES))
+    return {"name": path.name, "bytes": size, "sha256 of its ends": digest.hexdigest()}
 
 
 def parts_folder(output: Path) -> Path:

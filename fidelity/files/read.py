@@ -204,7 +204,7 @@ def _read_opened(
     if profile and not fitting:
         notes.append("color profile does not match the image, or is cut short: ignored")
     texts = collect_graphs(opened) | {name: info[name] for name in KEPT_TEXTS if isinstance(info.get(name), str)}
-    return SourceFile(path, tensor, fitting, fitting, bits, _read_dpi(info), exif, texts, captions, tuple(notes), signal)
+    return SourceFile(path, tensor, fitting, fitting, bits, read_dpi(info), exif, texts, captions, tuple(notes), signal)
 
 
 def _to_tensor(array: np.ndarray) -> Tensor:
@@ -236,7 +236,7 @@ def _to_srgb(source: SourceFile) -> SourceFile:
     )
 
 
-def _read_dpi(info: dict[str, Any]) -> float | None:
+def read_dpi(info: dict[str, Any]) -> float | None:
     """Dots per inch; None if missing or implausible."""
     dots = info.get("dpi")
     if not isinstance(dots, tuple) or len(cast("tuple[Any, ...]", dots)) != 2:

@@ -54,6 +54,11 @@ def has_vips() -> bool:
     return True
 
 
+def load_vips() -> Any:
+    """The package, where `has_vips` says that it is installed."""
+    return import_module("pyvips")
+
+
 @cache
 def can_write_avif() -> bool:
     """Whether libvips is installed with what it needs to write AVIF."""

@@ -77,6 +77,8 @@ class Export:
     """Whether WebP is lossless."""
     compression: Literal["deflate", "lzw", "raw"] = "deflate"
     """Compression of TIFF; all three are lossless."""
+    pyramid: bool = False
+    """Whether a TIFF gets smaller copies of itself, each half as large, for viewers of large pictures."""
 
     def __post_init__(self) -> None:
         if self.bits not in (8, 16):

@@ -30,7 +30,7 @@ def describe_plan(plan: PlanReport) -> str:
     of_process = f", of which the program itself {_gibibytes(own)}" if own is not None else ""
     lines.append(f"peak memory about {_gibibytes(plan.peak_memory_bytes)}{of_process}")
     if plan.scratch_bytes:
-        lines.append(f"result and maps in temporary files of {_gibibytes(plan.scratch_bytes)}, because memory is short")
+        lines.append(f"works in temporary files of up to {_gibibytes(plan.scratch_bytes)}, because memory is short")
     lines.append(f"network: {plan.reason}" + (f"; better: {plan.better}" if plan.better else ""))
     return "\n".join((*lines, *plan.notes))
 

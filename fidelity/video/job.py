@@ -1,6 +1,5 @@
 """One video from input to output: decode, enlarge, encode, each in threads of its own, with memory that no length changes."""
 
-import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -12,6 +11,7 @@ from .. import __version__
 from ..choices import DEFAULT_EXISTING
 from ..decide.target import resolve_target
 from ..errors import RefusedError
+from ..files.journal import fingerprint
 from ..files.paths import check_apart, check_folder, keys_of, settle_output
 from ..session import Session, StageProgress
 from .codecs import fit_size
@@ -30,7 +30,6 @@ VIDEO_SCALE = 2
 """Enlargement factor if no size is given."""
 _USUAL_PEAK_NITS = 1000.0
 """The peak of HLG and of most masters."""
-_HASHED_BYTES = 2**20
 
 
 def upscale_video(
@@ -135,7 +134,7 @@ class _Job:
         options = asdict(replace(self.options, at_once=None, existing=DEFAULT_EXISTING))
         return {
             "version": __version__,
-            "source": _fingerprint(self.source.path),
+            "source": fingerprint(self.source.path),
             "settings": str(self.session.settings),
             "compute": str(replace(self.session.compute, memory_bytes=None)),
             "options": str(options),
@@ -201,17 +200,3 @@ def _aspect(info: VideoInfo, target: tuple[int, int]) -> Fraction | None:
     stretched = Fraction(target[0] * info.size[1], info.size[0] * target[1])
     aspect = (info.sample_aspect * stretched).limit_denominator(4096)
     return None if aspect == 1 else aspect
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    """Tells a source from another of its name: by its size and its first and last bytes."""
-    if path.is_dir():
-        return {"files": sorted((one.name, one.stat().st_size) for one in path.iterdir())}
-    if not path.is_file():
-        return {"path": str(path)}
-    size, digest = path.stat().st_size, hashlib.sha256()
-    with path.open("rb") as file:
-        digest.update(file.read(_HASHED_BYTES))
-        file.seek(max(0, size - _HASHED_BYTES))
-        digest.update(file.read(_HASHED_BYTES))
-    return {"name": path.name, "bytes": size, "sha256 of its ends": digest.hexdigest()}
