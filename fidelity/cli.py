@@ -15,6 +15,7 @@ from typing import Annotated
 try:
     import typer
 
+    from .commands.batch import batch_command
     from .commands.classify import classify_command
     from .commands.compare import compare_command
     from .commands.measure import measure_command
@@ -56,6 +57,7 @@ def _root(
 
 
 app.command("upscale")(upscale_command)
+app.command("batch")(batch_command)
 app.command("video")(video_command)
 app.command("classify")(classify_command)
 app.command("measure")(measure_command)

@@ -15,7 +15,7 @@ LAYERS = (
     ("files",),
     ("session", "preparation", "fetch"),
     ("report",),
-    ("comfy", "job", "folder", "forecast", "api", "video", "large"),
+    ("comfy", "job", "folder", "forecast", "api", "video", "large", "batch"),
     ("commands",),
     ("cli", "__main__"),
 )

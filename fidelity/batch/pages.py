@@ -1,0 +1,167 @@
+"""What became of a batch: the rows as a Parquet table, and a page of the worst and the failed."""
+
+import base64
+import heapq
+import html
+import io
+import json
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..errors import RefusedError
+from ..files.formats import DECODING_ERRORS
+from .driver import RESULTS_NAME, Tally
+from .work import Row
+
+PAGE_NAME, TABLE_NAME = "batch.html", "batch.parquet"
+
+_WORST, _MOST_FAILURES, _THUMBNAIL_PX = 24, 500, 240
+_ROWS_AT_ONCE = 10_000
+_COLUMNS: dict[str, str] = {
+    **dict.fromkeys(("source", "output", "status", "reason", "sha256", "identity", "domain", "model", "gate"), "string"),
+    **dict.fromkeys(("width", "height", "bytes", "source_bytes", "source_time"), "int64"),
+    **dict.fromkeys(("seconds", "drift_mean", "drift_p99", "drift_max"), "float64"),
+}
+
+
+def read_last_rows(out: Path) -> Iterator[Row]:
+    """The last row of every picture; of those that were done before and are the same, the row of then."""
+    last: dict[str, int] = {}
+    with (out / RESULTS_NAME).open("rb") as file:
+        while True:
+            place = file.tell()
+            line = file.readline()
+            if not line:
+                break
+            row = _parse(line)
+            if row:
+                last[row["source"]] = place
+        for place in sorted(last.values()):
+            file.seek(place)
+            row = _parse(file.readline())
+            if row:
+                yield row
+
+
+def _parse(line: bytes) -> Row | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and "source" in row and "status" in row else None
+
+
+def write_table(out: Path) -> Path | None:
+    """Writes the rows as Parquet, a part at a time; returns None if pyarrow is not installed."""
+    if not find_spec("pyarrow"):
+        return None
+    arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in _COLUMNS.items()])
+    part = out / f"part-{TABLE_NAME}"
+    with parquet.ParquetWriter(str(part), schema) as writer:
+        rows: list[Row] = []
+
+        def flush() -> None:
+            if rows:
+                writer.write_table(
+                    arrow.Table.from_pylist([{name: row.get(name) for name in _COLUMNS} for row in rows], schema)
+                )
+                rows.clear()
+
+        for row in read_last_rows(out):
+            rows.append(row)
+            if len(rows) == _ROWS_AT_ONCE:
+                flush()
+        flush()
+    return part.replace(out / TABLE_NAME)
+
+
+def write_page(out: Path, tally: Tally) -> Path:
+    """Writes the page: the tally, the pictures with the largest drift, and the failed ones with their reasons."""
+    worst: list[tuple[float, int, Row]] = []
+    failed: list[Row] = []
+    failures = 0
+    for number, row in enumerate(read_last_rows(out)):
+        if row["status"] == "failed":
+            failures += 1
+            failed += [row] if len(failed) < _MOST_FAILURES else []
+        elif "drift_max" in row:
+            heapq.heappush(worst, (row["drift_mean"], number, row))
+            if len(worst) > _WORST:
+                heapq.heappop(worst)
+    counted = tally.done + tally.same
+    facts = {
+        "pictures": f"{tally.total}",
+        "enlarged": f"{tally.done}",
+        "done before": f"{tally.same}",
+        "failed": f"{tally.failed}",
+        "taken over from workers that died": f"{tally.retried}",
+        "minutes": f"{tally.elapsed / 60:.1f}",
+        "pictures a minute": f"{60 * tally.done / max(1e-6, tally.elapsed):.1f}",
+        "color drift": f"mean {tally.drift_sum / counted:.3f}, largest {tally.drift_max:.2f} CIEDE2000" if counted else "none",
+    }
+    rows = "".join(f"<tr><th>{_safe(name)}</th><td>{_safe(value)}</td></tr>" for name, value in facts.items())
+    figures = "".join(_figure(out, row) for _, _, row in sorted(worst, reverse=True, key=lambda one: one[:2]))
+    reasons = "".join(f"<tr><td>{_safe(row['source'])}</td><td>{_safe(row['reason'])}</td></tr>" for row in failed)
+    more = f"<p>and {failures - len(failed)} more, in {RESULTS_NAME}</p>" if failures > len(failed) else ""
+    page = _PAGE.format(
+        facts=rows,
+        worst=figures or "<p>none</p>",
+        failed=f"<table><tr><th>picture</th><th>reason</th></tr>{reasons}</table>{more}" if failed else "<p>none</p>",
+    )
+    path = out / PAGE_NAME
+    part = out / f"part-{PAGE_NAME}"
+    part.write_text(page, encoding="utf-8")
+    return part.replace(path)
+
+
+def _safe(text: Any) -> str:
+    return html.escape(str(text))
+
+
+def _figure(out: Path, row: Row) -> str:
+    drift = f"drift {row['drift_mean']:.3f} mean, {row['drift_max']:.2f} largest"
+    shown = f'<img src="{_thumbnail(out / row["output"])}" alt="">'
+    name = _safe(row["output"])
+    return f'<figure><a href="{name}">{shown}</a><figcaption>{name}<br>{drift}</figcaption></figure>'
+
+
+def _thumbnail(path: Path) -> str:
+    buffer = io.BytesIO()
+    try:
+        with Image.open(path) as opened:
+            opened.draft("RGB", (_THUMBNAIL_PX, _THUMBNAIL_PX))
+            small = opened.convert("RGB") if opened.mode in ("RGB", "RGBA", "L", "P") else opened
+            small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
+            small.convert("RGB").save(buffer, "JPEG", quality=85)
+    except (*DECODING_ERRORS, RefusedError):
+        return ""
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Batch</title>
+<style>
+  body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #222; }}
+  th {{ text-align: left; font-weight: 600; padding: 2px 1.5rem 2px 0; vertical-align: top; }}
+  td {{ padding: 2px 1.5rem 2px 0; overflow-wrap: anywhere; }}
+  .worst {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem; }}
+  figure {{ margin: 0; }} img {{ max-width: 100%; background: #ddd; min-height: 2rem; }}
+  figcaption {{ font-size: 13px; color: #555; overflow-wrap: anywhere; }}
+</style>
+<h1>Batch</h1>
+<table>{facts}</table>
+<h2>Largest color drift</h2>
+<div class="worst">{worst}</div>
+<h2>Failed</h2>
+{failed}
+</html>
+"""

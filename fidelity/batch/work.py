@@ -1,0 +1,185 @@
+"""What one worker does with one picture."""
+
+import hashlib
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__
+from ..choices import DEFAULT_EXISTING
+from ..decide.settings import Settings
+from ..decide.target import Target
+from ..errors import RefusedError
+from ..folder import Outcome, upscale_files
+from ..job import FileOptions
+from ..networks.compute import Compute
+from ..networks.loader import list_models
+from ..session import Session
+from .sources import Item, local_copy
+
+Row = dict[str, Any]
+"""What became of a picture, as JSON: see `Worker.run`."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all pictures of a batch have in common."""
+
+    out: Path
+    """Folder of the results."""
+    settings: Settings
+    compute: Compute
+    options: FileOptions
+    models_dir: Path | None = None
+    """A folder of networks, in addition to the shipped ones."""
+    base: Path = field(default_factory=Path.cwd)
+    """Folder that paths of sources are relative to."""
+    models: tuple[tuple[str, int], ...] = ()
+    """Names and sizes of all networks, of which "auto" chooses."""
+
+    @property
+    def identity(self) -> str:
+        """What results follow from, besides their sources."""
+        options = replace(self.options, sources={}, existing=DEFAULT_EXISTING)
+        parts = (__version__, self.settings, self.compute.precision, self.compute.backend, options, self.models)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+class Worker:
+    """Enlarges one picture after another; networks are loaded once."""
+
+    def __init__(self, work: Work, threads: int | None = None) -> None:
+        """Binds what all pictures have in common.
+
+        Args:
+            work: That.
+            threads: Threads of PyTorch; its own choice if not given.
+
+        Raises:
+            RefusedError: If the settings name a network that does not exist or is refused.
+        """
+        if threads:
+            torch.set_num_threads(threads)
+        self._work = work
+        self._models = list_models([work.models_dir] if work.models_dir else [])
+        self._session = Session(work.settings, work.compute, self._models)
+
+    def run(self, item: Item, known: Row | None = None) -> Row:
+        """Enlarges a picture.
+
+        Args:
+            item: The picture.
+            known: Its row in an earlier run; nothing is done if source and settings are the same and the result is there.
+
+        Returns:
+            source, output, status ("done", "same" or "failed"), reason of a failure, seconds, sha256 and bytes of the source,
+            identity of the settings, size and bytes of the result, domain, model, drift (mean, p99, max), gate.
+        """
+        began = time.perf_counter()
+        row: Row = {"source": item.source, "output": item.output, "identity": identity_of(self._work, item)}
+        try:
+            if item.refused:
+                raise RefusedError(f"{item.source}: {item.refused}")
+            with local_copy(item.source, self._work.base) as path:
+                return row | self._enlarge(path, item, known, row["identity"]) | {"seconds": _since(began)}
+        except RefusedError as error:
+            reason = str(error)
+        except OSError as error:
+            reason = f"{item.source}: cannot be read ({error.strerror or error})"
+        except Exception as error:  # a picture that triggers a bug does not end the batch
+            reason = f"{item.source}: failed unexpectedly ({type(error).__name__}: {error})"
+        return row | {"status": "failed", "reason": " ".join(reason.split()), "seconds": _since(began)}
+
+    def _enlarge(self, path: Path, item: Item, known: Row | None, identity: str) -> Row:
+        output = self._work.out / item.output
+        stat = path.stat()
+        facts: Row = {"sha256": _hash(path), "source_bytes": stat.st_size, "source_time": stat.st_mtime_ns}
+        same = known and (known["sha256"], known["identity"]) == (facts["sha256"], identity)
+        if known and same and output.is_file() and output.stat().st_size == known["bytes"]:
+            return known | facts | {"status": "same"}
+        session = self._session_for(item)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        outcome: Outcome = next(iter(upscale_files([(path, output)], session, self._work.options)))
+        report = outcome.report()
+        assert report.output
+        drift = report.drift.color
+        return facts | {
+            "status": "done",
+            "width": report.output.width,
+            "height": report.output.height,
+            "bytes": output.stat().st_size,
+            "domain": report.recipe["domain"],
+            "model": report.model.name,
+            "drift_mean": round(drift.mean, 4),
+            "drift_p99": round(drift.p99, 4),
+            "drift_max": round(drift.max, 4),
+            "gate": report.gate.action,
+        }
+
+    def _session_for(self, item: Item) -> Session:
+        if not item.options:
+            return self._session
+        return Session(read_options(self._work.settings, item.options), self._work.compute, self._models)
+
+
+def identity_of(work: Work, item: Item) -> str:
+    """What a picture's result follows from, besides its source."""
+    own = repr(sorted(item.options.items()))
+    return hashlib.sha256(f"{work.identity}{own}".encode()).hexdigest()[:16]
+
+
+def read_options(settings: Settings, options: dict[str, str]) -> Settings:
+    """The settings with those of a row in place of their own.
+
+    Raises:
+        RefusedError: If one cannot be read.
+    """
+    values = dict(options)
+    target = settings.target
+    aims = {name: values.pop(name) for name in ("scale", "size", "long_edge", "megapixels") if name in values}
+    if aims:
+        target = Target(**{name: _READERS[name](name, text) for name, text in aims.items()})
+    changed: dict[str, Any] = {"target": target, **values}
+    if "restore" in changed and changed["restore"] not in ("auto", "off", "denoise", "deblock"):
+        changed |= {"restore": "auto", "restore_strength": _number("restore", changed["restore"])}
+    return replace(settings, **changed)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise RefusedError(f"{name} is {text!r}; wanted a number") from error
+
+
+def _whole(name: str, text: str) -> int:
+    value = _number(name, text)
+    if value != round(value):
+        raise RefusedError(f"{name} is {text}; wanted a whole number")
+    return round(value)
+
+
+def _size(name: str, text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) != 2:
+        raise RefusedError(f"{name} is {text!r}; wanted WIDTHxHEIGHT")
+    width, height = (_whole(name, part) for part in parts)
+    return height, width
+
+
+_READERS: dict[str, Any] = {"scale": _number, "size": _size, "long_edge": _whole, "megapixels": _number}
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _since(began: float) -> float:
+    return round(time.perf_counter() - began, 3)

@@ -1,0 +1,131 @@
+"""`fidelity batch`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ..choices import ColorSpace, GrainChoice
+from ..errors import RefusedError
+from . import options
+from .terminal import as_usage, refusing, say_line, show_progress
+
+if TYPE_CHECKING:
+    from ..batch.driver import Cluster, Tally
+    from ..batch.sources import Item
+    from ..batch.work import Work
+
+
+def batch_command(
+    out: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for results, report and page.")],
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SOURCE...", help="Files, folders, patterns as in 'scans/**/*.png', zip or tar archives, URLs as in s3://."
+        ),
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A CSV or JSONL file: a picture a row, with settings of its own.", dir_okay=False),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="RAY", help="Address of a Ray cluster.", show_default="this machine")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="How many work at a time.", show_default="one a GPU, or a core", min=1)
+    ] = None,
+    scale: options.Scale = None,
+    size: options.Size = None,
+    long_edge: options.LongEdge = None,
+    megapixels: options.Megapixels = None,
+    domain: options.DomainOption = "auto",
+    model: options.ModelName = "auto",
+    models_dir: options.ModelsDir = None,
+    restore: options.Restore = "auto",
+    grain: Annotated[
+        GrainChoice, typer.Option(help="Add back film or paper grain that restoration removed; auto: where it is found.")
+    ] = "auto",
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = "auto",
+    backend: options.Backend = "auto",
+    memory: options.Memory = None,
+    format: Annotated[Literal["png", "jpg", "webp", "avif", "tif"], typer.Option(help="File format of results.")] = "png",
+    quality: Annotated[
+        int | None,
+        typer.Option(metavar="1..100", help="Quality of JPEG, AVIF and WebP.", show_default="95, WebP lossless"),
+    ] = None,
+    color_space: Annotated[
+        ColorSpace, typer.Option(help="Keep the source's color profile and pixel values, or convert to sRGB.")
+    ] = "source",
+    strip_gps: Annotated[bool, typer.Option("--strip-gps", help="Remove the GPS location from the metadata.")] = False,
+) -> None:
+    """Enlarge many images on all cores and GPUs of this machine, or of a Ray cluster; an interrupted run resumes."""
+    if not sources and not manifest:
+        raise typer.BadParameter("no pictures; wanted files, folders, or --manifest", param_hint="SOURCE")
+    if "://" in str(out):
+        raise typer.BadParameter(f"{out} is no folder; wanted one that all workers can write to", param_hint="-o")
+
+    from ..batch.driver import Cluster
+    from ..batch.sources import find_items
+    from ..batch.work import Work
+    from ..decide.settings import Settings
+    from ..files.paths import check_folder
+    from ..files.write import Export, check_options
+    from ..job import FileOptions
+
+    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, None))
+    compute = as_usage(lambda: options.read_compute(device, precision, "auto", memory, backend))
+    what, strength = as_usage(lambda: options.read_restore(restore))
+    settings = Settings(target, domain, model, restore=what, restore_strength=strength, grain=grain)
+    export = as_usage(lambda: Export() if quality is None else Export(8, quality, lossless=False))
+    as_usage(lambda: check_options(f".{format}", None, quality))
+    failures: int | None = 0
+    with refusing() as refused:
+        check_folder(out / "batch.jsonl")
+        items = find_items(sources or [], manifest, f".{format}", out)
+        file_options = FileOptions(export, color_space=color_space, keep_gps=not strip_gps, existing="overwrite")
+        models = tuple((name, path.stat().st_size) for name, path in sorted(options.find_models(models_dir).items()))
+        work = Work(out.absolute(), settings, compute, file_options, models_dir and models_dir.absolute(), models=models)
+        failures = _run(items, work, Cluster(address, workers))
+    if failures is None:
+        say_line(f"interrupted; what is finished is in {out}, and the same command resumes")
+        raise typer.Exit(130)
+    if refused or failures:
+        raise typer.Exit(1)
+
+
+def _run(items: "list[Item]", work: "Work", cluster: "Cluster") -> int | None:
+    """Runs the batch, prints failures as they come and a summary, and writes table and page.
+
+    Returns:
+        How many failed; None if it was interrupted.
+    """
+    from ..batch.driver import RESULTS_NAME, run_batch
+    from ..batch.pages import write_page, write_table
+    from ..batch.work import Row
+
+    def tell(row: Row) -> None:
+        if row["status"] == "failed":
+            with refusing():
+                raise RefusedError(row["reason"])
+
+    with show_progress() as progress:
+        try:
+            tally = run_batch(items, work, cluster, progress, tell)
+        except KeyboardInterrupt:
+            return None
+    page, table = write_page(work.out, tally), write_table(work.out)
+    say_line(_summarize(tally))
+    tables = f"{RESULTS_NAME}, {table.name}" if table else f"{RESULTS_NAME} (a Parquet table needs pyarrow)"
+    say_line(f"report: {page}, with {tables} beside it")
+    return tally.failed
+
+
+def _summarize(tally: "Tally") -> str:
+    parts = [f"{tally.done} enlarged"]
+    parts += [f"{tally.same} done before"] if tally.same else []
+    parts += [f"{tally.failed} failed"] if tally.failed else []
+    parts += [f"{tally.retried} taken over from workers that died"] if tally.retried else []
+    counted = tally.done + tally.same
+    drift = f"; color drift {tally.drift_sum / counted:.3f} mean, {tally.drift_max:.2f} largest" if counted else ""
+    return f"{', '.join(parts)} of {tally.total} in {tally.elapsed:.1f} s{drift}"

@@ -1,0 +1,191 @@
+"""Batches on a real Ray: everything once, whatever dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fidelity.batch import driver
+from fidelity.batch.driver import RESULTS_NAME, Cluster, Results, run_batch
+from fidelity.batch.pages import PAGE_NAME, read_last_rows, write_page, write_table
+from fidelity.batch.sources import Item, find_items
+from fidelity.batch.work import Work, Worker, read_options
+from fidelity.decide.settings import Settings
+from fidelity.decide.target import Target
+from fidelity.errors import RefusedError
+from fidelity.job import FileOptions
+from fidelity.networks.compute import Compute
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'fidelity-upscale[cluster]'")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """One Ray for all tests here."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder, draw = tmp_path / "in", np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(5):
+        small = Image.fromarray(draw.integers(0, 255, (6, 8, 3), np.uint8))
+        small.resize((48, 36), Image.Resampling.BICUBIC).save(folder / f"p{number}.png")
+    return folder
+
+
+def work_in(tmp_path, **settings):
+    chosen = Settings(Target(scale=2), domain="photo", restore="off", **settings)
+    return Work(tmp_path / "out", chosen, Compute(torch.device("cpu")), FileOptions(existing="overwrite"))
+
+
+def items_of(pictures, tmp_path):
+    return find_items([str(pictures)], None, ".png", tmp_path / "out")
+
+
+def rows_of(work):
+    return {Path(row["source"]).name: row for row in read_last_rows(work.out)}
+
+
+def test_all_are_enlarged_and_a_rerun_does_only_what_is_missing(pictures, tmp_path):
+    work, items = work_in(tmp_path), items_of(pictures, tmp_path)
+    (pictures / "bad.png").write_bytes(b"no picture")
+    items.append(Item(str(pictures / "bad.png"), "bad.png"))
+    seen = []
+    tally = run_batch(items, work, Cluster(workers=2), lambda told, *_: seen.append(told))
+    assert (tally.done, tally.failed, tally.total) == (5, 1, 6) and "6 of 6" in seen[-1]
+    assert "not an image" in rows_of(work)["bad.png"]["reason"]
+    for item in items[:5]:
+        with Image.open(work.out / item.output) as made:
+            assert made.size == (96, 72)
+    (work.out / "p1.png").unlink()
+    os.utime(pictures / "p2.png")
+    again = run_batch(items[:5], work, Cluster(workers=1))
+    assert (again.done, again.same) == (1, 4)
+    other = run_batch(items[:2], work_in(tmp_path, gate="off"), Cluster(workers=1))
+    assert (other.done, other.same) == (2, 0)
+
+
+def test_a_picture_of_which_workers_die_is_set_aside_and_the_others_are_done(pictures, tmp_path, monkeypatch):
+    flag = tmp_path / "died"
+
+    class Mortal(Worker):
+        def run(self, item, known=None):
+            if "p1" in item.source:
+                os._exit(1)
+            if "p3" in item.source and not flag.exists():
+                flag.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().run(item, known)
+
+    monkeypatch.setattr(driver, "Worker", Mortal)
+    work, items = work_in(tmp_path), items_of(pictures, tmp_path)
+    tally = run_batch(items, work, Cluster(workers=2))
+    assert (tally.done, tally.failed) == (4, 1) and tally.retried >= 3
+    assert "workers died of it" in rows_of(work)["p1.png"]["reason"]
+    lines = [json.loads(line) for line in (work.out / RESULTS_NAME).read_text().splitlines()]
+    assert sorted(Path(line["source"]).name for line in lines) == [f"p{number}.png" for number in range(5)]  # each once
+    assert not list(work.out.glob("*.part*"))
+
+
+def test_a_batch_that_is_stopped_goes_on(pictures, tmp_path):
+    work, items = work_in(tmp_path), items_of(pictures, tmp_path)
+
+    def stop(_told, done, _total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(items, work, Cluster(workers=1), stop)
+    with (work.out / RESULTS_NAME).open("ab") as file:
+        file.write(b'{"torn')
+    tally = run_batch(items, work, Cluster(workers=1))
+    assert tally.same == 2 and tally.done == 3
+    assert len(rows_of(work)) == 5
+
+
+def test_a_second_batch_in_the_same_folder_is_refused(tmp_path):
+    held = Results(tmp_path)
+    with pytest.raises(RefusedError, match="another batch works on it"):
+        Results(tmp_path)
+    held.close()
+
+
+def test_rows_have_settings_of_their_own(pictures, tmp_path):
+    work = work_in(tmp_path)
+    items = [
+        Item(str(pictures / "p0.png"), "a.png", {"scale": "3"}),
+        Item(str(pictures / "p0.png"), "b.png", {"scale": "many"}),
+        Item(str(pictures / "p0.png"), "c.png", {"domain": "sculpture"}),
+    ]
+    worker = Worker(work)
+    made, number, domain = (worker.run(item) for item in items)
+    assert (made["status"], made["width"]) == ("done", 144)
+    assert "scale is 'many'; wanted a number" in number["reason"] and "domain is 'sculpture'" in domain["reason"]
+    changed = read_options(work.settings, {"size": "640x480", "restore": "0.25"})
+    assert changed.target.size == (480, 640) and changed.restore_strength == 0.25
+
+
+def test_a_network_that_does_not_exist_is_refused_once(pictures, tmp_path):
+    with pytest.raises(RefusedError, match="no-such"):
+        run_batch(items_of(pictures, tmp_path), work_in(tmp_path, model="no-such.pth"), Cluster(workers=1))
+
+
+def test_workers_that_do_not_start_end_the_batch_in_a_line(pictures, tmp_path, monkeypatch):
+    class Broken(Worker):
+        def __init__(self, work, threads=None):
+            if threads:  # not in the process that drives
+                raise OSError("no such library")
+            super().__init__(work, threads)
+
+    monkeypatch.setattr(driver, "Worker", Broken)
+    with pytest.raises(RefusedError, match=r"a worker does not start: .*no such library"):
+        run_batch(items_of(pictures, tmp_path), work_in(tmp_path), Cluster(workers=1))
+
+
+def test_the_page_and_the_table_tell_of_all(pictures, tmp_path):
+    work = work_in(tmp_path)
+    results = Results(work.out)
+    (work.out / "<b>.png").parent.mkdir(exist_ok=True)
+    Image.new("RGB", (32, 32), "red").save(work.out / "<b>.png")
+    drift = {"drift_mean": 0.5, "drift_p99": 1.0, "drift_max": 2.0, "seconds": 1.0, "width": 32}
+    results.add({"source": "x", "output": "<b>.png", "status": "done", **drift})
+    results.add({"source": "y", "output": "y.png", "status": "failed", "reason": "y: is <torn>", "seconds": 0.1})
+    results.close()
+    tally = driver.Tally(2, done=1, failed=1, drift_sum=0.5, drift_max=2.0)
+    page = write_page(work.out, tally).read_text()
+    assert "&lt;b&gt;.png" in page and "y: is &lt;torn&gt;" in page and "data:image/jpeg;base64" in page and "<b>" not in page
+    assert (work.out / PAGE_NAME).is_file()
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    table = parquet.read_table(str(write_table(work.out))).to_pylist()
+    assert [row["status"] for row in table] == ["done", "failed"] and table[0]["drift_max"] == 2.0
+
+
+def test_the_command_ends_cleanly_on_ctrl_c_and_goes_on(pictures, tmp_path):
+    command = [sys.executable, "-m", "fidelity", "batch", str(pictures), "-o", str(tmp_path / "out"), "--scale", "2"]
+    command += ["--restore", "off", "--workers", "1", "--domain", "photo"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    results = tmp_path / "out" / RESULTS_NAME
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None and not (results.is_file() and results.stat().st_size):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    told, errors = process.communicate(timeout=60)
+    assert process.returncode in (0, 130), errors
+    assert "the same command resumes" in told or "5 enlarged" in told
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "of 5 in" in done.stdout and not done.stderr, done.stderr
+    assert len(list((tmp_path / "out").glob("p*.png"))) == 5
