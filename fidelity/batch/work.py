@@ -96,7 +96,7 @@ class Worker:
     def _enlarge(self, path: Path, item: Item, known: Row | None, identity: str) -> Row:
         output = self._work.out / item.output
         stat = path.stat()
-        facts: Row = {"sha256": _hash(path), "source_bytes": stat.st_size, "source_time": stat.st_mtime_ns}
+        facts: Row = {"sha256": hash_file(path), "source_bytes": stat.st_size, "source_time": stat.st_mtime_ns}
         same = known and (known["sha256"], known["identity"]) == (facts["sha256"], identity)
         if known and same and output.is_file() and output.stat().st_size == known["bytes"]:
             return known | facts | {"status": "same"}
@@ -173,7 +173,8 @@ def _size(name: str, text: str) -> tuple[int, int]:
 _READERS: dict[str, Any] = {"scale": _number, "size": _size, "long_edge": _whole, "megapixels": _number}
 
 
-def _hash(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):

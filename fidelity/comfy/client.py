@@ -163,14 +163,14 @@ class ComfyClient:
                     while (entry := self._find_history(queued)) is None:
                         lost_since = None  # a server that answers is there; one that only accepts connections is not
                         if timeout is not None and time.monotonic() - began > timeout:
-                            raise _FailedThereError(f"{self._url}: {queued} was not finished in {timeout:g} s")
+                            raise FailedThereError(f"{self._url}: {queued} was not finished in {timeout:g} s")
                         missing = 0 if self._has_queued(queued) else missing + 1
                         if missing > _MOST_MISSING:  # neither waiting, running nor finished, several times in a row
-                            raise _FailedThereError(f"{self._url}: {queued} is gone from the server; canceled there")
+                            raise FailedThereError(f"{self._url}: {queued} is gone from the server; canceled there")
                         _hear(listening, queued, prompt, watch)
                     with _understood(self._url):
                         return _read_results(entry, prompt)
-            except _FailedThereError:
+            except FailedThereError:
                 raise
             except (ServerError, WebSocketException, OSError) as error:
                 if timeout is not None and time.monotonic() - began > timeout:
@@ -331,7 +331,7 @@ def _check_content(path: Path, file: IO[bytes]) -> None:
         raise ServerError(f"{path.name}: came without its end")
 
 
-class _FailedThereError(ServerError):
+class FailedThereError(ServerError):
     """The graph itself failed, so there is nothing to wait for."""
 
 
@@ -378,9 +378,9 @@ def _read_results(entry: Mapping[str, Any], prompt: Prompt) -> list[Result]:
     if "execution_error" in messages:
         error = messages["execution_error"]
         message = " ".join(str(error.get("exception_message")).split())
-        raise _FailedThereError(f"node {error.get('node_id')} ({_name(prompt, error.get('node_id'))}): {message}")
+        raise FailedThereError(f"node {error.get('node_id')} ({_name(prompt, error.get('node_id'))}): {message}")
     if "execution_interrupted" in messages or status.get("status_str") == "error":
-        raise _FailedThereError("canceled on the server")
+        raise FailedThereError("canceled on the server")
     results: list[Result] = []
     for outputs in (entry.get("outputs") or {}).values():
         for places in outputs.values():

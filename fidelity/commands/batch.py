@@ -13,7 +13,7 @@ from .terminal import as_usage, refusing, say_line, show_progress
 if TYPE_CHECKING:
     from ..batch.driver import Cluster, Tally
     from ..batch.sources import Item
-    from ..batch.work import Work
+    from ..batch.work import Row, Work
 
 
 def batch_command(
@@ -102,26 +102,28 @@ def _run(items: "list[Item]", work: "Work", cluster: "Cluster") -> int | None:
     """
     from ..batch.driver import RESULTS_NAME, run_batch
     from ..batch.pages import write_page, write_table
-    from ..batch.work import Row
-
-    def tell(row: Row) -> None:
-        if row["status"] == "failed":
-            with refusing():
-                raise RefusedError(row["reason"])
 
     with show_progress() as progress:
         try:
-            tally = run_batch(items, work, cluster, progress, tell)
+            tally = run_batch(items, work, cluster, progress, tell_failure)
         except KeyboardInterrupt:
             return None
     page, table = write_page(work.out, tally), write_table(work.out)
-    say_line(_summarize(tally))
+    say_line(summarize(tally))
     tables = f"{RESULTS_NAME}, {table.name}" if table else f"{RESULTS_NAME} (a Parquet table needs pyarrow)"
     say_line(f"report: {page}, with {tables} beside it")
     return tally.failed
 
 
-def _summarize(tally: "Tally") -> str:
+def tell_failure(row: "Row") -> None:
+    """Prints why a picture failed."""
+    if row["status"] == "failed":
+        with refusing():
+            raise RefusedError(row["reason"])
+
+
+def summarize(tally: "Tally") -> str:
+    """What became of a batch, in a line."""
     parts = [f"{tally.done} enlarged"]
     parts += [f"{tally.same} done before"] if tally.same else []
     parts += [f"{tally.failed} failed"] if tally.failed else []

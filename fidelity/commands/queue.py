@@ -17,11 +17,17 @@ def queue_command(
     workflow: Annotated[
         Path, typer.Argument(metavar="WORKFLOW.json", help="A workflow as the editor saves it, or in API format.")
     ],
-    server: Annotated[str, typer.Option(metavar="URL", help="URL of the ComfyUI server.")],
+    server: Annotated[
+        list[str], typer.Option(metavar="URL", help="URL of the ComfyUI server; with --each, several share the pictures.")
+    ],
     out: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results.")],
     image: Annotated[
         list[Path] | None,
         typer.Option(help="Image to upload; each goes to the next image-loading node, in order of node number."),
+    ] = None,
+    each: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SOURCE", help="Run the workflow once for each picture: of a folder, a pattern, an archive."),
     ] = None,
     change: Annotated[
         list[str] | None,
@@ -31,7 +37,14 @@ def queue_command(
         float | None, typer.Option(metavar="S", help="Seconds to wait for the workflow.", show_default="no limit", min=0.1)
     ] = None,
 ) -> None:
-    """Run a workflow on a ComfyUI server and download its results."""
+    """Run a workflow on a ComfyUI server and download its results; with --each, on every picture of a batch."""
+    if each and image:
+        raise typer.BadParameter("--each and --image were given; wanted one of them", param_hint="--each")
+    if each:
+        _queue_each(workflow, server, out, each, change or [], timeout)
+        return
+    if len(server) > 1:
+        raise typer.BadParameter(f"{len(server)} servers for one run; wanted one, or --each", param_hint="--server")
     from ..comfy.client import ComfyClient
     from ..comfy.graphs import set_input, set_pictures, to_prompt
     from ..files.paths import check_folder
@@ -39,7 +52,7 @@ def queue_command(
     failures = 0
     with refusing(workflow) as refused, show_progress() as progress:
         check_folder(out / "result.png")
-        client = ComfyClient(server)
+        client = ComfyClient(server[0])
         prompt = to_prompt(_read(workflow), client.known_nodes())
         for one in change or ():
             set_input(prompt, one)
@@ -55,6 +68,30 @@ def queue_command(
                 say_line(str(client.download(result, out)))
             failures += len(lost)
     if refused or failures:
+        raise typer.Exit(1)
+
+
+def _queue_each(
+    workflow: Path, servers: list[str], out: Path, each: list[str], changes: list[str], timeout: float | None
+) -> None:
+    from ..batch.pages import write_page
+    from ..batch.servers import Flow, run_on_servers
+    from ..batch.sources import find_items
+    from ..files.paths import check_folder
+    from .batch import summarize, tell_failure
+
+    tally = None
+    with refusing(workflow) as refused, show_progress() as progress:
+        check_folder(out / "result.png")
+        items = find_items(each, None, ".png", out)
+        try:
+            tally = run_on_servers(items, Flow(_read(workflow), changes, timeout), servers, out, progress, tell_failure)
+        except KeyboardInterrupt:
+            raise RefusedError(f"interrupted; what is finished is in {out}, and the same command resumes") from None
+    if tally:
+        page = write_page(out, tally)
+        say_line(f"{summarize(tally)}; report: {page}")
+    if refused or (tally and tally.failed):
         raise typer.Exit(1)
 
 

@@ -78,6 +78,26 @@ def test_what_cannot_run_is_told_in_one_line_and_nothing_is_written(host, pictur
     assert not (tmp_path / "out").exists()
 
 
+def test_every_picture_of_a_folder_is_run_and_a_lost_server_is_done_without(host, picture, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "deep").mkdir(parents=True)
+    shutil.copy(picture, folder / "a.png")
+    shutil.copy(picture, folder / "deep/b.png")
+    (folder / "bad.png").write_bytes(b"no picture")
+    told = queue(host, API_FORM, "--each", folder, "--server", host.url, "-o", out)
+    assert told.exit_code == 1 and "2 enlarged, 1 failed of 3" in said(told), told.output
+    for name in ("a.png", "deep/b.png"):
+        with Image.open(out / name) as made:
+            assert made.size == (448, 384)
+    rows = [json.loads(line) for line in (out / "batch.jsonl").read_text().splitlines()]
+    assert sorted(row["status"] for row in rows) == ["done", "done", "failed"] and (out / "batch.html").is_file()
+    again = queue(host, API_FORM, "--each", folder / "deep", "-o", out)
+    assert again.exit_code == 0 and "1 done before" in said(again), again.output
+    (folder / "bad.png").unlink()
+    refused = queue(host, API_FORM, "--each", folder, "--image", picture, "-o", out)
+    assert refused.exit_code == 2
+
+
 def test_a_node_that_fails_is_named(host, picture, tmp_path):
     graph = json.loads(API_FORM.read_text(encoding="utf-8"))
     graph["2"]["inputs"]["model_name"] = "text.pth"

@@ -12,6 +12,7 @@ import platform
 import signal
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
 
@@ -92,12 +93,11 @@ def spread(sources: Path, out: Path, workers: int, kill_seconds: float) -> None:
 
     def kill() -> None:
         while not ended.wait(kill_seconds):
-            ours = [
-                one for one in psutil.Process().children(recursive=True) if "Worker" in one.name() + " ".join(one.cmdline())
-            ]
-            if ours:
-                os.kill(ours[0].pid, signal.SIGKILL)
-                killed.append(ours[0].pid)
+            ours = [one for one in psutil.process_iter(["name"]) if str(one.info["name"]).startswith("ray::Worker")]
+            for one in ours[:1]:
+                with suppress(ProcessLookupError):
+                    os.kill(one.pid, signal.SIGKILL)
+                    killed.append(one.pid)
 
     if kill_seconds:
         Thread(target=kill, daemon=True).start()
