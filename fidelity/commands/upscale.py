@@ -165,6 +165,7 @@ def _find(inputs: list[Path], recursive: bool, out: Path) -> tuple[list[Path], l
 
 def _run_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: "FileOptions", report: Path | None) -> int:
     """Enlarges the files and writes the report; returns how many failed."""
+    from ..files.journal import parts_folder
     from ..files.paths import SkippedError, write_whole
     from ..folder import upscale_files
     from ..report.report import to_json
@@ -173,15 +174,21 @@ def _run_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: 
     failures = 0
     reports: dict[int, object] = {}
     with show_progress() as progress:
-        for outcome in upscale_files(pairs, session, file_options, progress):
-            if isinstance(outcome.result, SkippedError):
-                say_line(str(outcome.result))
-                continue
-            with refusing(pairs[outcome.index][0]) as refused:
-                made = outcome.report()
-                reports[outcome.index] = to_json(made)
-                say_line(describe_report(made))
-            failures += len(refused)
+        try:
+            for outcome in upscale_files(pairs, session, file_options, progress):
+                if isinstance(outcome.result, SkippedError):
+                    say_line(str(outcome.result))
+                    continue
+                with refusing(pairs[outcome.index][0]) as refused:
+                    made = outcome.report()
+                    reports[outcome.index] = to_json(made)
+                    say_line(describe_report(made))
+                failures += len(refused)
+        except KeyboardInterrupt:
+            kept = [parts_folder(output) for _, output in pairs if parts_folder(output).is_dir()]
+            resumes = f"; finished pieces are in {kept[0]}, and the same command resumes" if kept else ""
+            say_line(f"interrupted; {len(reports)} of {len(pairs)} finished{resumes}")
+            raise typer.Exit(130) from None
     if report:
         with refusing() as refused:
             content = json.dumps([reports[index] for index in sorted(reports)], indent=2) + "\n"

@@ -11,12 +11,15 @@ from torch import Tensor
 from .. import __version__
 from ..choices import AUTO_SCALE
 from ..decide.decision import Decision, find_telling
+from ..decide.target import Target
 from ..errors import RefusedError
 from ..files.journal import Journal, OtherRunError, discard_parts, fingerprint, parts_folder, sync
 from ..files.metadata import read_provenance
 from ..files.paths import FileRefusedError, check_apart, check_folder, keys_of, settle_output
 from ..files.save import make_extras
+from ..files.vips import has_vips
 from ..imaging.drift import Drift
+from ..imaging.resample import resize
 from ..imaging.rows import PartRows, PartSource, Rows, RowSource, check_room
 from ..job import FileOptions
 from ..networks.memory import free_host_bytes
@@ -25,7 +28,7 @@ from ..session import Session, StageProgress, run_passes
 from ..steps.chain import Pass
 from ..steps.consistency import find_thresholds
 from .pieces import GRID_PX, Cut, Piece, cut
-from .sinks import DEEP_ZOOM, Joined, bytes_needed, check_suffix, join, write_piece
+from .sinks import DEEP_ZOOM, SUFFIXES, Joined, bytes_needed, check_suffix, join, write_piece
 from .source import UNPACKED_NAME, LargeSource, count_pixels
 
 _WHOLE_BYTES_PER_PIXEL = 40
@@ -77,11 +80,15 @@ class Sampled:
 
 
 def needs_pieces(source: Path, output: Path, session: Session, options: FileOptions) -> bool:
-    """Whether a file is enlarged in pieces: it does not fit in memory, or the result is of a form that only pieces give."""
+    """Whether a file is enlarged in pieces: it does not fit in memory but can be cut, or the result is only made of pieces."""
     if output.suffix.lower() == DEEP_ZOOM or options.export.pyramid:
         return True
     memory = session.compute.memory_bytes or free_host_bytes()
-    return _WHOLE_BYTES_PER_PIXEL * count_pixels(source) > memory
+    if _WHOLE_BYTES_PER_PIXEL * count_pixels(source) <= memory or not has_vips():
+        return False
+    target = session.settings.target
+    is_whole = target == Target() or (target.scale is not None and target.scale == round(target.scale) >= 1)
+    return is_whole and output.suffix.lower() in SUFFIXES and not _inapplicable(session, options)
 
 
 def prepare_large(path: Path, output: Path, session: Session, options: FileOptions) -> LargeJob:
@@ -109,6 +116,13 @@ def prepare_large(path: Path, output: Path, session: Session, options: FileOptio
 def _check_options(output: Path, session: Session, options: FileOptions) -> None:
     if options.export.pyramid and output.suffix.lower() not in (".tif", ".tiff"):
         raise FileRefusedError(f"{output}: has no smaller copies of itself; wanted .tif with --pyramid")
+    names = _inapplicable(session, options)
+    if names:
+        raise FileRefusedError(f"{output}: is made in pieces, to which {names[0]} does not apply; wanted it left out")
+
+
+def _inapplicable(session: Session, options: FileOptions) -> list[str]:
+    """What was asked for and needs the whole picture."""
     asked = {
         "--color-space srgb": options.color_space == "srgb",
         "--hdr keep": options.hdr == "keep",
@@ -116,9 +130,7 @@ def _check_options(output: Path, session: Session, options: FileOptions) -> None
         "--tileable": session.settings.tileable != "off",
         "--grain keep": session.settings.grain == "keep",
     }
-    for name, is_asked in asked.items():
-        if is_asked:
-            raise FileRefusedError(f"{output}: is made in pieces, to which {name} does not apply; wanted it left out")
+    return [name for name, is_asked in asked.items() if is_asked]
 
 
 def _read_scale(path: Path, size: tuple[int, int], session: Session) -> int:
@@ -139,7 +151,11 @@ def decide_large(job: LargeJob, session: Session) -> Sampled:
         RefusedError: If a network is refused.
     """
     settings = replace(session.settings, target=replace(session.settings.target, scale=float(job.scale), size=None))
-    sample, view = _find_sample(job.source), job.source.shrink(_VIEW_PX)
+    parts = _read_parts(job.source)
+    sample, view = parts[find_telling(torch.cat(parts))], job.source.shrink(_VIEW_PX)
+    if view is None:  # the parts beside each other stand for the whole
+        small = [resize(part[:, :3], (part.shape[2] // 3, part.shape[3] // 3)).clamp_(0, 1) for part in parts]
+        view = torch.cat([torch.cat(small[start : start + 3], dim=3) for start in (0, 3, 6)], dim=2)
     deciding = Session(settings, session.compute, session.chooser.models)
     decision = deciding.decide(sample, read_provenance(job.source.path), None, view)
     decision = replace(decision, recipe=replace(decision.recipe, grain="off"))
@@ -150,14 +166,14 @@ def decide_large(job: LargeJob, session: Session) -> Sampled:
     return Sampled(sample, decision, side)
 
 
-def _find_sample(source: LargeSource) -> Tensor:
+def _read_parts(source: LargeSource) -> list[Tensor]:
+    """Nine parts spread over a picture, row by row."""
     part = [min(_SAMPLE_PX, length) for length in source.size]
     starts = [
         [min(max(0, round(share * length - size / 2)), length - size) // GRID_PX * GRID_PX for share in _SAMPLE_PLACES]
         for length, size in zip(source.size, part, strict=True)
     ]
-    parts = [source.read(slice(top, top + part[0]), slice(left, left + part[1])) for top in starts[0] for left in starts[1]]
-    return parts[find_telling(torch.cat(parts))]
+    return [source.read(slice(top, top + part[0]), slice(left, left + part[1])) for top in starts[0] for left in starts[1]]
 
 
 def cut_for(job: LargeJob, side_px: int) -> Cut:

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ UNPACKED_NAME = "source.v"
 
 _FORMATS = {"uchar": (8, 255.0), "ushort": (16, 65535.0)}
 _GREY_AND_ALPHA = 2
+_MOST_DECODED_PIXELS = 5 * 10**8
+"""Pixels that are decoded for a small copy; about 10 s."""
 _RANDOM_LOADERS = ("openslideload", "vipsload")
 
 
@@ -46,7 +48,7 @@ class LargeSource:
             raise FileRefusedError(f"{path}: is {kind}; wanted RGB or grey of 8 or 16 bits in a picture of this size")
         if self._image.bands not in (1, 2, 3, 4):
             raise FileRefusedError(f"{path}: has {self._image.bands} channels; wanted 1 to 4 in a picture of this size")
-        self._is_unpacked = self._can_be_searched()
+        self._is_unpacked, self._unpacked = self._can_be_searched(), cast(Path | None, None)
         turned = _orientation(self._image)
         self.size: tuple[int, int] = (self._image.height, self._image.width)[:: -1 if turned >= _TURNED_SIDEWAYS else 1]
         self.channels = 4 if self._image.bands in (_GREY_AND_ALPHA, 4) else self._image.bands
@@ -78,7 +80,7 @@ class LargeSource:
             except pyvips.Error as error:
                 raise FileRefusedError(f"{self.path}: damaged or truncated (libvips: {_last_line(error)})") from error
             part.replace(path)
-        self._image, self._is_unpacked = pyvips.Image.new_from_file(str(path)), True
+        self._image, self._is_unpacked, self._unpacked = pyvips.Image.new_from_file(str(path)), True, path
 
     def read(self, rows: slice, columns: slice) -> Tensor:
         """Returns a rectangle, ``(1, C, h, w)`` float32 in [0, 1].
@@ -98,12 +100,19 @@ class LargeSource:
             image = torch.cat((image[:, :1].expand(-1, 3, -1, -1), image[:, 1:]), dim=1)
         return image.contiguous()
 
-    def shrink(self, long_edge_px: int) -> Tensor:
-        """A small copy of the whole, ``(1, C, h, w)``; as fast as the format allows."""
-        small: Any = (self._image if self._is_unpacked else _open(self.path)).thumbnail_image(
-            long_edge_px, height=long_edge_px, no_rotate=True, size="down"
-        )
-        samples = small.cast("uchar").numpy().reshape(small.height, small.width, -1)
+    def shrink(self, long_edge_px: int) -> Tensor | None:
+        """A small copy of the whole, ``(1, C, h, w)``; None if all of a very large file would have to be decoded for it."""
+        pages = int(self._image.get("n-pages")) if self._image.get_typeof("n-pages") else 1
+        is_pyramid = pages > 1 or bool(self._image.get_typeof("n-subifds"))
+        if self.size[0] * self.size[1] > _MOST_DECODED_PIXELS and not is_pyramid:
+            return None
+        path = str(self._unpacked or self.path)
+        pyvips = load_vips()
+        try:
+            small: Any = pyvips.Image.thumbnail(path, long_edge_px, height=long_edge_px, no_rotate=True, size="down")
+            samples = small.cast("uchar").numpy().reshape(small.height, small.width, -1)
+        except pyvips.Error as error:
+            raise FileRefusedError(f"{self.path}: damaged or truncated (libvips: {_last_line(error)})") from error
         image = torch.from_numpy(samples.astype(np.float32) / 255).movedim(-1, 0)[None]
         return image[:, : 3 if image.shape[1] >= 3 else 1].contiguous()
 
