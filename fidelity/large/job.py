@@ -181,6 +181,19 @@ def cut_for(job: LargeJob, side_px: int) -> Cut:
     return cut(job.source.size, side_px, _CONTEXT_PX)
 
 
+def with_thresholds(decision: Decision, sample: Tensor, session: Session) -> Decision:
+    """The decision with the overshoot thresholds of the sample, which hold for all pieces."""
+    mode = decision.recipe.consistency
+    if mode != "color":
+        return decision
+    raw = run_passes(sample, decision, session.compute)
+    rows: Rows = raw.rows
+    reference: RowSource = raw.reference_rows
+    if rows.shape[1] == _WITH_ALPHA:
+        rows, reference = PartRows(rows, slice(0, 3)), PartSource(reference, slice(0, 3))
+    return replace(decision, thresholds=find_thresholds(rows, reference, mode))
+
+
 def decision_for(piece: Piece, decision: Decision, scale: int) -> Decision:
     """The decision for a piece with its context, which is enlarged like the sample."""
     height, width = piece.wide_size
@@ -290,18 +303,11 @@ class _Run:
         return report
 
     def _try_sample(self, sampled: Sampled) -> tuple[Decision, Report]:
-        """Enlarges the sample: its overshoot thresholds hold for all pieces, and its report begins that of the whole."""
-        decision, session, mode = sampled.decision, self.session, sampled.decision.recipe.consistency
-        if mode == "color":
-            raw = run_passes(sampled.sample, decision, session.compute)
-            rows: Rows = raw.rows
-            reference: RowSource = raw.reference_rows
-            if rows.shape[1] == _WITH_ALPHA:
-                rows, reference = PartRows(rows, slice(0, 3)), PartSource(reference, slice(0, 3))
-            decision = replace(decision, thresholds=find_thresholds(rows, reference, mode))
-        made = session.carry_out(sampled.sample, decision)
+        """Enlarges the sample, whose report begins that of the whole."""
+        decision = with_thresholds(sampled.decision, sampled.sample, self.session)
+        made = self.session.carry_out(sampled.sample, decision)
         self._stage("decide")(1, 1)
-        return decision, Report.of(made, session.settings, session.compute)
+        return decision, Report.of(made, self.session.settings, self.session.compute)
 
     def _make(self, number: int, pieces: Sequence[Piece], decision: Decision) -> None:
         """Enlarges a piece, writes it, and notes it."""

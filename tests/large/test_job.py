@@ -18,7 +18,7 @@ from fidelity.files.journal import parts_folder
 from fidelity.files.write import Export
 from fidelity.job import FileOptions
 from fidelity.large import job as large
-from fidelity.large.job import LargeJob, decide_large, needs_pieces, prepare_large, upscale_large
+from fidelity.large.job import LargeJob, decide_large, needs_pieces, prepare_large, upscale_large, with_thresholds
 from fidelity.large.plan import plan_large
 from fidelity.large.source import LargeSource
 from fidelity.networks.compute import Compute
@@ -77,7 +77,8 @@ def test_pieces_give_what_the_whole_gives(tmp_path, session, suffix, bits, chann
     assert made.shape == (400, 500, channels) and report.output.bits == bits
     assert "enlarged in 4 pieces" in report.input.notes and report.drift.color.mean < 0.2
     job = LargeJob(LargeSource(path), tmp_path / "x.tif", 2, bits)
-    decision, _ = large._Run(job, None, None, session, FileOptions(), None)._try_sample(decide_large(job, session))
+    sampled = decide_large(job, session)
+    decision = with_thresholds(sampled.decision, sampled.sample, session)
     plan = replace(decision.planned.plan, source=(200, 250), target=(400, 500))
     decision = replace(decision, planned=replace(decision.planned, plan=plan))
     whole = session.carry_out(job.source.read(slice(0, 200), slice(0, 250)), decision).image[0].movedim(0, -1).numpy()
