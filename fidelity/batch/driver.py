@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from ..errors import RefusedError
 from ..files.paths import FileRefusedError, hold
-from .sources import Item
+from .sources import Item, key_of
 from .work import Row, Work, Worker, identity_of
 
 RESULTS_NAME = "batch.jsonl"
@@ -106,11 +106,12 @@ class Results:
             self._file.close()
             raise FileRefusedError(f"{out}: another batch works on it; wanted another folder, or to wait")
         self.known: dict[str, Row] = {}
-        """The last row of every picture that is finished, by its source."""
+        """The last row of every picture that is finished, by `Item.key`."""
         is_torn = False
         for row, is_torn in _read_rows(self.path):  # noqa: B007  what is said of the last one counts
             if row and row.get("status") in ("done", "same"):
-                self.known[row["source"]] = {name: value for name, value in row.items() if name not in _TOLD_ANEW}
+                key = key_of(row["source"], row["output"])
+                self.known[key] = {name: value for name, value in row.items() if name not in _TOLD_ANEW}
         if is_torn:
             self._file.write(b"\n")
 
@@ -168,7 +169,7 @@ def run_batch(
     try:
         tally, left = Tally(len(items)), list[Item]()
         for item in items:
-            known = results.known.get(item.source)
+            known = results.known.get(item.key)
             if known and _is_same(item, known, work):
                 row = known | {"source": item.source, "output": item.output, "status": "same"}
                 tally.add(row)
@@ -260,7 +261,7 @@ class _Pool:
             for worker in self._workers:
                 while waiting and len(worker.tasks) < _IN_FLIGHT:
                     item = waiting.popleft()
-                    worker.tasks[worker.actor.run.remote(item, known.get(item.source))] = item
+                    worker.tasks[worker.actor.run.remote(item, known.get(item.key))] = item
             references = [reference for worker in self._workers for reference in worker.tasks]
             ready, _ = self._ray.wait(references, num_returns=1, timeout=1.0)
             for reference in ready:
@@ -287,8 +288,8 @@ class _Pool:
             raise RefusedError(f"a worker does not start: {last.strip()}") from error
         first, *others = worker.tasks.values()
         waiting.extendleft(reversed(others))
-        attempts[first.source] = attempts.get(first.source, 0) + 1
-        if attempts[first.source] < MOST_ATTEMPTS:
+        attempts[first.key] = attempts.get(first.key, 0) + 1
+        if attempts[first.key] < MOST_ATTEMPTS:
             tally.retried += 1
             waiting.appendleft(first)
         else:

@@ -16,6 +16,7 @@ from PIL import Image
 from ..errors import RefusedError
 from ..files.formats import DECODING_ERRORS
 from .driver import RESULTS_NAME, Tally
+from .sources import key_of
 from .work import Row
 
 PAGE_NAME, TABLE_NAME = "batch.html", "batch.parquet"
@@ -40,7 +41,7 @@ def read_last_rows(out: Path) -> Iterator[Row]:
                 break
             row = _parse(line)
             if row:
-                last[row["source"]] = place
+                last[key_of(row["source"], row["output"])] = place
         for place in sorted(last.values()):
             file.seek(place)
             row = _parse(file.readline())
@@ -53,7 +54,7 @@ def _parse(line: bytes) -> Row | None:
         row = json.loads(line)
     except ValueError:
         return None
-    return row if isinstance(row, dict) and "source" in row and "status" in row else None
+    return row if isinstance(row, dict) and {"source", "output", "status"} <= row.keys() else None
 
 
 def write_table(out: Path) -> Path | None:

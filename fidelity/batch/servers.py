@@ -68,7 +68,7 @@ def run_on_servers(
     try:
         tally, left = Tally(len(items)), list[Item]()
         for item in items:
-            known = results.known.get(item.source)
+            known = results.known.get(item.key)
             if known and known["identity"] == flow.identity and all((out / name).is_file() for name in known["files"]):
                 tally.add(known | {"status": "same"})
             else:

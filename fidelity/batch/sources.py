@@ -34,11 +34,21 @@ class Item:
     source: str
     """A path; an archive and a member, joined by `MEMBER`; or a URL."""
     output: str
-    """Path of its result, relative to the folder of results."""
+    """Path of its result, relative to the folder of results; empty if there will be none."""
     options: dict[str, str] = field(default_factory=dict[str, str])
     """What its row of a manifest sets, of `ROW_OPTIONS`."""
     refused: str = ""
     """Why it cannot be done, if its row cannot be read."""
+
+    @property
+    def key(self) -> str:
+        """Tells it from all others of a batch."""
+        return key_of(self.source, self.output)
+
+
+def key_of(source: str, output: str) -> str:
+    """What tells pictures of a batch apart: one source may have several results."""
+    return f"{source}\n{output}"
 
 
 def find_items(sources: Sequence[str], manifest: Path | None, suffix: str, out: Path) -> list[Item]:
@@ -153,8 +163,9 @@ def _read_manifest(path: Path, suffix: str, taken: set[str]) -> Iterator[Item]:
             refused = f"output is {output}; wanted a path within the folder of results"
         elif output in taken:
             refused = f"output {output} is that of another picture; wanted another name"
-        taken.add(output)
-        yield Item(source, output, values, refused)
+        if not refused:
+            taken.add(output)
+        yield Item(source, "" if refused else output, values, refused)
 
 
 def _read_rows(path: Path) -> Iterator[dict[str, Any] | str]:

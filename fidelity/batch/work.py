@@ -86,7 +86,8 @@ class Worker:
             with local_copy(item.source, self._work.base) as path:
                 return row | self._enlarge(path, item, known, row["identity"]) | {"seconds": _since(began)}
         except RefusedError as error:
-            reason = str(error)
+            told = str(error)
+            reason = told if Path(item.source).name in told else f"{item.source}: {told}"
         except OSError as error:
             reason = f"{item.source}: cannot be read ({error.strerror or error})"
         except Exception as error:  # a picture that triggers a bug does not end the batch

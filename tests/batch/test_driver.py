@@ -79,6 +79,14 @@ def test_all_are_enlarged_and_a_rerun_does_only_what_is_missing(pictures, tmp_pa
     assert (other.done, other.same) == (2, 0)
 
 
+def test_one_source_may_have_several_results(pictures, tmp_path):
+    source, work = str(pictures / "p0.png"), work_in(tmp_path)
+    items = [Item(source, "a.png", {"scale": "2"}), Item(source, "b.png", {"scale": "3"}), Item(source, "", refused="is torn")]
+    assert (run_batch(items, work, Cluster(workers=1)).done, len(list(read_last_rows(work.out)))) == (2, 3)
+    again = run_batch(items, work, Cluster(workers=1))
+    assert (again.same, again.failed) == (2, 1)
+
+
 def test_a_picture_of_which_workers_die_is_set_aside_and_the_others_are_done(pictures, tmp_path, monkeypatch):
     flag = tmp_path / "died"
 
@@ -134,7 +142,7 @@ def test_rows_have_settings_of_their_own(pictures, tmp_path):
     worker = Worker(work)
     made, number, domain = (worker.run(item) for item in items)
     assert (made["status"], made["width"]) == ("done", 144)
-    assert "scale is 'many'; wanted a number" in number["reason"] and "domain is 'sculpture'" in domain["reason"]
+    assert number["reason"].endswith("p0.png: scale is 'many'; wanted a number") and "domain is 'sculpture'" in domain["reason"]
     changed = read_options(work.settings, {"size": "640x480", "restore": "0.25"})
     assert changed.target.size == (480, 640) and changed.restore_strength == 0.25
 

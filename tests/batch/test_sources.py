@@ -74,7 +74,7 @@ def test_a_manifest_sets_options_a_row_and_names_bad_rows(folder, tmp_path):
     one, two, same, empty, outside = find_items([], manifest, ".png", tmp_path)
     assert (one.source, one.output, one.options) == (str(folder / "a.png"), "one.png", {"scale": "2", "restore": "off"})
     assert two == Item(str(folder / "b.jpg"), "b.png", {"restore": "0.5"})
-    assert "is that of another picture" in same.refused
+    assert "is that of another picture" in same.refused and same.output == "" and same.key != one.key
     assert empty.source == "list.csv, row 4" and "has no source" in empty.refused
     assert "within the folder of results" in outside.refused
 
