@@ -227,11 +227,11 @@ class _Pool:
             gpus = 0
         most = cluster.workers or (gpus or cores)
         self._count = max(1, min(most, pictures))
-        share = max(1, cores // max(1, min(most, cores)))
-        options: dict[str, Any] = {"num_cpus": min(1, share), "max_restarts": 0, "max_task_retries": 0}
+        share = max(1, cores // most)
+        options: dict[str, Any] = {"num_cpus": min(1.0, cores / most), "max_restarts": 0, "max_task_retries": 0}
         if gpus:
             options["num_gpus"] = min(1.0, gpus / most)
-        self._work, self._threads = self._ray.put(work), None if gpus else share
+        self._work, self._threads, self._memory_share = self._ray.put(work), None if gpus else share, 1 / most
         self._class = self._ray.remote(Worker).options(**options)
         self._workers: list[_Busy] = []
 
@@ -252,7 +252,7 @@ class _Pool:
         self._owns = True
 
     def _start(self) -> _Busy:
-        return _Busy(self._class.remote(self._work, self._threads))
+        return _Busy(self._class.remote(self._work, self._threads, self._memory_share))
 
     def run(self, items: Sequence[Item], known: dict[str, Row], tally: Tally) -> Iterator[Row]:
         waiting, attempts = deque(items), dict[str, int]()

@@ -16,7 +16,9 @@ from ..errors import RefusedError
 from ..folder import Outcome, upscale_files
 from ..job import FileOptions
 from ..networks.compute import Compute
+from ..networks.device import choose_device
 from ..networks.loader import list_models
+from ..networks.memory import free_host_bytes
 from ..session import Session
 from .sources import Item, local_copy
 
@@ -32,6 +34,7 @@ class Work:
     """Folder of the results."""
     settings: Settings
     compute: Compute
+    """Without a device, each worker takes the best one of its machine."""
     options: FileOptions
     models_dir: Path | None = None
     """A folder of networks, in addition to the shipped ones."""
@@ -51,18 +54,22 @@ class Work:
 class Worker:
     """Enlarges one picture after another; networks are loaded once."""
 
-    def __init__(self, work: Work, threads: int | None = None) -> None:
+    def __init__(self, work: Work, threads: int | None = None, memory_share: float = 1.0) -> None:
         """Binds what all pictures have in common.
 
         Args:
             work: That.
             threads: Threads of PyTorch; its own choice if not given.
+            memory_share: Share of the machine's free memory that this worker may use, unless the work says how much.
 
         Raises:
             RefusedError: If the settings name a network that does not exist or is refused.
         """
         if threads:
             torch.set_num_threads(threads)
+        device = work.compute.device or choose_device("auto")
+        memory = work.compute.memory_bytes or int(memory_share * free_host_bytes())
+        work = replace(work, compute=replace(work.compute, device=device, memory_bytes=memory))
         self._work = work
         self._models = list_models([work.models_dir] if work.models_dir else [])
         self._session = Session(work.settings, work.compute, self._models)

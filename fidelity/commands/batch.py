@@ -1,5 +1,6 @@
 """`fidelity batch`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -75,6 +76,7 @@ def batch_command(
 
     target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, None))
     compute = as_usage(lambda: options.read_compute(device, precision, "auto", memory, backend))
+    compute = replace(compute, device=None) if device == "auto" else compute  # each worker's machine has its own
     what, strength = as_usage(lambda: options.read_restore(restore))
     settings = Settings(target, domain, model, restore=what, restore_strength=strength, grain=grain)
     export = as_usage(lambda: Export() if quality is None else Export(8, quality, lossless=False))

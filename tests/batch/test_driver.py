@@ -83,7 +83,7 @@ def test_one_source_may_have_several_results(pictures, tmp_path):
     source, work = str(pictures / "p0.png"), work_in(tmp_path)
     items = [Item(source, "a.png", {"scale": "2"}), Item(source, "b.png", {"scale": "3"}), Item(source, "", refused="is torn")]
     assert (run_batch(items, work, Cluster(workers=1)).done, len(list(read_last_rows(work.out)))) == (2, 3)
-    again = run_batch(items, work, Cluster(workers=1))
+    again = run_batch(items, work, Cluster(workers=5))  # more than there are cores
     assert (again.same, again.failed) == (2, 1)
 
 
@@ -155,10 +155,10 @@ def test_a_network_that_does_not_exist_is_refused_once(pictures, tmp_path):
 
 def test_workers_that_do_not_start_end_the_batch_in_a_line(pictures, tmp_path, monkeypatch):
     class Broken(Worker):
-        def __init__(self, work, threads=None):
+        def __init__(self, work, threads=None, memory_share=1.0):
             if threads:  # not in the process that drives
                 raise OSError("no such library")
-            super().__init__(work, threads)
+            super().__init__(work, threads, memory_share)
 
     monkeypatch.setattr(driver, "Worker", Broken)
     with pytest.raises(RefusedError, match=r"a worker does not start: .*no such library"):

@@ -224,11 +224,15 @@ def test_models_that_are_wanted_are_named_with_links(name):
     loaders = [
         node
         for node in drawn["nodes"]
-        if node["type"] in ("CheckpointLoaderSimple", "ControlNetLoader", "ModelPatchLoader", "UNETLoader", "VAELoader")
+        if node["type"]
+        in (
+            *("CheckpointLoaderSimple", "ControlNetLoader", "ModelPatchLoader", "UNETLoader", "VAELoader"),
+            "FrameInterpolationModelLoader",
+        )
     ]
     assert loaders
     for node in loaders:
-        (model,) = node["properties"]["models"]
+        model, *_others = node["properties"]["models"]
         assert node["widgets_values"][0] == model["name"]
         assert model["url"].startswith("https://")
         assert model["url"].endswith(model["name"])

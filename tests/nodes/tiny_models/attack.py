@@ -10,6 +10,8 @@ from .models import conditioning, unet, vae
 
 TAKEN, REFUSED = "taken", "refused"
 SIDES = (20, 24)
+_SLOW = ("FidelityRestoreFaces", "FidelityCompareModels")
+"""Nodes that run whole networks on each image; some of the images are enough for them."""
 
 
 def hostile_images():
@@ -125,8 +127,10 @@ def attack():
     for node in pack("nodes").NODES:
         given, places = inputs_of(node)
         for place in places:
-            for name, image, fate in images:
+            for number, (name, image, fate) in enumerate(images):
                 if image is None and place.optional:
+                    continue
+                if node.__name__ in _SLOW and fate == TAKEN and number % 5:
                     continue
                 if node.__name__ == "FidelityDiffusionPass" and name in ("1x1", "2x3"):
                     continue  # the tiny autoencoder normalizes over groups of one channel
