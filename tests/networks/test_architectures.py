@@ -50,7 +50,7 @@ NETWORKS = {
     "waifu2x upconv_7": SMALL["waifu2x"],
     "waifu2x vgg_7": lambda: VGG7(3, (4, 4, 8, 8, 8, 8)),
     "waifu2x cunet": lambda: CUNet(3),
-    "MPRNet": lambda: MPRNet(n_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=2),
+    "MPRNet": lambda: MPRNet(n_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1),
     "Restormer": lambda: Restormer(dim=8, num_blocks=[1, 1, 1, 1], num_refinement_blocks=1, heads=[1, 2, 4, 8]),
 }
 BEYOND_OPENVINO = {"SCUNet", "MPRNet"}
