@@ -1,6 +1,7 @@
 """How much memory this process may use: what the machine has, or less if a container or a limit of the process says so."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -24,6 +25,22 @@ def total_bytes() -> int:
 def free_bytes() -> int:
     """The memory that this process can still get."""
     return max(0, min(psutil.virtual_memory().available, *(limit - used for limit, used in _limits()), _UNLIMITED))
+
+
+def allow_open_files(count: int) -> int:
+    """Raises the number of files that this process may have open at once to `count`, as far as the system lets it.
+
+    Returns:
+        How many it may have open; `count` where no limit is known.
+    """
+    if resource is None:
+        return count
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        with suppress(ValueError, OSError):  # some systems end below the limit that they tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (count if hard == resource.RLIM_INFINITY else min(count, hard), hard))
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return count if soft == resource.RLIM_INFINITY else soft
 
 
 def _limits() -> Iterator[tuple[int, int]]:

@@ -66,3 +66,13 @@ def test_a_limit_of_the_process_counts():
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert int(told[0]) <= 2**33
     assert int(told[1]) < 2**33
+
+
+def test_as_many_files_as_are_needed_may_be_open():
+    pytest.importorskip("resource", reason="this system has no such limit")
+    script = (
+        "import resource as r; from fidelity.limits import allow_open_files as allow\n"
+        "r.setrlimit(r.RLIMIT_NOFILE, (64, 200)); print(allow(50), allow(128), r.getrlimit(r.RLIMIT_NOFILE)[0], allow(999))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert done.stdout.split() == ["64", "128", "128", "200"], done.stderr

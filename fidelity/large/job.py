@@ -22,6 +22,7 @@ from ..imaging.drift import Drift
 from ..imaging.resample import resize
 from ..imaging.rows import PartRows, PartSource, Rows, RowSource, check_room
 from ..job import FileOptions
+from ..limits import allow_open_files
 from ..networks.memory import free_host_bytes
 from ..report.report import DriftReport, GateReport, Report, facts_of, report_input, report_output
 from ..session import Session, StageProgress, run_passes
@@ -43,6 +44,8 @@ _PART_FILES = ("piece-*.tif", "part-*", "joined.*", UNPACKED_NAME)
 _STAGES = {"unpack": (0.0, 0.02), "decide": (0.02, 0.03), "pieces": (0.03, 0.95), "join": (0.95, 1.0)}
 _UNITS = 10_000
 _WITH_ALPHA = 4
+_OTHER_FILES = 64
+"""Files that the process has open besides the pieces, at most."""
 
 
 @dataclass(frozen=True)
@@ -265,9 +268,17 @@ class _Run:
         job.source.unpack(self.folder, self._stage("unpack"))
         sampled = decide_large(job, self.session)
         entries = self.journal.entries
+        side_px = int(entries[0]["side_px"]) if entries else sampled.side_px
+        parts = cut_for(job, side_px)
+        needed = len(parts.pieces) + _OTHER_FILES
+        allowed = allow_open_files(needed)  # all are open while they are joined
+        if allowed < needed:
+            raise RefusedError(
+                f"{job.source.path}: needs {needed} files open at once, the limit is {allowed}; wanted a higher one "
+                f"(ulimit -n {needed}), or more --memory for fewer pieces"
+            )
         if not entries:
-            self.journal.add({"side_px": sampled.side_px})
-        parts = cut_for(job, int(entries[0]["side_px"]))
+            self.journal.add({"side_px": side_px})
         done = self._count_whole(entries[1:], len(parts.pieces))
         self.journal.keep(1 + done)
         decision, report = self._try_sample(sampled)

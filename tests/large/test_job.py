@@ -206,6 +206,14 @@ def test_a_disk_that_is_too_small_is_refused_before_any_work(tmp_path, session, 
     assert not parts_folder(tmp_path / "out.tif").exists()
 
 
+def test_more_pieces_than_files_may_be_open_are_refused_before_any_work(tmp_path, session, monkeypatch):
+    path = write(tmp_path / "in.tif", picture())
+    monkeypatch.setattr(large, "allow_open_files", lambda _count: 10)
+    with pytest.raises(RefusedError, match="needs 68 files open at once, the limit is 10"):
+        run(path, tmp_path / "out.tif", session)
+    assert not list(parts_folder(tmp_path / "out.tif").glob("piece-*"))
+
+
 def test_a_plan_tells_pieces_time_and_room(tmp_path, session):
     path = write(tmp_path / "in.tif", picture())
     plan = plan_large(prepare_large(path, tmp_path / "out.tif", session, FileOptions()), session)
