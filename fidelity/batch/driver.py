@@ -1,24 +1,19 @@
 """Spreads a batch over workers on Ray, on this machine or a cluster, and notes what becomes of every picture."""
 
-import json
 import logging
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, cast
 
 from ..errors import RefusedError
-from ..files.paths import FileRefusedError, hold
-from .sources import Item, key_of
+from .results import Results, Tally
+from .sources import Item
 from .work import Row, Work, Worker, identity_of
 
-RESULTS_NAME = "batch.jsonl"
-"""The rows of a batch, in the folder of its results."""
 MOST_ATTEMPTS = 3
 """Workers that may die of one picture before it is set aside."""
 
@@ -37,107 +32,6 @@ class Cluster:
     """Of a Ray cluster; None starts one on this machine."""
     workers: int | None = None
     """How many there are; as many as GPUs, else as processor cores, if not given."""
-
-
-@dataclass
-class Tally:
-    """What has become of a batch so far; as large for a million pictures as for ten."""
-
-    total: int
-    done: int = 0
-    same: int = 0
-    failed: int = 0
-    seconds: float = 0.0
-    """Of all workers together."""
-    drift_sum: float = 0.0
-    drift_max: float = 0.0
-    retried: int = 0
-    """Pictures whose worker died, and that another one took."""
-    began: float = field(default_factory=time.perf_counter)
-
-    @property
-    def finished(self) -> int:
-        """Pictures of which something became."""
-        return self.done + self.same + self.failed
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds so far."""
-        return time.perf_counter() - self.began
-
-    def add(self, row: Row) -> None:
-        """Counts a row."""
-        status = row["status"]
-        self.done += status == "done"
-        self.same += status == "same"
-        self.failed += status == "failed"
-        self.seconds += row.get("seconds", 0.0) if status == "done" else 0.0
-        if "drift_mean" in row:
-            self.drift_sum += row["drift_mean"]
-            self.drift_max = max(self.drift_max, row["drift_max"])
-
-    def describe(self) -> str:
-        """Progress in a few words."""
-        per_minute = 60 * self.done / max(1e-6, self.elapsed)
-        counted = self.done + self.same
-        drift = f", drift {self.drift_sum / counted:.2f}" if counted else ""
-        failed = f", {self.failed} failed" if self.failed else ""
-        left = self._seconds_left()
-        clock = f", {int(left // 3600)}:{int(left // 60 % 60):02}:{int(left % 60):02} left" if self.done else ""
-        return f"{self.finished} of {self.total}, {per_minute:.1f} a minute{clock}{drift}{failed}"
-
-    def _seconds_left(self) -> float:
-        return (self.total - self.finished) * self.elapsed / max(1, self.done)
-
-
-class Results:
-    """The rows of a batch in its folder; one process at a time holds them."""
-
-    def __init__(self, out: Path) -> None:
-        """Opens the file, and reads what earlier runs have finished.
-
-        Raises:
-            FileRefusedError: If another run works in that folder.
-        """
-        out.mkdir(parents=True, exist_ok=True)
-        self.path = out / RESULTS_NAME
-        self._file = self.path.open("ab")
-        if not hold(self._file):
-            self._file.close()
-            raise FileRefusedError(f"{out}: another batch works on it; wanted another folder, or to wait")
-        self.known: dict[str, Row] = {}
-        """The last row of every picture that is finished, by `Item.key`."""
-        is_torn = False
-        for row, is_torn in _read_rows(self.path):  # noqa: B007  what is said of the last one counts
-            if row and row.get("status") in ("done", "same"):
-                key = key_of(row["source"], row["output"])
-                self.known[key] = {name: value for name, value in row.items() if name not in _TOLD_ANEW}
-        if is_torn:
-            self._file.write(b"\n")
-
-    def add(self, row: Row) -> None:
-        """Notes what became of a picture."""
-        self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        """Lets another run resume here."""
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-
-_TOLD_ANEW = ("source", "output", "status", "seconds")
-
-
-def _read_rows(path: Path) -> Iterator[tuple[Row | None, bool]]:
-    """Each row, or None for a torn one, and whether it lacks its end."""
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            yield (row if isinstance(row, dict) else None), not line.endswith(b"\n")
 
 
 def run_batch(
@@ -166,32 +60,15 @@ def run_batch(
         raise RefusedError(f"a batch {_HINT}")
     Worker(work)  # refuses here what every worker would
     results = Results(work.out)
-    try:
-        tally, left = Tally(len(items)), list[Item]()
-        for item in items:
-            known = results.known.get(item.key)
-            if known and _is_same(item, known, work):
-                row = known | {"source": item.source, "output": item.output, "status": "same"}
-                tally.add(row)
-            else:
-                left.append(item)
-        if progress:
-            progress(tally.describe(), tally.finished, tally.total)
-        if left:
-            pool = _Pool(work, cluster, len(left))
-            try:
-                for row in pool.run(left, results.known, tally):
-                    results.add(row)
-                    tally.add(row)
-                    if say:
-                        say(row)
-                    if progress:
-                        progress(tally.describe(), tally.finished, tally.total)
-            finally:
-                pool.close()
-        return tally
-    finally:
-        results.close()
+
+    def rows(left: Sequence[Item], tally: Tally) -> Iterator[Row]:
+        pool = _Pool(work, cluster, len(left))
+        try:
+            yield from pool.run(left, results.known, tally)
+        finally:
+            pool.close()
+
+    return results.fill(items, lambda item, known: _is_same(item, known, work), rows, progress, say)
 
 
 def _is_same(item: Item, known: Row, work: Work) -> bool:
@@ -212,6 +89,12 @@ class _Busy:
     actor: Any
     tasks: dict[Any, Item] = field(default_factory=dict[Any, Item])
     """Items by Ray's reference to the row that will come."""
+
+
+def _has_room(worker: _Busy, item: Item, attempts: dict[str, int]) -> bool:
+    """Whether a worker takes one more; a picture by which one may have died is alone, so that no other is blamed for it."""
+    together = [*worker.tasks.values(), item]
+    return len(together) <= (1 if any(one.key in attempts for one in together) else _IN_FLIGHT)
 
 
 class _Pool:
@@ -259,7 +142,7 @@ class _Pool:
         self._workers = [self._start() for _ in range(self._count)]
         while waiting or any(one.tasks for one in self._workers):
             for worker in self._workers:
-                while waiting and len(worker.tasks) < _IN_FLIGHT:
+                while waiting and _has_room(worker, waiting[0], attempts):
                     item = waiting.popleft()
                     worker.tasks[worker.actor.run.remote(item, known.get(item.key))] = item
             references = [reference for worker in self._workers for reference in worker.tasks]
@@ -286,7 +169,13 @@ class _Pool:
         if _NEVER_BEGAN in str(error):
             last = str(error).strip().splitlines()[-1]
             raise RefusedError(f"a worker does not start: {last.strip()}") from error
-        first, *others = worker.tasks.values()
+        lost: list[Item] = []
+        for reference, item in worker.tasks.items():  # what it had finished before is not lost, and not to blame
+            try:
+                yield cast(Row, self._ray.get(reference))
+            except self._ray.exceptions.RayActorError:
+                lost.append(item)
+        first, *others = lost
         waiting.extendleft(reversed(others))
         attempts[first.key] = attempts.get(first.key, 0) + 1
         if attempts[first.key] < MOST_ATTEMPTS:

@@ -4,7 +4,6 @@ import base64
 import heapq
 import html
 import io
-import json
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,9 +14,8 @@ from PIL import Image
 
 from ..errors import RefusedError
 from ..files.formats import DECODING_ERRORS
-from .driver import RESULTS_NAME, Tally
+from .results import RESULTS_NAME, Row, Tally, parse_row
 from .sources import key_of
-from .work import Row
 
 PAGE_NAME, TABLE_NAME = "batch.html", "batch.parquet"
 
@@ -39,22 +37,14 @@ def read_last_rows(out: Path) -> Iterator[Row]:
             line = file.readline()
             if not line:
                 break
-            row = _parse(line)
+            row = parse_row(line)
             if row:
                 last[key_of(row["source"], row["output"])] = place
         for place in sorted(last.values()):
             file.seek(place)
-            row = _parse(file.readline())
+            row = parse_row(file.readline())
             if row:
                 yield row
-
-
-def _parse(line: bytes) -> Row | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and {"source", "output", "status"} <= row.keys() else None
 
 
 def write_table(out: Path) -> Path | None:

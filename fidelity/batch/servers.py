@@ -5,7 +5,7 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
@@ -14,9 +14,10 @@ from typing import Any
 from ..comfy.client import ComfyClient, FailedThereError, Result, ServerError
 from ..comfy.graphs import Prompt, set_input, set_pictures, to_prompt
 from ..errors import RefusedError
-from .driver import MOST_ATTEMPTS, Results, Tally
+from .driver import MOST_ATTEMPTS
+from .results import Results, Row, Tally
 from .sources import Item, local_copy
-from .work import Row, hash_file
+from .work import hash_file
 
 _LOST_AFTER = 3
 """Failures one after another after which a server is given up."""
@@ -64,26 +65,14 @@ def run_on_servers(
         RefusedError: If the workflow does not run on a server, or no server is left.
     """
     spread = _Spread(flow, servers, out)
-    results = Results(out)
+
+    def is_same(_item: Item, known: Row) -> bool:
+        return known["identity"] == flow.identity and all((out / name).is_file() for name in known["files"])
+
     try:
-        tally, left = Tally(len(items)), list[Item]()
-        for item in items:
-            known = results.known.get(item.key)
-            if known and known["identity"] == flow.identity and all((out / name).is_file() for name in known["files"]):
-                tally.add(known | {"status": "same"})
-            else:
-                left.append(item)
-        for row in spread.run(left, tally):
-            results.add(row)
-            tally.add(row)
-            if say:
-                say(row)
-            if progress:
-                progress(tally.describe(), tally.finished, tally.total)
-        return tally
+        return Results(out).fill(items, is_same, spread.run, progress, say)
     finally:
         spread.stop()
-        results.close()
 
 
 class _Spread:
@@ -97,13 +86,13 @@ class _Spread:
                 set_input(prompt, change)
             self._prompts[server] = prompt
         self._waiting: Queue[tuple[Item, int]] = Queue()
-        self._rows: Queue[Row | None] = Queue()
+        self._rows: Queue[Row] = Queue()
         self._ended = threading.Event()
         self._running: dict[str, str] = {}
         """What each server runs now."""
         self._last_error = ""
 
-    def run(self, items: Sequence[Item], tally: Tally) -> Any:
+    def run(self, items: Sequence[Item], tally: Tally) -> Iterator[Row]:
         for item in items:
             self._waiting.put((item, 0))
         threads = [threading.Thread(target=self._serve, args=(name, tally), daemon=True) for name in self._clients]

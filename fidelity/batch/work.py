@@ -20,10 +20,8 @@ from ..networks.device import choose_device
 from ..networks.loader import list_models
 from ..networks.memory import free_host_bytes
 from ..session import Session
+from .results import Row
 from .sources import Item, local_copy
-
-Row = dict[str, Any]
-"""What became of a picture, as JSON: see `Worker.run`."""
 
 
 @dataclass(frozen=True)

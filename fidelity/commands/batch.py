@@ -12,9 +12,10 @@ from . import options
 from .terminal import as_usage, refusing, say_line, show_progress
 
 if TYPE_CHECKING:
-    from ..batch.driver import Cluster, Tally
+    from ..batch.driver import Cluster
+    from ..batch.results import Row, Tally
     from ..batch.sources import Item
-    from ..batch.work import Row, Work
+    from ..batch.work import Work
 
 
 def batch_command(
@@ -102,8 +103,9 @@ def _run(items: "list[Item]", work: "Work", cluster: "Cluster") -> int | None:
     Returns:
         How many failed; None if it was interrupted.
     """
-    from ..batch.driver import RESULTS_NAME, run_batch
+    from ..batch.driver import run_batch
     from ..batch.pages import write_page, write_table
+    from ..batch.results import RESULTS_NAME
 
     with show_progress() as progress:
         try:

@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from fidelity.batch import driver
-from fidelity.batch.driver import RESULTS_NAME, Cluster, Results, run_batch
+from fidelity.batch.driver import Cluster, run_batch
 from fidelity.batch.pages import PAGE_NAME, read_last_rows, write_page, write_table
+from fidelity.batch.results import RESULTS_NAME, Results, Tally
 from fidelity.batch.sources import Item, find_items
 from fidelity.batch.work import Work, Worker, read_options
 from fidelity.decide.settings import Settings
@@ -174,7 +175,7 @@ def test_the_page_and_the_table_tell_of_all(pictures, tmp_path):
     results.add({"source": "x", "output": "<b>.png", "status": "done", **drift})
     results.add({"source": "y", "output": "y.png", "status": "failed", "reason": "y: is <torn>", "seconds": 0.1})
     results.close()
-    tally = driver.Tally(2, done=1, failed=1, drift_sum=0.5, drift_max=2.0)
+    tally = Tally(2, done=1, failed=1, drift_sum=0.5, drift_max=2.0)
     page = write_page(work.out, tally).read_text()
     assert "&lt;b&gt;.png" in page and "y: is &lt;torn&gt;" in page and "data:image/jpeg;base64" in page and "<b>" not in page
     assert (work.out / PAGE_NAME).is_file()

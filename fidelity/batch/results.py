@@ -1,0 +1,160 @@
+"""The rows of a batch: what became of every picture, in a file beside the results, and counted."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..files.paths import FileRefusedError, hold
+from .sources import Item, key_of
+
+Row = dict[str, Any]
+"""What became of a picture, as JSON: see `fidelity.batch.work.Worker.run`."""
+Say = Callable[[Row], None]
+Told = Callable[[str, int, int], None]
+"""Called with (what is done, pictures done, pictures in total); raising in it ends the batch cleanly."""
+
+RESULTS_NAME = "batch.jsonl"
+"""The rows of a batch, in the folder of its results."""
+
+
+@dataclass
+class Tally:
+    """What has become of a batch so far; as large for a million pictures as for ten."""
+
+    total: int
+    done: int = 0
+    same: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    """Of all workers together."""
+    drift_sum: float = 0.0
+    drift_max: float = 0.0
+    retried: int = 0
+    """Pictures whose worker died, and that another one took."""
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def finished(self) -> int:
+        """Pictures of which something became."""
+        return self.done + self.same + self.failed
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self.began
+
+    def add(self, row: Row) -> None:
+        """Counts a row."""
+        status = row["status"]
+        self.done += status == "done"
+        self.same += status == "same"
+        self.failed += status == "failed"
+        self.seconds += row.get("seconds", 0.0) if status == "done" else 0.0
+        if "drift_mean" in row:
+            self.drift_sum += row["drift_mean"]
+            self.drift_max = max(self.drift_max, row["drift_max"])
+
+    def describe(self) -> str:
+        """Progress in a few words."""
+        per_minute = 60 * self.done / max(1e-6, self.elapsed)
+        counted = self.done + self.same
+        drift = f", drift {self.drift_sum / counted:.2f}" if counted else ""
+        failed = f", {self.failed} failed" if self.failed else ""
+        left = self._seconds_left()
+        clock = f", {int(left // 3600)}:{int(left // 60 % 60):02}:{int(left % 60):02} left" if self.done else ""
+        return f"{self.finished} of {self.total}, {per_minute:.1f} a minute{clock}{drift}{failed}"
+
+    def _seconds_left(self) -> float:
+        return (self.total - self.finished) * self.elapsed / max(1, self.done)
+
+
+class Results:
+    """The rows of a batch in its folder; one process at a time holds them."""
+
+    def __init__(self, out: Path) -> None:
+        """Opens the file, and reads what earlier runs have finished.
+
+        Raises:
+            FileRefusedError: If another run works in that folder.
+        """
+        out.mkdir(parents=True, exist_ok=True)
+        self.path = out / RESULTS_NAME
+        self._file = self.path.open("ab")
+        if not hold(self._file):
+            self._file.close()
+            raise FileRefusedError(f"{out}: another batch works on it; wanted another folder, or to wait")
+        self.known: dict[str, Row] = {}
+        """The last row of every picture that is finished, by `Item.key`."""
+        line = b"\n"
+        with self.path.open("rb") as file:
+            for line in file:
+                row = parse_row(line)
+                if row and row["status"] in ("done", "same"):
+                    key = key_of(row["source"], row["output"])
+                    self.known[key] = {name: value for name, value in row.items() if name not in _TOLD_ANEW}
+        if not line.endswith(b"\n"):
+            self._file.write(b"\n")
+
+    def add(self, row: Row) -> None:
+        """Notes what became of a picture."""
+        self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        self._file.flush()
+
+    def fill(
+        self,
+        items: Sequence[Item],
+        is_same: Callable[[Item, Row], bool],
+        rows: Callable[[Sequence[Item], Tally], Iterator[Row]],
+        progress: Told | None = None,
+        say: Say | None = None,
+    ) -> Tally:
+        """Does what is missing, and closes the file.
+
+        Args:
+            items: The pictures.
+            is_same: Whether a picture needs nothing, by its row of an earlier run.
+            rows: Does some pictures, and tells what became of each.
+            progress: See `Told`.
+            say: Called with each row as it comes.
+        """
+        tally, left = Tally(len(items)), list[Item]()
+        try:
+            for item in items:
+                known = self.known.get(item.key)
+                if known and is_same(item, known):
+                    tally.add(known | {"status": "same"})
+                else:
+                    left.append(item)
+            if progress:
+                progress(tally.describe(), tally.finished, tally.total)
+            for row in rows(left, tally) if left else ():
+                self.add(row)
+                tally.add(row)
+                if say:
+                    say(row)
+                if progress:
+                    progress(tally.describe(), tally.finished, tally.total)
+            return tally
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Lets another run resume here."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+_TOLD_ANEW = ("source", "output", "status", "seconds")
+
+
+def parse_row(line: bytes) -> Row | None:
+    """The row of a line; None for a torn one."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and {"source", "output", "status"} <= row.keys() else None
