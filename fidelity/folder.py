@@ -1,6 +1,5 @@
 """Many files, several at a time on a CPU."""
 
-import struct
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -9,22 +8,17 @@ from pathlib import Path
 from threading import Event
 
 import torch
-from PIL import UnidentifiedImageError
 
 from .errors import MemoryLimitError
-from .files.formats import DECODING_ERRORS, open_picture
-from .files.png import SIGNATURE
+from .files.formats import count_pixels
 from .job import DEFAULT_FILE_OPTIONS, FileOptions, upscale_file
-from .large.job import needs_pieces, upscale_large
+from .large.job import SOURCE_BYTES_PER_PIXEL, needs_pieces, upscale_large
 from .networks.memory import free_host_bytes, is_out_of_memory
 from .report.report import Report
 from .session import Session, StageProgress
 
 _UNITS = 1000
-_PNG_HEAD_BYTES, _PNG_SIZE_AT = 24, 16
 _LARGEST_PIXEL_BYTES = 8
-_SOURCE_BYTES_PER_PIXEL = 40
-"""Of a source while it is read and judged: its samples in float32, and copies for the measurements."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +89,7 @@ def _run_at_once(
 ) -> Iterator[Outcome]:
     before = torch.get_num_threads()
     assert session.compute.memory_bytes
-    most_pixels = session.compute.memory_bytes // _SOURCE_BYTES_PER_PIXEL
+    most_pixels = session.compute.memory_bytes // SOURCE_BYTES_PER_PIXEL
 
     def work(index: int) -> Outcome:
         if _count_pixels(files[index][0]) > most_pixels:
@@ -140,17 +134,8 @@ def _count_pixels(path: Path) -> int:
 
     0 if the header cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(_PNG_HEAD_BYTES)
-            if head.startswith(SIGNATURE):  # whose other chunks may be damaged
-                width, height = struct.unpack_from(">2I", head, _PNG_SIZE_AT)
-            else:
-                file.seek(0)
-                width, height = open_picture(file).size
-            return max(width * height, path.stat().st_size // _LARGEST_PIXEL_BYTES)
-    except (*DECODING_ERRORS, UnidentifiedImageError):
-        return 0
+    pixels = count_pixels(path)
+    return max(pixels, path.stat().st_size // _LARGEST_PIXEL_BYTES) if pixels else 0
 
 
 class _Bar:

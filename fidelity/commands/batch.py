@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..choices import ColorSpace, GrainChoice
 from ..errors import RefusedError
 from . import options
 from .terminal import as_usage, refusing, say_line, show_progress
@@ -44,22 +43,15 @@ def batch_command(
     model: options.ModelName = "auto",
     models_dir: options.ModelsDir = None,
     restore: options.Restore = "auto",
-    grain: Annotated[
-        GrainChoice, typer.Option(help="Add back film or paper grain that restoration removed; auto: where it is found.")
-    ] = "auto",
+    grain: options.Grain = "auto",
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
     backend: options.Backend = "auto",
     memory: options.Memory = None,
     format: Annotated[Literal["png", "jpg", "webp", "avif", "tif"], typer.Option(help="File format of results.")] = "png",
-    quality: Annotated[
-        int | None,
-        typer.Option(metavar="1..100", help="Quality of JPEG, AVIF and WebP.", show_default="95, WebP lossless"),
-    ] = None,
-    color_space: Annotated[
-        ColorSpace, typer.Option(help="Keep the source's color profile and pixel values, or convert to sRGB.")
-    ] = "source",
-    strip_gps: Annotated[bool, typer.Option("--strip-gps", help="Remove the GPS location from the metadata.")] = False,
+    quality: options.Quality = None,
+    color_space: options.SampleSpace = "source",
+    strip_gps: options.StripGps = False,
 ) -> None:
     """Enlarge many images on all cores and GPUs of this machine, or of a Ray cluster; an interrupted run resumes."""
     if not sources and not manifest:

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from ..choices import MIN_TILE_PX, BackendChoice, DeviceName, DomainChoice, ExistingChoice, PrecisionChoice, RestoreChoice
+from ..choices import (
+    MIN_TILE_PX,
+    BackendChoice,
+    ColorSpace,
+    DeviceName,
+    DomainChoice,
+    ExistingChoice,
+    GrainChoice,
+    PrecisionChoice,
+    RestoreChoice,
+)
 from ..errors import RefusedError
 
 if TYPE_CHECKING:
@@ -64,6 +74,14 @@ Backend = Annotated[
     BackendChoice,
     typer.Option(help="Library that runs the networks on the CPU; auto: the fastest that `fidelity accelerate` measured."),
 ]
+Grain = Annotated[
+    GrainChoice, typer.Option(help="Add back film or paper grain that restoration removed; auto: where it is found.")
+]
+Quality = Annotated[
+    int | None, typer.Option(metavar="1..100", help="Quality of JPEG, AVIF and WebP.", show_default="95, WebP lossless")
+]
+SampleSpace = Annotated[ColorSpace, typer.Option(help="Keep the source's color profile and pixel values, or convert to sRGB.")]
+StripGps = Annotated[bool, typer.Option("--strip-gps", help="Remove the GPS location from the metadata.")]
 Tile = Annotated[str, typer.Option(metavar="auto|PX", help="Tile size in source pixels.")]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..choices import DEFAULT_EXISTING, ColorSpace, GrainChoice, HdrChoice, Tileable
+from ..choices import DEFAULT_EXISTING, HdrChoice, Tileable
 from ..errors import RefusedError
 from . import options
 from .terminal import as_usage, refusing, say, say_line, show_progress
@@ -48,9 +48,7 @@ def upscale_command(
         Literal["auto", "bilateral", "guided", "median", "antialias", "unsharp", "off"],
         typer.Option(help="Filter applied to the result at the end."),
     ] = "auto",
-    grain: Annotated[
-        GrainChoice, typer.Option(help="Add back film or paper grain that restoration removed; auto: where it is found.")
-    ] = "auto",
+    grain: options.Grain = "auto",
     tile: options.Tile = "auto",
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
@@ -64,14 +62,9 @@ def upscale_command(
         Literal["auto", "8", "16"],
         typer.Option(help="Bits per channel in PNG and TIFF; 16 gives AVIF its maximum, 12; auto: as the source."),
     ] = "auto",
-    quality: Annotated[
-        int | None,
-        typer.Option(metavar="1..100", help="Quality of JPEG, AVIF and WebP.", show_default="95, WebP lossless"),
-    ] = None,
-    color_space: Annotated[
-        ColorSpace, typer.Option(help="Keep the source's color profile and pixel values, or convert to sRGB.")
-    ] = "source",
-    strip_gps: Annotated[bool, typer.Option("--strip-gps", help="Remove the GPS location from the metadata.")] = False,
+    quality: options.Quality = None,
+    color_space: options.SampleSpace = "source",
+    strip_gps: options.StripGps = False,
     size_suffix: Annotated[
         bool, typer.Option("--size-suffix", help="Add the size to the file name, as in cat_2048x1536.png.")
     ] = False,

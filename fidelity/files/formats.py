@@ -5,6 +5,7 @@ import struct
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import IO, Any, cast
 
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
@@ -32,7 +33,10 @@ DECODING_ERRORS = (
 )
 """All exceptions that Pillow's decoders raise on damaged files."""
 
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+"""First bytes of a PNG."""
 _HEAD_BYTES = 16
+_PNG_HEAD_BYTES, _PNG_SIZE_AT = 24, 16
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its remarks on damaged files reach the terminal
 
@@ -73,6 +77,21 @@ def open_picture(file: IO[bytes]) -> Image.Image:
             file.seek(0)
             return getattr(import_module(module), factory)(file, "")
     raise UnidentifiedImageError("of none of the formats that are read")
+
+
+def count_pixels(path: Path) -> int:
+    """Pixels of an image file by its header; 0 if that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_PNG_HEAD_BYTES)
+            if head.startswith(SIGNATURE):  # whose other chunks may be damaged
+                width, height = struct.unpack_from(">2I", head, _PNG_SIZE_AT)
+            else:
+                file.seek(0)
+                width, height = open_picture(file).size
+            return width * height
+    except (*DECODING_ERRORS, UnidentifiedImageError):
+        return 0
 
 
 class TiffOfAnyLayout(TiffImagePlugin.TiffImageFile):

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from ..imaging.bands import iterate_bands
 from ..imaging.rows import RowSource
+from .formats import SIGNATURE
 
 _Bytes = NDArray[np.uint8]
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOR_TYPES = {1: 0, 3: 2, 4: 6}
 _BAND_BYTES = 2**20
 _SAMPLE_BYTES = 2**16

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from .formats import open_picture
-from .png import SIGNATURE, iterate_chunks, make_chunk
+from .formats import SIGNATURE, open_picture
+from .png import iterate_chunks, make_chunk
 
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"fdAT")
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")

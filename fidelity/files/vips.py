@@ -54,9 +54,12 @@ def has_vips() -> bool:
     return True
 
 
+@cache
 def load_vips() -> Any:
-    """The package, where `has_vips` says that it is installed."""
-    return import_module("pyvips")
+    """The package, where `has_vips` says that it is installed; it remembers no files, which may be written anew."""
+    vips: Any = import_module("pyvips")
+    vips.cache_set_max(0)
+    return vips
 
 
 @cache

@@ -30,10 +30,10 @@ from ..steps.chain import Pass
 from ..steps.consistency import find_thresholds
 from .pieces import GRID_PX, Cut, Piece, cut
 from .sinks import DEEP_ZOOM, SUFFIXES, Joined, bytes_needed, check_suffix, join, write_piece
-from .source import UNPACKED_NAME, LargeSource, count_pixels
+from .source import UNPACKED_NAME, LargeSource, count_readable_pixels
 
-_WHOLE_BYTES_PER_PIXEL = 40
-"""Of a source that is enlarged whole: its samples in float32, and copies for the measurements."""
+SOURCE_BYTES_PER_PIXEL = 40
+"""Of a source that is read whole and judged: its samples in float32, and copies for the measurements."""
 _CONTEXT_PX = 64
 """Source pixels around a piece that are enlarged with it: what networks and the projection of colors look at, and more."""
 _SAMPLE_PX, _SAMPLE_PLACES = 1024, (1 / 6, 1 / 2, 5 / 6)
@@ -87,7 +87,7 @@ def needs_pieces(source: Path, output: Path, session: Session, options: FileOpti
     if output.suffix.lower() == DEEP_ZOOM or options.export.pyramid:
         return True
     memory = session.compute.memory_bytes or free_host_bytes()
-    if _WHOLE_BYTES_PER_PIXEL * count_pixels(source) <= memory or not has_vips():
+    if SOURCE_BYTES_PER_PIXEL * count_readable_pixels(source) <= memory or not has_vips():
         return False
     target = session.settings.target
     is_whole = target == Target() or (target.scale is not None and target.scale == round(target.scale) >= 1)

@@ -9,7 +9,7 @@ import torch
 from PIL import UnidentifiedImageError
 from torch import Tensor
 
-from ..files.formats import DECODING_ERRORS, open_picture
+from ..files.formats import DECODING_ERRORS, count_pixels, open_picture
 from ..files.paths import FileRefusedError, check_regular
 from ..files.read import SourceFile, read_dpi
 from ..files.tags import Captions, collect_captions, collect_exif, collect_graphs
@@ -151,15 +151,13 @@ def _last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1].strip()
 
 
-def count_pixels(path: Path) -> int:
+def count_readable_pixels(path: Path) -> int:
     """Pixels of a file by its header; 0 if neither Pillow nor libvips can read it."""
+    pixels = count_pixels(path)
+    if pixels or not has_vips():
+        return pixels
     try:
-        with path.open("rb") as file, open_picture(file) as opened:
-            return opened.width * opened.height
-    except (*DECODING_ERRORS, UnidentifiedImageError):
-        pass
-    try:
-        image = _open(path) if has_vips() else None
+        image = _open(path)
     except FileRefusedError:
         return 0
-    return image.width * image.height if image else 0
+    return image.width * image.height

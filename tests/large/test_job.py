@@ -103,6 +103,14 @@ def test_a_png_and_a_turned_jpeg_are_read_in_pieces(tmp_path, session):
     assert not list(tmp_path.glob("*.parts"))
 
 
+def test_a_file_that_is_written_anew_is_read_anew(tmp_path):
+    whole = slice(0, 64)
+    for level in (10, 200):
+        path = write(tmp_path / "in.tif", np.full((64, 64, 3), level, np.uint8), tile=True)
+        assert LargeSource(path).read(whole, whole).mean() == pytest.approx(level / 255)
+        assert LargeSource(path).shrink(32).mean() == pytest.approx(level / 255)
+
+
 def test_metadata_and_resolution_are_carried(tmp_path, session):
 
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -83,6 +83,31 @@ def _sample(
     return Step("KSampler", {**parts, **settings})
 
 
+_SEEDVR2_MODELS = {
+    "model": _load("UNETLoader", "unet_name", SEEDVR2),
+    "vae": _load("VAELoader", "vae_name", SEEDVR2_VAE),
+}
+
+
+def _encode_for_seedvr2(images: Link) -> dict[str, Step]:
+    """Enlarges images twice, as SeedVR2 is to restore them, and encodes them."""
+    resized = {"input": images, "resize_type": "scale by multiplier", "resize_type.multiplier": 2.0, "scale_method": "lanczos"}
+    return {
+        "resize": Step("ResizeImageMaskNode", resized),
+        "pad": Step("SeedVR2Preprocess", {"resized_images": ("resize", 0)}),
+        "encode": Step("VAEEncodeTiled", {"pixels": ("pad", 0), "vae": ("vae", 0), "overlap": 128}),
+    }
+
+
+def _decode_from_seedvr2(samples: Link) -> dict[str, Step]:
+    """Decodes what SeedVR2 made, at the size of the enlarged images, with its own color correction off."""
+    parts: dict[str, Any] = {"images": ("decode", 0), "original_resized_images": ("resize", 0)}
+    return {
+        "decode": Step("VAEDecodeTiled", {"samples": samples, "vae": ("vae", 0), "overlap": 128}),
+        "trim": Step("SeedVR2PostProcessing", parts | {"color_correction_method": "none"}),
+    }
+
+
 def _by_sdxl(
     name: str,
     checkpoint: dict[str, str],
@@ -225,31 +250,16 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
         {
             "1 · Source and models": {
                 "source": source_step(),
-                "model": _load("UNETLoader", "unet_name", SEEDVR2),
-                "vae": _load("VAELoader", "vae_name", SEEDVR2_VAE),
+                **_SEEDVR2_MODELS,
             },
-            "2 · Upscale": {
-                "resize": Step(
-                    "ResizeImageMaskNode",
-                    {
-                        **{"input": ("source", 0), "resize_type": "scale by multiplier", "resize_type.multiplier": 2.0},
-                        "scale_method": "lanczos",
-                    },
-                ),
-                "pad": Step("SeedVR2Preprocess", {"resized_images": ("resize", 0)}),
-                "encode": Step("VAEEncodeTiled", {"pixels": ("pad", 0), "vae": ("vae", 0), "overlap": 128}),
-            },
+            "2 · Upscale": _encode_for_seedvr2(("source", 0)),
             "3 · SeedVR2, in tiles": {
                 "condition": Step("SeedVR2Conditioning", {"model": ("model", 0), "vae_conditioning": ("encode", 0)}),
                 "tiles": Step("FidelityTiledDiffusion", {"model": ("model", 0), "tile": 2048, "overlap": 256}),
                 "sample": _sample(("tiles", 0), _CONDITIONED, ("encode", 0), 1, 1.0, "euler", "simple"),
             },
             "4 · Hold colors": {
-                "decode": Step("VAEDecodeTiled", {"samples": ("sample", 0), "vae": ("vae", 0), "overlap": 128}),
-                "trim": Step(
-                    "SeedVR2PostProcessing",
-                    {"images": ("decode", 0), "original_resized_images": ("resize", 0), "color_correction_method": "none"},
-                ),
+                **_decode_from_seedvr2(("sample", 0)),
                 "hold": Step("FidelityConsistency", {"image": ("trim", 0), "reference": ("source", 0)}),
             },
             "5 · Check and save": finish_steps("photo-seedvr2", ("hold", 0)),
@@ -267,20 +277,9 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
             "1 · Video and models": {
                 "source": video_step(),
                 "frames": frames_step(),
-                "model": _load("UNETLoader", "unet_name", SEEDVR2),
-                "vae": _load("VAELoader", "vae_name", SEEDVR2_VAE),
+                **_SEEDVR2_MODELS,
             },
-            "2 · Upscale": {
-                "resize": Step(
-                    "ResizeImageMaskNode",
-                    {
-                        **{"input": ("frames", 0), "resize_type": "scale by multiplier", "resize_type.multiplier": 2.0},
-                        "scale_method": "lanczos",
-                    },
-                ),
-                "pad": Step("SeedVR2Preprocess", {"resized_images": ("resize", 0)}),
-                "encode": Step("VAEEncodeTiled", {"pixels": ("pad", 0), "vae": ("vae", 0), "overlap": 128}),
-            },
+            "2 · Upscale": _encode_for_seedvr2(("frames", 0)),
             "3 · SeedVR2, in parts": {
                 "split": Step("SeedVR2TemporalChunk", {"latent": ("encode", 0), "temporal_overlap": 1}),
                 "condition": Step("SeedVR2Conditioning", {"model": ("model", 0), "vae_conditioning": ("split", 0)}),
@@ -288,11 +287,7 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                 "merge": Step("SeedVR2TemporalMerge", {"latents": ("sample", 0), "temporal_overlap": ("split", 1)}),
             },
             "4 · Hold colors": {
-                "decode": Step("VAEDecodeTiled", {"samples": ("merge", 0), "vae": ("vae", 0), "overlap": 128}),
-                "trim": Step(
-                    "SeedVR2PostProcessing",
-                    {"images": ("decode", 0), "original_resized_images": ("resize", 0), "color_correction_method": "none"},
-                ),
+                **_decode_from_seedvr2(("merge", 0)),
                 "hold": Step("FidelityConsistency", {"image": ("trim", 0), "reference": ("frames", 0), "steady": "on"}),
                 "gate": Step("FidelityDeltaEGate", {"image": ("hold", 0), "reference": ("frames", 0)}),
             },
