@@ -17,7 +17,7 @@ Precision = Literal["fp32", "bf16", "fp16", "int8"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 """A precision, or "auto" to let the device decide, which never takes int8."""
 
-BackendChoice = Literal["auto", "torch", "openvino", "onnxruntime"]
+BackendChoice = Literal["auto", "torch", "openvino", "onnxruntime", "tensorrt"]
 """The library that runs networks; "auto" decides by measurement."""
 
 RestoreChoice = Literal["auto", "off", "denoise", "deblock"]

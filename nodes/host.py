@@ -250,8 +250,8 @@ def backend_input() -> io.Input:
         default="auto",
         optional=True,
         advanced=True,
-        tooltip="The library that runs models on the CPU; on a GPU it is always torch. auto: the fastest that the command "
-        "fidelity accelerate measured, torch if it measured none.",
+        tooltip="The library that runs models. openvino: on the CPU. onnxruntime: on the CPU and NVIDIA GPUs. tensorrt: on "
+        "NVIDIA GPUs. auto: the fastest that the command fidelity accelerate measured, torch if it measured none.",
     )
 
 

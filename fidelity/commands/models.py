@@ -8,7 +8,7 @@ import typer
 
 from ..errors import RefusedError
 from . import options
-from .terminal import refusing, say, say_line, show_progress
+from .terminal import as_usage, refusing, say, say_line, show_progress
 
 models_app = typer.Typer(help="List the installed networks, or get one.", invoke_without_command=True)
 
@@ -59,22 +59,25 @@ def accelerate_command(
     names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Networks, by name or file.")],
     models_dir: options.ModelsDir = None,
     precision: options.PrecisionOption = "auto",
+    device: options.Device = "auto",
 ) -> None:
-    """Convert networks for OpenVINO and ONNX Runtime, measure which library is fastest on this CPU, and use it from then on."""
+    """Convert networks for OpenVINO, ONNX Runtime and TensorRT, measure which is fastest here, and use it from then on."""
     from ..networks.backends.torch import TorchNetwork
     from ..networks.cache import NETWORKS
+    from ..networks.device import choose_device
     from ..networks.loader import find_model
     from ..networks.speed import accelerate
 
     failures = 0
     models = options.find_models(models_dir)
+    place = as_usage(lambda: choose_device(device))
     for name in names:
         with refusing() as refused:
             network = NETWORKS.load(find_model(name, models))
             if not isinstance(network, TorchNetwork):
                 raise RefusedError(f"{network.name}: runs with {network.backend} only; wanted a network for PyTorch")
             with show_progress() as bar:
-                made = accelerate(network, precision, partial(bar, network.name) if bar else None)
+                made = accelerate(network, place, precision, partial(bar, network.name) if bar else None)
             speeds = ", ".join(f"{one.backend} ({one.precision}) {one.seconds:.2f}" for one in made.speeds)
             say(f"{made.name}: {speeds} seconds per megapixel of input; uses {made.chosen}")
             for reason in made.refusals:

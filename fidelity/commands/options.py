@@ -72,7 +72,7 @@ PrecisionOption = Annotated[
 ]
 Backend = Annotated[
     BackendChoice,
-    typer.Option(help="Library that runs the networks on the CPU; auto: the fastest that `fidelity accelerate` measured."),
+    typer.Option(help="Library that runs the networks; auto: the fastest that `fidelity accelerate` measured, else PyTorch."),
 ]
 Grain = Annotated[
     GrainChoice, typer.Option(help="Add back film or paper grain that restoration removed; auto: where it is found.")

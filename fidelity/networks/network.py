@@ -119,8 +119,11 @@ class Network(Protocol):
         ...
 
     @property
-    def cpu_tile_px(self) -> int | None:
-        """Side of the tiles that suit it on a CPU, in input pixels; None to keep tensors within what the C library reuses."""
+    def tile_px(self) -> int | None:
+        """Side of the tiles that suit it, in input pixels, and on a GPU the longest that it takes.
+
+        None: memory decides, and on a CPU also what the C library reuses.
+        """
         ...
 
     @property

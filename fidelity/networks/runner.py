@@ -238,13 +238,13 @@ class Runner:
             if tile < MIN_TILE_PX:
                 raise RefusedError(f"tile is {tile} px; wanted at least {MIN_TILE_PX}")
             side = max(tile, 2 * (context + fade + self.multiple) + MIN_TILE_PX)
-            return side, side
+            return self._limit((side, side))
         free = free_memory_bytes(self.device)
         if free is not None:
             pixels = min(MAX_TILE_PIXELS, free * _GPU_SHARE / self.tile_bytes(1, 1))
-            return choose_window(size, int(pixels), context, fade, self.multiple)
-        if self._bound.cpu_tile_px:
-            return choose_window(size, self._bound.cpu_tile_px**2, context, fade, self.multiple)
+            return self._limit(choose_window(size, int(pixels), context, fade, self.multiple))
+        if self._bound.tile_px:
+            return choose_window(size, self._bound.tile_px**2, context, fade, self.multiple)
         pixels = CPU_TENSOR_BYTES / (self._bound.bytes_per_pixel / _LAYERS_ALIVE)
         while True:
             window = choose_window(size, int(pixels), context, fade, self.multiple)
@@ -253,6 +253,11 @@ class Runner:
             if computed <= CPU_TWICE_SHARE * size[0] * size[1] or len(tiles) == 1 or 2 * pixels > ROOM_TILE_PX**2:
                 return window
             pixels *= 2
+
+    def _limit(self, window: tuple[int, int]) -> tuple[int, int]:
+        """A tile's (height, width), cut to what the network takes on a GPU."""
+        longest = self._bound.tile_px if self.device.type != "cpu" else None
+        return (min(window[0], longest), min(window[1], longest)) if longest else window
 
     def _batch(self, part: Tile) -> int:
         free = free_memory_bytes(self.device)

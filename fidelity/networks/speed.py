@@ -10,8 +10,7 @@ import torch
 from ..choices import BackendChoice, PrecisionChoice
 from ..errors import ModelRefusedError, RefusedError
 from ..progress import Progress
-from .backend import ENGINES, backend_key, with_backend
-from .backends.converted import Engine
+from .backend import ENGINES, backend_key, list_backends, with_backend
 from .backends.torch import TorchNetwork
 from .measurements import describe_network, read_speeds, write_speeds
 from .network import Network
@@ -83,24 +82,27 @@ class Acceleration:
         return min(quantized or self.speeds, key=lambda speed: speed.seconds).backend
 
 
-def accelerate(network: TorchNetwork, precision: PrecisionChoice = "auto", progress: Progress | None = None) -> Acceleration:
-    """Converts a network for every installed library, measures all in turns on the CPU, and stores the times for "auto".
+def accelerate(
+    network: TorchNetwork, device: torch.device, precision: PrecisionChoice = "auto", progress: Progress | None = None
+) -> Acceleration:
+    """Converts a network for every installed library, measures all in turns, and stores the times for "auto".
 
     Args:
         network: The network as loaded.
+        device: Where it will run.
         precision: See `fidelity.networks.device.choose_precision`; for int8, only libraries that compute in it.
         progress: Told about every run.
 
     Raises:
-        ModelRefusedError: If no library beside PyTorch is installed, or none can run the network.
+        ModelRefusedError: If no library beside PyTorch that runs there is installed, or none can run the network.
     """
-    device = torch.device("cpu")
-    able: dict[BackendChoice, Engine] = {
-        name: engine for name, engine in ENGINES.items() if precision != "int8" or "int8" in engine.precisions
-    }
-    installed: list[BackendChoice] = [name for name, engine in able.items() if engine.is_installed()]
+    installed = list_backends(device, precision)
     if not installed:
-        commands = " or ".join(engine.installation for engine in able.values())
+        able = [engine for engine in ENGINES.values() if engine.runs_on(device)]
+        able = [engine for engine in able if precision != "int8" or "int8" in engine.precisions_on(device)]
+        if not able:
+            raise ModelRefusedError(f"no library beside PyTorch runs in {precision} on {device.type}")
+        commands = " or ".join(engine.installation for engine in able)
         raise ModelRefusedError(f"no library beside PyTorch is installed; {commands}")
     runners: dict[BackendChoice, Runner] = {"torch": Runner(network, device, precision, backend="torch")}
     refusals: dict[str, str] = {}

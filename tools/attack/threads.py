@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fidelity.choices import BackendChoice
 from fidelity.errors import ModelRefusedError
-from fidelity.networks.backend import ENGINES
+from fidelity.networks.backend import list_backends
 from fidelity.networks.compute import Compute
 from fidelity.networks.loader import load_model
 from fidelity.networks.network import Network
@@ -21,6 +21,7 @@ from tools.attack.formats import write_graph
 from tools.attack.models import NETWORKS, onnx_content, weights_of
 
 THREADS = 4
+CPU = torch.device("cpu")
 
 
 def share_networks(folder: Path, images: int, names: tuple[str, ...] = ()) -> Iterator[tuple[str, int, int]]:
@@ -41,14 +42,14 @@ def share_networks(folder: Path, images: int, names: tuple[str, ...] = ()) -> It
     (folder / "graph.onnx").write_bytes(onnx_content())
     sources = [_make_image(index) for index in range(images)]
     for name, path in paths:
-        backends: tuple[BackendChoice, ...] = ("torch",) if path.suffix != ".safetensors" else ("torch", *ENGINES)
+        backends: tuple[BackendChoice, ...] = ("torch",) if path.suffix != ".safetensors" else ("torch", *list_backends(CPU))
         for backend in backends:
             with suppress(ModelRefusedError):  # some conversions follow one size
                 yield f"{name}, {backend}", images, _count_differences(path, backend, sources)
 
 
 def _count_differences(path: Path, backend: BackendChoice, sources: Sequence[Tensor]) -> int:
-    compute = Compute(torch.device("cpu"), backend=backend)
+    compute = Compute(CPU, backend=backend)
 
     def run(network: Network, source: Tensor) -> Tensor:
         return upscale(source, network, None, "rgb", compute).image

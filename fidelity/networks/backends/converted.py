@@ -26,8 +26,11 @@ from ..network import Network, NonFiniteOutputError, Sizes
 from .torch import TorchNetwork
 
 Run = Callable[[Tensor], Tensor]
-"""Runs a compiled network on ``(B, channels_in, H, W)`` in [0, 1], float32 and contiguous; the result is not clamped."""
+"""Runs a compiled network on ``(B, channels_in, H, W)`` in [0, 1], float32, contiguous and on its device; the result, on the
+same device, is not clamped."""
 
+_CPU = torch.device("cpu")
+_CPU_TILE_PX = 512
 _TRACED_PX = 64
 _CHECKED_STEP_PX = 8
 _HALF: Sequence[Precision] = ("bf16", "fp16")
@@ -36,7 +39,7 @@ _TOLERANCE: dict[Precision, float] = {"fp32": 2e-3, "bf16": 8e-2, "fp16": 8e-2, 
 
 
 class Engine(ABC):
-    """A library that runs networks converted from PyTorch, on the CPU."""
+    """A library that runs networks converted from PyTorch."""
 
     name: ClassVar[BackendChoice]
     """Its name as a choice, which is also that of its Python module."""
@@ -44,8 +47,8 @@ class Engine(ABC):
     """Other Python modules that conversion needs."""
     title: ClassVar[str]
     """Its name in messages."""
-    precisions: ClassVar[Sequence[Precision]]
-    """Precisions that it can compute in."""
+    gpu_tile_px: ClassVar[int | None] = None
+    """The longest side of a tile that it takes on a GPU, in input pixels."""
 
     @property
     def installation(self) -> str:
@@ -61,6 +64,14 @@ class Engine(ABC):
         """Whether it can be used."""
         return all(find_spec(module) for module in (self.name, *self.needs))
 
+    def runs_on(self, device: torch.device) -> bool:
+        """Whether it computes on a device; else PyTorch does."""
+        return device.type == "cpu"
+
+    @abstractmethod
+    def precisions_on(self, device: torch.device) -> Sequence[Precision]:
+        """Precisions that it can compute in on a device."""
+
     def check_installed(self) -> None:
         """Refuses to go on without the library.
 
@@ -71,13 +82,14 @@ class Engine(ABC):
             raise ModelRefusedError(f"backend {self.name}: {self.title} is not installed; {self.installation}")
 
     @abstractmethod
-    def convert(self, network: TorchNetwork, folder: Path, precision: Precision) -> None:
+    def convert(self, network: TorchNetwork, folder: Path, precision: Precision, device: torch.device) -> None:
         """Converts a network and writes it to a folder.
 
         Args:
             network: The network.
             folder: Where to write it.
-            precision: What it will compute in; conversions for all but int8 are the same.
+            precision: What it will compute in.
+            device: Where it will run.
 
         Raises:
             ModelRefusedError: If something that conversion to this precision needs is not installed.
@@ -88,22 +100,28 @@ class Engine(ABC):
         library: Any = import_module(self.name)
         return library.__version__
 
-    @abstractmethod
-    def compile(self, folder: Path, precision: Precision) -> Run:
-        """Compiles what `convert` wrote."""
+    def variant(self, precision: Precision, device: torch.device) -> str:  # noqa: ARG002
+        """What tells a conversion from others of the same network: by default, whether it is in int8."""
+        return "int8" if precision == "int8" else ""
 
-    def wrap(self, network: TorchNetwork, precision: Precision = "fp32", may_fall_back: bool = False) -> "ConvertedNetwork":
-        """Returns a network that this library runs; the same one for the same weights, precision and fallback.
+    @abstractmethod
+    def compile(self, network: TorchNetwork, folder: Path, precision: Precision, device: torch.device) -> Run:
+        """Compiles what `convert` wrote of a network."""
+
+    def wrap(
+        self, network: TorchNetwork, precision: Precision = "fp32", may_fall_back: bool = False, device: torch.device = _CPU
+    ) -> "ConvertedNetwork":
+        """Returns a network that this library runs; the same one for the same weights, precision, fallback and device.
 
         Raises:
             ModelRefusedError: If it is not installed.
         """
         self.check_installed()
-        key = self.name, precision, may_fall_back
-        return network.engines.setdefault(key, ConvertedNetwork(self, network, precision, may_fall_back))
+        key = self.name, precision, may_fall_back, str(device)
+        return network.engines.setdefault(key, ConvertedNetwork(self, network, precision, may_fall_back, device))
 
     @torch.inference_mode()
-    def prepare(self, network: TorchNetwork, precision: Precision) -> Run:
+    def prepare(self, network: TorchNetwork, precision: Precision, device: torch.device = _CPU) -> Run:
         """Compiles a network, from the stored conversion if there is one that gives what PyTorch gives.
 
         Raises:
@@ -112,10 +130,10 @@ class Engine(ABC):
         if getattr(network.descriptor.size_requirements, "square", False):
             raise ModelRefusedError(f"{network.name}: takes square images only; wanted --backend torch")
         try:
-            stored = self.folder / self._key(network, precision)
-            run, off = self._try_stored(network, stored, precision)
+            stored = self.folder / self._key(network, precision, device)
+            run, off = self._try_stored(network, stored, precision, device)
             if run is None:
-                run, off = self._convert_anew(network, stored, precision)
+                run, off = self._convert_anew(network, stored, precision, device)
         except ModelRefusedError:
             raise
         except Exception as error:  # a library raises whatever the operation that it meets makes it raise
@@ -129,30 +147,36 @@ class Engine(ABC):
             )
         return run
 
-    def _try_stored(self, network: TorchNetwork, stored: Path, precision: Precision) -> tuple[Run | None, float]:
+    def _try_stored(
+        self, network: TorchNetwork, stored: Path, precision: Precision, device: torch.device
+    ) -> tuple[Run | None, float]:
         """Compiles the stored conversion, and measures it; removes it if it is damaged, or of other weights."""
         if not stored.exists():
             return None, 0.0
         with suppress(Exception):  # a damaged one is made anew
-            run = self.compile(stored, precision)
-            off = difference(network, run, precision)
+            run = self.compile(network, stored, precision, device)
+            off = difference(network, run, precision, device)
             if off <= _TOLERANCE[precision]:
                 return run, off
-            if precision in _HALF and difference(network, self.compile(stored, "fp32"), "fp32") <= _TOLERANCE["fp32"]:
-                return run, off  # the conversion is right, only too coarse in this precision
+            if precision in _HALF and not self.variant(precision, device):
+                exact = self.compile(network, stored, "fp32", device)
+                if difference(network, exact, "fp32", device) <= _TOLERANCE["fp32"]:
+                    return run, off  # the conversion is right, only too coarse in this precision
         shutil.rmtree(stored, ignore_errors=True)
         return None, 0.0
 
-    def _convert_anew(self, network: TorchNetwork, stored: Path, precision: Precision) -> tuple[Run, float]:
+    def _convert_anew(
+        self, network: TorchNetwork, stored: Path, precision: Precision, device: torch.device
+    ) -> tuple[Run, float]:
         """Converts a network, stores it, whole or not at all, compiles it and measures it."""
         with self._scratch() as scratch:
             whole = Path(scratch) / "whole"
             whole.mkdir()
-            self.convert(network, whole, precision)
+            self.convert(network, whole, precision, device)
             with suppress(OSError):  # a full disk, or another process was faster: what it stored is as good
                 whole.rename(stored)  # before it is compiled, since a library may keep files open
-            run = self.compile(stored if stored.exists() else whole, precision)
-            off = difference(network, run, precision)
+            run = self.compile(network, stored if stored.exists() else whole, precision, device)
+            off = difference(network, run, precision, device)
         if precision not in _HALF and not off <= _TOLERANCE[precision]:
             shutil.rmtree(stored, ignore_errors=True)
         return run, off
@@ -165,10 +189,10 @@ class Engine(ABC):
         except OSError:
             return tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 
-    def _key(self, network: TorchNetwork, precision: Precision) -> str:
-        """A name for a network's conversion: its weights, its architecture, the library's version and whether it is int8."""
-        kind = f"{network.architecture} {network.scale} {self.version()}{' int8' if precision == 'int8' else ''}"
-        digest = hashlib.sha256(kind.encode())
+    def _key(self, network: TorchNetwork, precision: Precision, device: torch.device) -> str:
+        """A name for a network's conversion: its weights, its architecture, the library's version and the variant."""
+        kind = f"{network.architecture} {network.scale} {self.version()} {self.variant(precision, device)}"
+        digest = hashlib.sha256(kind.strip().encode())
         for name, values in network.descriptor.model.state_dict().items():
             digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
             digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -176,16 +200,20 @@ class Engine(ABC):
 
 
 class ConvertedNetwork:
-    """A `Network` that another library runs on the CPU; on other devices PyTorch runs it.
+    """A `Network` that another library runs; on devices that are not the library's, PyTorch runs it.
 
-    One request at a time: each uses all processors.
+    One request at a time: each uses all processors, or the whole GPU.
     """
 
-    cpu_tile_px: int | None = 512
     adds_in_float32 = False
 
     def __init__(
-        self, engine: Engine, network: TorchNetwork, precision: Precision = "fp32", may_fall_back: bool = False
+        self,
+        engine: Engine,
+        network: TorchNetwork,
+        precision: Precision = "fp32",
+        may_fall_back: bool = False,
+        device: torch.device = _CPU,
     ) -> None:
         """Wraps a network; it is converted when it first runs.
 
@@ -194,13 +222,15 @@ class ConvertedNetwork:
             network: The network as loaded.
             precision: Precision to compute in.
             may_fall_back: Whether PyTorch runs it if the library cannot.
+            device: Where it runs.
         """
         self._engine = engine
         self._may_fall_back = may_fall_back
         self._fallback: TorchNetwork | None = None
         self._torch = network
-        self.device = torch.device("cpu")
+        self.device = device
         self.precision: Precision = precision
+        self.tile_px: int | None = _CPU_TILE_PX if device.type == "cpu" else engine.gpu_tile_px
         self._lock = threading.Lock()
         self._run: Run | None = None
 
@@ -262,12 +292,14 @@ class ConvertedNetwork:
 
     @property
     def precisions(self) -> Sequence[Precision]:
-        return [one for one in self._engine.precisions if one in ("int8", *self._torch.precisions)]
+        return [one for one in self._engine.precisions_on(self.device) if one in ("int8", *self._torch.precisions)]
 
     def to(self, device: torch.device, precision: Precision) -> Network:
-        if device.type != "cpu":
+        if not self._engine.runs_on(device):
             return self._torch.to(device, precision)
-        return self if precision == self.precision else self._engine.wrap(self._torch, precision, self._may_fall_back)
+        if (device, precision) == (self.device, self.precision):
+            return self
+        return self._engine.wrap(self._torch, precision, self._may_fall_back, device)
 
     def with_noise(self, sigma: float) -> Network:
         return self._torch.with_noise(sigma)  # the level is not part of the converted network
@@ -282,7 +314,7 @@ class ConvertedNetwork:
         if self._fallback:
             return self._fallback.run(batch)
         assert self._run
-        samples = pad_to_grid(batch.detach().to("cpu", torch.float32), self.multiple_of, self.minimum)
+        samples = pad_to_grid(batch.detach().to(self.device, torch.float32), self.multiple_of, self.minimum)
         try:
             with self._lock:
                 result = self._run(samples.contiguous())
@@ -304,7 +336,7 @@ class ConvertedNetwork:
     def _prepare(self) -> None:
         """Compiles the network, or has PyTorch run it from now on."""
         try:
-            self._run = self._engine.prepare(self._torch, self.precision)
+            self._run = self._engine.prepare(self._torch, self.precision, self.device)
         except ModelRefusedError:
             if not self._may_fall_back:
                 raise
@@ -317,7 +349,7 @@ def sample_for(network: TorchNetwork) -> Tensor:
     return torch.rand(1, network.channels_in, side, side)
 
 
-def difference(network: TorchNetwork, run: Run, precision: Precision) -> float:
+def difference(network: TorchNetwork, run: Run, precision: Precision, device: torch.device = _CPU) -> float:
     """How far a network's output is from PyTorch's on an image of another size than the traced one.
 
     So sizes that were traced as constants are found out. It is the largest difference on noise, except in int8: there single
@@ -330,8 +362,8 @@ def difference(network: TorchNetwork, run: Run, precision: Precision) -> float:
     image = torch.rand((1, network.channels_in, *size), generator=generator)
     if precision == "int8":
         image = resize(calibration_images(network.channels_in, count=1)[0], size).clamp(0, 1)
-    exact = network.to(torch.device("cpu"), "fp32").run(image)
-    off = run(image.contiguous()).clamp(0, 1) - exact
+    exact = network.to(_CPU, "fp32").run(image)
+    off = run(image.to(device).contiguous()).cpu().clamp(0, 1) - exact
     return (off.square().mean().sqrt() if precision == "int8" else off.abs().max()).item()
 
 

@@ -40,7 +40,7 @@ class OnnxNetwork(GraphNetwork):
     """A `Network` that ONNX Runtime runs: always on the CPU, one image at a time."""
 
     backend = "onnxruntime"
-    cpu_tile_px: int | None = 512
+    tile_px: int | None = 512
     architecture = ARCHITECTURE
 
     def __init__(self, name: str, content: bytes) -> None:

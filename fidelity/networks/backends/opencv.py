@@ -38,7 +38,7 @@ class OpenCVNetwork(GraphNetwork):
     """
 
     backend = "opencv"
-    cpu_tile_px: int | None = None
+    tile_px: int | None = None
     architecture = "TensorFlow graph"
     multiple_of = 1
     minimum = 1

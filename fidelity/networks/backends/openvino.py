@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,12 +33,14 @@ class OpenVINO(Engine):
 
     name = "openvino"
     title = "OpenVINO"
-    precisions: ClassVar[Sequence[Precision]] = ("fp32", "bf16", "fp16", "int8")
+
+    def precisions_on(self, device: torch.device) -> Sequence[Precision]:  # noqa: ARG002
+        return ("fp32", "bf16", "fp16", "int8")
 
     def version(self) -> str:
         return _import("openvino").__version__
 
-    def convert(self, network: TorchNetwork, folder: Path, precision: Precision) -> None:
+    def convert(self, network: TorchNetwork, folder: Path, precision: Precision, device: torch.device) -> None:  # noqa: ARG002
         openvino = _import("openvino")
         if precision == "int8" and not find_spec("nncf"):
             raise ModelRefusedError("precision int8: NNCF, which quantizes networks, is not installed; pip install nncf")
@@ -49,7 +51,13 @@ class OpenVINO(Engine):
                 model = _quantize(model, network.channels_in)
         openvino.save_model(model, folder / _FILE, compress_to_fp16=False)
 
-    def compile(self, folder: Path, precision: Precision) -> Run:
+    def compile(
+        self,
+        network: TorchNetwork,  # noqa: ARG002
+        folder: Path,
+        precision: Precision,
+        device: torch.device,  # noqa: ARG002
+    ) -> Run:
         core = _import("openvino").Core()
         options = {"PERFORMANCE_HINT": "LATENCY"}
         if precision in _HINTS:  # what is not quantized in int8 runs in what suits the processor

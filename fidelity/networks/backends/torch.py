@@ -73,7 +73,7 @@ class TorchNetwork:
     """
 
     backend = "torch"
-    cpu_tile_px: int | None = None
+    tile_px: int | None = None
 
     def __init__(self, name: str, descriptor: "Descriptor") -> None:
         """Wraps a loaded network.
@@ -85,8 +85,8 @@ class TorchNetwork:
         """
         self.name = name
         self._copies = _copies_of(descriptor)
-        self.engines: dict[tuple[str, Precision, bool], Any] = vars(descriptor).setdefault(_ENGINES, {})
-        """The same network as other backends run it, by backend, precision and whether PyTorch takes over if it fails."""
+        self.engines: dict[tuple[str, Precision, bool, str], Any] = vars(descriptor).setdefault(_ENGINES, {})
+        """The same network as other backends run it, by backend, precision, whether PyTorch may take over, and device."""
         self.descriptor = _without_adapter(descriptor)
         self.device = torch.device("cpu")
         self.precision: Precision = "fp32"

@@ -104,7 +104,7 @@ def test_what_is_missing_is_told_with_the_command_that_installs_it(compact, rand
     with pytest.raises(ModelRefusedError, match=r"NNCF, which quantizes networks, is not installed; pip install nncf$"):
         Runner(compact(), CPU, "int8").run(random_image(1, 3, 40, 40))
     with pytest.raises(ModelRefusedError, match=r"pip install nncf$"):
-        accelerate(compact(), "int8")
+        accelerate(compact(), CPU, "int8")
 
 
 @quantizes
@@ -125,7 +125,7 @@ def test_only_who_asks_for_it_gets_it(compact):
 @quantizes
 def test_accelerating_in_it_leaves_the_choice_between_exact_ones_alone(compact):
     model = compact()
-    made = accelerate(model, "int8")
+    made = accelerate(model, CPU, "int8")
     speeds = [(one.backend, one.precision) for one in made.speeds]
     assert speeds == [("torch", choose_precision(model, CPU)), ("openvino", "int8")]
     assert made.chosen == with_backend(model, "auto", CPU, "int8").backend == "openvino"
