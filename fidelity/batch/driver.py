@@ -10,8 +10,10 @@ from importlib.util import find_spec
 from typing import Any, cast
 
 from ..errors import RefusedError
+from ..video.spread import MOST_PARTS
 from .results import Results, Tally
 from .sources import Item
+from .videos import PART, SPLIT, Step
 from .work import Row, Work, Worker, identity_of
 
 MOST_ATTEMPTS = 3
@@ -62,7 +64,7 @@ def run_batch(
     results = Results(work.out)
 
     def rows(left: Sequence[Item], tally: Tally) -> Iterator[Row]:
-        pool = _Pool(work, cluster, len(left))
+        pool = _Pool(work, cluster, len(left) + sum(MOST_PARTS for item in left if item.is_video))
         try:
             yield from pool.run(left, results.known, tally)
         finally:
@@ -87,20 +89,64 @@ class _Busy:
     """A worker and what it has to do."""
 
     actor: Any
-    tasks: dict[Any, Item] = field(default_factory=dict[Any, Item])
-    """Items by Ray's reference to the row that will come."""
+    tasks: dict[Any, "_Task"] = field(default_factory=dict[Any, "_Task"])
+    """Tasks by Ray's reference to the row that will come."""
 
 
-def _has_room(worker: _Busy, item: Item, attempts: dict[str, int]) -> bool:
+@dataclass(frozen=True)
+class _Task:
+    """A picture or video, or a step of a video."""
+
+    item: Item
+    step: Step | None = None
+
+    @property
+    def key(self) -> str:
+        """Tells it from all others."""
+        part = self.step.part.number if self.step and self.step.part else ""
+        return f"{self.item.key}\n{part}"
+
+
+class _Queue:
+    """What is to be done, and what has become of the parts of videos."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.waiting = deque(_Task(item) for item in items)
+        self._parts: dict[str, list[Row]] = {}
+        """What was told of the finished parts of videos that were split, by item."""
+
+    def take(self, task: _Task, row: Row) -> Row | None:
+        """Notes what became of a task, and returns the row if it is the item's last one."""
+        item = task.item
+        if row["status"] == SPLIT:
+            self._parts[item.key] = []
+            self.waiting.extendleft(_Task(item, Step(row, part)) for part in reversed(row["parts"]))
+            return None
+        if task.step is None:
+            return row
+        if item.key not in self._parts:  # another part of it has failed
+            return None
+        if row["status"] == PART:
+            done = self._parts[item.key]
+            done.append(row)
+            if len(done) == len(task.step.row["parts"]):
+                self.waiting.appendleft(_Task(item, Step(task.step.row, None, tuple(done))))
+            return None
+        told = self._parts.pop(item.key)
+        self.waiting = deque(one for one in self.waiting if one.item.key != item.key)
+        return row | {"seconds": round(sum(one["seconds"] for one in (task.step.row, *told, row)), 3)}
+
+
+def _has_room(worker: _Busy, task: _Task, attempts: dict[str, int]) -> bool:
     """Whether a worker takes one more; a picture by which one may have died is alone, so that no other is blamed for it."""
-    together = [*worker.tasks.values(), item]
+    together = [*worker.tasks.values(), task]
     return len(together) <= (1 if any(one.key in attempts for one in together) else _IN_FLIGHT)
 
 
 class _Pool:
     """Workers that are started, replaced when they die, and never given more than they can do."""
 
-    def __init__(self, work: Work, cluster: Cluster, pictures: int) -> None:
+    def __init__(self, work: Work, cluster: Cluster, tasks: int) -> None:
         self._ray: Any = import_module("ray")
         self._owns = False
         self._connect(cluster)
@@ -109,7 +155,7 @@ class _Pool:
         if work.compute.device is not None and work.compute.device.type == "cpu":
             gpus = 0
         most = cluster.workers or (gpus or cores)
-        self._count = max(1, min(most, pictures))
+        self._count = max(1, min(most, tasks))
         share = max(1, cores // most)
         options: dict[str, Any] = {"num_cpus": min(1.0, cores / most), "max_restarts": 0, "max_task_retries": 0}
         if gpus:
@@ -138,13 +184,13 @@ class _Pool:
         return _Busy(self._class.remote(self._work, self._threads, self._memory_share))
 
     def run(self, items: Sequence[Item], known: dict[str, Row], tally: Tally) -> Iterator[Row]:
-        waiting, attempts = deque(items), dict[str, int]()
+        queue, attempts = _Queue(items), dict[str, int]()
         self._workers = [self._start() for _ in range(self._count)]
-        while waiting or any(one.tasks for one in self._workers):
+        while queue.waiting or any(one.tasks for one in self._workers):
             for worker in self._workers:
-                while waiting and _has_room(worker, waiting[0], attempts):
-                    item = waiting.popleft()
-                    worker.tasks[worker.actor.run.remote(item, known.get(item.key))] = item
+                while queue.waiting and _has_room(worker, queue.waiting[0], attempts):
+                    task = queue.waiting.popleft()
+                    worker.tasks[worker.actor.run.remote(task.item, known.get(task.item.key), task.step)] = task
             references = [reference for worker in self._workers for reference in worker.tasks]
             ready, _ = self._ray.wait(references, num_returns=1, timeout=1.0)
             for reference in ready:
@@ -154,14 +200,14 @@ class _Pool:
                 try:
                     row = cast(Row, self._ray.get(reference))
                 except self._ray.exceptions.RayActorError as error:
-                    yield from self._replace(worker, error, waiting, attempts, tally)
-                    continue
-                del worker.tasks[reference]
-                yield row
+                    told = list(self._replace(worker, error, queue, attempts, tally))
+                else:
+                    told = [(worker.tasks.pop(reference), row)]
+                yield from (last for task, row in told if (last := queue.take(task, row)))
 
     def _replace(
-        self, worker: _Busy, error: Exception, waiting: deque[Item], attempts: dict[str, int], tally: Tally
-    ) -> Iterator[Row]:
+        self, worker: _Busy, error: Exception, queue: _Queue, attempts: dict[str, int], tally: Tally
+    ) -> Iterator[tuple[_Task, Row]]:
         """Starts another worker in place of one that has died, which takes what that one had to do.
 
         The first of its pictures may be why; one of which too many workers died is set aside.
@@ -169,21 +215,23 @@ class _Pool:
         if _NEVER_BEGAN in str(error):
             last = str(error).strip().splitlines()[-1]
             raise RefusedError(f"a worker does not start: {last.strip()}") from error
-        lost: list[Item] = []
-        for reference, item in worker.tasks.items():  # what it had finished before is not lost, and not to blame
+        lost: list[_Task] = []
+        for reference, task in worker.tasks.items():  # what it had finished before is not lost, and not to blame
             try:
-                yield cast(Row, self._ray.get(reference))
+                yield task, cast(Row, self._ray.get(reference))
             except self._ray.exceptions.RayActorError:
-                lost.append(item)
+                lost.append(task)
         first, *others = lost
-        waiting.extendleft(reversed(others))
+        queue.waiting.extendleft(reversed(others))
         attempts[first.key] = attempts.get(first.key, 0) + 1
         if attempts[first.key] < MOST_ATTEMPTS:
             tally.retried += 1
-            waiting.appendleft(first)
+            queue.waiting.appendleft(first)
         else:
-            reason = f"{first.source}: set aside, since {MOST_ATTEMPTS} workers died of it"
-            yield {"source": first.source, "output": first.output, "status": "failed", "reason": reason, "seconds": 0.0}
+            item = first.item
+            reason = f"{item.source}: set aside, since {MOST_ATTEMPTS} workers died of it"
+            row: Row = {"source": item.source, "output": item.output, "status": "failed", "reason": reason, "seconds": 0.0}
+            yield first, row
         self._workers[self._workers.index(worker)] = self._start()
 
     def close(self) -> None:

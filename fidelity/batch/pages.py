@@ -15,7 +15,7 @@ from PIL import Image
 from ..errors import RefusedError
 from ..files.formats import DECODING_ERRORS
 from .results import RESULTS_NAME, Row, Tally, parse_row
-from .sources import key_of
+from .sources import is_video, key_of
 
 PAGE_NAME, TABLE_NAME = "batch.html", "batch.parquet"
 
@@ -23,7 +23,7 @@ _WORST, _MOST_FAILURES, _THUMBNAIL_PX = 24, 500, 240
 _ROWS_AT_ONCE = 10_000
 _COLUMNS: dict[str, str] = {
     **dict.fromkeys(("source", "output", "status", "reason", "sha256", "identity", "domain", "model", "gate"), "string"),
-    **dict.fromkeys(("width", "height", "bytes", "source_bytes", "source_time"), "int64"),
+    **dict.fromkeys(("width", "height", "frames", "bytes", "source_bytes", "source_time"), "int64"),
     **dict.fromkeys(("seconds", "drift_mean", "drift_p99", "drift_max"), "float64"),
 }
 
@@ -125,7 +125,7 @@ def _figure(out: Path, row: Row) -> str:
 def _thumbnail(path: Path) -> str:
     buffer = io.BytesIO()
     try:
-        with Image.open(path) as opened:
+        with _open_picture(path) as opened:
             opened.draft("RGB", (_THUMBNAIL_PX, _THUMBNAIL_PX))
             small = opened.convert("RGB") if opened.mode in ("RGB", "RGBA", "L", "P") else opened
             small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
@@ -133,6 +133,18 @@ def _thumbnail(path: Path) -> str:
     except (*DECODING_ERRORS, RefusedError):
         return ""
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _open_picture(path: Path) -> Image.Image:
+    """An image, or the first frame of a video."""
+    if not is_video(path.name):
+        return Image.open(path)
+    av = import_module("av")
+    try:
+        with av.open(str(path)) as container:
+            return next(container.decode(video=0)).to_image()
+    except (av.error.FFmpegError, StopIteration) as error:
+        raise OSError(f"{path}: shows nothing") from error
 
 
 _PAGE = """<!doctype html>

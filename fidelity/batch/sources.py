@@ -14,8 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..choices import VideoCodec
 from ..errors import RefusedError
-from ..files.paths import READ_SUFFIXES, FileRefusedError, find_images, name_outputs
+from ..files.paths import READ_SUFFIXES, VIDEO_SUFFIXES, FileRefusedError, find_images, name_outputs
+from ..video.codecs import CODECS
 
 MEMBER = "::"
 """Between an archive and the name of a picture in it."""
@@ -25,11 +27,12 @@ ROW_OPTIONS = ("scale", "size", "long_edge", "megapixels", "domain", "model", "r
 _SOURCE_COLUMNS = ("source", "path", "file")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
 _MAGIC = "*?["
+_ANY_VIDEO = ".mkv"  # Matroska holds whatever there is
 
 
 @dataclass(frozen=True)
 class Item:
-    """One picture to enlarge."""
+    """One picture or video to enlarge."""
 
     source: str
     """A path; an archive and a member, joined by `MEMBER`; or a URL."""
@@ -45,49 +48,85 @@ class Item:
         """Tells it from all others of a batch."""
         return key_of(self.source, self.output)
 
+    @property
+    def is_video(self) -> bool:
+        """Whether it is one, by its ending."""
+        return is_video(self.source)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether its source is a file by itself, which every worker can open."""
+        return "://" not in self.source and MEMBER not in self.source
+
+
+def is_video(name: str) -> bool:
+    """Whether a file is a video, by its ending."""
+    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
+
 
 def key_of(source: str, output: str) -> str:
     """What tells pictures of a batch apart: one source may have several results."""
     return f"{source}\n{output}"
 
 
-def find_items(sources: Sequence[str], manifest: Path | None, suffix: str, out: Path) -> list[Item]:
-    """Lists all pictures of a batch.
+def find_items(
+    sources: Sequence[str], manifest: Path | None, suffix: str, out: Path, codec: VideoCodec | None = None
+) -> list[Item]:
+    """Lists all pictures and videos of a batch.
 
     Args:
         sources: Files, folders (with all that is in them), patterns such as "scans/**/*.png", zip and tar archives, and URLs.
         manifest: A CSV or JSONL file with a row a picture: its source, and optionally output and `ROW_OPTIONS`. Paths are
             relative to its folder.
-        suffix: Ending of results.
+        suffix: Ending of results; a video keeps its own if that container holds the codec, else it becomes .mkv.
         out: Folder of results, which is not searched.
+        codec: What videos are encoded as; None to look for images alone.
 
     Raises:
         FileRefusedError: If a source does not exist or holds no picture, or the manifest cannot be read.
     """
-    found = [pair for source in sources for pair in _expand(source, out)]
+    videos = VIDEO_SUFFIXES if codec else ()
+    found = [pair for source in sources for pair in _expand(source, out, videos)]
     inputs = [Path(name.rpartition("/")[2]) for name, _ in found]
-    names = name_outputs(inputs, Path(), True, suffix, [folder for _, folder in found])
-    items = [Item(source, name.as_posix()) for (source, _), name in zip(found, names, strict=True)]
+    names = name_outputs(inputs, Path(), True, "", [folder for _, folder in found])
+    endings = _Endings(suffix, codec)
+    items = [Item(source, f"{name.as_posix()}{endings.of(source)}") for (source, _), name in zip(found, names, strict=True)]
     if manifest:
-        items += _read_manifest(manifest, suffix, {item.output for item in items})
+        items += _read_manifest(manifest, endings, {item.output for item in items})
     return items
 
 
-def _expand(source: str, out: Path) -> Iterator[tuple[str, Path]]:
-    """Each picture of a source, with the folder of its result."""
+@dataclass(frozen=True)
+class _Endings:
+    """Which endings results get."""
+
+    image: str
+    codec: VideoCodec | None
+
+    def of(self, source: str) -> str:
+        """The ending of a source's result."""
+        if self.codec is None or not is_video(source):
+            return self.image
+        own = PurePosixPath(source).suffix.lower()
+        return own if own in CODECS[self.codec].containers else _ANY_VIDEO
+
+
+def _expand(source: str, out: Path, videos: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """Each picture or video of a source, with the folder of its result."""
+    listed = (*READ_SUFFIXES, *videos)
     if "://" in source:
-        yield from _list_remote(source)
+        yield from _list_remote(source, listed)
     elif any(one in source for one in _MAGIC) and not Path(source).exists():
         paths = [Path(path) for path in sorted(glob.glob(source, recursive=True))]  # noqa: PTH207  absolute ones too
-        kept = [path for path in paths if path.suffix.lower() in READ_SUFFIXES and path.is_file()]
+        kept = [path for path in paths if path.suffix.lower() in listed and path.is_file()]
         if not kept:
-            raise FileRefusedError(f"{source}: matches no image; wanted one of {', '.join(READ_SUFFIXES)}")
+            raise FileRefusedError(f"{source}: matches no image or video; wanted one of {', '.join(listed)}")
         fixed = Path(*_before_magic(Path(source).parts))
         yield from ((str(path), path.parent.relative_to(fixed) if path.is_relative_to(fixed) else Path()) for path in kept)
     elif Path(source).suffix.lower() in _ARCHIVES and Path(source).is_file():
-        yield from _list_archive(Path(source))
+        yield from _list_archive(Path(source), listed)
     else:
-        images = find_images(Path(source), recursive=True, excluded=out)
+        images = find_images(Path(source), recursive=True, excluded=out, others=videos)
         yield from ((str(path), folder) for path, folder in zip(images.files, images.folders, strict=True))
 
 
@@ -98,7 +137,7 @@ def _before_magic(parts: Sequence[str]) -> Iterator[str]:
         yield part
 
 
-def _list_archive(path: Path) -> Iterator[tuple[str, Path]]:
+def _list_archive(path: Path, listed: Sequence[str]) -> Iterator[tuple[str, Path]]:
     try:
         if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
@@ -108,15 +147,15 @@ def _list_archive(path: Path) -> Iterator[tuple[str, Path]]:
                 names = [one.name for one in archive if one.isfile()]
     except (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError) as error:
         raise FileRefusedError(f"{path}: cannot be read as an archive ({error})") from error
-    kept = sorted(name for name in names if PurePosixPath(name).suffix.lower() in READ_SUFFIXES)
+    kept = sorted(name for name in names if PurePosixPath(name).suffix.lower() in listed)
     if not kept:
-        raise FileRefusedError(f"{path}: holds no image; wanted one of {', '.join(READ_SUFFIXES)}")
+        raise FileRefusedError(f"{path}: holds no image or video; wanted one of {', '.join(listed)}")
     for name in kept:
         parts = [part for part in PurePosixPath(name).parent.parts if part not in ("..", "/")]
         yield f"{path}{MEMBER}{name}", Path(*parts)
 
 
-def _list_remote(url: str) -> Iterator[tuple[str, Path]]:
+def _list_remote(url: str, listed: Sequence[str]) -> Iterator[tuple[str, Path]]:
     system, place = _filesystem(url)
     protocol = url.partition("://")[0]
     try:
@@ -126,9 +165,9 @@ def _list_remote(url: str) -> Iterator[tuple[str, Path]]:
             names = system.find(place) if system.isdir(place) else [place] if system.exists(place) else []
     except Exception as error:  # whatever a storage raises
         raise FileRefusedError(f"{url}: cannot be listed ({type(error).__name__}: {error})") from error
-    kept = sorted(name for name in names if PurePosixPath(name).suffix.lower() in READ_SUFFIXES)
+    kept = sorted(name for name in names if PurePosixPath(name).suffix.lower() in listed)
     if not kept:
-        raise FileRefusedError(f"{url}: holds no image; wanted one of {', '.join(READ_SUFFIXES)}")
+        raise FileRefusedError(f"{url}: holds no image or video; wanted one of {', '.join(listed)}")
     yield from ((f"{protocol}://{name.lstrip('/') if protocol != 'file' else name}", Path()) for name in kept)
 
 
@@ -141,7 +180,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
         raise FileRefusedError(f"{url}: cannot be opened ({error})") from error
 
 
-def _read_manifest(path: Path, suffix: str, taken: set[str]) -> Iterator[Item]:
+def _read_manifest(path: Path, endings: _Endings, taken: set[str]) -> Iterator[Item]:
     """A picture for each row; a row that cannot be read becomes one that is refused."""
     for number, row in enumerate(_read_rows(path), 1):
         told = f"{path.name}, row {number}"
@@ -154,7 +193,7 @@ def _read_manifest(path: Path, suffix: str, taken: set[str]) -> Iterator[Item]:
             yield Item(told, "", refused=f"has no source; wanted a column named {', '.join(_SOURCE_COLUMNS)}")
             continue
         source = values.pop(column)
-        output = values.pop("output", "") or f"{PurePosixPath(source.rpartition(MEMBER)[2]).stem}{suffix}"
+        output = values.pop("output", "") or f"{PurePosixPath(source.rpartition(MEMBER)[2]).stem}{endings.of(source)}"
         unknown = sorted(set(values) - set(ROW_OPTIONS))
         if "://" not in source and not Path(source).is_absolute():
             source = str(path.parent / source)

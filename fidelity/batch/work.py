@@ -1,4 +1,4 @@
-"""What one worker does with one picture."""
+"""What one worker does with one picture, or with one part of a video."""
 
 import hashlib
 import time
@@ -20,8 +20,10 @@ from ..networks.device import choose_device
 from ..networks.loader import list_models
 from ..networks.memory import free_host_bytes
 from ..session import Session
+from ..video.options import DEFAULT_VIDEO_OPTIONS, VideoOptions
 from .results import Row
 from .sources import Item, local_copy
+from .videos import Step, do_step, enlarge_or_split
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Work:
     options: FileOptions
     models_dir: Path | None = None
     """A folder of networks, in addition to the shipped ones."""
+    video: VideoOptions = DEFAULT_VIDEO_OPTIONS
+    """How videos are read, processed and written."""
     base: Path = field(default_factory=Path.cwd)
     """Folder that paths of sources are relative to."""
     models: tuple[tuple[str, int], ...] = ()
@@ -45,7 +49,7 @@ class Work:
     def identity(self) -> str:
         """What results follow from, besides their sources."""
         options = replace(self.options, sources={}, existing=DEFAULT_EXISTING)
-        parts = (__version__, self.settings, self.compute.precision, self.compute.backend, options, self.models)
+        parts = (__version__, self.settings, self.compute.precision, self.compute.backend, options, self.video, self.models)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
@@ -72,16 +76,18 @@ class Worker:
         self._models = list_models([work.models_dir] if work.models_dir else [])
         self._session = Session(work.settings, work.compute, self._models)
 
-    def run(self, item: Item, known: Row | None = None) -> Row:
-        """Enlarges a picture.
+    def run(self, item: Item, known: Row | None = None, step: Step | None = None) -> Row:
+        """Enlarges a picture or a video, or does a step of a video.
 
         Args:
-            item: The picture.
+            item: The picture or video.
             known: Its row in an earlier run; nothing is done if source and settings are the same and the result is there.
+            step: What to do of a video that was split.
 
         Returns:
             source, output, status ("done", "same" or "failed"), reason of a failure, seconds, sha256 and bytes of the source,
-            identity of the settings, size and bytes of the result, domain, model, drift (mean, p99, max), gate.
+            identity of the settings, size and bytes of the result, domain, model, drift (mean, p99, max), gate; of a video also
+            frames. A video of several parts becomes "split", with the parts that are to be done next; a part becomes "part".
         """
         began = time.perf_counter()
         row: Row = {"source": item.source, "output": item.output, "identity": identity_of(self._work, item)}
@@ -89,7 +95,11 @@ class Worker:
             if item.refused:
                 raise RefusedError(f"{item.source}: {item.refused}")
             with local_copy(item.source, self._work.base) as path:
-                return row | self._enlarge(path, item, known, row["identity"]) | {"seconds": _since(began)}
+                if item.is_video and step:
+                    made = do_step(path, self._work.out / item.output, self._session_for(item), self._work.video, step)
+                else:
+                    made = self._enlarge(path, item, known, row["identity"])
+                return row | made | {"seconds": _since(began)}
         except RefusedError as error:
             told = str(error)
             reason = told if Path(item.source).name in told else f"{item.source}: {told}"
@@ -108,6 +118,8 @@ class Worker:
             return known | facts | {"status": "same"}
         session = self._session_for(item)
         output.parent.mkdir(parents=True, exist_ok=True)
+        if item.is_video:
+            return facts | enlarge_or_split(path, output, session, self._work.video, item.is_file)
         outcome: Outcome = next(iter(upscale_files([(path, output)], session, self._work.options)))
         report = outcome.report()
         assert report.output

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..choices import DEFAULT_VIDEO_CODEC
 from ..errors import RefusedError
 from . import options
 from .terminal import as_usage, refusing, say_line, show_progress
@@ -22,7 +23,8 @@ def batch_command(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="SOURCE...", help="Files, folders, patterns as in 'scans/**/*.png', zip or tar archives, URLs as in s3://."
+            metavar="SOURCE...",
+            help="Images and videos: files, folders, 'scans/**/*.png', zip or tar archives, URLs as in s3://.",
         ),
     ] = None,
     manifest: Annotated[
@@ -50,10 +52,12 @@ def batch_command(
     memory: options.Memory = None,
     format: Annotated[Literal["png", "jpg", "webp", "avif", "tif"], typer.Option(help="File format of results.")] = "png",
     quality: options.Quality = None,
+    codec: options.Codec = DEFAULT_VIDEO_CODEC,
+    crf: options.Crf = None,
     color_space: options.SampleSpace = "source",
     strip_gps: options.StripGps = False,
 ) -> None:
-    """Enlarge many images on all cores and GPUs of this machine, or of a Ray cluster; an interrupted run resumes."""
+    """Enlarge many images and videos on all cores and GPUs of this machine, or of a Ray cluster; an interrupted run resumes."""
     if not sources and not manifest:
         raise typer.BadParameter("no pictures; wanted files, folders, or --manifest", param_hint="SOURCE")
     if "://" in str(out):
@@ -66,6 +70,8 @@ def batch_command(
     from ..files.paths import check_folder
     from ..files.write import Export, check_options
     from ..job import FileOptions
+    from ..video.codecs import Encoding
+    from ..video.options import VideoOptions
 
     target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, None))
     compute = as_usage(lambda: options.read_compute(device, precision, "auto", memory, backend))
@@ -74,13 +80,15 @@ def batch_command(
     settings = Settings(target, domain, model, restore=what, restore_strength=strength, grain=grain)
     export = as_usage(lambda: Export() if quality is None else Export(8, quality, lossless=False))
     as_usage(lambda: check_options(f".{format}", None, quality))
+    video = as_usage(lambda: VideoOptions(Encoding(codec, crf)))
     failures: int | None = 0
     with refusing() as refused:
         check_folder(out / "batch.jsonl")
-        items = find_items(sources or [], manifest, f".{format}", out)
+        items = find_items(sources or [], manifest, f".{format}", out, codec)
         file_options = FileOptions(export, color_space=color_space, keep_gps=not strip_gps, existing="overwrite")
         models = tuple((name, path.stat().st_size) for name, path in sorted(options.find_models(models_dir).items()))
-        work = Work(out.absolute(), settings, compute, file_options, models_dir and models_dir.absolute(), models=models)
+        folder = models_dir and models_dir.absolute()
+        work = Work(out.absolute(), settings, compute, file_options, folder, video, models=models)
         failures = _run(items, work, Cluster(address, workers))
     if failures is None:
         say_line(f"interrupted; what is finished is in {out}, and the same command resumes")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 
 from ..choices import (
+    DEFAULT_CRF,
     MIN_TILE_PX,
     BackendChoice,
     ColorSpace,
@@ -15,6 +16,7 @@ from ..choices import (
     GrainChoice,
     PrecisionChoice,
     RestoreChoice,
+    VideoCodec,
 )
 from ..errors import RefusedError
 
@@ -73,6 +75,14 @@ PrecisionOption = Annotated[
 Backend = Annotated[
     BackendChoice,
     typer.Option(help="Library that runs the networks; auto: the fastest that `fidelity accelerate` measured, else PyTorch."),
+]
+Codec = Annotated[VideoCodec, typer.Option(help="What the video is encoded as; ffv1 is lossless, prores is for editing.")]
+Crf = Annotated[
+    int | None,
+    typer.Option(
+        help="Quality of the encoding; lower is better.",
+        show_default=", ".join(f"{codec} {crf}" for codec, crf in DEFAULT_CRF.items()),
+    ),
 ]
 Grain = Annotated[
     GrainChoice, typer.Option(help="Add back film or paper grain that restoration removed; auto: where it is found.")

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..choices import (
-    DEFAULT_CRF,
     DEFAULT_EXISTING,
     DEFAULT_VIDEO_CODEC,
     Deinterlace,
     ExistingChoice,
     HdrChoice,
     SteadyChoice,
-    VideoCodec,
     VideoEncoder,
 )
 from ..errors import RefusedError
@@ -46,16 +44,8 @@ def video_command(
     size: options.Size = None,
     long_edge: options.LongEdge = None,
     megapixels: options.Megapixels = None,
-    codec: Annotated[
-        VideoCodec, typer.Option(help="What the video is encoded as; ffv1 is lossless, prores is for editing.")
-    ] = DEFAULT_VIDEO_CODEC,
-    crf: Annotated[
-        int | None,
-        typer.Option(
-            help="Quality of the encoding; lower is better.",
-            show_default=", ".join(f"{codec} {crf}" for codec, crf in DEFAULT_CRF.items()),
-        ),
-    ] = None,
+    codec: options.Codec = DEFAULT_VIDEO_CODEC,
+    crf: options.Crf = None,
     encoder_preset: Annotated[
         str | None,
         typer.Option(

@@ -25,6 +25,11 @@ from ..errors import RefusedError
 
 READ_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif", ".jxl")
 """File name endings looked for in folders; a file given by name is read whatever its ending."""
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mkv", ".mov", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv"),
+)
+"""Endings of videos, where they are looked for among images."""
+
 UNREAD_SUFFIXES = (
     *(".jp2", ".jpx", ".psd", ".exr", ".hdr"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf"),
@@ -235,13 +240,14 @@ class FoundImages:
     """Subfolders that cannot be read."""
 
 
-def find_images(path: Path, recursive: bool = False, excluded: Path | None = None) -> FoundImages:
+def find_images(path: Path, recursive: bool = False, excluded: Path | None = None, others: Sequence[str] = ()) -> FoundImages:
     """The file itself, or the images in a folder.
 
     Args:
         path: A file or a folder.
         recursive: Whether to search the folders in it too; not hidden ones, nor through links.
         excluded: A folder that is not searched, such as the one for results.
+        others: Endings of files that are looked for besides images.
 
     Raises:
         FileRefusedError: If there is no such file or folder, or the folder contains no image.
@@ -251,7 +257,7 @@ def find_images(path: Path, recursive: bool = False, excluded: Path | None = Non
     if not path.is_dir():
         return FoundImages([path], [Path()])
     found: list[Path] = []
-    others = 0
+    left = 0
     left_out = excluded.resolve() if excluded else None
     unread: list[Path] = []
     for folder, subfolders, names in os.walk(path, onerror=lambda error: unread.append(Path(error.filename))):
@@ -259,16 +265,16 @@ def find_images(path: Path, recursive: bool = False, excluded: Path | None = Non
         subfolders[:] = [name for name in subfolders if (Path(folder) / name).resolve() != left_out]
         for name in sorted(filter(_is_visible, names)):
             item = Path(folder) / name
-            if item.suffix.lower() in (*READ_SUFFIXES, *UNREAD_SUFFIXES) and item.is_file():
+            if item.suffix.lower() in (*READ_SUFFIXES, *UNREAD_SUFFIXES, *others) and item.is_file():
                 found.append(item)
             else:
-                others += 1
+                left += 1
     if path in unread:
         raise FileRefusedError(f"{path}: is a folder that cannot be read")
     if not found:
         hint = "" if recursive else "; --recursive searches subfolders too"
         raise FileRefusedError(f"{path}: no images in this folder; wanted {', '.join(READ_SUFFIXES)}{hint}")
-    return FoundImages(found, [item.parent.relative_to(path) for item in found], others, unread)
+    return FoundImages(found, [item.parent.relative_to(path) for item in found], left, unread)
 
 
 def _is_visible(name: str) -> bool:

@@ -1,7 +1,7 @@
 """One video from input to output: decode, enlarge, encode, each in threads of its own, with memory that no length changes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +21,7 @@ from .join import check_rotation, choose_copied
 from .motion import OPENCV_HINT, has_motion
 from .options import DEFAULT_VIDEO_OPTIONS, VideoOptions
 from .pipeline import Pipeline, Task
-from .records import VideoReport, describe_info, summarize
+from .records import FrameRecord, SceneRecord, VideoReport, describe_info, summarize
 from .segments import Format
 from .sinks import FileSink, FolderSink, PipeSink, Sink
 from .source import VideoInfo, VideoSource
@@ -65,19 +65,26 @@ def upscale_video(
             output = settle_output(output, options.existing)
             check_folder(output)
     source = source or VideoSource(path, options.deinterlace, options.rate)
-    return _Job(source, output, session, options, progress).run()
+    return VideoJob(source, output, session, options, progress).run()
 
 
-class _Job:
+class VideoJob:
+    """A video, what is asked of it, and all that follows from both before the first frame is read."""
+
     def __init__(
         self,
         source: VideoSource,
         output: Path | IO[bytes],
         session: Session,
         options: VideoOptions,
-        progress: StageProgress | None,
+        progress: StageProgress | None = None,
     ) -> None:
-        self.source, self.options, self.progress = source, options, progress
+        """Settles what will be made; see `upscale_video`.
+
+        Raises:
+            RefusedError: If the video, a setting or a network is refused, or the output cannot hold what the source does.
+        """
+        self.source, self.options, self.progress, self.output = source, options, progress, output
         info = self.info = source.info
         self.to_sdr = options.hdr == "sdr" and info.colors.signal is not None
         form, self.notes = options.encoding.fit(info.form)
@@ -121,15 +128,15 @@ class _Job:
         self.format = Format(
             options.encoding, size, form, codes, info.rate, info.time_base, _aspect(info, self.target), mastering
         )
-        if not isinstance(output, Path):
-            self.sink: Sink = PipeSink(output, self.format)
-        elif copied:
-            self.sink = FileSink(output, source, self.format, copied, options, self._identity())
-        else:
-            self.sink = FolderSink(output, self.format, options.existing == "overwrite")
-        self.output = output
 
-    def _identity(self) -> dict[str, Any]:
+    def _open_sink(self) -> Sink:
+        if not isinstance(self.output, Path):
+            return PipeSink(self.output, self.format)
+        if self.copied:
+            return FileSink(self.output, self.source, self.format, self.copied, self.options, self.identity())
+        return FolderSink(self.output, self.format, self.options.existing == "overwrite")
+
+    def identity(self) -> dict[str, Any]:
         """What the result follows from, so that an interrupted run is resumed only by its like."""
         options = asdict(replace(self.options, at_once=None, existing=DEFAULT_EXISTING))
         return {
@@ -142,23 +149,42 @@ class _Job:
             "models": {name: path.stat().st_size for name, path in sorted(self.session.chooser.models.items())},
         }
 
-    def run(self) -> VideoReport:
+    def run(self, sink: Sink | None = None, end: int | None = None) -> VideoReport:
+        """Enlarges all frames, or those up to a place that a sink lacks.
+
+        Args:
+            sink: Where they go; the output if not given.
+            end: How many frames of the source are enough; all if not given.
+
+        Raises:
+            RefusedError: If there is no frame, or one or the output is refused.
+        """
         started = time.perf_counter()
-        done = self.sink.done
+        sink = sink or self._open_sink()
+        done = len(sink.records)
         device = self.session.compute.device
-        pipeline = Pipeline(Task(self.source, self.maker, self.sink, self.options, device, self.steadies, self.progress))
-        with self.sink:
-            pipeline.run()
-            if not self.sink.count:
+        pipeline = Pipeline(Task(self.source, self.maker, sink, self.options, device, self.steadies, self.progress, end))
+        with sink:
+            if sink.done != end:
+                pipeline.run()
+            if not sink.count:
                 raise RefusedError(f"{self.source.path}: {self.source.fault or 'no frame lies in that part'}")
-            self.sink.finish()
-        seconds = time.perf_counter() - started
-        records = self.sink.records
+            sink.finish()
+        return self.report(sink.records, pipeline.scenes, done, time.perf_counter() - started)
+
+    def report(self, records: Sequence[FrameRecord], scenes: Sequence[SceneRecord], done: int, seconds: float) -> VideoReport:
+        """The report of frames that are finished.
+
+        Args:
+            records: Of all frames.
+            scenes: What was decided in this run.
+            done: How many frames an earlier run had finished.
+            seconds: Wall time of this run.
+        """
         drift, worst = summarize(records)
-        made = self.sink.count - done
-        info = self.info
+        made = len(records) - done
         return VideoReport(
-            input=describe_info(info).to_json(),
+            input=describe_info(self.info).to_json(),
             output={
                 "path": str(self.output) if isinstance(self.output, Path) else "-",
                 "width": self.format.size[1],
@@ -169,8 +195,8 @@ class _Job:
                 "copied_streams": list(self.copied.kept) if self.copied else [],
                 "dropped_streams": list(self.copied.dropped) if self.copied else [],
             },
-            frames=self.sink.count,
-            scenes=tuple(pipeline.scenes),
+            frames=len(records),
+            scenes=tuple(scenes),
             drift=drift,
             worst=worst,
             repeated=sum(1 for record in records if record.gate == "repeat"),

@@ -87,6 +87,8 @@ class Task:
     steadies: bool
     """Whether added detail is steadied."""
     progress: StageProgress | None
+    end: int | None = None
+    """How many frames of the source are enough; all if not given."""
 
 
 class Pipeline:
@@ -178,6 +180,8 @@ class Pipeline:
         before: SourceFrame | None = None
         filled, position = 0, 0
         for place, samples in with_samples(self._places()):
+            if position == self._task.end:
+                break
             frame = place.frame
             if position >= self._done:
                 starts = position == self._done or place.starts_scene or filled >= self._segment_frames

@@ -22,7 +22,7 @@ from .colors import FULL_RANGE, LIMITED_RANGE
 from .join import Copied, join
 from .options import VideoOptions
 from .records import FrameRecord
-from .segments import SEGMENT_FILES, Format, SegmentJournal, SegmentWriter, to_video_frame
+from .segments import SEGMENT_FILES, Format, Segment, SegmentJournal, SegmentWriter, to_video_frame
 from .source import SourceFrame, VideoSource
 
 
@@ -141,6 +141,36 @@ class FileSink(Sink):
             os.replace(joined, self._output)  # noqa: PTH105  over an existing file, on any system
             sync(self._output.parent)
         self._journal.remove()
+
+
+class PartSink(FileSink):
+    """Encodes the segments of some scenes, which are kept to be joined with others."""
+
+    def __init__(
+        self, output: Path, first: int, source: VideoSource, made: Format, copied: Copied, options: VideoOptions, identity: Any
+    ) -> None:
+        """Opens the journal.
+
+        Args:
+            output: A path beside the result, that names the folder of parts.
+            first: How many frames are before this part.
+            source: The video.
+            made: What all segments have in common.
+            copied: The source's streams to copy.
+            options: How to read, process and write.
+            identity: What the part follows from.
+        """
+        super().__init__(output, source, made, copied, options, identity)
+        self.done = self.count = first + self._journal.done
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Those that are finished."""
+        return tuple(self._journal.segments)
+
+    def finish(self) -> None:
+        """See `Sink`; the segments stay."""
+        self._close()
 
 
 class _Told:

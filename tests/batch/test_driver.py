@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,12 @@ from fidelity.decide.target import Target
 from fidelity.errors import RefusedError
 from fidelity.job import FileOptions
 from fidelity.networks.compute import Compute
+from fidelity.session import Session
+from fidelity.video.codecs import Encoding
+from fidelity.video.job import upscale_video
+from fidelity.video.options import VideoOptions
+from fidelity.video.spread import Part
+from tests.clips import Clip, write_clip
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'fidelity-upscale[cluster]'")
 ROOT = Path(__file__).parents[2]
@@ -92,13 +100,13 @@ def test_a_picture_of_which_workers_die_is_set_aside_and_the_others_are_done(pic
     flag = tmp_path / "died"
 
     class Mortal(Worker):
-        def run(self, item, known=None):
+        def run(self, item, known=None, step=None):
             if "p1" in item.source:
                 os._exit(1)
             if "p3" in item.source and not flag.exists():
                 flag.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-            return super().run(item, known)
+            return super().run(item, known, step)
 
     monkeypatch.setattr(driver, "Worker", Mortal)
     monkeypatch.setattr(driver, "MOST_ATTEMPTS", 2)
@@ -125,6 +133,47 @@ def test_a_batch_that_is_stopped_goes_on(pictures, tmp_path):
     tally = run_batch(items, work, Cluster(workers=1))
     assert tally.same == 2 and tally.done == 3
     assert len(rows_of(work)) == 5
+
+
+def test_a_video_is_spread_by_its_scenes_and_has_the_bits_of_one_run(pictures, tmp_path):
+    clip = Clip(frames=50, rate=Fraction(1), cuts=(10, 24, 30), options={"crf": "12"})  # parts have 20 s at least
+    path = write_clip(pictures, clip)
+    video, compute = VideoOptions(Encoding("h264", preset="ultrafast")), Compute(torch.device("cpu"), "fp32")
+    work = replace(work_in(tmp_path), video=video, compute=compute)
+    items = find_items([str(pictures)], None, ".png", work.out, "h264")
+    assert [item.output for item in items] == ["clip.mp4", *(f"p{number}.png" for number in range(5))]
+    tally = run_batch(items, work, Cluster(workers=2))
+    assert (tally.done, tally.failed, tally.total) == (6, 0, 6)
+    row = rows_of(work)["clip.mp4"]
+    assert (row["frames"], row["width"], row["domain"], row["gate"]) == (50, 128, "photo", "pass")
+    upscale_video(path, tmp_path / "whole.mp4", Session(work.settings, work.compute), video)
+    assert (work.out / "clip.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert not [one for one in work.out.iterdir() if one.is_dir()]
+    assert run_batch(items, work, Cluster(workers=2)).same == 6
+    assert b"image/jpeg" in write_page(work.out, tally).read_bytes()
+
+
+def test_a_video_of_which_a_part_fails_fails_once(tmp_path):
+    item, other = Item("a.mp4", "a.mp4"), Item("b.png", "b.png")
+    queue = driver._Queue([item, other])
+    told = {"status": "split", "parts": (Part(0, 0, 5), Part(1, 5, 9), Part(2, 9, 12)), "seconds": 1.0}
+    assert queue.take(queue.waiting.popleft(), told) is None
+    assert [task.item for task in queue.waiting] == [item, item, item, other]
+    tasks = [queue.waiting.popleft(), queue.waiting.popleft()]
+    assert queue.take(tasks[1], {"status": "part", "seconds": 2.0, "scenes": []}) is None
+    failed = queue.take(tasks[0], {"status": "failed", "reason": "no", "seconds": 3.0})
+    assert failed == {"status": "failed", "reason": "no", "seconds": 6.0}
+    assert [task.item for task in queue.waiting] == [other]
+    assert queue.take(tasks[1], {"status": "failed", "reason": "no", "seconds": 3.0}) is None
+
+
+def test_a_damaged_video_is_told_with_what_there_is(pictures, tmp_path):
+    path = write_clip(pictures, Clip(name="torn.mkv", frames=40))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    row = Worker(replace(work_in(tmp_path), video=VideoOptions(Encoding("ffv1")))).run(Item(str(path), "torn.mkv"))
+    assert row["status"] == "failed" and "frames before are in" in row["reason"]
+    assert (tmp_path / "out" / "torn.mkv").is_file()
 
 
 def test_a_second_batch_in_the_same_folder_is_refused(tmp_path):
