@@ -10,6 +10,7 @@ from .channels import FidelityMergeYCbCr, FidelitySplitYCbCr
 from .classify import FidelityClassifyDomain
 from .consistency import FidelityConsistency, FidelityDeltaEGate
 from .diffusion.sampling import FidelityDiffusionPass, FidelityRestorationGuidance, FidelityTiledDiffusion
+from .diffusion.truncated import FidelityTruncatedSampling
 from .faces import FidelityRestoreFaces
 from .files import FidelityLoadImage, FidelitySaveImage
 from .measure import FidelityCompareModels, FidelityMeasure
@@ -36,6 +37,7 @@ NODES: list[type[io.ComfyNode]] = [
     FidelityRestoreFaces,
     FidelityTiledDiffusion,
     FidelityRestorationGuidance,
+    FidelityTruncatedSampling,
     FidelityDiffusionPass,
     FidelitySplitYCbCr,
     FidelityMergeYCbCr,

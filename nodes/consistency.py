@@ -1,7 +1,7 @@
 """Nodes that match an upscaled image's colors to its source, and that measure how well they match."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -13,6 +13,7 @@ from ..fidelity.report.report import GateReport, to_json
 from ..fidelity.report.summary import summarize_gate
 from ..fidelity.steps.consistency import ConsistencyMode, project
 from ..fidelity.steps.gate import GateLimits, gate, paint_heat_map
+from ..fidelity.steps.transfer import TransferMethod, transfer_colors
 from ..fidelity.steps.wrap import unwrap, wrap
 from ..fidelity.video.steady import check_steady, steady_frames
 from . import host
@@ -41,10 +42,11 @@ class FidelityConsistency(io.ComfyNode):
                 io.Image.Input("reference", tooltip=_SOURCE_TOOLTIP),
                 io.Combo.Input(
                     "mode",
-                    options=["color", "full"],
+                    options=["color", "full", *get_args(TransferMethod)],
                     default=_RECIPE.consistency,
                     tooltip="color: preserves colors and tones and leaves edges to the upscaler; use it for everything. "
-                    "full: preserves every pixel; only for sources without noise or compression, or lines will ring.",
+                    "full: preserves every pixel; only for sources without noise or compression, or lines will ring. "
+                    "adain, wavelet: what other nodes do, to compare with.",
                 ),
                 host.tileable_input(),
                 io.Combo.Input(
@@ -65,7 +67,7 @@ class FidelityConsistency(io.ComfyNode):
         cls,
         image: io.Image.Type,
         reference: io.Image.Type,
-        mode: ConsistencyMode,
+        mode: ConsistencyMode | TransferMethod,
         tileable: Tileable = "off",
         steady: str = "off",
     ) -> io.NodeOutput:
@@ -77,7 +79,11 @@ class FidelityConsistency(io.ComfyNode):
 
         def hold(near: Tensor) -> Tensor:
             margin = host.choose_margin((source.shape[2], source.shape[3]), (near.shape[2], near.shape[3]), tileable)
-            held = project(wrap(near, margin.target), wrap(source, margin.source), mode, progress=for_holding)
+            wide, around = wrap(near, margin.target), wrap(source, margin.source)
+            if mode in ("color", "full"):
+                held = project(wide, around, mode, progress=for_holding)
+            else:
+                held = transfer_colors(wide, around.to(wide.device), mode)
             held = unwrap(held, margin.target)
             return held if steady == "off" else steady_frames(held, source, for_steadying)
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import comfy.cli_args
+import comfy.k_diffusion.sampling
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
+import comfy.model_sampling
 import comfy.patcher_extension
 import comfy.sample
 import comfy.samplers
@@ -485,6 +487,31 @@ def track_passes(model: Any, passes: int, steps: int) -> Callable[[int], Any]:
         return report
 
     return for_pass
+
+
+def sigma_at(model: Any, time: float) -> float:
+    """The noise level of a MODEL at a time of its schedule, from 0 to 1; 1 is pure noise."""
+    sampling = model.get_model_object("model_sampling")
+    return min(float(sampling.percent_to_sigma(1 - time)), float(sampling.sigma_max))
+
+
+def make_sampler(function: Callable[..., Tensor], options: dict[str, Any]) -> Any:
+    """A SAMPLER of the host that runs a function, with options of its own."""
+    return comfy.samplers.KSAMPLER(function, options)
+
+
+def noise_source(latent: Tensor, seed: int | None) -> Callable[[float, float], Tensor]:
+    """The noise that the host's ancestral samplers add to a latent in a run of that seed, step by step."""
+    return comfy.k_diffusion.sampling.default_noise_sampler(latent, seed=seed)
+
+
+def signal_of(model: Any) -> Callable[[float], float]:
+    """How much of the clean latent a noisy one holds, by sigma, for the model as the host gives it to samplers.
+
+    In flow models the two add up to 1; other models see latents to which noise was only added.
+    """
+    sampling = model.inner_model.model_patcher.get_model_object("model_sampling")
+    return (lambda sigma: 1 - sigma) if isinstance(sampling, comfy.model_sampling.CONST) else (lambda sigma: 1.0)  # noqa: ARG005
 
 
 def sample_latent(

@@ -28,8 +28,11 @@ class FidelityMeasure(io.ComfyNode):
             display_name="Measure (Fidelity)",
             category=host.CATEGORY,
             description="Compares an image with a reference: PSNR, SSIM and CIEDE2000 if both have the same size, color drift "
-            "at the smaller size if not, with a heat map.",
-            search_aliases=["psnr", "ssim", "ciede2000", "delta e", "metrics", "image difference", "image quality"],
+            "at the smaller size if not, with a heat map. BRISQUE and NIQE judge the image alone.",
+            search_aliases=[
+                *("psnr", "ssim", "ciede2000", "delta e", "brisque", "niqe"),
+                *("metrics", "image difference", "image quality"),
+            ],
             hidden=host.WORKFLOW_INPUT,
             inputs=[
                 io.Image.Input("image", tooltip="The image to measure. For a batch, the first image."),

@@ -15,7 +15,7 @@ def measure_command(
     candidate: Annotated[Path, typer.Argument(help="The image to measure.")],
     as_json: options.Json = False,
 ) -> None:
-    """Compare two images: PSNR, SSIM, CIEDE2000 and more if their sizes match, otherwise the drift at the smaller size."""
+    """Compare two images: PSNR, SSIM, CIEDE2000, BRISQUE and more; if their sizes differ, the drift at the smaller size."""
     from ..files.read import read_image
     from ..imaging.drift import Drift
     from ..report.measure import measure_images
@@ -30,6 +30,20 @@ def measure_command(
         return
     for name, value in metrics.items():
         if isinstance(value, dict):
-            say(f"{name:<17} {describe_drift(Drift(**value))}")
+            say(f"{name:<17} {describe_drift(Drift(**value))} CIEDE2000")
         else:
-            say(f"{name:<17} {value:.4f}" if isinstance(value, float) else f"{name:<17} {value}")
+            shown = f"{value:.4f}" if isinstance(value, float) else "–" if value is None else str(value)
+            say(f"{name:<17} {shown}{_UNITS.get(name, '')}")
+
+
+_UNITS = {
+    "psnr": " dB",
+    "psnr_y": " dB of luma",
+    "ssim": " (1: identical)",
+    "ms_ssim": " (1: identical)",
+    "overshoot_percent": " % of samples",
+    "sharpness_ratio": " (1: as sharp as the reference)",
+    "brisque": " (candidate alone; 0 best, 100 worst)",
+    "niqe": " (candidate alone; lower is better)",
+}
+"""What is said after a figure."""

@@ -67,3 +67,27 @@ def _running_maximum(image: Tensor, size_px: int, axis: int) -> Tensor:
         count = wide.shape[axis] - step
         wide, reached = torch.maximum(wide.narrow(axis, 0, count), wide.narrow(axis, step, count)), reached + step
     return wide.narrow(axis, 0, length)
+
+
+def wavelet_low(planes: Tensor, levels: int) -> Tensor:
+    """The low band that remains after some levels of detail are removed ("a trous" wavelets with a cubic spline).
+
+    Args:
+        planes: ``(B, C, H, W)``, of any range.
+        levels: Number of levels; each doubles the reach, which begins with 2 px.
+
+    Source: Starck and Murtagh, "Astronomical image and data analysis", 2006, chapter 2.
+    """
+    count = planes.shape[1]
+    spline = planes.new_tensor([1, 4, 6, 4, 1]) / 16
+    for level in range(levels):
+        dilation = 2**level
+        reach = 2 * dilation
+        for axis in (2, 3):
+            shape = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
+            pad = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
+            step = (dilation, 1) if axis == 2 else (1, dilation)
+            kernel = spline.reshape(shape).expand(count, -1, -1, -1)
+            padded = functional.pad(planes, pad, mode="replicate")
+            planes = functional.conv2d(padded, kernel, dilation=step, groups=count)
+    return planes

@@ -22,7 +22,7 @@ from ..networks.loader import load_model
 from ..progress import Progress
 from ..steps.gate import paint_heat_map
 from ..steps.upscale import Channels, upscale
-from .measure import measure_quality
+from .measure import measure_naturalness, measure_quality
 from .memory import MemoryWatch
 
 _GAP_PX, _FONT_PX, _LINE_PX = 4, 14, 18
@@ -60,6 +60,8 @@ COLUMNS = (
     Column("lpips_vgg", "LPIPS (VGG)", 3),
     Column("lpips_squeeze", "LPIPS (SqueezeNet)", 3),
     Column("dists", "DISTS", 3),
+    Column("brisque", "BRISQUE", 1),
+    Column("niqe", "NIQE", 2),
     Column("seconds", "seconds", 2),
     Column("peak_memory_mib", "peak MiB", 0),
 )
@@ -83,7 +85,8 @@ class Compared:
     overshoot_percent: float | None = None
     """Share of samples outside the source's local range."""
     quality: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
-    """Metrics against the reference, if there is one: `fidelity.report.measure.measure_quality` and full-band CIEDE2000."""
+    """BRISQUE and NIQE, and metrics against the reference, if there is one: those of `fidelity.report.measure.measure_quality`
+    and full-band CIEDE2000."""
     seconds: float | None = None
     """Wall time of the network, without loading."""
     peak_memory_bytes: int | None = None
@@ -167,7 +170,7 @@ def _synchronize(device: torch.device) -> None:
 
 def _judge(one: Compared, source: Tensor, reference: Tensor | None) -> Compared:
     assert one.image is not None
-    quality: Mapping[str, float | None] = {}
+    quality: Mapping[str, float | None] = measure_naturalness(flatten_alpha(one.image))
     if reference is not None:
         truth, shown = (flatten_alpha(picture) for picture in (reference, one.image))
         channels = max(truth.shape[1], shown.shape[1])
@@ -178,6 +181,7 @@ def _judge(one: Compared, source: Tensor, reference: Tensor | None) -> Compared:
             "ciede2000_p99": error.p99,
             "ciede2000_max": error.max,
             **measure_quality(truth, shown),
+            **quality,
         }
     difference = drift_map(source, one.image)
     return replace(

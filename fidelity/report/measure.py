@@ -9,11 +9,14 @@ from torch import Tensor
 
 from ..imaging.drift import flatten_alpha, measure_drift, overshoot_percent, sharpness_ratio
 from ..imaging.metrics import MS_SSIM_PX, WINDOW_PX, ms_ssim, mse, psnr, ssim, worst_seam
+from ..imaging.naturalness import brisque, niqe
 from .perceptual import perceptual_distances
 
 
 def measure_images(reference: Tensor, candidate: Tensor) -> dict[str, Any]:
     """Full-reference metrics of two images of equal size; for different sizes, the drift at the smaller one.
+
+    Besides, BRISQUE and NIQE of the candidate alone.
 
     Args:
         reference: ``(1, C, H, W)`` in [0, 1]; images with alpha are composited over mid-grey.
@@ -32,9 +35,15 @@ def measure_images(reference: Tensor, candidate: Tensor) -> dict[str, Any]:
         figures = {"compared at": "the smaller size"}
         if first.shape[2] <= second.shape[2] and first.shape[3] <= second.shape[3]:
             figures["overshoot_percent"] = overshoot_percent(first, second)
+    figures |= measure_naturalness(second)
     figures["color"] = asdict(measure_drift(first, second))
     figures["ciede2000" if "identical" in figures else "full"] = asdict(measure_drift(first, second, "full"))
     return figures
+
+
+def measure_naturalness(image: Tensor) -> dict[str, float | None]:
+    """BRISQUE and NIQE of an image, ``(1, 1 or 3, H, W)`` in [0, 1]; lower is better. None where it is too small."""
+    return {"brisque": brisque(image), "niqe": niqe(image)}
 
 
 def measure_quality(reference: Tensor, candidate: Tensor) -> dict[str, float | None]:

@@ -86,8 +86,11 @@ def summarize_metrics(metrics: dict[str, Any]) -> str:
     if metrics.get("identical"):
         lines.append("identical")
     quality = {"psnr_y": "PSNR-Y {:.2f} dB", "ssim": "SSIM {:.4f}", "ms_ssim": "MS-SSIM {:.4f}"}
+    alone = {"brisque": "BRISQUE {:.1f}", "niqe": "NIQE {:.2f}"}
     parts = [form.format(metrics[name]) for name, form in quality.items() if metrics.get(name) is not None]
-    return "\n".join([*lines, ", ".join(parts) or f"compared at {metrics['compared at']}"])
+    natural = [form.format(metrics[name]) for name, form in alone.items() if metrics.get(name) is not None]
+    lines.append(", ".join(parts) or f"compared at {metrics['compared at']}")
+    return "\n".join([*lines, *([f"{', '.join(natural)} (lower is better)"] if natural else [])])
 
 
 def _percent(share: float) -> str:

@@ -10,10 +10,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ..errors import RefusedError
-from ..imaging.filters import gaussian_blur
+from ..imaging.filters import gaussian_blur, wavelet_low
 
 TileBlend = Literal["gaussian", "mean"]
 """gaussian: tiles weigh most at their center (Mixture of Diffusers); mean: uniform weights (MultiDiffusion)."""
@@ -140,7 +139,7 @@ def pull_to_source(denoised: Tensor, source: Tensor, weight: float, band: Guidan
     if band != "all":
         planes = difference.expand_as(denoised).reshape(-1, 1, *denoised.shape[-2:]).float()
         levels = max(1, round(math.log2(max(radius, 1))) + 1)
-        low = gaussian_blur(planes, radius) if band == "gaussian" else _wavelet(planes, levels)
+        low = gaussian_blur(planes, radius) if band == "gaussian" else wavelet_low(planes, levels)
         difference = low.reshape(denoised.shape).to(denoised)
     return denoised + weight * difference
 
@@ -180,19 +179,57 @@ def _to_multiple(length: float, multiple: int) -> int:
     return max(multiple, math.ceil(length / multiple - 1e-6) * multiple)
 
 
-def _wavelet(planes: Tensor, levels: int) -> Tensor:
-    """The low band that remains after removing `levels` levels of detail ("à trous" with a cubic spline)."""
-    spline = planes.new_tensor([1, 4, 6, 4, 1]) / 16
-    for level in range(levels):
-        planes = _blur(planes, spline, 2**level)
-    return planes
+def truncated_times(steps: int, start: float, end: float) -> list[float]:
+    """The times at which a truncated sampler evaluates its model, as fractions of the schedule, 1 being pure noise.
+
+    The first estimate is made at 1. It is noised again to `start`; from there the times are evenly spaced. The estimate at
+    `end` is the result; with an end of 0, the last step goes from the last time to no noise, as in any sampler.
+
+    Args:
+        steps: Number of evaluations, 1 or more; with one, the first estimate is the result.
+        start: Time to noise the first estimate to, in (0, 1]; at 1 there is no separate first estimate.
+        end: Time of the last estimate, in [0, start).
+
+    Source: Sun, Wu, Liang and others, "Improving the stability and efficiency of diffusion models for content consistent
+    super-resolution" (CCSR), 2024, arXiv:2401.00877, with 2/3 and 1/3; its second version has any number of steps.
+
+    Raises:
+        RefusedError: If the times are not in order, or there is no step.
+    """
+    if not 0 <= end < start <= 1:
+        raise RefusedError(f"t_max is {start:g} and t_min {end:g}; wanted 0 <= t_min < t_max <= 1")
+    if steps < 1:
+        raise RefusedError(f"steps is {steps}; wanted 1 or more")
+    first = [] if start == 1 else [1.0]
+    left = steps - len(first)
+    if left < 1:
+        return first
+    intervals = left if end == 0 else max(1, left - 1)
+    return first + [start + (end - start) * index / intervals for index in range(left)]
 
 
-def _blur(planes: Tensor, kernel: Tensor, dilation: int) -> Tensor:
-    reach = len(kernel) // 2 * dilation
-    for axis in (2, 3):
-        shape = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
-        pad = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
-        step = (dilation, 1) if axis == 2 else (1, dilation)
-        planes = functional.conv2d(functional.pad(planes, pad, mode="replicate"), kernel.reshape(shape), dilation=step)
-    return planes
+def posterior_step(
+    noisy: Tensor, estimate: Tensor, noise: Tensor, now: tuple[float, float], then: tuple[float, float]
+) -> Tensor:
+    """Draws the latent of a lower noise level from what the diffusion process allows, given the estimate of the clean one.
+
+    A noisy latent is ``signal * clean + sigma * noise``. With r the ratio of the two signals, the process from the lower level
+    (s) to the higher one (t) adds a variance of ``v = sigma_t ** 2 - r ** 2 * sigma_s ** 2``. Its posterior is normal, with a
+    mean of ``(r * sigma_s ** 2 * noisy + signal_s * v * estimate) / sigma_t ** 2`` and a variance of
+    ``v * sigma_s ** 2 / sigma_t ** 2``.
+
+    Args:
+        noisy: The latent at the higher level, of any shape.
+        estimate: The clean latent as the model estimates it.
+        noise: Standard normal, of the same shape.
+        now: (signal, sigma) of the higher level.
+        then: (signal, sigma) of the lower level.
+
+    Source: Kingma, Salimans, Poole and Ho, "Variational diffusion models", 2021, appendix A.4; for a constant signal it is the
+    ancestral sampling of Ho, Jain and Abbeel, "Denoising diffusion probabilistic models", 2020.
+    """
+    (signal_t, sigma_t), (signal_s, sigma_s) = now, then
+    ratio = signal_t / signal_s
+    added = max(0.0, sigma_t**2 - ratio**2 * sigma_s**2)
+    mean = (ratio * sigma_s**2 * noisy + signal_s * added * estimate) / sigma_t**2
+    return mean + noise * (added**0.5 * sigma_s / sigma_t)

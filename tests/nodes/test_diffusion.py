@@ -103,7 +103,9 @@ def test_a_pass_is_cancelled_half_way_and_the_next_prompt_runs(host, photo):
     assert host.run(passing(host.upload(photo[..., :40, :40]), **{"target.scale": 1.0}))
 
 
-@pytest.mark.parametrize("name", ["photo-sdxl-tile", "anime-sdxl-tile", "anime-sd-latent", "hybrid-gan-diffusion"])
+@pytest.mark.parametrize(
+    "name", ["photo-sdxl-tile", "anime-sdxl-tile", "anime-sd-latent", "hybrid-gan-diffusion", "photo-ccsr"]
+)
 def test_the_shipped_workflows_run_on_tiny_networks_in_place_of_theirs(host, photo, name):
     graph = json.loads((Path(__file__).parents[2] / f"workflows/api/{name}.json").read_text(encoding="utf-8"))
     places = {"CheckpointLoaderSimple": {0: 0, 2: 3}, "ControlNetLoader": {0: 4}}

@@ -14,6 +14,7 @@ PACK = Path(__file__).parents[2]
 NODES = {
     "FidelityTiledDiffusion",
     "FidelityRestorationGuidance",
+    "FidelityTruncatedSampling",
     "FidelityDiffusionPass",
     "FidelityRestoreFaces",
     "FidelityMeasure",

@@ -71,7 +71,7 @@ def test_one_that_fails_is_told_and_does_not_stop_the_rest(models, small):
     assert results[2].image is None
     assert "damaged or not a model file" in describe_compared(results[2])
     assert results[3].seconds > 0
-    assert not results[0].quality and "dB" not in describe_compared(results[0])
+    assert "psnr" not in results[0].quality and "dB" not in describe_compared(results[0])
 
 
 def test_the_sheet_shows_the_middle_of_each_at_its_own_pixels(models, small):

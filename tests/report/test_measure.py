@@ -39,7 +39,7 @@ def test_a_seam_in_the_candidate_shows_however_lively_the_picture(pair):
 def test_an_enlargement_is_told_its_drift_and_overshoot_at_the_smaller_size(photo):
     large = resize(photo, (192, 224))
     figures = measure_images(photo, large)
-    assert set(figures) == {"compared at", "overshoot_percent", "color", "full"}
+    assert set(figures) == {"compared at", "overshoot_percent", "brisque", "niqe", "color", "full"}
     assert figures["overshoot_percent"] == overshoot_percent(photo, large)
     assert "overshoot_percent" not in measure_images(large, photo)
 

@@ -5,15 +5,18 @@ from itertools import pairwise
 import pytest
 import torch
 
+from fidelity.errors import RefusedError
 from fidelity.steps.diffusion import (
     choose_diffusion_tile,
     guidance_weight,
     linear_schedule,
     pass_denoise,
     plan_pass_sizes,
+    posterior_step,
     pull_to_source,
     spread_tiles,
     tile_weights,
+    truncated_times,
 )
 
 
@@ -116,3 +119,37 @@ def test_passes_grow_by_two_at_most_and_fit_latents(source, target, expected):
 def test_denoise_falls_from_pass_to_pass():
     assert [round(pass_denoise(index), 3) for index in range(4)] == [0.4, 0.3, 0.25, 0.25]
     assert pass_denoise(1, 0.2) == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize(
+    ("steps", "start", "end", "times"),
+    [
+        (1, 0.6, 0.3, [1.0]),
+        (4, 0.6, 0.3, [1.0, 0.6, 0.45, 0.3]),
+        (2, 0.6, 0.3, [1.0, 0.6]),
+        (4, 0.6, 0.0, [1.0, 0.6, 0.4, 0.2]),
+        (4, 1.0, 0.0, [1.0, 0.75, 0.5, 0.25]),
+        (3, 1.0, 0.5, [1.0, 0.75, 0.5]),
+    ],
+)
+def test_truncated_times_are_evenly_spaced_after_the_first_estimate(steps, start, end, times):
+    assert truncated_times(steps, start, end) == pytest.approx(times)
+
+
+def test_truncated_times_out_of_order_are_refused():
+    with pytest.raises(RefusedError, match=r"t_max is 0\.3 and t_min 0\.6; wanted 0 <= t_min < t_max <= 1"):
+        truncated_times(4, 0.3, 0.6)
+    with pytest.raises(RefusedError, match="steps is 0; wanted 1 or more"):
+        truncated_times(0, 0.6, 0.3)
+
+
+@pytest.mark.parametrize("levels", [((0.4, 0.6), (0.8, 0.2)), ((1.0, 9.0), (1.0, 2.0)), ((0.0, 1.0), (0.7, 0.3))])
+def test_a_posterior_step_leads_to_the_lower_noise_levels_own_distribution(levels):
+    """With the true clean latent as the estimate, signal and noise are those of the lower level."""
+    now, then = levels
+    generator = torch.Generator().manual_seed(0)
+    clean, noise, new = (torch.randn(200_000, generator=generator, dtype=torch.float64) for _ in range(3))
+    made = posterior_step(now[0] * clean + now[1] * noise, clean, new, now, then)
+    left = made - then[0] * clean
+    assert left.std().item() == pytest.approx(then[1], rel=0.01)
+    assert (left * clean).mean().item() == pytest.approx(0, abs=0.01 * max(1, now[1]))

@@ -34,6 +34,16 @@ TILE_CONTROL = model_file(
     f"{HUB}/xinsir/controlnet-tile-sdxl-1.0/resolve/main/diffusion_pytorch_model.safetensors",
     "controlnet",
 )
+SD15 = model_file(
+    "v1-5-pruned-emaonly-fp16.safetensors",
+    f"{HUB}/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors",
+    "checkpoints",
+)
+SD15_TILE_CONTROL = model_file(
+    "control_v11f1e_sd15_tile_fp16.safetensors",
+    f"{HUB}/comfyanonymous/ControlNet-v1-1_fp16_safetensors/resolve/main/control_v11f1e_sd15_tile_fp16.safetensors",
+    "controlnet",
+)
 SUPIR = model_file(
     "SUPIR-v0Q_fp16.safetensors", f"{HUB}/Kijai/SUPIR_pruned/resolve/main/SUPIR-v0Q_fp16.safetensors", "model_patches"
 )
@@ -243,6 +253,66 @@ DIFFUSION_GRAPHS: dict[str, Graph] = {
                 "A *larger* restore_cfg pulls *less* toward the source, contrary to its tooltip. Tiles crop "
                 "SUPIR's image with the latent, so any size works."
             ),
+        },
+        runs=False,
+    ),
+    "photo-ccsr": Graph(
+        {
+            "1 · Source and models": {
+                "source": source_step(),
+                "checkpoint": _load("CheckpointLoaderSimple", "ckpt_name", SD15),
+                "control": _load("ControlNetLoader", "control_net_name", SD15_TILE_CONTROL),
+                "loader": Step("FidelityLoadUpscaleModel", {"scale": 2.0}, models=(PHOTO_NETWORK,)),
+            },
+            "2 · Upscale, prompts": {
+                "upscale": Step(
+                    "FidelityUpscale",
+                    {"upscale_model": ("loader", 0), "image": ("source", 0), "target": "scale by", "target.scale": 2.0},
+                ),
+                **prompt_steps(*_PHOTO_WORDS, ("checkpoint", 1)),
+                "condition": Step(
+                    "ControlNetApplyAdvanced",
+                    {
+                        "positive": ("positive", 0),
+                        "negative": ("negative", 0),
+                        "control_net": ("control", 0),
+                        "image": ("upscale", 0),
+                        "vae": ("checkpoint", 2),
+                    },
+                ),
+            },
+            "3 · Truncated sampling, in tiles": {
+                "tiles": Step("FidelityTiledDiffusion", {"model": ("checkpoint", 0), "tile": 512, "overlap": 64}),
+                "truncate": Step("FidelityTruncatedSampling", {"model": ("tiles", 0), "t_min": 0.0}),
+                "size": Step("GetImageSize", {"image": ("upscale", 0)}),
+                "empty": Step("EmptyLatentImage", {"width": ("size", 0), "height": ("size", 1)}),
+            },
+            "4 · Sample": {
+                "sample": Step(
+                    "SamplerCustom",
+                    {
+                        "model": ("tiles", 0),
+                        "positive": ("condition", 0),
+                        "negative": ("condition", 1),
+                        "sampler": ("truncate", 0),
+                        "sigmas": ("truncate", 1),
+                        "latent_image": ("empty", 0),
+                        "noise_seed": 0,
+                        "cfg": 5.5,
+                    },
+                ),
+                "decode": Step("VAEDecode", {"samples": ("sample", 1), "vae": ("checkpoint", 2)}),
+                "hold": Step("FidelityConsistency", {"image": ("decode", 0), "reference": ("source", 0)}),
+            },
+            "5 · Check and save": finish_steps("photo-ccsr", ("hold", 0)),
+        },
+        {
+            "1 · Source and models": "Any checkpoint with a tile ControlNet made for it, as CCSR's own for SD 2.1.",
+            "3 · Truncated sampling, in tiles": (
+                "A lower *t_max* keeps more of the first estimate. *t_min* is 0, since the paper's 0.3333 needs the decoder "
+                "that was trained for it; with CCSR's VAE, set 0.3333."
+            ),
+            "4 · Sample": "Hold Colors replaces the paper's color correction.",
         },
         runs=False,
     ),

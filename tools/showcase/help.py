@@ -44,6 +44,7 @@ from tools.showcase.ideas import (
     pull_chart,
     row,
     share_chart,
+    times_chart,
 )
 from tools.showcase.pipeline import generate
 from tools.showcase.steps import make_cases
@@ -208,6 +209,7 @@ DRAWINGS: dict[str, Callable[[], Image.Image]] = {
     "FidelitySaveImage": rounding,
     "FidelitySplitYCbCr": planes,
     "FidelityTiledDiffusion": share_chart,
+    "FidelityTruncatedSampling": times_chart,
     "FidelityUpscale": lambda: row([("source, 100 px", middle(draw_source())), ("400 px", middle(drawn_scene()))]),
     "FidelityVideoUpscale": video,
 }

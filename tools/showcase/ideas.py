@@ -22,7 +22,7 @@ from fidelity.networks.compute import Compute
 from fidelity.networks.loader import load_model
 from fidelity.session import Session
 from fidelity.steps.consistency import project
-from fidelity.steps.diffusion import guidance_weight, spread_tiles, tile_weights
+from fidelity.steps.diffusion import guidance_weight, spread_tiles, tile_weights, truncated_times
 from fidelity.steps.gate import gate, paint_heat_map
 from fidelity.steps.upscale import upscale
 from tools.showcase.pipeline import as_jpeg, generate
@@ -163,6 +163,13 @@ def pull_chart() -> Image.Image:
     sigmas = [highest * (1 - place / 120) for place in range(121)]
     pulls = [[guidance_weight(sigma, highest, value) for sigma in sigmas] for value in (0.2, 0.5, 0.8)]
     return chart(pulls, "pull toward the source, fidelity 0.2, 0.5, 0.8", "noise, from all to none")
+
+
+def times_chart() -> Image.Image:
+    """Draws at which time of the schedule each step of an ordinary and of a truncated sampler is."""
+    lines = [truncated_times(15, 1.0, 0.0), truncated_times(15, 0.6667, 0.3333), truncated_times(15, 0.6667, 0.0)]
+    title = "share of noise at each step: ordinary; t_max 0.6667 to t_min 0.3333, and to 0"
+    return chart(lines, title, "15 steps")
 
 
 def chart(lines: list[list[float]], title: str, below: str) -> Image.Image:

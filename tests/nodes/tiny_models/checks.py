@@ -3,8 +3,10 @@
 import sys
 
 import comfy.controlnet
+import comfy.k_diffusion.sampling
 import comfy.latent_formats
 import comfy.ldm.supir.supir_patch
+import comfy.model_sampling
 import comfy.sample
 import comfy.samplers
 import torch
@@ -518,6 +520,113 @@ def check_control_strength_follows_the_noise_and_the_controls_own_stays():
     again = sample(guided(model, latent, fidelity=0.0, control=(0.5, 0.5)), latent, *texts)
     assert torch.equal(half, again)
     return close(half, expected)
+
+
+class Flow(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
+    """The schedule of SD3 and FLUX, where signal and noise add up to 1."""
+
+
+def flowing(model):
+    """A model that is taken for one that was trained with flow matching."""
+    made = model.clone()
+    made.add_object_patch("model_sampling", Flow(model.model.model_config))
+    return made
+
+
+def truncated(model, latent, steps, t_max, t_min, seed=7):
+    """What the node's sampler makes of an empty latent, and its sigmas."""
+    sampler, sigmas = pack("nodes.diffusion.truncated").FidelityTruncatedSampling.execute(model, steps, t_max, t_min).args
+    conds = conditioning(seed=1), conditioning(seed=2)
+    noise = comfy.sample.prepare_noise(latent, seed)
+    made = comfy.sample.sample_custom(model, noise, 3.0, sampler, sigmas, *conds, latent, disable_pbar=True, seed=seed)
+    return made, sigmas
+
+
+def check_truncated_sampling_is_a_loop_written_by_hand():
+    """Estimate from pure noise, noise it again, go down by the posterior of DDPM, written for latents of unit variance."""
+    model, latent, seen = unet(network=Pointwise()), torch.zeros(1, 4, 16, 20), []
+    model = model.clone()
+
+    def keep(step):
+        seen.append((step["denoised"].clone(), step["input"].clone(), float(step["sigma"].flatten()[0])))
+        return step["denoised"]
+
+    model.set_model_sampler_post_cfg_function(keep)
+    made, sigmas = truncated(model, latent, 5, 0.6667, 0.3333)
+    sampling = model.get_model_object("model_sampling")
+    times = [float(sampling.timestep(sigma)) for sigma in sigmas[:-1]]
+    assert len(seen) == 5 and [round(time / 999, 2) for time in times] == [1.0, 0.67, 0.56, 0.44, 0.33], times
+    draw = comfy.k_diffusion.sampling.default_noise_sampler(latent, seed=7)
+    alphas = [1 / (1 + float(sigma) ** 2) for sigma in sigmas[:-1]]  # cumulative products of DDPM's alphas
+    for index in range(4):
+        estimate, given, _ = seen[index]
+        now, then = alphas[index], alphas[index + 1]
+        noise = draw(sigmas[index], sigmas[index + 1])
+        if index == 0:
+            expected = then**0.5 * estimate + (1 - then) ** 0.5 * noise
+        else:
+            alpha = now / then
+            scaled = given * now**0.5  # the host's latents hold the clean one in full
+            mean = (then**0.5 * (1 - alpha) * estimate + alpha**0.5 * (1 - then) * scaled) / (1 - now)
+            expected = mean + ((1 - then) / (1 - now) * (1 - alpha)) ** 0.5 * noise
+        close(seen[index + 1][1] * then**0.5, expected, 1e-4)
+    close(made, model.get_model_object("latent_format").process_out(seen[-1][0]), 1e-4)
+
+
+def check_truncated_sampling_of_everything_is_ancestral_sampling():
+    latent, model = torch.zeros(1, 4, 16, 20), unet(network=Pointwise())
+    made, sigmas = truncated(model, latent, 6, 1.0, 0.0)
+    conds = conditioning(seed=1), conditioning(seed=2)
+    sampler = comfy.samplers.ksampler("euler_ancestral")
+    noise = comfy.sample.prepare_noise(latent, 7)
+    plain = comfy.sample.sample_custom(model, noise, 3.0, sampler, sigmas, *conds, latent, disable_pbar=True, seed=7)
+    close(made, plain, 2e-3)
+
+
+def check_truncated_sampling_of_a_flow_model_keeps_signal_and_noise_at_one():
+    """The clean latent shrinks as the noise grows, so an estimate that is always the same is reached, and no more."""
+    model, latent, seen = flowing(unet(network=Pointwise())), torch.zeros(1, 4, 16, 20), []
+    constant = picture(1, 4, 16, 20) - 0.5
+
+    def keep(step):
+        seen.append((step["input"].clone(), float(step["sigma"].flatten()[0])))
+        return constant
+
+    model.set_model_sampler_post_cfg_function(keep)
+    made, _ = truncated(model, latent, 6, 0.8, 0.2)
+    close(made, model.get_model_object("latent_format").process_out(constant))
+    for given, sigma in seen[1:]:
+        spread = (given - (1 - sigma) * constant).std().item()
+        assert abs(spread / sigma - 1) < 0.1, (sigma, spread)
+
+
+def check_truncated_sampling_repeats_by_its_seed_and_one_step_is_the_first_estimate():
+    model, latent = unet(), torch.zeros(1, 4, 16, 20)
+    first, _ = truncated(model, latent, 4, 0.6667, 0.0)
+    assert torch.equal(first, truncated(model, latent, 4, 0.6667, 0.0)[0])
+    assert not torch.equal(first, truncated(model, latent, 4, 0.6667, 0.0, seed=8)[0])
+    one, sigmas = truncated(model, latent, 1, 0.6667, 0.3333)
+    assert len(sigmas) == 2 and not torch.equal(one, first)
+
+
+def check_truncated_sampling_works_in_tiles_and_under_guidance():
+    latent = latent_of(64, 48)
+    guided = (
+        pack("nodes.diffusion.denoise").RestorationGuidance(latent, 0.5).patch(denoiser(32, 8).patch(unet(network=Pointwise())))
+    )
+    whole = pack("nodes.diffusion.denoise").RestorationGuidance(latent, 0.5).patch(unet(network=Pointwise()))
+    made, plain = (truncated(model, torch.zeros_like(latent), 4, 0.6667, 0.0)[0] for model in (guided, whole))
+    close(made, plain)
+
+
+def check_truncated_sampling_refuses_times_out_of_order():
+    for times in ((0.3, 0.6), (0.5, 0.5), (1.2, 0.0)):
+        try:
+            truncated(unet(), torch.zeros(1, 4, 16, 16), 4, *times)
+        except ValueError as error:
+            assert "wanted 0 <= t_min < t_max <= 1" in str(error)
+        else:
+            raise AssertionError(f"{times} are taken")
 
 
 def check_seeds_reproduce():
