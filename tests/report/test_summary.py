@@ -100,7 +100,8 @@ def test_figures_of_one_size_and_of_two():
     ]
     near = summarize_metrics(measure_images(image, image + 0.01))
     assert "PSNR-Y 41.32 dB" in near and "SSIM" in near
-    assert summarize_metrics(measure_images(image, scene(1, 3, 80, 80))).endswith("compared at the smaller size\nBRISQUE 61.2 (lower is better)")
+    lines = summarize_metrics(measure_images(image, scene(1, 3, 80, 80))).splitlines()
+    assert lines[-2:] == ["compared at the smaller size", "BRISQUE 61.2 (lower is better)"]
 
 
 def test_the_browsers_part_knows_the_nodes_that_tell_something():
