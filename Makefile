@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m tools.showcase.demo --output demo
 
 test: $(VENV)/.installed lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
