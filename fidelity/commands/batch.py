@@ -41,6 +41,7 @@ def batch_command(
     size: options.Size = None,
     long_edge: options.LongEdge = None,
     megapixels: options.Megapixels = None,
+    preset: options.Preset = None,
     domain: options.DomainOption = "auto",
     model: options.ModelName = "auto",
     models_dir: options.ModelsDir = None,
@@ -73,7 +74,7 @@ def batch_command(
     from ..video.codecs import Encoding
     from ..video.options import VideoOptions
 
-    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, None))
+    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, None, preset))
     compute = as_usage(lambda: options.read_compute(device, precision, "auto", memory, backend))
     compute = replace(compute, device=None) if device == "auto" else compute  # each worker's machine has its own
     what, strength = as_usage(lambda: options.read_restore(restore))

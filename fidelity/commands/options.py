@@ -16,6 +16,7 @@ from ..choices import (
     GrainChoice,
     PrecisionChoice,
     RestoreChoice,
+    SizePreset,
     VideoCodec,
 )
 from ..errors import RefusedError
@@ -49,7 +50,11 @@ Size = Annotated[str | None, typer.Option(metavar="WxH", help="Exact size in pix
 LongEdge = Annotated[int | None, typer.Option(metavar="PX", help="Length of the longer side in pixels.")]
 Megapixels = Annotated[float | None, typer.Option(metavar="MP", help="Total size in megapixels.")]
 PrintSheet = Annotated[
-    str | None, typer.Option(metavar="SHEET", help="The largest size that fits on a sheet, as in 30x20cm@300 (dots per inch).")
+    str | None,
+    typer.Option(metavar="SHEET", help="The largest size that fits on a sheet, as in a3@300 or 30x20cm@300 (dots per inch)."),
+]
+Preset = Annotated[
+    SizePreset | None, typer.Option(help="A size by name: a long edge of 2048, 3840 or 7680 px, or a sheet to print on.")
 ]
 DomainOption = Annotated[DomainChoice, typer.Option(help="Domain of the image; sets the other defaults.")]
 ModelName = Annotated[
@@ -96,17 +101,25 @@ Tile = Annotated[str, typer.Option(metavar="auto|PX", help="Tile size in source 
 
 
 def read_target(
-    scale: float | None, size: str | None, long_edge: int | None, megapixels: float | None, print_size: str | None
+    scale: float | None,
+    size: str | None,
+    long_edge: int | None,
+    megapixels: float | None,
+    print_size: str | None = None,
+    preset: SizePreset | None = None,
 ) -> "Target":
     """Reads the target size.
 
     Raises:
         RefusedError: If an option cannot be read, or several contradict each other.
     """
-    from ..decide.target import Target, parse_print_size
+    from ..decide.target import PRESETS, Target, parse_print_size
 
     sheet = parse_print_size(print_size) if print_size else None
-    return Target(scale, _parse_size(size), long_edge, megapixels, sheet)
+    target = Target(scale, _parse_size(size), long_edge, megapixels, sheet)
+    if preset and target != Target():
+        raise RefusedError(f"preset {preset} and another size were given; wanted only one of them")
+    return PRESETS[preset] if preset else target
 
 
 def read_compute(

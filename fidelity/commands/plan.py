@@ -16,6 +16,7 @@ def plan_command(
     scale: options.Scale = None,
     long_edge: options.LongEdge = None,
     megapixels: options.Megapixels = None,
+    preset: options.Preset = None,
     print_size: options.PrintSheet = None,
     memory: options.Memory = None,
     domain: options.DomainOption = "auto",
@@ -40,7 +41,7 @@ def plan_command(
     from ..report.text import describe_plan
     from ..session import Session
 
-    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size))
+    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size, preset))
     compute = as_usage(lambda: options.read_compute(device, precision, "auto", memory, backend))
     what, strength = as_usage(lambda: options.read_restore(restore))
     with refusing(source) as refused:

@@ -24,6 +24,7 @@ def upscale_command(
     size: options.Size = None,
     long_edge: options.LongEdge = None,
     megapixels: options.Megapixels = None,
+    preset: options.Preset = None,
     print_size: options.PrintSheet = None,
     domain: options.DomainOption = "auto",
     model: options.ModelName = "auto",
@@ -96,7 +97,7 @@ def upscale_command(
     from ..job import FileOptions
     from ..session import Session
 
-    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size))
+    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size, preset))
     compute = as_usage(lambda: options.read_compute(device, precision, tile, memory, backend))
     what, strength = as_usage(lambda: options.read_restore(restore))
     if hdr == "keep" and (color_space == "srgb" or bits == "8"):

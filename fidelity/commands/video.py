@@ -44,6 +44,7 @@ def video_command(
     size: options.Size = None,
     long_edge: options.LongEdge = None,
     megapixels: options.Megapixels = None,
+    preset: options.Preset = None,
     codec: options.Codec = DEFAULT_VIDEO_CODEC,
     crf: options.Crf = None,
     encoder_preset: Annotated[
@@ -113,7 +114,7 @@ def video_command(
     from ..video.codecs import Encoding
     from ..video.options import VideoOptions
 
-    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, None))
+    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, None, preset))
     compute = as_usage(lambda: options.read_compute(device, precision, tile, memory, backend))
     what, strength = as_usage(lambda: options.read_restore(restore))
     encoding = as_usage(lambda: Encoding(codec, crf, encoder_preset, encoder))

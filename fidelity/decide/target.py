@@ -1,9 +1,11 @@
 """The size of a result: what the user asks for, and the exact pixels that follow."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields
 from math import inf, sqrt
 
+from ..choices import SizePreset
 from ..errors import RefusedError
 from ..steps.upscale import check_target
 
@@ -55,6 +57,21 @@ class Target:
                 raise RefusedError(f"{name} is {value}; wanted a finite number above 0")
 
 
+_SHEETS_CM = {
+    **{"a0": (118.9, 84.1), "a1": (84.1, 59.4), "a2": (59.4, 42.0), "a3": (42.0, 29.7)},
+    **{"a4": (29.7, 21.0), "a5": (21.0, 14.8), "a6": (14.8, 10.5)},
+}
+"""Sides of ISO 216 sheets."""
+
+PRESETS: Mapping[SizePreset, Target] = {
+    "web-2k": Target(long_edge=2048),
+    "4k": Target(long_edge=3840),
+    "8k": Target(long_edge=7680),
+    "print-a4-300dpi": Target(print_size=PrintSize(*_SHEETS_CM["a4"], dpi=300)),
+    "print-a3-300dpi": Target(print_size=PrintSize(*_SHEETS_CM["a3"], dpi=300)),
+}
+"""Targets by name."""
+
 _BEYOND_PX = 10**9
 
 
@@ -87,15 +104,18 @@ def resolve_target(source: tuple[int, int], target: Target, model_scale: int) ->
 
 
 def parse_print_size(text: str) -> PrintSize:
-    """Parses a sheet such as "30x20cm@300", "8x10in" or "297x210mm@240"; 300 dots per inch if none are given.
+    """Parses a sheet such as "30x20cm@300", "8x10in", "297x210mm@240" or "a3@300"; 300 dots per inch if none are given.
 
     Raises:
         RefusedError: If the text is not a print size.
     """
     number = r"([0-9]+(?:\.[0-9]+)?)"
     match = re.fullmatch(rf"\s*{number}\s*x\s*{number}\s*(cm|mm|in)\s*(?:@\s*{number})?\s*", text, re.IGNORECASE)
+    named = re.fullmatch(rf"\s*(a[0-6])\s*(?:@\s*{number})?\s*", text, re.IGNORECASE)
+    if named:
+        return PrintSize(*_SHEETS_CM[named[1].lower()], float(named[2]) if named[2] else PrintSize.dpi)
     if match is None:
-        raise RefusedError(f"print size is {text!r}; wanted two sides, a unit and dots per inch, as in 30x20cm@300")
+        raise RefusedError(f"print size is {text!r}; wanted sides, a unit and dots per inch, as in 30x20cm@300 or a3@300")
     unit = {"cm": 1.0, "mm": 0.1, "in": _CM_PER_INCH}[match[3].lower()]
     dpi = float(match[4]) if match[4] else PrintSize.dpi
     return PrintSize(float(match[1]) * unit, float(match[2]) * unit, dpi)

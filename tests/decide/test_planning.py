@@ -1,9 +1,14 @@
 """Target sizes, and the passes that reach them."""
 
+from typing import get_args
+
 import pytest
 
+from fidelity.choices import SizePreset
+from fidelity.commands.options import read_target
 from fidelity.decide.planning import NetworkCost, plan_passes
-from fidelity.decide.target import PrintSize, Target, parse_memory, parse_print_size, resolve_target
+from fidelity.decide.target import PRESETS, PrintSize, Target, parse_memory, parse_print_size, resolve_target
+from fidelity.errors import RefusedError
 from fidelity.steps.chain import BLOCK_BYTES
 
 
@@ -130,6 +135,8 @@ def test_what_cannot_be_made_is_refused_with_what_could():
         ("30x20cm@240", PrintSize(30, 20, 240)),
         ("297 x 210 mm @ 300", PrintSize(29.7, 21, 300)),
         ("8x10in", PrintSize(20.32, 25.4, 300)),
+        ("a3@200", PrintSize(42.0, 29.7, 200)),
+        ("A6", PrintSize(14.8, 10.5)),
     ],
 )
 def test_print_sizes_are_read_from_words(text, sheet):
@@ -137,10 +144,25 @@ def test_print_sizes_are_read_from_words(text, sheet):
     assert (read.height_cm, read.width_cm, read.dpi) == pytest.approx((sheet.height_cm, sheet.width_cm, sheet.dpi))
 
 
-@pytest.mark.parametrize("text", ["", "30x20", "30cm", "30x20cm@", "ax bcm"])
+@pytest.mark.parametrize("text", ["", "30x20", "30cm", "30x20cm@", "ax bcm", "a7", "a3@"])
 def test_print_sizes_that_are_none_are_refused(text):
     with pytest.raises(ValueError, match="as in 30x20cm@300"):
         parse_print_size(text)
+
+
+@pytest.mark.parametrize(
+    ("preset", "size"),
+    [("web-2k", (1365, 2048)), ("4k", (2560, 3840)), ("8k", (5120, 7680)), ("print-a4-300dpi", (2339, 3508))],
+)
+def test_presets_are_sizes(preset, size):
+    height, width = resolve_target((100, 150), PRESETS[preset], 4)
+    assert (height, width) == pytest.approx(size, abs=1) and set(PRESETS) == set(get_args(SizePreset))
+
+
+def test_a_preset_and_another_size_are_refused():
+    assert read_target(None, None, None, None, None, "8k") == Target(long_edge=7680)
+    with pytest.raises(RefusedError, match="preset 8k and another size were given; wanted only one of them"):
+        read_target(2.0, None, None, None, None, "8k")
 
 
 def test_restoring_comes_first_and_costs_like_a_network():
