@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -597,3 +598,23 @@ def test_output_that_cannot_be_printed_is_told_in_one_line_and_the_work_is_done(
         ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (1, "standard output: cannot be written (No space left on device)\n")
     assert (tmp_path / "o.png").exists()
+
+
+def test_a_line_for_each_image_and_one_for_all(image_file, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(image_file().read_bytes())
+    (folder / "c.png").write_bytes(b"no image")
+    arguments = ["upscale", str(folder), "-o", str(tmp_path / "o"), "--scale", "2", "--domain", "photo"]
+    result = run(app, arguments)
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 1 and len(lines) == 3
+    assert all(len(line) < 120 + 2 * len(str(tmp_path)) and ", natural-x2, " in line for line in lines[:2])
+    assert sorted(line.split("]")[0] for line in lines[:2]) != ["[1/3", "[1/3"]
+    assert re.fullmatch(r"2 enlarged, 1 refused in [\d.]+ s; color drift [\d.]+ CIEDE2000 on average, most in .*", lines[2])
+    one = ["upscale", str(image_file()), "-o", str(tmp_path / "o.png"), "--existing", "overwrite", "--domain", "photo"]
+    assert len(run(app, one).stdout.splitlines()) == 1
+    assert run(app, [*one, "--quiet"]).stdout == ""
+    assert "of the raw output  gate pass" in run(app, [*one, "--verbose"]).stdout
+    assert run(app, [*one, "-q", "-v"]).exit_code == 2

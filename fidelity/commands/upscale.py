@@ -1,6 +1,7 @@
 """`fidelity upscale`."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,6 +15,7 @@ from .terminal import as_usage, refusing, say, say_line, show_progress
 
 if TYPE_CHECKING:
     from ..job import FileOptions
+    from ..report.report import Report
     from ..session import Session
 
 
@@ -85,8 +87,13 @@ def upscale_command(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done and where results would go.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="File for the JSON report.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print refusals only.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say for each image what was decided, and why.")] = False,
 ) -> None:
     """Enlarge images, preserve their colors, and report how well they were preserved."""
+    detail = "quiet" if quiet else "verbose" if verbose else "short"
+    if quiet and verbose:
+        raise typer.BadParameter("--verbose was given too; wanted one of them", param_hint="--quiet")
     files, folders, failures = _find(inputs, recursive, out)
     if not files:
         raise typer.Exit(1)  # before the second or two that importing PyTorch takes
@@ -131,7 +138,7 @@ def upscale_command(
         export, bits == "auto", color_space, not strip_gps, size_suffix, existing, hdr, sources, background
     )
     pairs = list(zip(files, outputs, strict=True))
-    failures += _show_jobs(pairs, session, file_options) if dry_run else _run_jobs(pairs, session, file_options, report)
+    failures += _show_jobs(pairs, session, file_options) if dry_run else _run_jobs(pairs, session, file_options, report, detail)
     if failures:
         raise typer.Exit(1)
 
@@ -157,16 +164,18 @@ def _find(inputs: list[Path], recursive: bool, out: Path) -> tuple[list[Path], l
     return files, folders, failures
 
 
-def _run_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: "FileOptions", report: Path | None) -> int:
-    """Enlarges the files and writes the report; returns how many failed."""
+def _run_jobs(
+    pairs: list[tuple[Path, Path]], session: "Session", file_options: "FileOptions", report: Path | None, detail: str
+) -> int:
+    """Enlarges the files, prints a line for each and writes the report; returns how many failed."""
     from ..files.journal import parts_folder
     from ..files.paths import SkippedError, write_whole
     from ..folder import upscale_files
     from ..report.report import to_json
-    from ..report.text import describe_report
+    from ..report.text import describe_report, summarize_report, summarize_reports
 
-    failures = 0
-    reports: dict[int, object] = {}
+    failures, began = 0, time.perf_counter()
+    reports: dict[int, Report] = {}
     with show_progress() as progress:
         try:
             for outcome in upscale_files(pairs, session, file_options, progress):
@@ -175,17 +184,21 @@ def _run_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: 
                     continue
                 with refusing(pairs[outcome.index][0]) as refused:
                     made = outcome.report()
-                    reports[outcome.index] = to_json(made)
-                    say_line(describe_report(made))
+                    reports[outcome.index] = made
+                    if detail != "quiet":
+                        place = f"[{len(reports) + failures}/{len(pairs)}] " if len(pairs) > 1 else ""
+                        say_line(place + (describe_report if detail == "verbose" else summarize_report)(made))
                 failures += len(refused)
         except KeyboardInterrupt:
             kept = [parts_folder(output) for _, output in pairs if parts_folder(output).is_dir()]
             resumes = f"; finished pieces are in {kept[0]}, and the same command resumes" if kept else ""
             say_line(f"interrupted; {len(reports)} of {len(pairs)} finished{resumes}")
             raise typer.Exit(130) from None
+    if len(pairs) > 1 and detail != "quiet":
+        say_line(summarize_reports(list(reports.values()), failures, time.perf_counter() - began))
     if report:
         with refusing() as refused:
-            content = json.dumps([reports[index] for index in sorted(reports)], indent=2) + "\n"
+            content = json.dumps([to_json(reports[index]) for index in sorted(reports)], indent=2) + "\n"
             write_whole(report, lambda file: file.write(content.encode()))
         failures += len(refused)
     return failures

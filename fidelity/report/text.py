@@ -1,11 +1,47 @@
 """Reports as lines for a terminal."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from ..imaging.drift import Drift
 from .report import PlanReport, Report
 
 
+def summarize_report(report: Report) -> str:
+    """An enlargement in one short line: what it became, as what, how far colors drifted, and what was out of the ordinary."""
+    assert report.input and report.output
+    made, domain = report.output, report.domain
+    network = Path(report.model.name).stem if report.model.name else "resized only"
+    restored = any(step.kind == "restore" for step in report.passes)
+    parts = [f"{report.recipe['domain']}{'' if domain.sure else '?'}", network, *(["restored"] if restored else [])]
+    parts.append(f"drift {report.drift.color.mean:.2f}")
+    if report.gate.action in _GATED:
+        share = f" {100 * report.gate.blended_share:.0f} %" if report.gate.blended_share else ""
+        parts.append(f"{_GATED[report.gate.action]}{share}")
+    notes = "".join(f"; {note}" for note in report.input.notes)
+    return f"{report.input.path} -> {made.path}  {made.width}x{made.height}  {', '.join(parts)}  {report.seconds:.1f} s{notes}"
+
+
+_GATED = {"blend": "blended back", "reject": "rejected for bicubic", "report": "beyond the limit"}
+"""What the gate did, where that is worth a word."""
+
+
+def summarize_reports(reports: Sequence[Report], failures: int, seconds: float) -> str:
+    """What became of several images, in one line."""
+    refused = f", {failures} refused" if failures else ""
+    if not reports:
+        return f"none enlarged{refused}"
+    drifts = [report.drift.color for report in reports]
+    mean, worst = sum(drift.mean for drift in drifts) / len(drifts), max(reports, key=lambda one: one.drift.color.mean)
+    assert worst.input
+    return (
+        f"{len(reports)} enlarged{refused} in {seconds:.1f} s; color drift {mean:.2f} CIEDE2000 on average, "
+        f"most in {Path(worst.input.path).name} ({worst.drift.color.mean:.2f})"
+    )
+
+
 def describe_report(report: Report) -> str:
-    """An enlargement in one line."""
+    """An enlargement in one long line, with why."""
     assert report.input and report.output
     given, made, domain = report.input, report.output, report.domain
     unsure = "" if domain.sure else f" (unsure: {domain.label} {domain.confidence:.2f})"
