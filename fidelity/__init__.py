@@ -6,6 +6,11 @@
     result.save("photo-x4.png")
     print(result.report.drift.color.mean)
 
+- `upscale`, `classify` and `measure` take paths, PIL images, numpy arrays and tensors.
+- `Settings`, with a `Target`, says what to do, and `Compute` where: `upscale("a.jpg", settings=Settings(domain="photo"))`.
+- A `Session` enlarges many tensors with one set of settings: `Session(Settings(Target(2))).run(tensor).image`.
+- Whatever is refused raises a `RefusedError`, whose message says what was seen and what was wanted.
+
 What is exported here is the public interface. It is imported on first use, since PyTorch takes seconds to load.
 """
 
@@ -52,6 +57,10 @@ __all__ = [
     "measure",
     "upscale",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ from .files.paths import check_folder
 from .files.read import SourceFile, read_image
 from .files.save import choose_depth, save_result
 from .files.write import DEFAULT_EXPORT, check_writable, quantise
-from .imaging.tensors import check_finite, check_image
+from .imaging.tensors import check_finite, check_image, check_range
 from .networks.compute import AUTO_COMPUTE, Compute
 from .networks.device import choose_device
 from .networks.loader import list_models, models_folder
@@ -51,6 +51,11 @@ class Upscaled:
     report: Report
     """What was decided, done and measured."""
     _source: SourceFile | None
+
+    def __repr__(self) -> str:
+        _, channels, height, width = self.tensor.shape
+        model, drift = self.report.model.name or "resized only", self.report.drift.color.mean
+        return f"<Upscaled {width}x{height}, {channels} channels, {model}, color drift {drift:.2f}>"
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Writes the image; the ending chooses the format.
@@ -165,6 +170,7 @@ def _open(picture: Picture, color_space: Any = "source") -> tuple[Tensor, Source
         raise RefusedError(f"a picture of type {type(picture).__name__}; wanted a path, a PIL image, an array or a tensor")
     check_image(image)
     check_finite(image)
+    check_range(image)
     return image, None
 
 

@@ -46,6 +46,7 @@ from .imaging.rows import (
     read_all,
     resize_rows,
 )
+from .imaging.tensors import check_image, check_range
 from .networks.compute import AUTO_COMPUTE, Compute
 from .networks.loader import list_models
 from .networks.memory import free_host_bytes, run_where_room
@@ -191,6 +192,11 @@ class Session:
         Raises:
             RefusedError: If the image, the target or a network is refused.
         """
+        if not isinstance(image, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not check types
+            seen = type(image).__name__
+            raise RefusedError(f"an image of type {seen}; wanted a tensor (B, C, H, W): fidelity.upscale takes the others")
+        check_image(image)
+        check_range(image)
         return self.carry_out(image, self.decide(image, provenance), progress)
 
     def carry_out(

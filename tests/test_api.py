@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import fidelity
+from fidelity.errors import RefusedError
 from fidelity.files.read import read_image
 from fidelity.networks.compute import Compute
 
@@ -164,3 +165,29 @@ def test_the_readmes_example_runs(image_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "README.md", "exec"), {})
     assert Image.open(tmp_path / "photo-x4.png").size == (160, 120)
+
+
+@pytest.mark.parametrize(
+    ("factor", "offset", "told"), [(255, 0, "divide by the value of white"), (2, -1, r"\(image \+ 1\) / 2")]
+)
+def test_samples_in_another_range_are_refused(photo, factor, offset, told):
+    with pytest.raises(RefusedError, match=f"values from .* to .*; wanted 0 to 1: .*{told}"):
+        fidelity.upscale(photo * factor + offset, 2)
+    with pytest.raises(RefusedError, match="wanted 0 to 1"):
+        fidelity.Session(fidelity.Settings(fidelity.Target(2))).run(photo * factor + offset)
+    assert fidelity.upscale(photo * 1.04, 1).image.max() <= 1
+
+
+def test_wrong_types_are_refused_in_words(photo):
+    with pytest.raises(RefusedError, match=r"of type str; wanted a tensor \(B, C, H, W\): fidelity.upscale takes the others"):
+        fidelity.Session().run("photo.jpg")
+    with pytest.raises(RefusedError, match="scale is '2'; wanted a number"):
+        fidelity.upscale(photo, "2")
+    with pytest.raises(RefusedError, match=r"size is .*; wanted a number for each side"):
+        fidelity.Target(size=("a", 3))
+
+
+def test_what_is_public_is_listed_and_results_show_what_they_are(photo):
+    assert set(fidelity.__all__) <= set(dir(fidelity))
+    made = fidelity.upscale(photo, 2, settings=fidelity.Settings(domain="photo"))
+    assert re.fullmatch(r"<Upscaled 224x192, 3 channels, natural-x2.safetensors, color drift [\d.]+>", repr(made))

@@ -514,8 +514,7 @@ def test_a_folder_enlarged_into_itself_never_touches_a_source(image_file, tmp_pa
     for name in ("a.jpg", "a.webp", "a_jpg.png"):
         before[name] = image_file(name).read_bytes()
     result = run(app, ["upscale", str(tmp_path), "-o", str(tmp_path), "--scale", "2", "--existing", "overwrite"])
-    assert result.exit_code == 1
-    assert "is one name with the source" in result.stderr or "is the source itself" in result.stderr
+    assert result.exit_code == 2 and "is the input folder" in " ".join(result.stderr.replace("│", " ").split())
     assert before.items() <= {path.name: path.read_bytes() for path in tmp_path.iterdir()}.items()
 
 
@@ -618,3 +617,18 @@ def test_a_line_for_each_image_and_one_for_all(image_file, tmp_path):
     assert run(app, [*one, "--quiet"]).stdout == ""
     assert "of the raw output  gate pass" in run(app, [*one, "--verbose"]).stdout
     assert run(app, [*one, "-q", "-v"]).exit_code == 2
+
+
+def test_what_another_command_is_for_is_told(image_file, tmp_path, make_clip):
+    clip = str(make_clip())
+    assert "a video is enlarged by: fidelity video" in run(app, ["upscale", clip, "-o", str(tmp_path / "o.png")]).stderr
+    shown = run(app, ["video", str(image_file()), "-o", str(tmp_path / "o.mp4")])
+    assert shown.exit_code == 1 and "is a picture, not a video; wanted fidelity upscale" in shown.stderr
+    missing = run(app, ["upscale", str(image_file()), "-o", str(tmp_path / "o.png"), "--model", "realesrgan_x4plus"])
+    assert "is not installed; get it with: fidelity models get RealESRGAN_x4plus" in missing.stderr
+
+
+def test_other_proportions_are_pointed_out(image_file, tmp_path):
+    arguments = ["upscale", str(image_file()), "-o", str(tmp_path / "o.png"), "--domain", "photo", "--existing", "overwrite"]
+    assert "; stretched by 100 %" in run(app, [*arguments, "--size", "48x72"]).stdout
+    assert "stretched" not in run(app, [*arguments, "--size", "72x54"]).stdout

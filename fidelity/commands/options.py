@@ -46,7 +46,9 @@ NewModelsDir = Annotated[
 Scale = Annotated[
     float | None, typer.Option(help="Enlargement factor of both sides.", show_default="the model's own, 4 for auto")
 ]
-Size = Annotated[str | None, typer.Option(metavar="WxH", help="Exact size in pixels.")]
+Size = Annotated[
+    str | None, typer.Option(metavar="WxH", help="Exact size in pixels; other proportions than the source's stretch it.")
+]
 LongEdge = Annotated[int | None, typer.Option(metavar="PX", help="Length of the longer side in pixels.")]
 Megapixels = Annotated[float | None, typer.Option(metavar="MP", help="Total size in megapixels.")]
 PrintSheet = Annotated[
@@ -181,7 +183,7 @@ def _parse_size(text: str | None) -> tuple[int, int] | None:
         return None
     width, cross, height = text.lower().partition("x")
     if not cross or not all(side.isdecimal() and len(side) <= _MOST_DIGITS for side in (width, height)):
-        raise RefusedError(f"--size is {text!r}; wanted WIDTHxHEIGHT in pixels, as in 1920x1080")
+        raise RefusedError(f"--size is {text!r}; wanted WIDTHxHEIGHT in pixels, as in 1920x1080; --preset has 4k and 8k")
     return int(height), int(width)
 
 

@@ -95,6 +95,9 @@ def upscale_command(
     if quiet and verbose:
         raise typer.BadParameter("--verbose was given too; wanted one of them", param_hint="--quiet")
     files, folders, failures = _find(inputs, recursive, out)
+    if not failures and not size_suffix and any(path.is_dir() and path.resolve() == out.resolve() for path in inputs):
+        reason = "is the input folder: results would be enlarged again next time; wanted another one, or --size-suffix"
+        raise typer.BadParameter(f"{out} {reason}", param_hint="-o")
     if not files:
         raise typer.Exit(1)  # before the second or two that importing PyTorch takes
 
@@ -192,6 +195,7 @@ def _run_jobs(
         except KeyboardInterrupt:
             kept = [parts_folder(output) for _, output in pairs if parts_folder(output).is_dir()]
             resumes = f"; finished pieces are in {kept[0]}, and the same command resumes" if kept else ""
+            resumes = resumes or ("; --existing skip goes on with the others" if reports and len(pairs) > 1 else "")
             say_line(f"interrupted; {len(reports)} of {len(pairs)} finished{resumes}")
             raise typer.Exit(130) from None
     if len(pairs) > 1 and detail != "quiet":

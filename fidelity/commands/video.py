@@ -138,7 +138,8 @@ def video_command(
         except BrokenPipeError:
             raise RefusedError("standard output: its reader has ended") from None
         except KeyboardInterrupt:
-            raise RefusedError(_tell_interruption(out)) from None
+            say_line(_tell_interruption(out)) if out != _PIPE else print(_tell_interruption(out), file=sys.stderr)
+            raise typer.Exit(130) from None
         if report:
             _write_report(report, made)
         for line in _describe(made):
@@ -163,7 +164,9 @@ def _tell_interruption(out: Path) -> str:
     from ..files.journal import parts_folder
 
     folder = parts_folder(out)
-    return f"interrupted; finished parts are in {folder}, and the same command resumes" if folder.is_dir() else "interrupted"
+    if folder.is_dir():
+        return f"interrupted; finished parts are in {folder}, and the same command resumes"
+    return "interrupted; nothing was finished (parts end with scenes, or after 10 s of video)"
 
 
 def _write_report(path: Path, made: "VideoReport") -> None:

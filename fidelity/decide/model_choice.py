@@ -11,12 +11,12 @@ from ..choices import AUTO_SCALE
 from ..errors import ModelRefusedError
 from ..networks.cache import NETWORKS
 from ..networks.compute import AUTO_COMPUTE, Compute
-from ..networks.loader import SHIPPED_WEIGHTS, detect_architecture, find_model
+from ..networks.loader import SHIPPED_WEIGHTS, ModelNotFoundError, detect_architecture, find_model
 from ..networks.network import Network
 from ..networks.runner import estimate_memory
 from ..networks.speed import measure_seconds_per_pixel
 from ..steps.upscale import RESIZE_SHARE
-from .catalogue import KNOWN_MODELS, RESTORERS, Restoration, matches, restores_too
+from .catalogue import DOWNLOADS, KNOWN_MODELS, RESTORERS, Restoration, matches, restores_too
 from .planning import NetworkCost, Plan, plan_passes
 from .recipes import DRAWN_DOMAINS, Recipe
 
@@ -96,7 +96,7 @@ class ModelChooser:
     def __init__(self, name: str, models: Mapping[str, Path]) -> None:
         self.models = models
         """Files by name."""
-        self._fixed = None if name == "auto" else _name_choice(find_model(name, models))
+        self._fixed = None if name == "auto" else _name_choice(_find(name, models))
         self.fixed = NETWORKS.load(self._fixed.path) if self._fixed else None
         """The model that the user chose; None for "auto"."""
 
@@ -279,6 +279,17 @@ def _cost_of(network: Network, size: tuple[int, int], compute: Compute) -> Netwo
         else estimate_memory(network, size, device, compute.precision, compute.tile_px, compute.backend)
     )
     return NetworkCost(network.name, network.scale, float(network.parameters), tile_bytes)
+
+
+def _find(name: str, models: Mapping[str, Path]) -> Path:
+    """The file of a model; says how to get one that can be downloaded."""
+    try:
+        return find_model(name, models)
+    except ModelNotFoundError as error:
+        known = next((one for one in DOWNLOADS if one.lower() == name.lower()), None)
+        if known is None:
+            raise
+        raise ModelNotFoundError(f"{name}: is not installed; get it with: fidelity models get {known}") from error
 
 
 def _name_choice(path: Path) -> ModelChoice:

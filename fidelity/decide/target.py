@@ -52,6 +52,8 @@ class Target:
         for name in given:
             value = getattr(self, name)
             numbers = astuple(value) if isinstance(value, PrintSize) else value if isinstance(value, tuple) else (value,)
+            if not all(isinstance(number, int | float) for number in numbers):
+                raise RefusedError(f"{name} is {value!r}; wanted a number" + (" for each side" if name == "size" else ""))
             if not all(0 < number < inf for number in numbers):
                 value = f"{value[1]}x{value[0]}" if isinstance(value, tuple) else value
                 raise RefusedError(f"{name} is {value}; wanted a finite number above 0")
@@ -127,7 +129,7 @@ def parse_memory(text: str) -> int:
     Raises:
         RefusedError: If the text is not a memory size.
     """
-    match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kmgt]?)i?b?\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kmgt])i?b?\s*", text, re.IGNORECASE)
     if match is None or float(match[1]) == 0:
-        raise RefusedError(f"memory is {text!r}; wanted a size, as in 8GB")
+        raise RefusedError(f"memory is {text!r}; wanted a number and a unit, as in 8GB")
     return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))

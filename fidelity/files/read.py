@@ -31,7 +31,7 @@ from .full_depth import (
 )
 from .icc import convert_by_tables, read_profile, to_srgb
 from .icc_tables import read_table_profile, tables_to_srgb
-from .paths import FileRefusedError, check_regular, one_line
+from .paths import VIDEO_SUFFIXES, FileRefusedError, check_regular, one_line
 from .repair import complete_jpeg, is_jpeg_too_short, repair
 from .tags import Captions, collect_captions, collect_exif, collect_graphs
 from .tone import WHITE_NITS, tone_map
@@ -130,6 +130,8 @@ def read_image(path: Path, color_space: ColorSpace = "source", hdr: HdrChoice = 
         unread = explain_unread(content)
         if unread:
             raise FileRefusedError(f"{path}: {unread}") from error
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            raise FileRefusedError(f"{path}: not an image; a video is enlarged by: fidelity video") from error
         raise FileRefusedError(f"{path}: not an image, or an unknown format") from error
     except DECODING_ERRORS as error:
         raise FileRefusedError(f"{path}: damaged or truncated ({one_line(error)})") from error

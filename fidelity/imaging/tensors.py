@@ -53,6 +53,19 @@ def check_finite(image: Tensor, name: str = "image") -> None:
         raise RefusedError(f"{name} has {count} samples that are not finite (NaN or infinite); wanted numbers in [0, 1]")
 
 
+def check_range(image: Tensor) -> None:
+    """Raises a RefusedError if samples are so far outside [0, 1] that they must be in another range, such as 0 to 255."""
+    least, most = image.min().item(), image.max().item()
+    if most > _MOST:
+        raise RefusedError(f"image has values from {least:g} to {most:g}; wanted 0 to 1: divide by the value of white")
+    if least < _LEAST:
+        raise RefusedError(f"image has values from {least:g} to {most:g}; wanted 0 to 1: of -1 to 1, use (image + 1) / 2")
+
+
+_LEAST, _MOST = -0.5, 1.5
+"""What filters and networks may leave beyond [0, 1]; more is another range."""
+
+
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
     """Returns the dtype for arithmetic: float64 for float64, float32 for everything else."""
     return torch.float64 if dtype == torch.float64 else torch.float32

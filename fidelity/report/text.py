@@ -18,12 +18,19 @@ def summarize_report(report: Report) -> str:
     if report.gate.action in _GATED:
         share = f" {100 * report.gate.blended_share:.0f} %" if report.gate.blended_share else ""
         parts.append(f"{_GATED[report.gate.action]}{share}")
-    notes = "".join(f"; {note}" for note in report.input.notes)
+    given = report.input
+    stretch = made.width * given.height / (made.height * given.width)
+    stretched = [f"stretched by {100 * (max(stretch, 1 / stretch) - 1):.0f} %"] if max(stretch, 1 / stretch) > _STRETCH else []
+    notes = "".join(f"; {note}" for note in (*stretched, *given.notes))
     return f"{report.input.path} -> {made.path}  {made.width}x{made.height}  {', '.join(parts)}  {report.seconds:.1f} s{notes}"
 
 
 _GATED = {"blend": "blended back", "reject": "rejected for bicubic", "report": "beyond the limit"}
 """What the gate did, where that is worth a word."""
+
+
+_STRETCH = 1.02
+"""How much of a change in proportions is worth a word; less is rounding."""
 
 
 def summarize_reports(reports: Sequence[Report], failures: int, seconds: float) -> str:

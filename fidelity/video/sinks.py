@@ -207,6 +207,9 @@ class FolderSink(Sink):
         if folder.exists() and not folder.is_dir():
             raise FileRefusedError(f"{folder}: is a file; wanted a folder for frames, or a name with an ending, as in .mp4")
         there = sorted(folder.glob("frame-*.png")) if folder.is_dir() else []
+        if folder.is_dir() and not there and any(folder.iterdir()):
+            wanted = f"an empty folder for frames, or a video as in {folder / 'video.mp4'}"
+            raise FileRefusedError(f"{folder}: is a folder with other files; wanted {wanted}")
         if there and not overwrites:
             raise FileRefusedError(f"{folder}: holds frames already; wanted an empty folder, or --existing overwrite")
         for path in there:

@@ -15,17 +15,20 @@ import torch
 from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from PIL import Image
 from torch import Tensor
 
 from ..choices import Deinterlace
 from ..errors import RefusedError
-from ..files.paths import FileRefusedError, check_regular, one_line
+from ..files.formats import DECODING_ERRORS
+from ..files.paths import READ_SUFFIXES, FileRefusedError, check_regular, one_line
 from ..files.tone import tone_map
 from ..imaging.yuv import PlaneFormat, Siting, levels_to_planes, planes_to_rgb
 from .colors import MasteringLight, StreamColors, find_dynamic_metadata, has_alpha, read_colors, read_mastering, read_siting
 
 SEQUENCE_SUFFIXES = (".png", ".tif", ".tiff")
 """File name endings of frames in a folder."""
+_PICTURES = tuple(one for one in READ_SUFFIXES if one not in (".gif", ".webp", ".avif"))  # those may be animated
 _RUNNING_CLOCKS = ("mpeg", "vob")
 """Containers whose time stamps are those of a broadcast's clock, so that they begin anywhere."""
 _CENTERED = ("mjpeg", "mpeg1video")
@@ -134,6 +137,7 @@ class VideoSource:
             raise VideoRefusedError(f"{self.path}: no such file or folder")
         if self.path.is_dir():
             self._files = _find_pictures(self.path)
+            _check_sizes(self.path, self._files)
         else:
             check_regular(self.path)
 
@@ -163,6 +167,8 @@ class VideoSource:
                 self.late_start = Fraction(container.start_time, av.time_base)
             context = stream.codec_context
             is_file = self.stream is None and not self._files
+            if is_file and self.path.suffix.lower() in _PICTURES:
+                raise RefusedError(f"is a picture, not a video; wanted fidelity upscale {self.path.name}")
             placed: Siting | None = "center" if context.name in _CENTERED else None
             if is_file:
                 placed = read_siting(str(self.path), stream.index) or placed
@@ -312,6 +318,23 @@ def _find_pictures(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(next(iter(found.values())), key=_number_key))
 
 
+def _check_sizes(folder: Path, files: tuple[Path, ...]) -> None:
+    """Refuses frames of several sizes before any work; what cannot be told from a header is found out later."""
+    first: tuple[int, int] | None = None
+    for path in files:
+        try:
+            with Image.open(path) as opened:
+                size = opened.size
+        except (*DECODING_ERRORS, RefusedError):
+            continue
+        first = first or size
+        if size != first:
+            seen = f"{size[0]}x{size[1]} in {path.name}, {first[0]}x{first[1]} before"
+            raise VideoRefusedError(
+                f"{folder}: has frames of several sizes ({seen}); wanted one: for pictures, fidelity upscale"
+            )
+
+
 def _number_key(path: Path) -> tuple[list[str | int], str]:
     """Sorts names by the numbers in them: frame-2 before frame-10."""
     parts = re.split(r"(\d+)", path.name.casefold())
@@ -428,7 +451,10 @@ def _pull(graph: Graph) -> Iterator[VideoFrame]:
 
 def read_side_data(frame: Any) -> dict[str, bytes]:
     """What comes with a frame, by the names of PyAV's types."""
-    return {one.type.name: bytes(one) for one in frame.side_data}
+    try:
+        return {one.type.name: bytes(one) for one in frame.side_data}
+    except ValueError:  # of a type that this PyAV has no name for
+        return {}
 
 
 def _deinterlacer(stream: VideoStream, which: str) -> Graph:

@@ -207,15 +207,16 @@ def test_what_lies_between_is_never_counted_whole():
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("8GB", 8 * GIB), ("8 GiB", 8 * GIB), ("512m", 512 * 2**20), ("1.5g", 3 * GIB // 2), ("100", 100)]
+    ("text", "size"),
+    [("8GB", 8 * GIB), ("8 GiB", 8 * GIB), ("512m", 512 * 2**20), ("1.5g", 3 * GIB // 2), ("100K", 100 * 2**10)],
 )
 def test_memory_is_read_from_words(text, size):
     assert parse_memory(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "GB", "-1GB", "8 apples", "0GB", "1e9"])
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "8 apples", "0GB", "1e9", "4"])
 def test_memory_that_is_none_is_refused(text):
-    with pytest.raises(ValueError, match="wanted a size, as in 8GB"):
+    with pytest.raises(ValueError, match="wanted a number and a unit, as in 8GB"):
         parse_memory(text)
 
 

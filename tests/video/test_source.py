@@ -8,7 +8,7 @@ from PIL import Image
 from fidelity.imaging.yuv import PlaneFormat
 from fidelity.video.codecs import Encoding, fit_size
 from fidelity.video.join import choose_copied
-from fidelity.video.source import VideoRefusedError, VideoSource
+from fidelity.video.source import VideoRefusedError, VideoSource, read_side_data
 from tests.clips import Clip, levels_of, stamps_of
 
 
@@ -212,3 +212,19 @@ def test_containers_know_their_codecs(make_clip, tmp_path):
     held = {name: choose_copied(source, tmp_path / f"out.{name}") for name in ("mp4", "mkv")}
     assert [one for one in held["mp4"].dropped if "subrip" in one] and len(held["mp4"].kept) == 1
     assert len(held["mkv"].kept) == 2 and held["mkv"].dropped == ()
+
+
+def test_frames_of_several_sizes_are_refused_before_any_work(tmp_path):
+    for number, size in enumerate(((8, 6), (8, 6), (9, 6))):
+        Image.new("RGB", size).save(tmp_path / f"f{number}.png")
+    with pytest.raises(VideoRefusedError, match=r"has frames of several sizes \(9x6 in f2.png, 8x6 before\)"):
+        VideoSource(tmp_path)
+
+
+def test_side_data_that_pyav_has_no_name_for_is_done_without():
+    class Frame:
+        @property
+        def side_data(self):
+            raise ValueError("31 is not a valid Type")
+
+    assert read_side_data(Frame()) == {}
