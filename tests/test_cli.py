@@ -632,3 +632,17 @@ def test_other_proportions_are_pointed_out(image_file, tmp_path):
     arguments = ["upscale", str(image_file()), "-o", str(tmp_path / "o.png"), "--domain", "photo", "--existing", "overwrite"]
     assert "; stretched by 100 %" in run(app, [*arguments, "--size", "48x72"]).stdout
     assert "stretched" not in run(app, [*arguments, "--size", "72x54"]).stdout
+
+
+def test_the_time_left_is_told_once(monkeypatch):
+    from rich.progress import Progress
+
+    from fidelity.commands.terminal import _TimeLeft
+
+    with Progress(disable=True) as bars:
+        task = bars.tasks[bars.add_task("upscale", total=None)]
+        assert str(_TimeLeft().render(task)) == ""
+        monkeypatch.setattr(type(task), "time_remaining", 3725.4)
+        assert str(_TimeLeft().render(task)) == "about 1:02:05 left"
+        task.description = "2 fps, 0:10 left"
+        assert str(_TimeLeft().render(task)) == ""

@@ -11,7 +11,8 @@ from unicodedata import category
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from ..errors import RefusedError
 
@@ -84,13 +85,33 @@ def _refuse(message: str, refused: list[str]) -> None:
     _errors.print(refused[-1], markup=False, emoji=False)
 
 
+class _TimeLeft(ProgressColumn):
+    """The time that the work may still take, unless what is done says so itself."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """As in "0:01:20 left"; empty as long as it is unknown."""
+        seconds = task.time_remaining
+        if task.finished or seconds is None or "left" in task.description:
+            return Text()
+        minutes, seconds = divmod(round(seconds), 60)
+        return Text(f"about {minutes // 60}:{minutes % 60:02}:{seconds:02} left")
+
+
 @contextmanager
 def show_progress() -> Generator[StageProgress | None, None, None]:
     """A progress bar on a terminal, nothing in a pipe."""
     if not _errors.is_terminal:
         yield None
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=_errors, transient=True, redirect_stdout=False) as bars:
+    shown = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        _TimeLeft(),
+    )
+    with Progress(*shown, console=_errors, transient=True, redirect_stdout=False) as bars:
         bar = bars.add_task("reading", total=None)
         yield lambda stage, done, total: bars.update(bar, description=_escape(stage), completed=done, total=total)
