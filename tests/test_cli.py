@@ -1,5 +1,6 @@
 """The command: what it writes, prints and returns."""
 
+import io
 import json
 import logging
 import os
@@ -635,12 +636,14 @@ def test_other_proportions_are_pointed_out(image_file, tmp_path):
 
 
 def test_the_time_left_is_told_once(monkeypatch):
+    from rich.console import Console
     from rich.progress import Progress
 
     from fidelity.commands.terminal import _TimeLeft
 
-    with Progress(disable=True) as bars:
-        task = bars.tasks[bars.add_task("upscale", total=None)]
+    with Progress(console=Console(file=io.StringIO())) as bars:
+        bars.add_task("upscale", total=None)
+        (task,) = bars.tasks
         assert str(_TimeLeft().render(task)) == ""
         monkeypatch.setattr(type(task), "time_remaining", 3725.4)
         assert str(_TimeLeft().render(task)) == "about 1:02:05 left"
