@@ -191,3 +191,19 @@ def test_what_is_public_is_listed_and_results_show_what_they_are(photo):
     assert set(fidelity.__all__) <= set(dir(fidelity))
     made = fidelity.upscale(photo, 2, settings=fidelity.Settings(domain="photo"))
     assert re.fullmatch(r"<Upscaled 224x192, 3 channels, natural-x2.safetensors, color drift [\d.]+>", repr(made))
+
+
+def test_the_examples_of_the_page_on_python_run(photo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pixels = (photo[0, :, :48, :64].movedim(0, -1) * 255).byte().numpy()
+    (tmp_path / "photos").mkdir()
+    for name in ("photo.jpg", "photos/a.jpg", "photos/b.jpg"):
+        Image.fromarray(pixels).save(tmp_path / name)
+    (tmp_path / "photos/bad.jpg").write_bytes(b"no image")
+    page = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    known = {"tensor": photo[..., :48, :64]}
+    for example in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(example.replace("long_edge=3840", "long_edge=128"), "python.md", "exec"), known)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+    assert known["report"].drift.color.mean == known["made"].color_drift.mean
+    assert known["made"].image.shape[2:] == (96, 128)

@@ -91,7 +91,7 @@ def draw_sheet(folder: Path, name: str, made: dict[str, Any]) -> Image.Image:
         Image.open(folder / f"enlarged/{name}.png").convert("RGB"),
     )
     bicubic = source.resize(result.size, Image.Resampling.BICUBIC)
-    drift = made["drift"]["color"]["mean"]
+    drift = made["gate"]["after"]["mean"]
     labels = (f"{source.width}x{source.height} JPEG, bicubic {_SCALE}x", f"Fidelity Upscale; color drift {drift:.2f}")
     cell = _CROP_PX * _SCALE
     crops = _CROPS[name]
@@ -115,7 +115,7 @@ def write_page(made: dict[str, Any], video: dict[str, Any]) -> str:
             "detected as": f"{one['domain']['label']} ({100 * one['domain']['confidence']:.0f} %)",
             "model": one["model"]["name"],
             "restored first": f"yes, {one['recipe']['restore']}" if restored else "no",
-            "color drift": f"{one['drift']['color']['mean']:.2f} CIEDE2000 on average",
+            "color drift": f"{one['gate']['after']['mean']:.2f} CIEDE2000 on average, from the restored source",
             "seconds": f"{one['seconds']:.1f}",
         }
         rows = "".join(
