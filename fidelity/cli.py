@@ -34,7 +34,12 @@ app = typer.Typer(
     help="Upscale images and preserve their colors, with measurements to prove it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Examples:\n\n"
+    "fidelity upscale photo.jpg -o photo-4x.png\n\n"
+    "fidelity upscale photos/ -o out/ --preset 4k\n\n"
+    "fidelity video clip.mp4 -o clip-2x.mp4\n\n"
+    "fidelity COMMAND --help tells all of a command's options.",
 )
 
 

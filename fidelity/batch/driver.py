@@ -64,6 +64,8 @@ def run_batch(
     results = Results(work.out)
 
     def rows(left: Sequence[Item], tally: Tally) -> Iterator[Row]:
+        if progress:
+            progress(f"{tally.finished} of {tally.total}, starting workers", tally.finished, tally.total)
         pool = _Pool(work, cluster, len(left) + sum(MOST_PARTS for item in left if item.is_video))
         try:
             yield from pool.run(left, results.known, tally)
