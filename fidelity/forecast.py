@@ -17,6 +17,7 @@ from .decide.settings import Settings
 from .job import upscale_file
 from .networks.compute import Compute
 from .networks.measurements import read_speeds, write_speeds
+from .networks.threads import on_free_cores
 from .report.report import Forecast
 from .session import Session
 
@@ -25,6 +26,7 @@ _SCALES = (2, 4)
 _TIMES = 4.0
 
 
+@on_free_cores()
 def forecast(decision: Decision, compute: Compute, channels: int = 3, starts: bool = False) -> Forecast:
     """Estimates what a decision will take, from small test runs on this machine.
 

@@ -1,8 +1,13 @@
-"""How much memory this process may use: what the machine has, or less if a container or a limit of the process says so."""
+"""What this process may use: the machine's memory and cores, or less if a container, a limit or other processes say so."""
 
-from collections.abc import Iterator
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import psutil
 
@@ -27,6 +32,62 @@ def free_bytes() -> int:
     return max(0, min(psutil.virtual_memory().available, *(limit - used for limit, used in _limits()), _UNLIMITED))
 
 
+def free_cores() -> float:
+    """The cores that other processes leave free, among those that this one may run on.
+
+    Load is measured since the last call, at first since this module was imported.
+    """
+    return max(0.0, min(len(_own_cores()) - _LOAD.others(), *_quotas(), _UNLIMITED))
+
+
+class _Load:
+    """How many cores other processes keep busy, of those that this one may run on."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._others = 0.0
+        self._seen = self._read()
+
+    def others(self) -> float:
+        """The mean since the last call, unless that was a moment ago; what it was before if that was long ago."""
+        with self._lock:
+            (then, busy_then), (now, busy) = self._seen, self._read()
+            if now - then < _SHORTEST_SECONDS:
+                return self._others
+            self._seen = now, busy
+            if now - then < _LONGEST_SECONDS:
+                self._others = max(0.0, (busy - busy_then) / (now - then))
+            return self._others
+
+    @staticmethod
+    def _read() -> tuple[float, float]:
+        """The time, and the seconds that other processes have computed."""
+        times = psutil.cpu_times(percpu=True)
+        busy = sum(_busy_seconds(times[core]) for core in _own_cores() if core < len(times))
+        own = psutil.Process().cpu_times()
+        return time.perf_counter(), busy - own.user - own.system
+
+
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 0.2, 20.0
+
+
+def _busy_seconds(times: Any) -> float:
+    """Seconds that a core was busy; those of guests are among the user's."""
+    idle = ("idle", "iowait", "guest", "guest_nice")
+    return math.fsum(times) - math.fsum(getattr(times, name, 0.0) for name in idle)
+
+
+def _own_cores() -> Sequence[int]:
+    """The logical cores that this process may run on."""
+    process = psutil.Process()
+    if hasattr(process, "cpu_affinity"):  # neither macOS nor OpenBSD has it
+        return process.cpu_affinity() or ()
+    return range(os.cpu_count() or 1)
+
+
+_LOAD = _Load()
+
+
 def allow_open_files(count: int) -> int:
     """Raises the number of files that this process may have open at once to `count`, as far as the system lets it.
 
@@ -45,7 +106,7 @@ def allow_open_files(count: int) -> int:
 
 def _limits() -> Iterator[tuple[int, int]]:
     """(limit, used) in bytes of everything that limits this process."""
-    for folder in _cgroup_folders():
+    for folder in _cgroup_folders("memory"):
         for limit, used, cache in (
             ("memory.max", "memory.current", "inactive_file"),
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -60,7 +121,18 @@ def _limits() -> Iterator[tuple[int, int]]:
             yield most, psutil.Process().memory_info().vms
 
 
-def _cgroup_folders() -> Iterator[Path]:
+def _quotas() -> Iterator[float]:
+    """How many cores the control groups allow to be busy at a time."""
+    for folder in _cgroup_folders("cpu"):
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            quota, period = (folder / "cpu.max").read_text().split()
+            yield int(quota) / int(period)
+        quota, period = _read_number(folder / "cpu.cfs_quota_us"), _read_number(folder / "cpu.cfs_period_us")
+        if quota and period and quota > 0:
+            yield quota / period
+
+
+def _cgroup_folders(controller: str) -> Iterator[Path]:
     """The folders of this process's control group and of all that it lies in, of both versions."""
     try:
         lines = _OWN_CGROUP.read_text().splitlines()
@@ -68,9 +140,9 @@ def _cgroup_folders() -> Iterator[Path]:
         return
     for line in lines:
         _, kinds, place = line.split(":", 2)
-        if kinds and "memory" not in kinds.split(","):
+        if kinds and controller not in kinds.split(","):
             continue
-        root = _CGROUPS / "memory" if kinds else _CGROUPS
+        root = _CGROUPS / controller if kinds else _CGROUPS
         folder = root / place.lstrip("/")
         yield from (one for one in (folder, *folder.parents) if one == root or root in one.parents)
 

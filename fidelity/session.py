@@ -50,6 +50,7 @@ from .imaging.tensors import check_image, check_range
 from .networks.compute import AUTO_COMPUTE, Compute
 from .networks.loader import list_models
 from .networks.memory import free_host_bytes, run_where_room
+from .networks.threads import adapt_threads, on_free_cores
 from .progress import Progress, part_of
 from .steps.alpha import bleed_colors
 from .steps.chain import Between, Pass
@@ -170,6 +171,7 @@ class Session:
         other.settings = replace(self.settings, target=Target(size=size))
         return other
 
+    @on_free_cores()
     def decide(
         self,
         image: Tensor,
@@ -206,6 +208,7 @@ class Session:
         return carry_out(image, decision, self.compute, progress, scratch)
 
 
+@on_free_cores()
 def run_passes(
     image: Tensor,
     decision: Decision,
@@ -298,6 +301,7 @@ def _deband(source: RowSource, progress: Progress | None, scratch: Path | None) 
     return output
 
 
+@on_free_cores()
 def carry_out(
     image: Tensor,
     decision: Decision,
@@ -494,7 +498,8 @@ class _Watch:
         self._started = self._lap = time.perf_counter()
 
     def lap(self) -> float:
-        """Seconds since the last lap."""
+        """Seconds since the last lap; before the next one, threads are adapted to the free cores."""
+        adapt_threads()
         now = time.perf_counter()
         since, self._lap = now - self._lap, now
         return since

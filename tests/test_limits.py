@@ -1,4 +1,4 @@
-"""A container's limit is respected, not only what the machine has."""
+"""What a container and other processes leave counts, not only what the machine has."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def machine(tmp_path, monkeypatch):
     def make(own, **files):
         (tmp_path / "own").write_text(own)
         for name, text in files.items():
-            path = tmp_path / "fs" / name.replace("__", "/").replace("memory_", "memory.", 1)
+            path = tmp_path / "fs" / name.replace("__", "/").replace("memory_", "memory.", 1).replace("cpu_", "cpu.", 1)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
 
@@ -76,3 +76,43 @@ def test_as_many_files_as_are_needed_may_be_open():
     )
     done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
     assert done.stdout.split() == ["64", "128", "128", "200"], done.stderr
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Two cores whose use, and the time, are the test's."""
+    now = {"seconds": 0.0, "others": 0.0}
+    idle = psutil.cpu_times()._replace(**dict.fromkeys(psutil.cpu_times()._fields, 0.0))
+    monkeypatch.setattr(limits.time, "perf_counter", lambda: now["seconds"])
+    monkeypatch.setattr(limits.psutil, "cpu_times", lambda percpu: [idle, idle._replace(user=now["others"], idle=9.0)])
+    monkeypatch.setattr(limits, "_own_cores", lambda: range(2))
+    monkeypatch.setattr(limits, "_quotas", lambda: ())
+    monkeypatch.setattr(limits, "_LOAD", limits._Load())
+
+    def advance(seconds, busy):
+        now["seconds"] += seconds
+        now["others"] += busy * seconds
+
+    return advance
+
+
+def test_cores_that_others_keep_busy_are_not_free(load):
+    assert limits.free_cores() == 2
+    load(1.0, 0.75)
+    assert limits.free_cores() == pytest.approx(1.25, abs=0.02)
+    load(0.01, 0.0)  # too short to tell
+    assert limits.free_cores() == pytest.approx(1.25, abs=0.02)
+    load(1.0, 0.0)
+    assert limits.free_cores() == pytest.approx(2, abs=0.02)
+    load(1000.0, 1.0)  # so long that it says nothing of now
+    assert limits.free_cores() == pytest.approx(2, abs=0.02)
+
+
+def test_a_containers_quota_counts(machine):
+    machine("0::/a\n", a__cpu_max="150000 100000\n", cpu_max="max 100000\n")
+    assert list(limits._quotas()) == [1.5]
+
+
+def test_a_quota_of_the_first_version_counts(machine):
+    machine("3:cpu,cpuacct:/x\n", cpu__x__cpu_cfs_quota_us="50000\n", cpu__x__cpu_cfs_period_us="100000\n")
+    assert list(limits._quotas()) == [0.5]

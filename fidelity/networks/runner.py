@@ -17,6 +17,7 @@ from .backend import with_backend
 from .device import choose_precision
 from .memory import free_memory_bytes, is_out_of_memory, release_memory
 from .network import Network, NonFiniteOutputError, describe_failure
+from .threads import adapt_threads, on_free_cores
 
 BLEND_CONTEXT_PX = 16
 """Context of a tile when the network's receptive field is too large to cover."""
@@ -153,6 +154,7 @@ class Runner:
             height, width = self._window(size, tile, *self._overlap())
         return int(min(height, size[0]) * min(width, size[1]) * self._bound.peak_bytes_per_pixel)
 
+    @on_free_cores()
     def run(
         self, image: Tensor, out: Tensor | None = None, tile: int | None = None, progress: Progress | None = None
     ) -> tuple[Tensor, RunReport]:
@@ -185,6 +187,7 @@ class Runner:
             out.zero_()
         batch, done, smallest = self._batch(pending[0][1]), 0, pending[0][1].window_size
         while pending:
+            adapt_threads()
             jobs = _take_alike(pending, batch)
             result = self._compute(image, jobs)
             if result is None:
@@ -213,6 +216,7 @@ class Runner:
             assert stream is not None  # the caller checked
             rows = stream.strip_rows(width)
             for top in range(0, height, rows):
+                adapt_threads()
                 strip = self._expand(image[index : index + 1, :, top : top + rows])
                 values = stream.feed(strip, is_last=top + rows >= height)
                 if values is None:

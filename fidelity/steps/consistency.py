@@ -65,6 +65,7 @@ from ..imaging.rows import (
     resize_rows,
 )
 from ..imaging.tensors import check_pair
+from ..networks.threads import on_free_cores
 from ..progress import Progress, part_of
 from .alpha import bleed_colors
 
@@ -131,6 +132,7 @@ def project(
     return project_(image.clone(), reference, mode, settings, progress)
 
 
+@on_free_cores()
 def project_(
     image: Tensor,
     reference: Tensor,
@@ -162,6 +164,7 @@ def find_thresholds(target: Rows, source: RowSource, mode: ConsistencyMode = "co
     return tuple(found)
 
 
+@on_free_cores()
 def project_rows(
     target: Rows,
     source: RowSource,

@@ -1,0 +1,47 @@
+"""PyTorch computes with as many threads as there are free cores."""
+
+import pytest
+import torch
+
+from fidelity.networks import threads
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """A machine with as many free cores as the test says, and a process with four threads."""
+    cores = [4.0]
+    monkeypatch.setattr(threads, "free_cores", lambda: cores[0])
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield cores
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(8.0, 4), (4.0, 4), (3.9, 4), (3.1, 3), (0.3, 1)])
+def test_threads_leave_cores_that_are_taken(free, cores, expected):
+    free[0] = cores
+    with threads.on_free_cores():
+        assert torch.get_num_threads() == expected
+    assert torch.get_num_threads() == 4
+
+
+def test_threads_follow_what_becomes_free(free):
+    free[0] = 1.0
+    with threads.on_free_cores():
+        assert torch.get_num_threads() == 1
+        free[0] = 4.0
+        with threads.on_free_cores():
+            assert torch.get_num_threads() == 1
+        threads.adapt_threads()
+        assert torch.get_num_threads() == 4
+
+
+def test_nothing_changes_outside_or_with_one_thread(free):
+    free[0] = 2.0
+    threads.adapt_threads()
+    assert torch.get_num_threads() == 4
+    torch.set_num_threads(1)
+    free[0] = 4.0
+    with threads.on_free_cores():
+        threads.adapt_threads()
+        assert torch.get_num_threads() == 1
