@@ -54,7 +54,7 @@ class Upscaled:
 
     def __repr__(self) -> str:
         _, channels, height, width = self.tensor.shape
-        model, drift = self.report.model.name or "resized only", self.report.drift.color.mean
+        model, drift = self.report.model.name or "resized only", self.report.held_drift.mean
         return f"<Upscaled {width}x{height}, {channels} channels, {model}, color drift {drift:.2f}>"
 
     def save(self, path: str | PathLike[str]) -> Path:

@@ -14,7 +14,7 @@ from typing import IO
 import httpx
 from safetensors.torch import save
 
-from .decide.catalogue import DOWNLOADS, Download, File, Member, Package
+from .decide.catalogue import DOWNLOADS, Download, File, Member, Package, find_download
 from .errors import RefusedError
 from .files.paths import FileRefusedError, check_folder, hold, one_line, write_whole
 from .networks.ncnn import read_ncnn
@@ -50,10 +50,9 @@ def fetch_model(
         FetchRefusedError: If the name is unknown, the download fails, or its content is not what was expected.
         FileRefusedError: If it cannot be written.
     """
-    known = {one.lower(): one for one in DOWNLOADS}
-    if name.lower() not in known:
+    wanted = find_download(name)
+    if wanted is None:
         raise FetchRefusedError(f"{name}: not in the catalogue; wanted {', '.join(DOWNLOADS)}")
-    wanted = DOWNLOADS[known[name.lower()]]
     targets = {"package": folder / f"{wanted.name}.safetensors", "address": folder / _file_name(wanted)}
     for stored in targets.values():
         if stored.exists():

@@ -19,3 +19,9 @@ def part_of(progress: Progress | None, start: float, stop: float) -> Progress | 
     if progress is None:
         return None
     return lambda done, total: progress(round(_UNITS * (start + (stop - start) * done / max(1, total))), _UNITS)
+
+
+def describe_left(seconds: float) -> str:
+    """The time that work still takes, as in "0:01:20 left"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.paths import FileRefusedError, hold
+from ..progress import describe_left
 from .sources import Item, key_of
 
 Row = dict[str, Any]
@@ -64,12 +65,9 @@ class Tally:
         counted = self.done + self.same
         drift = f", drift {self.drift_sum / counted:.2f}" if counted else ""
         failed = f", {self.failed} failed" if self.failed else ""
-        left = self._seconds_left()
-        clock = f", {int(left // 3600)}:{int(left // 60 % 60):02}:{int(left % 60):02} left" if self.done else ""
+        left = (self.total - self.finished) * self.elapsed / max(1, self.done)
+        clock = f", {describe_left(left)}" if self.done else ""
         return f"{self.finished} of {self.total}, {per_minute:.1f} a minute{clock}{drift}{failed}"
-
-    def _seconds_left(self) -> float:
-        return (self.total - self.finished) * self.elapsed / max(1, self.done)
 
 
 class Results:

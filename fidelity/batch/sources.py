@@ -56,7 +56,11 @@ class Item:
     @property
     def is_file(self) -> bool:
         """Whether its source is a file by itself, which every worker can open."""
-        return "://" not in self.source and MEMBER not in self.source
+        return _is_file(self.source)
+
+
+def _is_file(source: str) -> bool:
+    return "://" not in source and MEMBER not in source
 
 
 def is_video(name: str) -> bool:
@@ -240,7 +244,7 @@ def local_copy(source: str, base: Path) -> Generator[Path, None, None]:
     Raises:
         RefusedError: If it cannot be had.
     """
-    if "://" not in source and MEMBER not in source:
+    if _is_file(source):
         yield base / source
         return
     with tempfile.TemporaryDirectory(prefix="fidelity-") as folder:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgres
 from rich.text import Text
 
 from ..errors import RefusedError
+from ..progress import describe_left
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 _log = logging.getLogger("fidelity")
@@ -95,8 +96,7 @@ class _TimeLeft(ProgressColumn):
         seconds = task.time_remaining
         if task.finished or seconds is None or "left" in task.description:
             return Text()
-        minutes, seconds = divmod(round(seconds), 60)
-        return Text(f"about {minutes // 60}:{minutes % 60:02}:{seconds:02} left")
+        return Text(f"about {describe_left(seconds)}")
 
 
 @contextmanager

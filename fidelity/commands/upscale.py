@@ -181,15 +181,15 @@ def _run_jobs(
     reports: dict[int, Report] = {}
     with show_progress() as progress:
         try:
-            for outcome in upscale_files(pairs, session, file_options, progress):
+            for number, outcome in enumerate(upscale_files(pairs, session, file_options, progress), 1):
+                place = f"[{number}/{len(pairs)}] " if len(pairs) > 1 else ""
                 if isinstance(outcome.result, SkippedError):
-                    say_line(str(outcome.result))
+                    say_line(f"{place}{outcome.result}")
                     continue
                 with refusing(pairs[outcome.index][0]) as refused:
                     made = outcome.report()
                     reports[outcome.index] = made
                     if detail != "quiet":
-                        place = f"[{len(reports) + failures}/{len(pairs)}] " if len(pairs) > 1 else ""
                         say_line(place + (describe_report if detail == "verbose" else summarize_report)(made))
                 failures += len(refused)
         except KeyboardInterrupt:

@@ -287,3 +287,8 @@ DOWNLOADS = {
     )
 }
 """Networks that can be got, by name."""
+
+
+def find_download(name: str) -> Download | None:
+    """The network of that name, whatever its case; None if there is none."""
+    return next((one for known, one in DOWNLOADS.items() if known.lower() == name.lower()), None)

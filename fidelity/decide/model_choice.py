@@ -16,7 +16,7 @@ from ..networks.network import Network
 from ..networks.runner import estimate_memory
 from ..networks.speed import measure_seconds_per_pixel
 from ..steps.upscale import RESIZE_SHARE
-from .catalogue import DOWNLOADS, KNOWN_MODELS, RESTORERS, Restoration, matches, restores_too
+from .catalogue import KNOWN_MODELS, RESTORERS, Restoration, find_download, matches, restores_too
 from .planning import NetworkCost, Plan, plan_passes
 from .recipes import DRAWN_DOMAINS, Recipe
 
@@ -286,10 +286,10 @@ def _find(name: str, models: Mapping[str, Path]) -> Path:
     try:
         return find_model(name, models)
     except ModelNotFoundError as error:
-        known = next((one for one in DOWNLOADS if one.lower() == name.lower()), None)
+        known = find_download(name)
         if known is None:
             raise
-        raise ModelNotFoundError(f"{name}: is not installed; get it with: fidelity models get {known}") from error
+        raise ModelNotFoundError(f"{name}: is not installed; get it with: fidelity models get {known.name}") from error
 
 
 def _name_choice(path: Path) -> ModelChoice:

@@ -55,7 +55,7 @@ def check_finite(image: Tensor, name: str = "image") -> None:
 
 def check_range(image: Tensor) -> None:
     """Raises a RefusedError if samples are so far outside [0, 1] that they must be in another range, such as 0 to 255."""
-    least, most = image.min().item(), image.max().item()
+    least, most = (bound.item() for bound in torch.aminmax(image))
     if most > _MOST:
         raise RefusedError(f"image has values from {least:g} to {most:g}; wanted 0 to 1: divide by the value of white")
     if least < _LEAST:

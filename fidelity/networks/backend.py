@@ -73,10 +73,15 @@ def check_backend(backend: BackendChoice, device: torch.device) -> None:
 
 def list_backends(device: torch.device, precision: PrecisionChoice = "auto") -> list[BackendChoice]:
     """Lists the installed libraries beside PyTorch that compute on a device, for int8 only those that compute in it."""
+    return [name for name in usable_backends(device, precision) if ENGINES[name].is_installed()]
+
+
+def usable_backends(device: torch.device, precision: PrecisionChoice = "auto") -> list[BackendChoice]:
+    """Lists the same, installed or not."""
     return [
         name
         for name, engine in ENGINES.items()
-        if engine.is_installed() and engine.runs_on(device) and (precision != "int8" or "int8" in engine.precisions_on(device))
+        if engine.runs_on(device) and (precision != "int8" or "int8" in engine.precisions_on(device))
     ]
 
 

@@ -10,7 +10,7 @@ import torch
 from ..choices import BackendChoice, PrecisionChoice
 from ..errors import ModelRefusedError, RefusedError
 from ..progress import Progress
-from .backend import ENGINES, backend_key, list_backends, with_backend
+from .backend import ENGINES, backend_key, list_backends, usable_backends, with_backend
 from .backends.torch import TorchNetwork
 from .measurements import describe_network, read_speeds, write_speeds
 from .network import Network
@@ -98,8 +98,7 @@ def accelerate(
     """
     installed = list_backends(device, precision)
     if not installed:
-        able = [engine for engine in ENGINES.values() if engine.runs_on(device)]
-        able = [engine for engine in able if precision != "int8" or "int8" in engine.precisions_on(device)]
+        able = [ENGINES[name] for name in usable_backends(device, precision)]
         if not able:
             raise ModelRefusedError(f"no library beside PyTorch runs in {precision} on {device.type}")
         commands = " or ".join(engine.installation for engine in able)

@@ -153,6 +153,11 @@ class Report:
     kind: Literal["enlargement"] = field(default="enlargement", init=False)
     """Distinguishes this report from others in JSON."""
 
+    @property
+    def held_drift(self) -> Drift:
+        """The drift from what colors were held to: the restored source if there is one."""
+        return self.gate.after or self.drift.color
+
     @staticmethod
     def of(enlargement: Enlargement, settings: Settings, compute: Compute) -> "Report":
         """The report of an enlargement.

@@ -14,7 +14,7 @@ def summarize_report(report: Report) -> str:
     network = Path(report.model.name).stem if report.model.name else "resized only"
     restored = any(step.kind == "restore" for step in report.passes)
     parts = [f"{report.recipe['domain']}{'' if domain.sure else '?'}", network, *(["restored"] if restored else [])]
-    parts.append(f"drift {_held(report):.2f}{' from that' if restored else ''}")
+    parts.append(f"drift {report.held_drift.mean:.2f}{' from that' if restored else ''}")
     if report.gate.action in _GATED:
         share = f" {100 * report.gate.blended_share:.0f} %" if report.gate.blended_share else ""
         parts.append(f"{_GATED[report.gate.action]}{share}")
@@ -38,17 +38,12 @@ def summarize_reports(reports: Sequence[Report], failures: int, seconds: float) 
     refused = f", {failures} refused" if failures else ""
     if not reports:
         return f"none enlarged{refused}"
-    mean, worst = sum(map(_held, reports)) / len(reports), max(reports, key=_held)
+    mean, worst = sum(one.held_drift.mean for one in reports) / len(reports), max(reports, key=lambda one: one.held_drift.mean)
     assert worst.input
     return (
         f"{len(reports)} enlarged{refused} in {seconds:.1f} s; color drift {mean:.2f} CIEDE2000 on average, "
-        f"most in {Path(worst.input.path).name} ({_held(worst):.2f})"
+        f"most in {Path(worst.input.path).name} ({worst.held_drift.mean:.2f})"
     )
-
-
-def _held(report: Report) -> float:
-    """The mean drift from what colors were held to, which is the restored source if there is one."""
-    return (report.gate.after or report.drift.color).mean
 
 
 def describe_report(report: Report) -> str:

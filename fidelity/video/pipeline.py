@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..decide.decision import Decision
+from ..progress import describe_left
 from ..session import StageProgress
 from .frames import Enlarged, FrameMaker, FrameResult, Picture
 from .motion import find_motion
@@ -263,7 +264,7 @@ class Pipeline:
             total = round(window.seconds * info.rate)
         speed = self._made / max(1e-6, time.perf_counter() - self._started)
         left = max(0.0, (total - done) / speed) if total else 0.0
-        time_left = f", {int(left // 3600)}:{int(left // 60 % 60):02}:{int(left % 60):02} left" if total else ""
+        time_left = f", {describe_left(left)}" if total else ""
         progress(f"{speed:.2f} fps{time_left}, drift {self._last_drift:.2f}", done, max(total, done))
 
     def _encode_frames(self) -> None:
