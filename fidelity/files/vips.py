@@ -3,7 +3,7 @@
 Pillow reads these at 8 bits per channel or not at all; FFmpeg reads only TIFFs of 16 integer bits, in strips.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..progress import Progress
 
 VipsFormat = Literal["TIFF", "AVIF"]
 
@@ -131,6 +133,32 @@ def encode_avif(samples: NDArray[Any], quality: int, tags: Mapping[str, bytes | 
         return image.heifsave_buffer(compression="av1", bitdepth=AVIF_BITS, effort=_FASTEST, **options)
     except pyvips.Error as error:
         raise VipsError(str(error).strip().splitlines()[-1].strip()) from error
+
+
+def run_vips(image: Any, work: Callable[[], object], progress: Progress | None) -> None:
+    """Runs what libvips computes, with progress in percent; what is raised in the progress cancels it, Ctrl-C too."""
+    import pyvips
+
+    raised: list[BaseException] = []
+
+    def tell(_image: Any, state: Any) -> None:
+        try:
+            if progress:
+                progress(int(state.percent), 100)
+        except BaseException as error:  # which cannot pass through libvips
+            raised.append(error)
+            image.set_kill(True)
+
+    image.set_progress(True)
+    image.signal_connect("eval", tell)
+    try:
+        work()
+    except pyvips.Error:
+        if raised:
+            raise raised[0] from None
+        raise
+    if raised:
+        raise raised[0]
 
 
 def _convert(image: Any, inks: int) -> VipsPicture:

@@ -29,8 +29,9 @@ from ..session import Session, StageProgress, run_passes
 from ..steps.chain import Pass
 from ..steps.consistency import find_thresholds
 from .pieces import GRID_PX, Cut, Piece, cut
-from .sinks import DEEP_ZOOM, SUFFIXES, Joined, bytes_needed, check_suffix, join, write_piece
+from .sinks import Joined, bytes_needed, can_join, check_suffix, join, write_piece
 from .source import UNPACKED_NAME, LargeSource, count_readable_pixels
+from .web import is_web
 
 SOURCE_BYTES_PER_PIXEL = 40
 """Of a source that is read whole and judged: its samples in float32, and copies for the measurements."""
@@ -84,14 +85,14 @@ class Sampled:
 
 def needs_pieces(source: Path, output: Path, session: Session, options: FileOptions) -> bool:
     """Whether a file is enlarged in pieces: it does not fit in memory but can be cut, or the result is only made of pieces."""
-    if output.suffix.lower() == DEEP_ZOOM or options.export.pyramid:
+    if is_web(output) or options.export.pyramid:
         return True
     memory = session.compute.memory_bytes or free_host_bytes()
     if SOURCE_BYTES_PER_PIXEL * count_readable_pixels(source) <= memory or not has_vips():
         return False
     target = session.settings.target
     is_whole = target == Target() or (target.scale is not None and target.scale == round(target.scale) >= 1)
-    return is_whole and output.suffix.lower() in SUFFIXES and not _inapplicable(session, options)
+    return is_whole and can_join(output) and not _inapplicable(session, options)
 
 
 def prepare_large(path: Path, output: Path, session: Session, options: FileOptions) -> LargeJob:
@@ -113,7 +114,7 @@ def prepare_large(path: Path, output: Path, session: Session, options: FileOptio
     output = settle_output(output, options.existing, path)
     check_folder(output)
     is_deep = options.export.bits == 16 or (options.keeps_depth and source.bits > 8)
-    return LargeJob(source, output, scale, 16 if is_deep and output.suffix.lower() != DEEP_ZOOM else 8)
+    return LargeJob(source, output, scale, 16 if is_deep and not is_web(output) else 8)
 
 
 def _check_options(output: Path, session: Session, options: FileOptions) -> None:
@@ -222,6 +223,7 @@ def upscale_large(
     """
     job = prepare_large(path, output, session, options)
     folder = parts_folder(job.output)
+    job.output.parent.mkdir(parents=True, exist_ok=True)
     if not folder.exists():
         check_room(job.output.parent, job.disk_bytes)
     journal = _open_journal(job, session, options)
@@ -377,7 +379,7 @@ class _Run:
             )
         count = len(entries)
         notes_of = [f"enlarged in {count} piece{'s' if count > 1 else ''}"]
-        if has_exif and job.output.suffix.lower() not in (".png", DEEP_ZOOM):
+        if has_exif and not is_web(job.output) and job.output.suffix.lower() != ".png":
             notes_of.append("EXIF is left out: libvips writes none into TIFFs")
         notes = dict.fromkeys(note for entry in entries for note in entry["notes"])
         return replace(

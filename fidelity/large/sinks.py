@@ -1,8 +1,6 @@
-"""Joins finished pieces into one file through libvips: TIFF in tiles, PNG, or Deep Zoom with a page that shows it."""
+"""Joins finished pieces into one result through libvips: TIFF in tiles, PNG, or tiles for browsers."""
 
-import html
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,16 +9,13 @@ from torch import Tensor
 
 from ..files.paths import FileRefusedError
 from ..files.tags import Extras
-from ..files.vips import load_vips
+from ..files.vips import load_vips, run_vips
 from ..files.write import Export, quantise
 from ..imaging.rows import TensorRows
 from ..progress import Progress
+from .web import DEEP_ZOOM, IIIF_NAME, is_web, write_web
 
-DEEP_ZOOM = ".dzi"
-"""File name ending of Deep Zoom's description; the tiles are in a folder beside it."""
-SUFFIXES = (".tif", ".tiff", ".png", DEEP_ZOOM)
-"""What pieces can be joined into."""
-TILES_END = "_files"
+_SUFFIXES = (".tif", ".tiff", ".png", DEEP_ZOOM)
 
 _MM_PER_INCH = 25.4
 _TILE_PX = 256
@@ -49,10 +44,16 @@ def check_suffix(output: Path) -> None:
     Raises:
         FileRefusedError: If the ending is of another format.
     """
-    if output.suffix.lower() not in SUFFIXES:
+    if not can_join(output):
         raise FileRefusedError(
-            f"{output}: is too large for {output.suffix or 'a file without ending'}; wanted {', '.join(SUFFIXES)}"
+            f"{output}: is too large for {output.suffix or 'a file without ending'}; "
+            f"wanted {', '.join(_SUFFIXES)} or {IIIF_NAME}"
         )
+
+
+def can_join(output: Path) -> bool:
+    """Whether pieces can be joined into a file of that name."""
+    return output.suffix.lower() in _SUFFIXES or is_web(output)
 
 
 def write_piece(path: Path, image: Tensor, bits: Literal[8, 16]) -> None:
@@ -91,16 +92,18 @@ def join(joined: Joined, folder: Path, output: Path, extras: Extras, export: Exp
     image = _tag(image, extras)
     suffix = output.suffix.lower()
     try:
-        if suffix == DEEP_ZOOM:
-            _write_deep_zoom(image, folder, output, progress)
+        if is_web(output):
+            write_web(image, folder, output, progress)
             return
         part = folder / f"joined{suffix}"
         if suffix == ".png":
-            run(image, lambda: image.pngsave(str(part), compression=_SMALL), progress)
+            run_vips(image, lambda: image.pngsave(str(part), compression=_SMALL), progress)
         else:
             is_big = height * width * image.bands * (2 if image.format == "ushort" else 1) > _BIG_BYTES
             options: dict[str, Any] = {**_TILED, "bigtiff": is_big, "pyramid": export.pyramid, "level": _SMALL}
-            run(image, lambda: image.tiffsave(str(part), compression="deflate", predictor="horizontal", **options), progress)
+            run_vips(
+                image, lambda: image.tiffsave(str(part), compression="deflate", predictor="horizontal", **options), progress
+            )
         part.replace(output)
     except pyvips.Error as error:
         raise FileRefusedError(f"{output}: cannot be written (libvips: {str(error).strip().splitlines()[-1]})") from error
@@ -118,57 +121,6 @@ def _tag(image: Any, extras: Extras) -> Any:
         if content:
             image.set_type(pyvips.GValue.blob_type, name, content)
     return image
-
-
-def _write_deep_zoom(image: Any, folder: Path, output: Path, progress: Progress | None) -> None:
-    """Writes tiles and their description, and a page that shows them; the description appears last."""
-    name = output.stem
-    if image.get_typeof("icc-profile-data"):
-        image = image.icc_transform("srgb", embedded=True)
-    if image.format == "ushort":
-        image = (image >> 8).cast("uchar")
-    image = image.copy(interpretation="b-w" if image.bands == 1 else "srgb")
-    suffix = ".png" if image.bands == 4 else ".jpg[Q=92,subsample-mode=off]"
-    made, tiles = folder / "zoom", output.with_name(f"{name}{TILES_END}")
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir()
-    run(image, lambda: image.dzsave(str(made / name), suffix=suffix), progress)
-    if tiles.exists():
-        shutil.rmtree(tiles)
-    (made / tiles.name).replace(tiles)
-    ending = suffix.partition("[")[0].lstrip(".")
-    page = Path(__file__).with_name("zoom.html").read_text(encoding="utf-8")
-    filled = {"TITLE": html.escape(name), "TILES": html.escape(tiles.name), "END": ending}
-    for key, value in {**filled, "WIDTH": str(image.width), "HEIGHT": str(image.height)}.items():
-        page = page.replace(f"{{{key}}}", value)
-    output.with_suffix(".html").write_text(page, encoding="utf-8")
-    (made / f"{name}{DEEP_ZOOM}").replace(output)
-    shutil.rmtree(made)
-
-
-def run(image: Any, work: Callable[[], object], progress: Progress | None) -> None:
-    """Runs what libvips computes, with progress in percent; what is raised in the progress cancels it, Ctrl-C too."""
-    pyvips = load_vips()
-    raised: list[BaseException] = []
-
-    def tell(_image: Any, state: Any) -> None:
-        try:
-            if progress:
-                progress(int(state.percent), 100)
-        except BaseException as error:  # which cannot pass through libvips
-            raised.append(error)
-            image.set_kill(True)
-
-    image.set_progress(True)
-    image.signal_connect("eval", tell)
-    try:
-        work()
-    except pyvips.Error:
-        if raised:
-            raise raised[0] from None
-        raise
-    if raised:
-        raise raised[0]
 
 
 def bytes_needed(size: tuple[int, int], channels: int, bits: int, unpacked: int) -> int:

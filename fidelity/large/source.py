@@ -13,9 +13,8 @@ from ..files.formats import DECODING_ERRORS, count_pixels, open_picture
 from ..files.paths import FileRefusedError, check_regular
 from ..files.read import SourceFile, read_dpi
 from ..files.tags import Captions, collect_captions, collect_exif, collect_graphs
-from ..files.vips import has_vips, load_vips
+from ..files.vips import has_vips, load_vips, run_vips
 from ..progress import Progress
-from .sinks import run
 
 UNPACKED_NAME = "source.v"
 """The unpacked source in the folder of parts."""
@@ -76,7 +75,7 @@ class LargeSource:
             if _orientation(image) > 1:
                 image = image.autorot()
             try:
-                run(image, lambda: image.write_to_file(str(part)), progress)
+                run_vips(image, lambda: image.write_to_file(str(part)), progress)
             except pyvips.Error as error:
                 raise FileRefusedError(f"{self.path}: damaged or truncated (libvips: {_last_line(error)})") from error
             part.replace(path)

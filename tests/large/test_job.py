@@ -135,9 +135,30 @@ def test_deep_zoom_has_its_tiles_and_a_page(tmp_path, session):
     run(path, tmp_path / "out.dzi", session)
     assert "Image" in (tmp_path / "out.dzi").read_text()
     page = (tmp_path / "out.html").read_text()
-    assert "width: 500, height: 400" in page and 'tiles: "out_files"' in page
+    assert '"width": 500, "height": 400, "tiles": "out_files"' in page and '"iiif": false' in page
     finest = tmp_path / "out_files" / "9"
     assert {one.name for one in finest.iterdir()} == {f"{column}_{row}.jpg" for column in range(2) for row in range(2)}
+
+
+def test_iiif_has_the_tiles_that_its_description_and_page_ask_for(tmp_path, session):
+    path, home = write(tmp_path / "in.tif", picture(275, 301)), tmp_path / "web" / "scan"
+    run(path, home / "info.json", session, existing="overwrite")
+    info = json.loads((home / "info.json").read_text())
+    assert (info["id"], info["width"], info["height"], info["type"]) == ("scan", 602, 550, "ImageService3")
+    wanted = set()
+    for factor in info["tiles"][0]["scaleFactors"]:
+        side = 256 * factor
+        for left in range(0, 602, side):
+            for top in range(0, 550, side):
+                width, height = min(side, 602 - left), min(side, 550 - top)
+                area = "full" if (width, height) == (602, 550) else f"{left},{top},{width},{height}"
+                wanted.add(f"{area}/{-(-width // factor)},{-(-height // factor)}/0/default.jpg")
+    assert {str(one.relative_to(home)) for one in home.rglob("*.jpg")} == wanted
+    assert '"iiif": true' in (tmp_path / "web" / "scan.html").read_text()
+    assert sorted(one.name for one in (tmp_path / "web").iterdir()) == ["scan", "scan.html"]
+    (home / "0,0,9,9").mkdir()  # of another picture
+    run(path, home / "info.json", session, existing="overwrite")
+    assert not (home / "0,0,9,9").exists() and len(list(home.rglob("*.jpg"))) == len(wanted)
 
 
 def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, session):
@@ -182,7 +203,7 @@ def test_other_settings_do_not_resume(tmp_path, session):
 def test_what_does_not_go_is_refused_in_a_line(tmp_path, session):
     path = write(tmp_path / "in.tif", picture())
     for output, options, wanted in (
-        ("out.jpg", {}, r"wanted \.tif, \.tiff, \.png, \.dzi"),
+        ("out.jpg", {}, r"wanted \.tif, \.tiff, \.png, \.dzi or info\.json"),
         ("out.tif", {"color_space": "srgb"}, "--color-space srgb does not apply"),
         ("out.png", {"export": Export(pyramid=True)}, r"wanted \.tif with --pyramid"),
     ):
