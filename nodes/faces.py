@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import torch
 from comfy_api.latest import io
 
-from ..fidelity.steps.faces import FACE_MARGIN, FACE_PX, find_boxes, parse_boxes, restore_faces
+from ..fidelity.progress import part_of
+from ..fidelity.steps.faces import FACE_MARGIN, FACE_PX, Box, clip_box, find_boxes, parse_boxes, restore_faces
 from . import host
 
 
@@ -15,9 +17,18 @@ class FidelityRestoreFaces(io.ComfyNode):
             node_id="FidelityRestoreFaces",
             display_name="Restore Faces (Fidelity)",
             category=host.CATEGORY,
-            description="Restores the faces you mark with a face model (GFPGAN, RestoreFormer, CodeFormer), preserving their "
-            "colors; nothing else changes. Face models invent detail: the likeness may suffer.",
-            search_aliases=["gfpgan", "codeformer", "restoreformer", "face restore", "face fix", "face detailer"],
+            description="Restores faces with a face model (GFPGAN, RestoreFormer, CodeFormer), preserving their colors; "
+            "nothing else changes. Mark the faces by hand, or connect a detector such as Detect Face Landmarks (MediaPipe). "
+            "Face models invent detail: the likeness may suffer.",
+            search_aliases=[
+                "gfpgan",
+                "codeformer",
+                "restoreformer",
+                "face restore",
+                "face fix",
+                "face detailer",
+                "face detection",
+            ],
             inputs=[
                 io.Image.Input("image", tooltip="The image, after upscaling. All images of a batch use the same boxes."),
                 io.UpscaleModel.Input(
@@ -28,7 +39,7 @@ class FidelityRestoreFaces(io.ComfyNode):
                     default="",
                     multiline=True,
                     tooltip="Left, top, width and height of each face in image pixels, chin to forehead, one face per line. "
-                    "If empty, every separate area of the mask is a face.",
+                    "If empty, those of bboxes; without these, every separate area of the mask is a face.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -50,6 +61,13 @@ class FidelityRestoreFaces(io.ComfyNode):
                 io.Mask.Input(
                     "mask", optional=True, tooltip="Weight of the restored face at each pixel; must match the image's size."
                 ),
+                io.BoundingBox.Input(
+                    "bboxes",
+                    optional=True,
+                    force_input=True,
+                    tooltip="Faces that a detector found in this image, such as Detect Face Landmarks (MediaPipe). An image "
+                    "without any stays as it is.",
+                ),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The image with its faces restored.")],
         )
@@ -63,10 +81,32 @@ class FidelityRestoreFaces(io.ComfyNode):
         strength: float,
         margin: float,
         mask: io.Mask.Type | None = None,
+        bboxes: Any = None,
     ) -> io.NodeOutput:
         source = host.to_engine(image)
         shares = host.mask_to_engine(mask)
-        faces = parse_boxes(boxes) or (find_boxes(shares[:1]) if shares is not None else [])
+        faces = parse_boxes(boxes)
         model, compute = host.prepare_model(face_model, source[:, :, :FACE_PX, :FACE_PX])
+        if not faces and bboxes is not None:
+            found = _read_boxes(bboxes, source)
+            track = host.track_progress()
+            made: list[torch.Tensor] = []
+            for index, one in enumerate(source.split(1)):
+                share = shares if shares is None or shares.shape[0] == 1 else shares[index : index + 1]
+                part = part_of(track, index / len(found), (index + 1) / len(found))
+                own = found[index]
+                made.append(restore_faces(one, model, own, share, strength, margin, compute.device, part) if own else one)
+            return io.NodeOutput(host.to_host(torch.cat(made)))
+        faces = faces or (find_boxes(shares[:1]) if shares is not None else [])
         result = restore_faces(source, model, faces, shares, strength, margin, compute.device, host.track_progress())
         return io.NodeOutput(host.to_host(result))
+
+
+def _read_boxes(given: Any, images: torch.Tensor) -> list[list[Box]]:
+    """The faces in each image, as the host's detectors tell them: one box, or a list of boxes for each image."""
+    lists: list[Any] = given if isinstance(given, list) else [[given]]
+    if lists and not isinstance(lists[0], list):
+        lists = [lists]
+    boxes = [[clip_box(one["x"], one["y"], one["width"], one["height"], images) for one in own] for own in lists]
+    kept = [[box for box in own if box] for own in boxes] or [[]]
+    return [kept[min(index, len(kept) - 1)] for index in range(images.shape[0])]

@@ -139,6 +139,14 @@ def find_boxes(mask: Tensor) -> list[Box]:
     return sorted(boxes, key=lambda box: -box.width * box.height)
 
 
+def clip_box(left: float, top: float, width: float, height: float, image: Tensor) -> Box | None:
+    """The part of a box that lies within an image; None if it is too small for a face."""
+    columns = max(0, round(left)), min(image.shape[3], round(left + width))
+    rows = max(0, round(top)), min(image.shape[2], round(top + height))
+    box = Box(columns[0], rows[0], columns[1] - columns[0], rows[1] - rows[0])
+    return box if min(box.width, box.height) >= _SMALLEST_FACE_PX else None
+
+
 def parse_boxes(text: str) -> list[Box]:
     """Parses boxes from text: left, top, width, height in pixels, one box per line or separated by semicolons.
 

@@ -148,6 +148,8 @@ def start_host(base, *options, pack=PACK):
         port = probe.getsockname()[1]
     log = (base / "host.log").open("w")
     command = [python, "main.py", "--cpu", "--port", str(port), "--base-directory", str(base), *options]
+    if frontend := os.environ.get("COMFYUI_FRONTEND"):
+        command += ["--front-end-root", frontend]
     process = subprocess.Popen(command, cwd=host, stdout=log, stderr=subprocess.STDOUT)
     client = Host(f"http://127.0.0.1:{port}", models, python)
     for _ in range(600):

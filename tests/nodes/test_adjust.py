@@ -214,7 +214,12 @@ def test_faces_are_redrawn_by_a_network_of_the_hosts_loader(host, photo):
     assert changed[30:60, 30:60].max() > 0.02
     changed[21:69, 21:69] = 0
     assert changed.max() < 1.01 / 255
-    graph["3"]["inputs"]["boxes"] = ""
+    graph["3"]["inputs"] |= {"boxes": "", "bboxes": ["5", 0]}
+    graph["5"] = node("PrimitiveBoundingBox", x=30, y=25, width=30, height=40)
+    assert torch.equal(host.fetch(host.run(graph), "4"), shown)
+    graph["5"]["inputs"] |= {"width": 4}
+    assert (host.fetch(host.run(graph), "4") - (photo * 255).round() / 255).abs().max() < 1.01 / 255
+    del graph["3"]["inputs"]["bboxes"]
     status, _, messages = host.wait(host.start(graph))
     assert status == "error"
     assert "no faces given; wanted boxes" in messages["execution_error"]["exception_message"]

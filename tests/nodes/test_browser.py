@@ -166,7 +166,7 @@ def test_a_file_with_nonsense_for_a_result_opens(page):
     page.evaluate("async (graph) => { await window.app.loadGraphData(graph) }", graph)
     time.sleep(1)
     assert [error for error in page.errors if not any(part in error for part in EXPECTED_ERRORS)] == []
-    assert len(page.evaluate("() => window.app.graph.nodes")) == len(graph["nodes"])
+    assert page.evaluate("() => window.app.graph.nodes.length") == len(graph["nodes"])
 
 
 def test_the_blueprint_is_placed_from_the_library_and_runs(page, host, photo):
