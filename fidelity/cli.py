@@ -23,6 +23,7 @@ try:
     from .commands.plan import plan_command
     from .commands.queue import queue_command
     from .commands.terminal import lost_output
+    from .commands.ui import ui_command
     from .commands.upscale import upscale_command
     from .commands.video import video_command
 except ModuleNotFoundError as error:  # inside ComfyUI, the pack does not install these
@@ -72,6 +73,7 @@ app.add_typer(models_app, name="models")
 app.command("accelerate")(accelerate_command)
 app.command("doctor")(doctor_command)
 app.command("queue")(queue_command)
+app.command("ui")(ui_command)
 
 
 def _hush_libraries() -> None:

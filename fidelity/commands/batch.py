@@ -32,10 +32,20 @@ def batch_command(
         typer.Option(metavar="FILE", help="A CSV or JSONL file: a picture a row, with settings of its own.", dir_okay=False),
     ] = None,
     address: Annotated[
-        str | None, typer.Option(metavar="RAY", help="Address of a Ray cluster.", show_default="this machine")
+        str | None,
+        typer.Option(
+            metavar="RAY", help="Address of a Ray cluster.", show_default="this machine", rich_help_panel=options.MACHINE
+        ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", help="How many work at a time.", show_default="one a GPU, or a core", min=1)
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="How many work at a time.",
+            show_default="one a GPU, or a core",
+            min=1,
+            rich_help_panel=options.MACHINE,
+        ),
     ] = None,
     scale: options.Scale = None,
     size: options.Size = None,
@@ -51,7 +61,10 @@ def batch_command(
     precision: options.PrecisionOption = "auto",
     backend: options.Backend = "auto",
     memory: options.Memory = None,
-    format: Annotated[Literal["png", "jpg", "webp", "avif", "tif"], typer.Option(help="File format of results.")] = "png",
+    format: Annotated[
+        Literal["png", "jpg", "webp", "avif", "tif"],
+        typer.Option(help="File format of results.", rich_help_panel=options.FILES),
+    ] = "png",
     quality: options.Quality = None,
     codec: options.Codec = DEFAULT_VIDEO_CODEC,
     crf: options.Crf = None,

@@ -27,79 +27,128 @@ if TYPE_CHECKING:
 
 _RESTORE: tuple[RestoreChoice, ...] = get_args(RestoreChoice)
 
+SIZE, MODEL, WORK, MACHINE = "Size", "Type and model", "Restoration, colors and cleanup", "Device, speed and memory"
+FILES, TOLD = "Files", "Reports and messages"
+"""Titles of groups of options in the help."""
+
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files or folders.")]
 Recursive = Annotated[
-    bool, typer.Option("--recursive", "-r", help="Also search subfolders; results keep the folder structure.")
+    bool,
+    typer.Option("--recursive", "-r", help="Also search subfolders; results keep the folder structure.", rich_help_panel=FILES),
 ]
 Existing = Annotated[
     ExistingChoice,
-    typer.Option(help="If a result exists already: stop, skip the image, number the new file, or overwrite."),
+    typer.Option(
+        help="If a result exists already: stop, skip the image, number the new file, or overwrite.", rich_help_panel=FILES
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ModelsDir = Annotated[
-    Path | None, typer.Option(help="A folder of networks, in addition to the shipped ones.", exists=True, file_okay=False)
+    Path | None,
+    typer.Option(
+        help="A folder of networks, in addition to the shipped ones.", exists=True, file_okay=False, rich_help_panel=MODEL
+    ),
 ]
 NewModelsDir = Annotated[
     Path | None,
     typer.Option("--models-dir", help="Folder to store them in.", show_default="~/.fidelity/models", file_okay=False),
 ]
 Scale = Annotated[
-    float | None, typer.Option(help="Enlargement factor of both sides.", show_default="the model's own, 4 for auto")
+    float | None,
+    typer.Option(help="Enlargement factor of both sides.", show_default="the model's own, 4 for auto", rich_help_panel=SIZE),
 ]
 Size = Annotated[
-    str | None, typer.Option(metavar="WxH", help="Exact size in pixels; other proportions than the source's stretch it.")
+    str | None,
+    typer.Option(
+        metavar="WxH", help="Exact size in pixels; other proportions than the source's stretch it.", rich_help_panel=SIZE
+    ),
 ]
-LongEdge = Annotated[int | None, typer.Option(metavar="PX", help="Length of the longer side in pixels.")]
-Megapixels = Annotated[float | None, typer.Option(metavar="MP", help="Total size in megapixels.")]
+LongEdge = Annotated[int | None, typer.Option(metavar="PX", help="Length of the longer side in pixels.", rich_help_panel=SIZE)]
+Megapixels = Annotated[float | None, typer.Option(metavar="MP", help="Total size in megapixels.", rich_help_panel=SIZE)]
 PrintSheet = Annotated[
     str | None,
-    typer.Option(metavar="SHEET", help="The largest size that fits on a sheet, as in a3@300 or 30x20cm@300 (dots per inch)."),
+    typer.Option(
+        metavar="SHEET",
+        help="The largest size that fits on a sheet, as in a3@300 or 30x20cm@300 (dots per inch).",
+        rich_help_panel=SIZE,
+    ),
 ]
 Preset = Annotated[
-    SizePreset | None, typer.Option(help="A size by name: a long edge of 2048, 3840 or 7680 px, or a sheet to print on.")
+    SizePreset | None,
+    typer.Option(help="A size by name: a long edge of 2048, 3840 or 7680 px, or a sheet to print on.", rich_help_panel=SIZE),
 ]
-DomainOption = Annotated[DomainChoice, typer.Option(help="Domain of the image; sets the other defaults.")]
+DomainOption = Annotated[
+    DomainChoice, typer.Option(help="Domain of the image; sets the other defaults.", rich_help_panel=MODEL)
+]
 ModelName = Annotated[
     str,
-    typer.Option(metavar="NAME_OR_FILE", help="The network; auto uses the best installed one for the domain and the scale."),
+    typer.Option(
+        metavar="NAME_OR_FILE",
+        help="The network; auto uses the best installed one for the domain and the scale.",
+        rich_help_panel=MODEL,
+    ),
 ]
 Restore = Annotated[
     str,
     typer.Option(
         metavar="|".join((*_RESTORE, "0..1")),
         help="What an x1 network restores first: noise or JPEG damage; or how strongly it restores.",
+        rich_help_panel=WORK,
     ),
 ]
 Passes = Annotated[
-    Literal["auto", "direct", "stepwise"], typer.Option(help="The fewest passes, or doubling with cleanup in between.")
+    Literal["auto", "direct", "stepwise"],
+    typer.Option(help="The fewest passes, or doubling with cleanup in between.", rich_help_panel=WORK),
 ]
-Memory = Annotated[str | None, typer.Option(metavar="SIZE", help="Memory limit, as in 8GB.", show_default="free memory")]
-Device = Annotated[DeviceName, typer.Option(help="Device that runs the networks.")]
+Memory = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Memory limit, as in 8GB.", show_default="free memory", rich_help_panel=MACHINE),
+]
+Device = Annotated[DeviceName, typer.Option(help="Device that runs the networks.", rich_help_panel=MACHINE)]
 PrecisionOption = Annotated[
     PrecisionChoice,
-    typer.Option(help="Numeric precision of the networks; int8 is fastest on CPUs and less exact: auto never takes it."),
+    typer.Option(
+        help="Numeric precision of the networks; int8 is fastest on CPUs and less exact: auto never takes it.",
+        rich_help_panel=MACHINE,
+    ),
 ]
 Backend = Annotated[
     BackendChoice,
-    typer.Option(help="Library that runs the networks; auto: the fastest that `fidelity accelerate` measured, else PyTorch."),
+    typer.Option(
+        help="Library that runs the networks; auto: the fastest that `fidelity accelerate` measured, else PyTorch.",
+        rich_help_panel=MACHINE,
+    ),
 ]
-Codec = Annotated[VideoCodec, typer.Option(help="What the video is encoded as; ffv1 is lossless, prores is for editing.")]
+Codec = Annotated[
+    VideoCodec,
+    typer.Option(help="What the video is encoded as; ffv1 is lossless, prores is for editing.", rich_help_panel=FILES),
+]
 Crf = Annotated[
     int | None,
     typer.Option(
         help="Quality of the encoding; lower is better.",
         show_default=", ".join(f"{codec} {crf}" for codec, crf in DEFAULT_CRF.items()),
+        rich_help_panel=FILES,
     ),
 ]
 Grain = Annotated[
-    GrainChoice, typer.Option(help="Add back film or paper grain that restoration removed; auto: where it is found.")
+    GrainChoice,
+    typer.Option(help="Add back film or paper grain that restoration removed; auto: where it is found.", rich_help_panel=WORK),
 ]
 Quality = Annotated[
-    int | None, typer.Option(metavar="1..100", help="Quality of JPEG, AVIF and WebP.", show_default="95, WebP lossless")
+    int | None,
+    typer.Option(
+        metavar="1..100", help="Quality of JPEG, AVIF and WebP.", show_default="95, WebP lossless", rich_help_panel=FILES
+    ),
 ]
-SampleSpace = Annotated[ColorSpace, typer.Option(help="Keep the source's color profile and pixel values, or convert to sRGB.")]
-StripGps = Annotated[bool, typer.Option("--strip-gps", help="Remove the GPS location from the metadata.")]
-Tile = Annotated[str, typer.Option(metavar="auto|PX", help="Tile size in source pixels.")]
+SampleSpace = Annotated[
+    ColorSpace,
+    typer.Option(help="Keep the source's color profile and pixel values, or convert to sRGB.", rich_help_panel=FILES),
+]
+StripGps = Annotated[
+    bool, typer.Option("--strip-gps", help="Remove the GPS location from the metadata.", rich_help_panel=FILES)
+]
+Tile = Annotated[str, typer.Option(metavar="auto|PX", help="Tile size in source pixels.", rich_help_panel=MACHINE)]
 
 
 def read_target(

@@ -32,24 +32,28 @@ def upscale_command(
     model: options.ModelName = "auto",
     models_dir: options.ModelsDir = None,
     channels: Annotated[
-        Literal["auto", "luma", "rgb"], typer.Option(help="Enlarge only luma with the network, or all colors.")
+        Literal["auto", "luma", "rgb"],
+        typer.Option(help="Enlarge only luma with the network, or all colors.", rich_help_panel=options.WORK),
     ] = "auto",
     consistency: Annotated[
         Literal["auto", "off", "color", "full"],
-        typer.Option(help="Preserve the source's colors and tones, or every pixel (for pristine sources)."),
+        typer.Option(
+            help="Preserve the source's colors and tones, or every pixel (for pristine sources).", rich_help_panel=options.WORK
+        ),
     ] = "auto",
     gate: Annotated[
         Literal["auto", "blend", "reject", "report", "off"],
-        typer.Option(help="If colors still drift: blend back, reject, or only report."),
+        typer.Option(help="If colors still drift: blend back, reject, or only report.", rich_help_panel=options.WORK),
     ] = "auto",
     restore: options.Restore = "auto",
     deband: Annotated[
-        Literal["auto", "on", "off"], typer.Option(help="Smooth banding in gradients; auto: if banding is measured.")
+        Literal["auto", "on", "off"],
+        typer.Option(help="Smooth banding in gradients; auto: if banding is measured.", rich_help_panel=options.WORK),
     ] = "auto",
     passes: options.Passes = "auto",
     cleanup: Annotated[
         Literal["auto", "bilateral", "guided", "median", "antialias", "unsharp", "off"],
-        typer.Option(help="Filter applied to the result at the end."),
+        typer.Option(help="Filter applied to the result at the end.", rich_help_panel=options.WORK),
     ] = "auto",
     grain: options.Grain = "auto",
     tile: options.Tile = "auto",
@@ -59,36 +63,64 @@ def upscale_command(
     memory: options.Memory = None,
     format: Annotated[
         Literal["png", "jpg", "webp", "avif", "tif"] | None,
-        typer.Option(help="File format of results in a folder.", show_default="png"),
+        typer.Option(help="File format of results in a folder.", show_default="png", rich_help_panel=options.FILES),
     ] = None,
     bits: Annotated[
         Literal["auto", "8", "16"],
-        typer.Option(help="Bits per channel in PNG and TIFF; 16 gives AVIF its maximum, 12; auto: as the source."),
+        typer.Option(
+            help="Bits per channel in PNG and TIFF; 16 gives AVIF its maximum, 12; auto: as the source.",
+            rich_help_panel=options.FILES,
+        ),
     ] = "auto",
     quality: options.Quality = None,
     color_space: options.SampleSpace = "source",
     strip_gps: options.StripGps = False,
     size_suffix: Annotated[
-        bool, typer.Option("--size-suffix", help="Add the size to the file name, as in cat_2048x1536.png.")
+        bool,
+        typer.Option(
+            "--size-suffix", help="Add the size to the file name, as in cat_2048x1536.png.", rich_help_panel=options.FILES
+        ),
     ] = False,
     tileable: Annotated[
-        Tileable, typer.Option(help="Keep textures that repeat, and panoramas (x), seamless at opposite edges.")
+        Tileable,
+        typer.Option(
+            help="Keep textures that repeat, and panoramas (x), seamless at opposite edges.", rich_help_panel=options.WORK
+        ),
     ] = "off",
     recursive: options.Recursive = False,
     existing: options.Existing = DEFAULT_EXISTING,
     hdr: Annotated[
-        HdrChoice, typer.Option(help="High dynamic range (PQ, HLG): keep it, in 16-bit PNG, or tone map it to sRGB.")
+        HdrChoice,
+        typer.Option(
+            help="High dynamic range (PQ, HLG): keep it, in 16-bit PNG, or tone map it to sRGB.", rich_help_panel=options.FILES
+        ),
     ] = "auto",
     flatten: Annotated[
-        str | None, typer.Option(metavar="COLOR", help="Lay transparent images on a color, as in white or #ffffff.")
+        str | None,
+        typer.Option(
+            metavar="COLOR", help="Lay transparent images on a color, as in white or #ffffff.", rich_help_panel=options.FILES
+        ),
     ] = None,
     pyramid: Annotated[
-        bool, typer.Option("--pyramid", help="Store smaller copies in a TIFF too, for viewers of large pictures.")
+        bool,
+        typer.Option(
+            "--pyramid",
+            help="Store smaller copies in a TIFF too, for viewers of large pictures.",
+            rich_help_panel=options.FILES,
+        ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done and where results would go.")] = False,
-    report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="File for the JSON report.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print refusals only.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say for each image what was decided, and why.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show what would be done and where results would go.", rich_help_panel=options.TOLD),
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="File for the JSON report.", rich_help_panel=options.TOLD)
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print refusals only.", rich_help_panel=options.TOLD)] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Say for each image what was decided, and why.", rich_help_panel=options.TOLD),
+    ] = False,
 ) -> None:
     """Enlarge images, preserve their colors, and report how well they were preserved."""
     detail = "quiet" if quiet else "verbose" if verbose else "short"

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 
+from fidelity.commands import ui
 from tools.showcase.graphs import GRAPHS
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
@@ -236,3 +238,18 @@ def test_models_that_are_wanted_are_named_with_links(name):
         assert node["widgets_values"][0] == model["name"]
         assert model["url"].startswith("https://")
         assert model["url"].endswith(model["name"])
+
+
+def test_the_command_opens_a_workflow_of_the_pack(host, page, monkeypatch, capsys):
+    opened = []
+    monkeypatch.setattr(ui.webbrowser, "open", lambda address: opened.append(address) or True)
+    ui.ui_command(host.url, "auto")
+    assert capsys.readouterr().out.strip() == opened[0] == f"{host.url}/?template=auto&source=fidelity-upscale"
+    page.goto(opened[0], timeout=60_000)
+    page.wait_for_function(
+        "window.app && window.app.graph && window.app.graph.nodes.some((node) => node.type === 'FidelityAutoUpscale')",
+        timeout=60_000,
+    )
+    with pytest.raises(typer.Exit):
+        ui.ui_command("http://127.0.0.1:9", "auto")
+    assert "wanted ComfyUI started, or its address with --server" in capsys.readouterr().err

@@ -1,8 +1,8 @@
-"""Draws the scene in the workflows' before-and-after thumbnails; it is generated, so we may ship it."""
+"""Draws hills at dusk, the scene of the help pages; it is generated, so we may ship it."""
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from fidelity.imaging.resample import resize
 
@@ -40,15 +40,3 @@ def draw_source() -> torch.Tensor:
 def to_pillow(picture: torch.Tensor) -> Image.Image:
     """Converts a (1, 3, H, W) picture in [0, 1] to a Pillow image."""
     return Image.fromarray((picture[0].clamp(0, 1) * 255).round().byte().movedim(0, -1).numpy())
-
-
-def before_and_after(source: torch.Tensor, result: Image.Image, name: str) -> Image.Image:
-    """Joins the left half of a bicubic enlargement and the right half of a result, both labeled."""
-    picture, middle = to_pillow(resize(source, (SIDE_PX, SIDE_PX))), SIDE_PX // 2
-    right = (middle, 0, SIDE_PX, SIDE_PX)
-    picture.paste(result.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS).crop(right), right)
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(18)
-    draw.line((middle, 0, middle, SIDE_PX), fill="white", width=2)
-    for text, x in (("bicubic", 8), (name, middle + 8)):
-        draw.text((x, SIDE_PX - 28), text, fill="white", font=font, stroke_width=2, stroke_fill="black")
-    return picture

@@ -3,17 +3,16 @@
     python -m tools.showcase.workflows --server http://127.0.0.1:8188 [--names photo auto] [--chromium /usr/bin/chromium]
 
 Requires Playwright. The host's own frontend creates the saved file from the graph. If a workflow runs with only the pack
-installed, it runs on that host on a generated image, and the picture shows the result. Otherwise, the picture shows the graph;
-it has no missing-model warnings if the host has files of the same names, even empty ones.
+installed, it runs on that host on a scene drawn here, and the picture shows the result beside a bicubic enlargement.
+Otherwise, the picture is a card that tells what the workflow does and needs.
 """
 
 import argparse
-import io
 import json
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,24 +25,13 @@ from torch import Tensor
 from fidelity import __version__
 from fidelity.comfy.client import ComfyClient
 from fidelity.comfy.graphs import BROWSER_ONLY
-from fidelity.imaging.filters import gaussian_blur
 from tools.showcase.graph import Graph, Link
 from tools.showcase.graphs import GRAPHS
-from tools.showcase.pipeline import as_jpeg, generate
-from tools.showcase.thumbnail import SIDE_PX, before_and_after, draw_source, to_pillow
+from tools.showcase.scenes import CARDS, CAT, SCENES, before_and_after, draw_card
+from tools.showcase.thumbnail import to_pillow
 
 FOLDER = Path(__file__).parents[2] / "workflows"
 PACK = "fidelity-upscale"
-SOURCES: dict[str, Callable[[], Tensor]] = {
-    "photo": lambda: generate("natural", 8),
-    "painting": lambda: gaussian_blur(generate("natural", 21), 0.8),
-    "anime-flux": lambda: generate("drawn", 3),
-    "anime-sd": lambda: generate("drawn", 12),
-    "line-art": lambda: generate("drawn", 7),
-    "two-pass-restore": lambda: as_jpeg(generate("natural", 30), 40),
-    "compare-models": lambda: generate("drawn", 16),
-}
-"""Functions by workflow that make the image in its picture; the default is the dusk scene."""
 VERSIONS = {PACK: __version__, "comfy-core": "0.33.0"}
 _COLORS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#b06634")
 
@@ -95,25 +83,6 @@ _ARRANGE = """
   canvas.ds.offset = [150, 130];
   graph.setDirtyCanvas(true, true);
   return graph.serialize();
-}
-"""
-
-_FRAME = """
-() => {
-  const app = window.app, groups = app.graph._groups, canvas = app.canvas, border = 20;
-  app.extensionManager.setting.set("Comfy.Minimap.Visible", false);
-  const right = Math.max(...groups.map((group) => group.pos[0] + group.size[0]));
-  const bottom = Math.max(...groups.map((group) => group.pos[1] + group.size[1]));
-  const [left, top] = [groups[0].pos[0], groups[0].pos[1]];
-  const shown = {x: 70, y: 110, width: 1510, height: 800};
-  const scale = Math.min((shown.width - 2 * border) / (right - left), (shown.height - 2 * border) / (bottom - top));
-  canvas.ds.scale = scale;
-  canvas.ds.offset = [(shown.x + border) / scale - left, (shown.y + border) / scale - top];
-  canvas.setDirty(true, true);
-  return {
-    x: shown.x, y: shown.y,
-    width: Math.ceil(scale * (right - left)) + 2 * border, height: Math.ceil(scale * (bottom - top)) + 2 * border,
-  };
 }
 """
 
@@ -259,28 +228,6 @@ def upload(client: ComfyClient, picture: Image.Image) -> str:
         return client.upload(path)
 
 
-def picture_of_run(result: Image.Image, source: Tensor) -> Image.Image:
-    """Joins a result with a bicubic enlargement; a comparison sheet is only downscaled."""
-    if abs(result.width - result.height) <= result.height // 10:
-        return before_and_after(source, result, "Fidelity")
-    result.thumbnail((2 * SIDE_PX, 2 * SIDE_PX), Image.Resampling.LANCZOS)
-    return result
-
-
-def picture_of_graph(page: Page, drawn: dict[str, Any], scene: str) -> Image.Image:
-    """Takes a screenshot of the graph, with a picture as its source."""
-    graph = json.loads(json.dumps(drawn).replace('"example.png"', json.dumps(scene)))
-    page.evaluate("async (graph) => { await window.app.loadGraphData(graph) }", graph)
-    page.keyboard.press("Escape")
-    time.sleep(1)
-    place = page.evaluate(_FRAME)
-    time.sleep(2)
-    page.evaluate("() => window.app.canvas.draw(true, true)")
-    seen = Image.open(io.BytesIO(page.screenshot(clip=place))).convert("RGB")
-    seen.thumbnail((1200, 1200), Image.Resampling.LANCZOS)
-    return seen
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", default="http://127.0.0.1:8188")
@@ -291,7 +238,8 @@ def main() -> None:
     known = client.known_nodes()
     with open_frontend(options.server, options.chromium) as page:
         for name in options.names:
-            graph, source = GRAPHS[name], SOURCES.get(name, draw_source)()
+            graph, shown = GRAPHS[name], SCENES.get(name, CAT)
+            source = shown.draw()
             scene = upload(client, to_pillow(source))
             prompt, numbers = build_prompt(graph, known)
             drawn = draw(page, graph, prompt, numbers)
@@ -306,9 +254,11 @@ def main() -> None:
                         prompt[numbers["source"]]["inputs"]["file"] = client.upload(make_clip(source, Path(folder)))
                 else:
                     prompt[numbers["source"]]["inputs"]["image"] = scene
-                picture = picture_of_run(run(client, prompt), source)
+                result = run(client, prompt)
+                picture = result if name == "compare-models" else before_and_after(source, result, shown.center)
             else:
-                picture = picture_of_graph(page, drawn, scene)
+                picture = draw_card(source, shown.center, *CARDS[name])
+            picture.thumbnail((800, 800), Image.Resampling.LANCZOS)
             picture.save(FOLDER / f"{name}.jpg", quality=86)
             print(name, "run" if graph.runs else "laid out", flush=True)
 
