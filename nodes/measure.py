@@ -83,7 +83,14 @@ class FidelityCompareModels(io.ComfyNode):
             category=host.CATEGORY,
             description="Runs one image through several models and shows the raw results side by side at equal zoom, with heat "
             "maps of their color shift, differences from the ground truth if you have it, and metrics.",
-            search_aliases=["compare upscalers", "compare upscale models", "model comparison", "contact sheet", "benchmark"],
+            search_aliases=[
+                "before after",
+                "compare upscalers",
+                "compare upscale models",
+                "model comparison",
+                "contact sheet",
+                "benchmark",
+            ],
             inputs=[
                 io.Image.Input(
                     "image", tooltip="For a batch, the first image. Crop it first: every model runs on the whole image."

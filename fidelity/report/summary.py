@@ -3,6 +3,7 @@
 The marks: ✓ good, ≈ corrected or unsure, ✗ outside the limits, · neutral.
 """
 
+from pathlib import Path
 from typing import Any
 
 from ..decide.decision import Decision
@@ -11,14 +12,13 @@ from ..decide.model_choice import ModelChoice
 from ..imaging.drift import Drift
 from ..session import Enlargement
 from ..steps.gate import GateLimits, GateVerdict
-from .text import describe_drift
 
 _MARKS = {"pass": "✓", "blend": "≈", "report": "✗", "reject": "✗"}
 _DONE = {
-    "pass": "colors within the limits",
-    "blend": "blended back over {share:.1f} % of the area",
-    "report": "above the limits, left unchanged",
-    "reject": "rejected, fallback returned",
+    "pass": "colors held",
+    "blend": "colors drifted too far: bicubic is blended in over {share:.1f} % of the area",
+    "report": "colors drifted beyond the limits, and stay so",
+    "reject": "colors drifted too far: the bicubic enlargement is returned",
 }
 
 
@@ -43,19 +43,18 @@ def summarize_choice(name: str, choice: ModelChoice) -> str:
 def summarize_gate(result: GateVerdict, limits: GateLimits) -> str:
     """What the gate did, with the drift before and after."""
     done = _DONE[result.action].format(share=100 * result.blended_share)
-    lines = [f"{_MARKS[result.action]} {done}", f"drift {describe_drift(result.before, 2)}"]
+    lines = [f"{_MARKS[result.action]} {done}", _tell(result.before)]
     if result.action in ("blend", "reject"):
-        lines.append(f"now {describe_drift(result.after, 2)}")
-    return "\n".join([*lines, f"limits mean {limits.mean:g}, max {limits.max:g} (CIEDE2000)"])
+        lines.append(f"now {_tell(result.after)}")
+    return "\n".join([*lines, f"limits {limits.mean:g} on average, {limits.max:g} at most"])
 
 
 def summarize_plan(decision: Decision) -> str:
     """The domain, the passes, and what the measurements switched on."""
     plan = decision.planned.plan
     height, width = decision.target
-    steps = " → ".join(step.network or step.kind for step in plan.passes)
     memory = f"peak memory at most {plan.peak_bytes / 2**30:.2f} GiB"
-    return "\n".join([f"· {decision.recipe.domain}, {width}x{height}", steps, memory, *decision.reasons])
+    return "\n".join([f"· {decision.recipe.domain}, {width}x{height}", _name_steps(decision), memory, *decision.reasons])
 
 
 def summarize_enlargement(made: Enlargement) -> str:
@@ -66,13 +65,13 @@ def summarize_enlargement(made: Enlargement) -> str:
     unsure = f"≈ {kind}, unsure" if verdict.label == decision.recipe.domain else f"≈ {decision.recipe.domain} (unsure: {kind})"
     lines = [
         f"· {kind}" if verdict.is_sure else unsure,
-        " → ".join(step.network or step.kind for step in decision.planned.plan.passes),
+        _name_steps(decision),
     ]
     if judged and made.held_drift:
         done = _DONE[judged.action].format(share=100 * judged.blended_share)
-        lines.append(f"{_MARKS[judged.action]} {done}: drift {describe_drift(made.held_drift, 2)}")
+        lines.append(f"{_MARKS[judged.action]} {done}: {_tell(made.held_drift)}")
     else:
-        lines.append(f"· color drift {describe_drift(made.color_drift, 2)}, not checked")
+        lines.append(f"· colors not checked: {_tell(made.color_drift)}")
     return "\n".join([*lines, *decision.reasons, *made.notes, *([f"better: {better}"] if better else [])])
 
 
@@ -82,7 +81,7 @@ def summarize_metrics(metrics: dict[str, Any]) -> str:
     Args:
         metrics: From `fidelity.report.measure.measure_images`.
     """
-    lines = [f"· drift {describe_drift(Drift(**metrics['color']), 2)}"]
+    lines = [f"· color {_tell(Drift(**metrics['color']))}"]
     if metrics.get("identical"):
         lines.append("identical")
     quality = {"psnr_y": "PSNR-Y {:.2f} dB", "ssim": "SSIM {:.4f}", "ms_ssim": "MS-SSIM {:.4f}"}
@@ -91,6 +90,15 @@ def summarize_metrics(metrics: dict[str, Any]) -> str:
     natural = [form.format(metrics[name]) for name, form in alone.items() if metrics.get(name) is not None]
     lines.append(", ".join(parts) or f"compared at {metrics['compared at']}")
     return "\n".join([*lines, *([f"{', '.join(natural)} (lower is better)"] if natural else [])])
+
+
+def _name_steps(decision: Decision) -> str:
+    return " → ".join(Path(step.network).stem if step.network else step.kind for step in decision.planned.plan.passes)
+
+
+def _tell(drift: Drift) -> str:
+    """A drift for people who have not read of it."""
+    return f"drift {drift.mean:.2f} on average, {drift.max:.2f} at most (1 is just visible)"
 
 
 def _percent(share: float) -> str:

@@ -143,7 +143,7 @@ def test_a_result_stays_with_its_workflow_and_out_of_the_history(page, host, pho
           return gate.properties.fidelity_result;
         }"""
     )
-    assert tracked.startswith("✓ colors within the limits")
+    assert tracked.startswith("✓ colors held")
     event = page.evaluate(
         """() => {
           const gate = window.app.graph.nodes.find((node) => node.type === "FidelityDeltaEGate");
@@ -156,7 +156,7 @@ def test_a_result_stays_with_its_workflow_and_out_of_the_history(page, host, pho
           return [kept, gate.properties.fidelity_result];
         }"""
     )
-    assert event[0].startswith("✓ colors within the limits")
+    assert event[0].startswith("✓ colors held")
     assert event[1] == "✓ of this one"
 
 

@@ -62,10 +62,10 @@ def test_a_better_network_is_named():
 @pytest.mark.parametrize(
     ("action", "shift", "mark", "word"),
     [
-        ("blend", 0.0, "✓", "colors within the limits"),
-        ("blend", 0.2, "≈", "blended back over"),
-        ("reject", 0.2, "✗", "rejected"),
-        ("report", 0.2, "✗", "left unchanged"),
+        ("blend", 0.0, "✓", "colors held"),
+        ("blend", 0.2, "≈", "bicubic is blended in over"),
+        ("reject", 0.2, "✗", "bicubic enlargement is returned"),
+        ("report", 0.2, "✗", "beyond the limits, and stay so"),
     ],
 )
 def test_the_gates_doing_is_told_with_its_figures(action, shift, mark, word):
@@ -74,9 +74,9 @@ def test_the_gates_doing_is_told_with_its_figures(action, shift, mark, word):
     result = gate(image, source, action, GateLimits(1.5, 4.0))
     lines = summarize_gate(result, GateLimits(1.5, 4.0)).split("\n")
     assert lines[0].startswith(mark) and word in lines[0]
-    assert lines[1] == f"drift {result.before.mean:.2f} mean, {result.before.p99:.2f} p99, {result.before.max:.2f} max"
+    assert lines[1] == f"drift {result.before.mean:.2f} on average, {result.before.max:.2f} at most (1 is just visible)"
     assert ("now" in lines[2]) == (action != "report" and shift > 0)
-    assert lines[-1] == "limits mean 1.5, max 4 (CIEDE2000)"
+    assert lines[-1] == "limits 1.5 on average, 4 at most"
 
 
 def test_a_plan_and_what_came_of_it():
@@ -84,18 +84,18 @@ def test_a_plan_and_what_came_of_it():
     decision = decide(source, ModelChooser(str(shipped_model("drawn", 2)), {}), settings, 2**32)
     planned = summarize_plan(decision).split("\n")
     assert planned[0] == "· painting, 60x80"
-    assert planned[1] == "drawn-x2.safetensors"
+    assert planned[1] == "drawn-x2"
     assert re.fullmatch(r"peak memory at most \d+\.\d\d GiB", planned[2])
     made = summarize_enlargement(carry_out(source, decision)).split("\n")
     assert made[0] == "· painting 100 %"
-    assert made[1] == "drawn-x2.safetensors"
-    assert re.match(r"✓ colors within the limits: drift 0\.\d\d mean, \d\.\d\d p99, \d\.\d\d max", made[2])
+    assert made[1] == "drawn-x2"
+    assert re.match(r"✓ colors held: drift 0\.\d\d on average, \d\.\d\d at most", made[2])
 
 
 def test_figures_of_one_size_and_of_two():
     image = scene(1, 3, 40, 40)
     assert summarize_metrics(measure_images(image, image)).split("\n")[:2] == [
-        "· drift 0.00 mean, 0.00 p99, 0.00 max",
+        "· color drift 0.00 on average, 0.00 at most (1 is just visible)",
         "identical",
     ]
     near = summarize_metrics(measure_images(image, image + 0.01))
