@@ -156,6 +156,35 @@ GRAPHS: dict[str, Graph] = {
             "4 · Check the drift": "A drift of about 1 is just noticeable. *blend* corrects only the regions that fail.",
         },
     ),
+    "blend-two-models": Graph(
+        {
+            "1 · Source": {"source": source_step()},
+            "2 · Two models": {
+                "first": Step("FidelityLoadUpscaleModel", {"model_name": "natural-x4.safetensors", "scale": 4.0}),
+                "second": Step("FidelityLoadUpscaleModel", {"model_name": "drawn-x4.safetensors", "scale": 4.0}),
+                "one": Step("FidelityUpscale", {"upscale_model": ("first", 0), "image": ("source", 0)}, "70 %"),
+                "two": Step("FidelityUpscale", {"upscale_model": ("second", 0), "image": ("source", 0)}, "30 %"),
+            },
+            "3 · Blend, hold the colors": {
+                "blend": Step(
+                    "ImageBlend",
+                    {"image1": ("one", 0), "image2": ("two", 0), "blend_factor": 0.3, "blend_mode": "normal"},
+                ),
+                "hold": Step("FidelityConsistency", {"image": ("blend", 0), "reference": ("source", 0)}),
+            },
+            "4 · Check and save": finish_steps("blend-two-models", ("hold", 0), ("source", 0)),
+        },
+        {
+            "2 · Two models": (
+                "A faithful model and a crisp one, or two that err in different ways. Both must reach the same size: set the "
+                "same *target* in both."
+            ),
+            "3 · Blend, hold the colors": (
+                "*blend_factor* is the share of the second. Colors are held once, after blending: what both models shifted "
+                "comes back."
+            ),
+        },
+    ),
     "compare-models": Graph(
         {
             "1 · Source": {"source": source_step()},

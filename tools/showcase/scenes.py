@@ -81,6 +81,7 @@ SCENES = {
     "line-art": Scene(lambda: _small(draw_ink()), _CAT),
     "two-pass-restore": Scene(lambda: as_jpeg(_small(draw_still_life()), 35), _FRUIT),
     "auto-realesrgan": Scene(lambda: as_jpeg(_small(draw_still_life()), 50), _FRUIT),
+    "blend-two-models": Scene(lambda: _small(draw_painting()), _FRUIT),
     "keep-colors-after-any-upscaler": Scene(lambda: _small(draw_still_life()), _FRUIT),
     "photo-ccsr": Scene(lambda: _small(draw_still_life()), _FRUIT),
     "photo-sdxl-tile": Scene(lambda: _small(draw_still_life()), _FRUIT),
