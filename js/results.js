@@ -11,6 +11,7 @@ import { api } from "../../scripts/api.js";
 const MIN_HEIGHTS = {
   FidelityAutoUpscale: 110,
   FidelityClassifyDomain: 90,
+  FidelityClipQuality: 90,
   FidelityDeltaEGate: 180,
   FidelityDiffusionPass: 90,
   FidelityLoadUpscaleModel: 80,

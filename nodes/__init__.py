@@ -8,6 +8,7 @@ from .adjust import FidelityCleanup, FidelityEnhance, FidelityGrade, FidelityPre
 from .auto import FidelityAutoUpscale, FidelityPlanPasses, FidelityRunPasses
 from .channels import FidelityMergeYCbCr, FidelitySplitYCbCr
 from .classify import FidelityClassifyDomain
+from .clip import FidelityClipQuality
 from .consistency import FidelityConsistency, FidelityDeltaEGate
 from .diffusion.sampling import FidelityDiffusionPass, FidelityRestorationGuidance, FidelityTiledDiffusion
 from .diffusion.truncated import FidelityTruncatedSampling
@@ -29,6 +30,7 @@ NODES: list[type[io.ComfyNode]] = [
     FidelityConsistency,
     FidelityDeltaEGate,
     FidelityMeasure,
+    FidelityClipQuality,
     FidelityCompareModels,
     FidelityPrepare,
     FidelityCleanup,

@@ -101,5 +101,11 @@ def _tell(drift: Drift) -> str:
     return f"drift {drift.mean:.2f} on average, {drift.max:.2f} at most (1 is just visible)"
 
 
+def summarize_judgement(scores: dict[str, float], model: str) -> str:
+    """CLIP's scores, in percent, and which CLIP."""
+    others = ", ".join(f"{name} {_percent(score)}" for name, score in scores.items() if name != "quality")
+    return "\n".join([f"· quality {_percent(scores['quality'])}", others, f"{model}; compare only with the same"])
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"

@@ -18,6 +18,7 @@ NODES = {
     "FidelityDiffusionPass",
     "FidelityRestoreFaces",
     "FidelityMeasure",
+    "FidelityClipQuality",
     "FidelityCompareModels",
     "FidelityPrepare",
     "FidelityCleanup",

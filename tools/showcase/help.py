@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from fidelity.decide.domain import DOMAINS, classify
 from fidelity.decide.model_choice import shipped_model
 from fidelity.decide.settings import Settings
+from fidelity.imaging.clip_iqa import CROP_PX
 from fidelity.imaging.color import rgb_to_ycbcr
 from fidelity.imaging.drift import drift_map
 from fidelity.imaging.resample import resize
@@ -33,6 +35,7 @@ from fidelity.video.job import upscale_video
 from fidelity.video.options import VideoOptions
 from fidelity.video.records import describe_info, summarize_video
 from fidelity.video.source import VideoSource, show_first_frame
+from tools.showcase.hero import draw_scene as draw_harbor
 from tools.showcase.ideas import (
     beside,
     chart,
@@ -141,6 +144,16 @@ def measured() -> Image.Image:
     return beside([row([("an enlargement", large(image)), ("heat map", heat)]), metrics])
 
 
+def crops() -> Image.Image:
+    """The squares that CLIP sees of a picture."""
+    seen = to_pillow(draw_harbor())
+    draw = ImageDraw.Draw(seen)
+    for top in np.linspace(0, seen.height - CROP_PX, -(-seen.height // CROP_PX)).round().tolist():
+        for left in np.linspace(0, seen.width - CROP_PX, -(-seen.width // CROP_PX)).round().tolist():
+            draw.rectangle((left, top, left + CROP_PX - 1, top + CROP_PX - 1), outline="white", width=2)
+    return seen
+
+
 def sheet() -> Image.Image:
     models = {f"{kind}-x4": shipped_model(kind, 4) for kind in ("natural", "drawn")}
     drawn = to_pillow(draw_sheet(compare_models(draw_source(), models, (400, 400))))
@@ -185,6 +198,7 @@ DRAWINGS: dict[str, Callable[[], Image.Image]] = {
     "FidelityAutoUpscale": auto,
     "FidelityClassifyDomain": verdict,
     "FidelityCleanup": lambda: case("bilateral", "stairs, antialias"),
+    "FidelityClipQuality": crops,
     "FidelityCompareModels": sheet,
     "FidelityConsistency": draw_consistency,
     "FidelityDeltaEGate": draw_gate,

@@ -2,6 +2,7 @@
 
 import sys
 
+import comfy.clip_vision
 import comfy.controlnet
 import comfy.k_diffusion.sampling
 import comfy.latent_formats
@@ -9,6 +10,9 @@ import comfy.ldm.supir.supir_patch
 import comfy.model_sampling
 import comfy.sample
 import comfy.samplers
+import comfy.sd
+import comfy.sd1_clip
+import comfy.supported_models_base
 import torch
 from torch import nn
 from torch.nn import functional
@@ -987,3 +991,56 @@ def check_hostile_images():
     from .attack import attack
 
     return attack()
+
+
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 2, "hidden_act": "gelu"}
+
+
+def tiny_clip(projects=True):
+    """The host's own CLIP, text and vision, with random weights."""
+    torch.manual_seed(3)
+    target = comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel)
+    target.params = {}
+    clip = comfy.sd.CLIP(target, model_options={"clip_l_model_config": SMALL})
+    for name, weights in clip.cond_stage_model.named_parameters():
+        is_projection = name.endswith("text_projection.weight")
+        weights.data = torch.eye(32) if is_projection and not projects else torch.randn(weights.shape) * 0.2
+    vision = {
+        **SMALL,
+        "image_size": 224,
+        "patch_size": 32,
+        "num_channels": 3,
+        "projection_dim": 32,
+        "model_type": "clip_vision_model",
+    }
+    seen = comfy.clip_vision.ClipVisionModel(vision)
+    for weights in seen.model.parameters():
+        weights.data = torch.randn(weights.shape) * 0.2
+    return clip, seen
+
+
+def check_clip_judges_crops_at_their_own_size():
+    node, (clip, vision) = pack("nodes.clip").FidelityClipQuality, tiny_clip()
+    image = picture(1, 300, 460, 3)
+    quality, report, *_ = node.execute(image, clip, vision).args
+    texts = [clip.encode_from_tokens(clip.tokenize(one), return_pooled=True)[1][0] for one in ("Good photo.", "Bad photo.")]
+    shares = []
+    for top in (0, 76):
+        for left in (0, 118, 236):
+            crop = image[:, top : top + 224, left : left + 224]
+            seen = vision.encode_image(crop)["image_embeds"][0]
+            near = torch.stack([functional.cosine_similarity(seen, text, dim=0) for text in texts])
+            shares.append((100 * near).softmax(dim=0)[0])
+    close(torch.tensor(quality), torch.stack(shares).mean())
+    assert '"sharpness"' in report and "CLIP of 2 layers, 32 dimensions" in report
+    return quality
+
+
+def check_a_text_encoder_without_a_projection_is_refused():
+    node, (clip, vision) = pack("nodes.clip").FidelityClipQuality, tiny_clip(projects=False)
+    try:
+        node.execute(picture(1, 64, 64, 3), clip, vision)
+    except ValueError as error:
+        assert "has no text projection" in str(error)
+        return str(error)
+    raise AssertionError("was taken")
