@@ -3,13 +3,14 @@
 // A node with a result sends `fidelity`, a text whose first line is a headline that starts with a mark; `fidelity_workflow`,
 // the id of the workflow it ran in; and optionally `fidelity_map`, a picture that the host keeps temporarily. They are stored
 // in the node's properties, and so in the saved workflow. A result that arrives while another workflow is open waits until its
-// own is open again.
+// own is open again. While a prompt runs, what stands on the nodes is dimmed until it is confirmed. The host sends nothing for
+// a node whose result it has cached: what that node told last is looked up in the host's history.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
 const MIN_HEIGHTS = {
-  FidelityAutoUpscale: 110,
+  FidelityAutoUpscale: 150,
   FidelityClassifyDomain: 90,
   FidelityClipQuality: 90,
   FidelityDeltaEGate: 180,
@@ -23,6 +24,9 @@ const MIN_HEIGHTS = {
 const COLORS = { "✓": "#5fb865", "≈": "#d9a441", "✗": "#e0625a", "·": "#8ab4d8" };
 const RESULT = "fidelity_result";
 const MAP = "fidelity_map";
+const EMPTY = "· shows here what was decided, after Run";
+const LEGEND = "color drift: black is none, red is CIEDE2000 of 3 or more";
+const HISTORY = "/history?max_items=64";
 const results = new Map(); // by workflow id: results by node id
 
 function element(kind, style) {
@@ -44,14 +48,15 @@ function show(node) {
   if (!node.fidelity) {
     return;
   }
-  const { headline, details, map } = node.fidelity;
+  const { headline, details, map, legend } = node.fidelity;
   const text = node.properties[RESULT], place = node.properties[MAP];
-  const [first, ...rest] = (typeof text === "string" && text ? text : "· –").split("\n");
+  const [first, ...rest] = (typeof text === "string" && text ? text : EMPTY).split("\n");
   headline.textContent = first;
   headline.style.color = COLORS[first[0]] || "inherit";
   details.textContent = rest.join("\n");
-  const kept = typeof place?.filename === "string";
+  const kept = typeof place?.filename === "string" && first[0] !== "✓"; // a map of what passed is black
   map.style.display = kept ? "block" : "none";
+  legend.textContent = kept ? LEGEND : "";
   if (kept) {
     map.src = picture_url(place);
   }
@@ -67,15 +72,50 @@ function find_node(number) {
   return node;
 }
 
+// All nodes that show a result, those in subgraphs too.
+function result_nodes(graph = whole_graph()) {
+  return (graph?.nodes ?? []).flatMap((node) => [...(node.fidelity ? [node] : []), ...result_nodes(node.subgraph ?? null)]);
+}
+
+function dim(nodes, share) {
+  for (const node of nodes) {
+    node.fidelity.box.style.opacity = share;
+  }
+}
+
+// Puts a result onto a node, if it is of the node's kind.
+function place_result(node, result) {
+  if (!node?.fidelity || !result || node.comfyClass !== result.kind) {
+    return;
+  }
+  node.properties[RESULT] = result.text;
+  node.properties[MAP] = result.map;
+  dim([node], 1);
+  show(node);
+}
+
+function read_result(output) {
+  return { kind: output.fidelity_workflow?.[1], text: output.fidelity[0], map: output.fidelity_map?.[0] };
+}
+
+// Shows again what nodes told last, by their execution ids.
+async function recall(numbers) {
+  if (!numbers.length) {
+    return;
+  }
+  const told = await (await api.fetchApi(HISTORY)).json();
+  for (const number of numbers) {
+    const outputs = Object.values(told).map((one) => one.outputs?.[number]).filter((output) => output?.fidelity);
+    const last = outputs.map(read_result).filter(({ kind }) => kind === find_node(number)?.comfyClass).pop();
+    place_result(find_node(number), last);
+  }
+  leave_history();
+}
+
 // Puts the results of the open workflow onto its nodes.
 function place_results() {
-  for (const [number, { kind, text, map }] of results.get(whole_graph().id) ?? []) {
-    const node = find_node(number);
-    if (node?.comfyClass === kind) {
-      node.properties[RESULT] = text;
-      node.properties[MAP] = map;
-      show(node);
-    }
+  for (const [number, result] of results.get(whole_graph().id) ?? []) {
+    place_result(find_node(number), result);
   }
 }
 
@@ -96,10 +136,14 @@ function add_result(node, height) {
   const details = element("div", { whiteSpace: "pre-wrap", opacity: "0.85" });
   const map = element("img", { display: "none", maxWidth: "100%", maxHeight: "160px", marginTop: "4px" });
   map.alt = "heat map of the color drift";
-  map.addEventListener("error", () => { map.style.display = "none"; }); // the host no longer has the picture
+  const legend = element("div", { opacity: "0.7", fontSize: "11px" });
+  map.addEventListener("error", () => { // the host no longer has the picture
+    map.style.display = "none";
+    legend.textContent = "";
+  });
   box.setAttribute("role", "status");
-  box.append(headline, details, map);
-  node.fidelity = { headline, details, map };
+  box.append(headline, details, map, legend);
+  node.fidelity = { box, headline, details, map, legend };
   const widget = node.addDOMWidget("result", "fidelity_result", box, {
     serialize: false, hideOnZoom: false, getMinHeight: () => height, getValue: () => node.properties[RESULT] || "",
   });
@@ -113,20 +157,27 @@ app.registerExtension({
   setup() {
     api.addEventListener("executed", ({ detail }) => {
       const output = detail.output;
-      const [workflow, kind] = output?.fidelity_workflow ?? [];
+      const [workflow] = output?.fidelity_workflow ?? [];
       if (!output?.fidelity || !workflow) {
         return;
       }
       if (!results.has(workflow)) {
         results.set(workflow, new Map());
       }
-      const result = { kind, text: output.fidelity[0], map: output.fidelity_map?.[0] };
+      const result = read_result(output);
       results.get(workflow).set(String(detail.display_node ?? detail.node), result);
       if (workflow === whole_graph().id) {
         place_results();
         leave_history();
       }
     });
+    api.addEventListener("execution_start", () => dim(result_nodes(), 0.45));
+    api.addEventListener("execution_cached", ({ detail }) => {
+      recall((detail.nodes ?? []).map(String).filter((number) => find_node(number)?.fidelity));
+    });
+    for (const ending of ["execution_success", "execution_error", "execution_interrupted"]) {
+      api.addEventListener(ending, () => dim(result_nodes(), 1));
+    }
   },
 
   afterConfigureGraph() {

@@ -40,7 +40,10 @@ class FidelityPrepare(io.ComfyNode):
             description="Prepares photographs for upscaling: restores noise and JPEG damage and smooths banding where it "
             "measures them; corrects exposure, white balance, lens distortion and perspective only if you ask. The report "
             "lists what was done.",
-            search_aliases=["denoise", "deblock", "deband", "white balance", "exposure", "lens distortion", "perspective"],
+            search_aliases=[
+                *("denoise", "deblock", "deband", "jpeg artifacts", "restore photo"),
+                *("white balance", "exposure", "lens distortion", "perspective"),
+            ],
             inputs=[
                 io.Image.Input(
                     "image",

@@ -176,7 +176,10 @@ class FidelityAutoUpscale(host.ChoosingNode):
             category=host.CATEGORY,
             description="Does the whole job in one node: detects the image's domain, measures damage, plans the passes, "
             "restores, upscales, matches the colors to the source, checks them with CIEDE2000 and reports every decision.",
-            search_aliases=["upscale", "enlarge", "super resolution", "hires", "4k", "one click", "auto", "denoise", "deblock"],
+            search_aliases=[
+                *("upscale", "enlarge", "super resolution", "hires", "4k", "8k", "one click", "auto"),
+                *("denoise", "deblock", "restore photo", "old photo", "jpeg artifacts", "tile"),
+            ],
             hidden=host.WORKFLOW_INPUT,
             inputs=[*_deciding_inputs(), cleanup, grain, host.backend_input(), host.tileable_input()],
             outputs=[

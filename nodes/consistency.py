@@ -100,7 +100,7 @@ class FidelityDeltaEGate(io.ComfyNode):
             category=host.CATEGORY,
             description="Measures how far colors drifted from the source (CIEDE2000 at the source's size) and acts if that "
             "exceeds the limits: blends those regions toward a safe upscale, rejects the image, or only reports.",
-            search_aliases=["delta e", "ciede2000", "color check", "color match", "color difference", "heat map"],
+            search_aliases=["delta e", "ciede2000", "color check", "color difference", "heat map"],
             hidden=host.WORKFLOW_INPUT,
             inputs=[
                 io.Image.Input("image", tooltip="The upscaled image, from any upscaler."),

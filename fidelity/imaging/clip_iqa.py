@@ -1,8 +1,8 @@
 """CLIP-IQA: how good an image looks, by which of two opposite sentences is nearer to it in CLIP's space.
 
-Source: Wang, Chan and Loy, "Exploring CLIP for Assessing the Look and Feel of Images", 2023. CLIP sees 224 pixels; an image that
-is reduced to that has lost its noise, so crops are judged at their own size and the mean counts. Scores of different CLIP models
-are not comparable.
+Source: Wang, Chan and Loy, "Exploring CLIP for Assessing the Look and Feel of Images", 2023. CLIP sees 224 pixels; an image
+that is reduced to that has lost its noise, so crops are judged at their own size and the mean counts. Scores of different CLIP
+models are not comparable.
 """
 
 from collections.abc import Callable, Mapping

@@ -24,6 +24,7 @@ from ..imaging.rows import PartRows, PartSource, Rows, RowSource, check_room
 from ..job import FileOptions
 from ..limits import allow_open_files
 from ..networks.memory import free_host_bytes
+from ..report.memory import peak_memory_bytes
 from ..report.report import DriftReport, GateReport, Report, facts_of, report_input, report_output
 from ..session import Session, StageProgress, run_passes
 from ..steps.chain import Pass
@@ -391,6 +392,7 @@ class _Run:
             passes=_add_up([one for entry in entries for one in entry["passes"]]),
             switched=(*report.switched, *(note for note in notes if note not in report.switched)),
             seconds=sum(entry["seconds"] for entry in entries),
+            peak_memory_bytes=peak_memory_bytes(),
             input=report_input(job.source.path, job.source.size, tuple(notes_of)),
             output=report_output(job.output, job.target, job.bits),
         )

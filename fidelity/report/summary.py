@@ -58,21 +58,23 @@ def summarize_plan(decision: Decision) -> str:
 
 
 def summarize_enlargement(made: Enlargement) -> str:
-    """The domain, the passes, and how far the colors are from what they were checked against; detail is not judged."""
+    """How far the colors are from what they were checked against, the domain, and the passes; detail is not judged."""
     decision, judged = made.decision, made.gate
     verdict, better = decision.verdict, decision.planned.choice.better
-    kind = f"{verdict.label} {_percent(verdict.confidence)}"
-    unsure = f"≈ {kind}, unsure" if verdict.label == decision.recipe.domain else f"≈ {decision.recipe.domain} (unsure: {kind})"
-    lines = [
-        f"· {kind}" if verdict.is_sure else unsure,
-        _name_steps(decision),
-    ]
     if judged and made.held_drift:
         done = _DONE[judged.action].format(share=100 * judged.blended_share)
-        lines.append(f"{_MARKS[judged.action]} {done}: {_tell(made.held_drift)}")
+        lines = [f"{_MARKS[judged.action]} {done}: {_tell(made.held_drift)}"]
     else:
-        lines.append(f"· colors not checked: {_tell(made.color_drift)}")
-    return "\n".join([*lines, *decision.reasons, *made.notes, *([f"better: {better}"] if better else [])])
+        lines = [f"· colors not checked: {_tell(made.color_drift)}"]
+    kind = f"{verdict.label}, {_percent(verdict.confidence)} sure"
+    if verdict.label != decision.recipe.domain:
+        kind = f"{decision.recipe.domain} to be safe (perhaps {kind})"
+    lines += [
+        f"type: {kind}" + ("" if verdict.is_sure else "; if that is wrong, set domain"),
+        f"models: {_name_steps(decision)}",
+    ]
+    told = [_say(reason) for reason in (*decision.reasons, *made.notes) if not reason.startswith("channels ")]
+    return "\n".join([*lines, *told, *([f"stronger on badly damaged pictures: {better}"] if better else [])])
 
 
 def summarize_metrics(metrics: dict[str, Any]) -> str:
@@ -90,6 +92,21 @@ def summarize_metrics(metrics: dict[str, Any]) -> str:
     natural = [form.format(metrics[name]) for name, form in alone.items() if metrics.get(name) is not None]
     lines.append(", ".join(parts) or f"compared at {metrics['compared at']}")
     return "\n".join([*lines, *([f"{', '.join(natural)} (lower is better)"] if natural else [])])
+
+
+_PLAIN = {
+    "restore deblock": "JPEG damage found and repaired",
+    "restore denoise": "noise found and removed",
+    "restore off": "no damage worth repairing",
+    "deband on": "banding found and smoothed",
+}
+"""What a setting that measurements switched means to people."""
+
+
+def _say(reason: str) -> str:
+    """A reason as "setting value: measurement", in plain words where there are some."""
+    setting, colon, measured = reason.partition(": ")
+    return f"{_PLAIN[setting]} ({measured})" if colon and setting in _PLAIN else reason
 
 
 def _name_steps(decision: Decision) -> str:

@@ -160,6 +160,32 @@ def test_a_result_stays_with_its_workflow_and_out_of_the_history(page, host, pho
     assert event[1] == "✓ of this one"
 
 
+def test_a_cached_result_is_shown_again_and_an_old_one_is_dim_while_a_prompt_runs(page, host, photo):
+    """The host sends nothing for a node whose result it has cached."""
+    name, find = "auto", "window.app.graph.nodes.find((node) => node.type === 'FidelityAutoUpscale')"
+    load(page, name, "canvas")
+    press_run(page, host.upload(photo))
+    told = page.locator("[role=status]", has_text="drift")
+    told.wait_for(timeout=60_000)
+    text = page.evaluate(f"() => {find}.properties.fidelity_result")
+    assert text.startswith("✓ colors held")
+    uploaded = page.evaluate("() => window.app.graph.nodes.find((node) => node.type.includes('LoadImage')).widgets[0].value")
+    page.reload()
+    page.wait_for_function("window.app && window.app.graph && window.app.extensionManager", timeout=90_000)
+    time.sleep(3)
+    page.keyboard.press("Escape")
+    load(page, name, "canvas")
+    assert not page.evaluate(f"() => {find}.properties.fidelity_result")
+    assert page.locator("[role=status]", has_text="after Run").count() == 1
+    press_run(page, uploaded)
+    page.wait_for_function(f"() => {find}.properties.fidelity_result", timeout=60_000)
+    assert page.evaluate(f"() => {find}.properties.fidelity_result") == text
+    page.evaluate("() => window.app.api.dispatchCustomEvent('execution_start', {})")
+    assert page.evaluate(f"() => {find}.fidelity.box.style.opacity") == "0.45"
+    page.evaluate("() => window.app.api.dispatchCustomEvent('execution_success', {})")
+    assert page.evaluate(f"() => {find}.fidelity.box.style.opacity") == "1"
+
+
 def test_a_file_with_nonsense_for_a_result_opens(page):
     graph = json.loads((WORKFLOWS / "keep-colors-after-any-upscaler.json").read_text(encoding="utf-8"))
     for node in graph["nodes"]:

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,9 +88,17 @@ def test_a_plan_and_what_came_of_it():
     assert planned[1] == "drawn-x2"
     assert re.fullmatch(r"peak memory at most \d+\.\d\d GiB", planned[2])
     made = summarize_enlargement(carry_out(source, decision)).split("\n")
-    assert made[0] == "· painting 100 %"
-    assert made[1] == "drawn-x2"
-    assert re.match(r"✓ colors held: drift 0\.\d\d on average, \d\.\d\d at most", made[2])
+    assert re.match(r"✓ colors held: drift 0\.\d\d on average, \d\.\d\d at most", made[0])
+    assert made[1] == "type: painting, 100 % sure"
+    assert made[2] == "models: drawn-x2"
+
+
+def test_what_measurements_switched_is_told_in_plain_words():
+    source = scene(1, 3, 40, 30)
+    decision = decide(source, ModelChooser(str(shipped_model("drawn", 2)), {}), Settings(Target(scale=2.0), "painting"), 2**32)
+    seen = ("restore deblock: jpeg quality is 58.3, below 92", "channels rgb: jpeg quality is 58.3, below 85", "as it is")
+    told = summarize_enlargement(replace(carry_out(source, decision), decision=replace(decision, reasons=seen))).split("\n")
+    assert told[3:5] == ["JPEG damage found and repaired (jpeg quality is 58.3, below 92)", "as it is"]
 
 
 def test_figures_of_one_size_and_of_two():

@@ -52,12 +52,13 @@ def _auto(name: str, networks: tuple[dict[str, str], ...], note: str) -> Graph:
         "1 · Source": {"source": source_step()},
         "2 · Auto upscale": {
             "auto": Step("FidelityAutoUpscale", settings, models=networks),
-            "report": Step("PreviewAny", {"source": ("auto", 2)}, "Report"),
         },
         "3 · Save": {"save": save_step(("auto", 0), name, ("auto", 2)), "compare": compare_step(("auto", 0))},
     }
     notes = {
-        "1 · Source": "Any image: a photo, anime, line art, a painting. The file's metadata help detect which.",
+        "1 · Source": (
+            "**Choose your own picture above**: a photo, anime, line art, a painting. The file's metadata help detect which."
+        ),
         "2 · Auto upscale": (
             "Detects the type of image, restores measured damage, upscales, preserves colors, cleans up and "
             f"checks the result. Set *domain* if the type is wrong; *target* sets the size.\n\n{note}"

@@ -35,8 +35,11 @@ PACK = "fidelity-upscale"
 VERSIONS = {PACK: __version__, "comfy-core": "0.33.0"}
 _COLORS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#b06634")
 
+_UNFOLDS = ("FidelityAutoUpscale", "FidelityPlanPasses", "FidelityPrepare", "FidelityUpscale", "FidelityConsistency")
+"""Nodes that have many advanced inputs."""
+
 _ARRANGE = """
-({groups, notes, titles, models, versions, colors}) => {
+({groups, notes, titles, models, versions, colors, unfolds}) => {
   const graph = window.app.graph, gap = 40, column = 60, top = 80;
   for (const node of graph.nodes) {
     const size = node.computeSize();
@@ -69,7 +72,7 @@ _ARRANGE = """
     for (const node of nodes) {
       node.pos = [left + 20, y];
       node.size = [width, node.size[1]];
-      y += node.size[1] + gap + 50;
+      y += node.size[1] + gap + (unfolds.includes(node.type) ? 200 : 50); // the Vue renderer unfolds advanced inputs
     }
     const group = new window.LiteGraph.LGraphGroup(title);
     group.pos = [left, top - 60];
@@ -168,6 +171,7 @@ def draw(page: Page, graph: Graph, prompt: dict[str, Any], numbers: dict[str, st
             "models": {numbers[key]: list(step.models) for key, step in steps.items() if step.models},
             "versions": VERSIONS,
             "colors": _COLORS,
+            "unfolds": _UNFOLDS,
         },
     )
     drawn["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(prompt, sort_keys=True)))
