@@ -288,7 +288,7 @@ class _Run:
         for number in range(done, len(parts.pieces)):
             self._make(number, parts.pieces, decision)
         described = job.source.describe(sampled.sample)
-        report = self._combine(report, entries[1:], described.exif is not None)
+        report = self._combine(report, entries[1:])
         files = [self.folder / str(entry["file"]) for entry in entries[1:]]
         extras = make_extras(described, job.target, job.output.suffix, facts_of(report), self.options.keep_gps)
         joined = Joined(files, parts.across, job.target)
@@ -353,7 +353,7 @@ class _Run:
         }
         self.journal.add(facts)
 
-    def _combine(self, report: Report, entries: Sequence[dict[str, Any]], has_exif: bool) -> Report:
+    def _combine(self, report: Report, entries: Sequence[dict[str, Any]]) -> Report:
         """The report of the whole, from that of the sample and what was noted of the pieces."""
         job = self.job
         weights = [float(entry["pixels"]) for entry in entries]
@@ -379,9 +379,6 @@ class _Run:
                 gate.reference,
             )
         count = len(entries)
-        notes_of = [f"enlarged in {count} piece{'s' if count > 1 else ''}"]
-        if has_exif and not is_web(job.output) and job.output.suffix.lower() != ".png":
-            notes_of.append("EXIF is left out: libvips writes none into TIFFs")
         notes = dict.fromkeys(note for entry in entries for note in entry["notes"])
         return replace(
             report,
@@ -393,7 +390,7 @@ class _Run:
             switched=(*report.switched, *(note for note in notes if note not in report.switched)),
             seconds=sum(entry["seconds"] for entry in entries),
             peak_memory_bytes=peak_memory_bytes(),
-            input=report_input(job.source.path, job.source.size, tuple(notes_of)),
+            input=report_input(job.source.path, job.source.size, (f"enlarged in {count} piece{'s' if count > 1 else ''}",)),
             output=report_output(job.output, job.target, job.bits),
         )
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..files.paths import FileRefusedError
 from ..files.tags import Extras
+from ..files.tiff_exif import add_exif
 from ..files.vips import load_vips, run_vips
 from ..files.write import Export, quantise
 from ..imaging.rows import TensorRows
@@ -104,6 +105,8 @@ def join(joined: Joined, folder: Path, output: Path, extras: Extras, export: Exp
             run_vips(
                 image, lambda: image.tiffsave(str(part), compression="deflate", predictor="horizontal", **options), progress
             )
+            if extras.exif:
+                add_exif(part, extras.exif)
         part.replace(output)
     except pyvips.Error as error:
         raise FileRefusedError(f"{output}: cannot be written (libvips: {str(error).strip().splitlines()[-1]})") from error
