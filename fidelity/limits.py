@@ -61,10 +61,12 @@ class _Load:
 
     @staticmethod
     def _read() -> tuple[float, float]:
-        """The time, and the seconds that other processes have computed."""
-        times = psutil.cpu_times(percpu=True)
+        """The time, and the seconds that other processes have computed; 0 where the system does not tell."""
+        try:
+            times, own = psutil.cpu_times(percpu=True), psutil.Process().cpu_times()
+        except (OSError, psutil.Error):
+            return time.perf_counter(), 0.0
         busy = sum(_busy_seconds(times[core]) for core in _own_cores() if core < len(times))
-        own = psutil.Process().cpu_times()
         return time.perf_counter(), busy - own.user - own.system
 
 
@@ -81,7 +83,8 @@ def _own_cores() -> Sequence[int]:
     """The logical cores that this process may run on."""
     process = psutil.Process()
     if hasattr(process, "cpu_affinity"):  # neither macOS nor OpenBSD has it
-        return process.cpu_affinity() or ()
+        with suppress(OSError, psutil.Error):
+            return process.cpu_affinity() or ()
     return range(os.cpu_count() or 1)
 
 

@@ -108,6 +108,17 @@ def test_cores_that_others_keep_busy_are_not_free(load):
     assert limits.free_cores() == pytest.approx(2, abs=0.02)
 
 
+def test_where_the_system_does_not_tell_all_cores_are_free(load, monkeypatch):
+    def refuse(**_given):
+        raise PermissionError
+
+    load(1.0, 1.0)
+    monkeypatch.setattr(limits.psutil, "cpu_times", refuse)
+    monkeypatch.setattr(limits, "_LOAD", limits._Load())
+    load(1.0, 0.0)
+    assert limits.free_cores() == 2
+
+
 def test_a_containers_quota_counts(machine):
     machine("0::/a\n", a__cpu_max="150000 100000\n", cpu_max="max 100000\n")
     assert list(limits._quotas()) == [1.5]
