@@ -111,10 +111,10 @@ def test_nodes_show_what_they_decided_also_after_a_reload(page, host, photo, ren
     told = page.locator("[role=status]", has_text="drift")
     told.wait_for(timeout=10_000)
     shown = told.inner_text()
-    assert "limits mean 1, max 3" in shown
+    assert "limits 1 on average, 3 at most" in shown
     assert page.locator("[role=status]", has_text="ships with the pack").count() == 1
-    map_shown = "(box) => { const map = box.querySelector('img'); return map.complete && map.naturalWidth > 0; }"
-    assert told.evaluate(map_shown)
+    map_shown = "(box) => box.querySelector('img').style.display !== 'none'"
+    assert not told.evaluate(map_shown) and "black is none" not in shown  # that of colors that are held is black
     saved = page.evaluate("() => window.app.graph.serialize()")
     page.evaluate("async () => { await window.app.loadGraphData({nodes: [], links: [], version: 0.4}) }")
     assert told.count() == 0
@@ -158,6 +158,27 @@ def test_a_result_stays_with_its_workflow_and_out_of_the_history(page, host, pho
     )
     assert event[0].startswith("✓ colors held")
     assert event[1] == "✓ of this one"
+
+
+def test_a_heat_map_is_shown_with_its_legend_where_something_drifted(page, host, photo):
+    load(page, "keep-colors-after-any-upscaler", "canvas")
+    host.post("/free", {"free_memory": True})
+    time.sleep(1)
+    page.evaluate(
+        """() => {
+          const gate = window.app.graph.nodes.find((node) => node.type === "FidelityDeltaEGate");
+          for (const widget of gate.widgets) {
+            if (widget.name === "action") { widget.value = "report"; }
+            if (widget.name.endsWith("_limit")) { widget.value = 0.001; }
+          }
+        }"""
+    )
+    press_run(page, host.upload(photo))
+    told = page.locator("[role=status]", has_text="beyond the limits")
+    told.wait_for(timeout=10_000)
+    assert "black is none" in told.inner_text()
+    image = told.locator("img").element_handle()
+    page.wait_for_function("(map) => map.complete && map.naturalWidth > 0", arg=image, timeout=10_000)
 
 
 def test_a_cached_result_is_shown_again_and_an_old_one_is_dim_while_a_prompt_runs(page, host, photo):

@@ -6,7 +6,7 @@ import inspect
 import torch
 
 from .checks import pack, picture
-from .models import conditioning, unet, vae
+from .models import conditioning, tiny_clip, unet, vae
 
 TAKEN, REFUSED = "taken", "refused"
 SIDES = (20, 24)
@@ -101,6 +101,8 @@ MADE = {
     "UPSCALE_MODEL": _model,
     "MODEL": lambda: unet("sd15"),
     "VAE": vae,
+    "CLIP": lambda: tiny_clip()[0],
+    "CLIP_VISION": lambda: tiny_clip()[1],
     "CONDITIONING": lambda: conditioning("sd15", 1),
     "LATENT": lambda: {"samples": picture(1, 4, 8, 8)},
     "STRING": lambda: "0,0 12,12",

@@ -2,7 +2,6 @@
 
 import sys
 
-import comfy.clip_vision
 import comfy.controlnet
 import comfy.k_diffusion.sampling
 import comfy.latent_formats
@@ -10,14 +9,11 @@ import comfy.ldm.supir.supir_patch
 import comfy.model_sampling
 import comfy.sample
 import comfy.samplers
-import comfy.sd
-import comfy.sd1_clip
-import comfy.supported_models_base
 import torch
 from torch import nn
 from torch.nn import functional
 
-from .models import CONTEXT, conditioning, controlnet, seedvr2, unet, vae
+from .models import CONTEXT, conditioning, controlnet, seedvr2, tiny_clip, unet, vae
 
 
 def pack(name):
@@ -991,32 +987,6 @@ def check_hostile_images():
     from .attack import attack
 
     return attack()
-
-
-SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 2, "hidden_act": "gelu"}
-
-
-def tiny_clip(projects=True):
-    """The host's own CLIP, text and vision, with random weights."""
-    torch.manual_seed(3)
-    target = comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel)
-    target.params = {}
-    clip = comfy.sd.CLIP(target, model_options={"clip_l_model_config": SMALL})
-    for name, weights in clip.cond_stage_model.named_parameters():
-        is_projection = name.endswith("text_projection.weight")
-        weights.data = torch.eye(32) if is_projection and not projects else torch.randn(weights.shape) * 0.2
-    vision = {
-        **SMALL,
-        "image_size": 224,
-        "patch_size": 32,
-        "num_channels": 3,
-        "projection_dim": 32,
-        "model_type": "clip_vision_model",
-    }
-    seen = comfy.clip_vision.ClipVisionModel(vision)
-    for weights in seen.model.parameters():
-        weights.data = torch.randn(weights.shape) * 0.2
-    return clip, seen
 
 
 def check_clip_judges_crops_at_their_own_size():

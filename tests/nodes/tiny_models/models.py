@@ -3,12 +3,15 @@
 import time
 
 import comfy.cldm.cldm
+import comfy.clip_vision
 import comfy.controlnet
 import comfy.ldm.models.autoencoder
 import comfy.model_patcher
 import comfy.ops
 import comfy.sd
+import comfy.sd1_clip
 import comfy.supported_models
+import comfy.supported_models_base
 import torch
 from torch import nn
 
@@ -146,3 +149,29 @@ def seedvr2():
         held = getattr(model.diffusion_model, name)
         held.copy_(torch.randn(held.shape, generator=generator))
     return comfy.model_patcher.ModelPatcher(model, load_device=CPU, offload_device=CPU)
+
+
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 2, "hidden_act": "gelu"}
+
+
+def tiny_clip(projects=True):
+    """The host's own CLIP, text and vision, with random weights."""
+    torch.manual_seed(3)
+    target = comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel)
+    target.params = {}
+    clip = comfy.sd.CLIP(target, model_options={"clip_l_model_config": SMALL})
+    for name, weights in clip.cond_stage_model.named_parameters():
+        is_projection = name.endswith("text_projection.weight")
+        weights.data = torch.eye(32) if is_projection and not projects else torch.randn(weights.shape) * 0.2
+    vision = {
+        **SMALL,
+        "image_size": 224,
+        "patch_size": 32,
+        "num_channels": 3,
+        "projection_dim": 32,
+        "model_type": "clip_vision_model",
+    }
+    seen = comfy.clip_vision.ClipVisionModel(vision)
+    for weights in seen.model.parameters():
+        weights.data = torch.randn(weights.shape) * 0.2
+    return clip, seen
