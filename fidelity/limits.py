@@ -37,40 +37,47 @@ def free_cores() -> float:
 
     Load is measured since the last call, at first since this module was imported.
     """
-    return max(0.0, min(len(_own_cores()) - _LOAD.others(), *_quotas(), _UNLIMITED))
+    return _LOAD.free()
 
 
 class _Load:
-    """How many cores other processes keep busy, of those that this one may run on."""
+    """How many cores are free, by what other processes have computed between two calls."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._others = 0.0
-        self._seen = self._read()
+        """How many of its cores others keep busy."""
+        self._time, self._busy = time.perf_counter(), _others_seconds()
+        self._free = self._count()
 
-    def others(self) -> float:
-        """The mean since the last call, unless that was a moment ago; what it was before if that was long ago."""
+    def free(self) -> float:
+        """By the mean load since the last call, or the one before if that was long ago; a moment after a call, its answer."""
         with self._lock:
-            (then, busy_then), (now, busy) = self._seen, self._read()
-            if now - then < _SHORTEST_SECONDS:
-                return self._others
-            self._seen = now, busy
-            if now - then < _LONGEST_SECONDS:
-                self._others = max(0.0, (busy - busy_then) / (now - then))
-            return self._others
+            now = time.perf_counter()
+            since = now - self._time
+            if since < _SHORTEST_SECONDS:
+                return self._free
+            before, self._time, self._busy = self._busy, now, _others_seconds()
+            if since < _LONGEST_SECONDS:
+                self._others = max(0.0, (self._busy - before) / since)
+            self._free = self._count()
+            return self._free
 
-    @staticmethod
-    def _read() -> tuple[float, float]:
-        """The time, and the seconds that other processes have computed; 0 where the system does not tell."""
-        try:
-            times, own = psutil.cpu_times(percpu=True), psutil.Process().cpu_times()
-        except (OSError, psutil.Error):
-            return time.perf_counter(), 0.0
-        busy = sum(_busy_seconds(times[core]) for core in _own_cores() if core < len(times))
-        return time.perf_counter(), busy - own.user - own.system
+    def _count(self) -> float:
+        return max(0.0, min(len(_own_cores()) - self._others, *_quotas(), _UNLIMITED))
 
 
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 0.2, 20.0
+
+
+def _others_seconds() -> float:
+    """Seconds that other processes have computed on the cores of this one; 0 where the system does not tell."""
+    try:
+        times, own = psutil.cpu_times(percpu=True), psutil.Process().cpu_times()
+    except (OSError, psutil.Error):
+        return 0.0
+    busy = sum(_busy_seconds(times[core]) for core in _own_cores() if core < len(times))
+    return busy - own.user - own.system
 
 
 def _busy_seconds(times: Any) -> float:
@@ -86,9 +93,6 @@ def _own_cores() -> Sequence[int]:
         with suppress(OSError, psutil.Error):
             return process.cpu_affinity() or ()
     return range(os.cpu_count() or 1)
-
-
-_LOAD = _Load()
 
 
 def allow_open_files(count: int) -> int:
@@ -163,3 +167,6 @@ def _read_entry(path: Path, name: str) -> int:
         return int(entries.get(name, 0))
     except (OSError, ValueError):
         return 0
+
+
+_LOAD = _Load()

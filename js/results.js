@@ -98,16 +98,20 @@ function read_result(output) {
   return { kind: output.fidelity_workflow?.[1], text: output.fidelity[0], map: output.fidelity_map?.[0] };
 }
 
-// Shows again what nodes told last, by their execution ids.
+// Shows again what nodes told last in the open workflow, by their execution ids.
 async function recall(numbers) {
-  if (!numbers.length) {
+  const workflow = whole_graph().id, wanted = numbers.filter((number) => find_node(number)?.fidelity);
+  if (!wanted.length) {
     return;
   }
-  const told = await (await api.fetchApi(HISTORY)).json();
-  for (const number of numbers) {
-    const outputs = Object.values(told).map((one) => one.outputs?.[number]).filter((output) => output?.fidelity);
-    const last = outputs.map(read_result).filter(({ kind }) => kind === find_node(number)?.comfyClass).pop();
-    place_result(find_node(number), last);
+  const told = Object.values(await (await api.fetchApi(HISTORY)).json());
+  if (whole_graph().id !== workflow) {
+    return; // another one was opened meanwhile
+  }
+  for (const number of wanted) {
+    const outputs = told.map((one) => one.outputs?.[number]);
+    const last = outputs.filter((output) => output?.fidelity && output.fidelity_workflow?.[0] === workflow).pop();
+    place_result(find_node(number), last && read_result(last));
   }
   leave_history();
 }
@@ -172,9 +176,7 @@ app.registerExtension({
       }
     });
     api.addEventListener("execution_start", () => dim(result_nodes(), 0.45));
-    api.addEventListener("execution_cached", ({ detail }) => {
-      recall((detail.nodes ?? []).map(String).filter((number) => find_node(number)?.fidelity));
-    });
+    api.addEventListener("execution_cached", ({ detail }) => recall(detail.nodes ?? []));
     for (const ending of ["execution_success", "execution_error", "execution_interrupted"]) {
       api.addEventListener(ending, () => dim(result_nodes(), 1));
     }

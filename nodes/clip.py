@@ -1,6 +1,7 @@
 """The node that judges an image with CLIP."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -45,14 +46,14 @@ class FidelityClipQuality(io.ComfyNode):
         def embed_images(crops: Tensor) -> Tensor:
             return clip_vision.encode_image(crops.movedim(1, -1))["image_embeds"]
 
-        def embed_text(sentence: str) -> Tensor:
-            pooled = clip.encode_from_tokens(clip.tokenize(sentence), return_pooled=True)[1]
-            if not isinstance(pooled, Tensor):
+        def embed_texts(sentences: Sequence[str]) -> Tensor:
+            pooled = [clip.encode_from_tokens(clip.tokenize(one), return_pooled=True)[1] for one in sentences]
+            if not all(isinstance(one, Tensor) for one in pooled):
                 raise RefusedError("this text encoder gives no vector for a whole sentence; wanted CLIP's, as in SDXL")
-            _check_projection(clip, pooled.shape[-1])
-            return pooled
+            _check_projection(clip, pooled[0].shape[-1])
+            return torch.cat(pooled)
 
-        scores = judge(pixels, embed_images, embed_text, host.track_progress())
+        scores = judge(pixels, embed_images, embed_texts, host.track_progress())
         settings = getattr(clip_vision, "config", {})
         model = f"CLIP of {settings.get('num_hidden_layers')} layers, {settings.get('projection_dim')} dimensions"
         report = json.dumps({"model": model, "clip_iqa": scores}, indent=1)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from ..fidelity.errors import RefusedError
 from ..fidelity.progress import part_of
 from ..fidelity.steps.faces import FACE_MARGIN, FACE_PX, Box, clip_box, find_boxes, parse_boxes, restore_faces
 from . import host
@@ -107,6 +108,9 @@ def _read_boxes(given: Any, images: torch.Tensor) -> list[list[Box]]:
     lists: list[Any] = given if isinstance(given, list) else [[given]]
     if lists and not isinstance(lists[0], list):
         lists = [lists]
-    boxes = [[clip_box(one["x"], one["y"], one["width"], one["height"], images) for one in own] for own in lists]
+    try:
+        boxes = [[clip_box(one["x"], one["y"], one["width"], one["height"], images) for one in own] for own in lists]
+    except (KeyError, TypeError) as error:
+        raise RefusedError(f"bboxes are {str(given)[:80]}; wanted boxes with x, y, width and height") from error
     kept = [[box for box in own if box] for own in boxes] or [[]]
     return [kept[min(index, len(kept) - 1)] for index in range(images.shape[0])]

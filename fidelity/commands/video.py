@@ -138,7 +138,10 @@ def video_command(
         except BrokenPipeError:
             raise RefusedError("standard output: its reader has ended") from None
         except KeyboardInterrupt:
-            say_line(_tell_interruption(out)) if out != _PIPE else print(_tell_interruption(out), file=sys.stderr)
+            if out == _PIPE:
+                print(_tell_interruption(out), file=sys.stderr)
+            else:
+                say_line(_tell_interruption(out))
             raise typer.Exit(130) from None
         if report:
             _write_report(report, made)

@@ -137,8 +137,7 @@ def encode_avif(samples: NDArray[Any], quality: int, tags: Mapping[str, bytes | 
 
 def run_vips(image: Any, work: Callable[[], object], progress: Progress | None) -> None:
     """Runs what libvips computes, with progress in percent; what is raised in the progress cancels it, Ctrl-C too."""
-    import pyvips
-
+    pyvips = load_vips()
     raised: list[BaseException] = []
 
     def tell(_image: Any, state: Any) -> None:

@@ -5,7 +5,7 @@ that is reduced to that has lost its noise, so crops are judged at their own siz
 models are not comparable.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -32,6 +32,20 @@ _LOGIT_SCALE = 100.0
 """CLIP's own, as trained."""
 
 
+def place_crops(size: tuple[int, int]) -> list[tuple[int, int]]:
+    """(top, left) of the crops of an image of that (height, width), of which none is below `CROP_PX`."""
+    down, across = (-(-length // CROP_PX) for length in size)
+    if down * across > _MOST_CROPS:
+        share = (_MOST_CROPS / (down * across)) ** 0.5
+        down, across = max(1, int(down * share)), max(1, int(across * share))
+        down, across = min(down, _MOST_CROPS // across or 1), min(across, _MOST_CROPS // down or 1)
+    tops, lefts = (
+        torch.linspace(0, length - CROP_PX, count).round().int().tolist() if count > 1 else [(length - CROP_PX) // 2]
+        for length, count in zip(size, (down, across), strict=True)
+    )
+    return [(top, left) for top in tops for left in lefts]
+
+
 def cut_crops(image: Tensor) -> Tensor:
     """Crops of `CROP_PX` that cover an image, or are spread over it if that takes too many.
 
@@ -44,24 +58,16 @@ def cut_crops(image: Tensor) -> Tensor:
     check_image(image)
     short = min(image.shape[2:])
     if short < CROP_PX:
-        size = (max(CROP_PX, round(length * CROP_PX / short)) for length in image.shape[2:])
-        image = resize(image, (next(size), next(size))).clamp(0, 1)
-    down, across = (-(-length // CROP_PX) for length in image.shape[2:])
-    if down * across > _MOST_CROPS:
-        share = (_MOST_CROPS / (down * across)) ** 0.5
-        down, across = max(1, int(down * share)), max(1, int(across * share))
-        down, across = min(down, _MOST_CROPS // across or 1), min(across, _MOST_CROPS // down or 1)
-    tops, lefts = (
-        torch.linspace(0, length - CROP_PX, count).round().int().tolist() if count > 1 else [(length - CROP_PX) // 2]
-        for length, count in zip(image.shape[2:], (down, across), strict=True)
-    )
-    return torch.cat([image[..., top : top + CROP_PX, left : left + CROP_PX] for top in tops for left in lefts])
+        height, width = (max(CROP_PX, round(length * CROP_PX / short)) for length in image.shape[2:])
+        image = resize(image, (height, width)).clamp(0, 1)
+    places = place_crops((image.shape[2], image.shape[3]))
+    return torch.cat([image[..., top : top + CROP_PX, left : left + CROP_PX] for top, left in places])
 
 
 def judge(
     image: Tensor,
     embed_images: Callable[[Tensor], Tensor],
-    embed_text: Callable[[str], Tensor],
+    embed_texts: Callable[[Sequence[str]], Tensor],
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """Scores an image by each of `PAIRS`.
@@ -69,7 +75,7 @@ def judge(
     Args:
         image: ``(1, C, H, W)`` in [0, 1]; grey or RGB, alpha is left out.
         embed_images: From ``(N, 3, CROP_PX, CROP_PX)`` to ``(N, D)``, projected into the common space.
-        embed_text: From a sentence to ``(D,)`` or ``(1, D)`` in the same space.
+        embed_texts: From sentences to ``(M, D)`` in the same space; called once, before the images.
         progress: Called after every few crops.
 
     Returns:
@@ -78,19 +84,17 @@ def judge(
     Raises:
         RefusedError: If texts and images have different dimensions.
     """
-    colors = image[:, :3].expand(-1, 3, -1, -1) if image.shape[1] in (1, 3, 4) else image
-    crops, seen = cut_crops(colors), list[Tensor]()
+    check_image(image)
+    texts = functional.normalize(embed_texts([one for pair in PAIRS.values() for one in pair]).float().cpu(), dim=1)
+    crops, seen = cut_crops(image[:, :3].expand(-1, 3, -1, -1)), list[Tensor]()
     for part in crops.split(_AT_ONCE):
         seen.append(functional.normalize(embed_images(part).float().cpu(), dim=1))
-        if progress:
-            progress(sum(map(len, seen)), len(crops))
-    images, scores = torch.cat(seen), dict[str, float]()
-    for name, sentences in PAIRS.items():
-        texts = torch.cat([functional.normalize(embed_text(one).float().cpu().reshape(1, -1), dim=1) for one in sentences])
-        if texts.shape[1] != images.shape[1]:
+        if texts.shape[1] != seen[0].shape[1]:
             raise RefusedError(
-                f"the texts have {texts.shape[1]} dimensions, the images {images.shape[1]}; "
+                f"the texts have {texts.shape[1]} dimensions, the images {seen[0].shape[1]}; "
                 "wanted the text and vision parts of one CLIP"
             )
-        scores[name] = (_LOGIT_SCALE * images @ texts.T).softmax(dim=1)[:, 0].mean().item()
-    return scores
+        if progress:
+            progress(sum(map(len, seen)), len(crops))
+    shares = (_LOGIT_SCALE * torch.cat(seen) @ texts.T).unflatten(1, (-1, 2)).softmax(dim=2)[..., 0].mean(dim=0)
+    return dict(zip(PAIRS, shares.tolist(), strict=True))

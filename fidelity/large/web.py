@@ -20,6 +20,7 @@ _DEEP_TILE_PX, _DEEP_OVERLAP_PX = 254, 1
 _IIIF_TILE_PX = 256
 _IIIF_TILES = re.compile(r"\d+,\d+,\d+,\d+|full")
 _WITH_ALPHA = 4
+_SUFFIXES = {"jpg": ".jpg[Q=92,subsample-mode=off]", "png": ".png"}
 
 
 def is_web(output: Path) -> bool:
@@ -41,34 +42,34 @@ def write_web(image: Any, folder: Path, output: Path, progress: Progress | None)
     if image.format == "ushort":
         image = (image >> 8).cast("uchar")
     image = image.copy(interpretation="b-w" if image.bands == 1 else "srgb")
-    suffix = ".png" if image.bands == _WITH_ALPHA else ".jpg[Q=92,subsample-mode=off]"
-    ending = suffix.partition("[")[0].lstrip(".")
+    ending = "png" if image.bands == _WITH_ALPHA else "jpg"
     made = folder / "zoom"
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
     write = _write_deep_zoom if output.suffix.lower() == DEEP_ZOOM else _write_iiif
-    write(image, made, output, suffix, ending, progress)
+    write(image, made, output, ending, progress)
     shutil.rmtree(made)
 
 
-def _write_deep_zoom(image: Any, made: Path, output: Path, suffix: str, ending: str, progress: Progress | None) -> None:
+def _write_deep_zoom(image: Any, made: Path, output: Path, ending: str, progress: Progress | None) -> None:
     name = output.stem
     sizes = {"tile_size": _DEEP_TILE_PX, "overlap": _DEEP_OVERLAP_PX}
-    run_vips(image, lambda: image.dzsave(str(made / name), suffix=suffix, **sizes), progress)
+    run_vips(image, lambda: image.dzsave(str(made / name), suffix=_SUFFIXES[ending], **sizes), progress)
     tiles = output.with_name(f"{name}_files")
     if tiles.exists():
         shutil.rmtree(tiles)
     (made / tiles.name).replace(tiles)
     top = math.ceil(math.log2(max(image.width, image.height)))
-    _write_page(output.with_suffix(".html"), image, tiles.name, ending, top, _DEEP_TILE_PX, _DEEP_OVERLAP_PX)
+    layout = {"tiles": tiles.name, "top": top, "tile": _DEEP_TILE_PX, "overlap": _DEEP_OVERLAP_PX, "iiif": False}
+    _write_page(output.with_suffix(".html"), image, layout | {"end": ending})
     (made / output.with_suffix(DEEP_ZOOM).name).replace(output)
 
 
-def _write_iiif(image: Any, made: Path, output: Path, suffix: str, ending: str, progress: Progress | None) -> None:
-    home = output.parent
-    name = home.resolve().name
+def _write_iiif(image: Any, made: Path, output: Path, ending: str, progress: Progress | None) -> None:
+    home = output.parent.resolve()
+    name = home.name
     sizes = {"layout": "iiif3", "tile_size": _IIIF_TILE_PX}
-    run_vips(image, lambda: image.dzsave(str(made / name), suffix=suffix, **sizes), progress)
+    run_vips(image, lambda: image.dzsave(str(made / name), suffix=_SUFFIXES[ending], **sizes), progress)
     info = json.loads((made / name / IIIF_NAME).read_text(encoding="utf-8")) | {"id": name}
     if ending != "jpg":
         info |= {"preferredFormats": [ending], "extraFormats": [ending]}
@@ -79,15 +80,15 @@ def _write_iiif(image: Any, made: Path, output: Path, suffix: str, ending: str, 
         if new.is_dir():
             new.replace(home / new.name)
     top = len(info["tiles"][0]["scaleFactors"]) - 1
-    _write_page(home.with_name(f"{name}.html"), image, name, ending, top, _IIIF_TILE_PX, 0)
+    layout = {"tiles": name, "top": top, "tile": _IIIF_TILE_PX, "overlap": 0, "iiif": True}
+    _write_page(home.with_name(f"{name}.html"), image, layout | {"end": ending})
     described = made / IIIF_NAME
     described.write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
     described.replace(output)
 
 
-def _write_page(path: Path, image: Any, tiles: str, ending: str, top: int, tile_px: int, overlap_px: int) -> None:
-    picture = {"width": image.width, "height": image.height, "tiles": tiles, "end": ending, "top": top}
-    picture |= {"tile": tile_px, "overlap": overlap_px, "iiif": path.stem == tiles}
+def _write_page(path: Path, image: Any, layout: dict[str, Any]) -> None:
+    picture = {"width": image.width, "height": image.height} | layout
     values = {"TITLE": html.escape(path.stem), "WIDTH": str(image.width), "HEIGHT": str(image.height)}
     values["PICTURE"] = json.dumps(picture).replace("</", "<\\/")
     page = Path(__file__).with_name("zoom.html").read_text(encoding="utf-8")

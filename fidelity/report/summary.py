@@ -97,7 +97,6 @@ def summarize_metrics(metrics: dict[str, Any]) -> str:
 _PLAIN = {
     "restore deblock": "JPEG damage found and repaired",
     "restore denoise": "noise found and removed",
-    "restore off": "no damage worth repairing",
     "deband on": "banding found and smoothed",
 }
 """What a setting that measurements switched means to people."""

@@ -15,8 +15,8 @@ def brightness(crops):
     return torch.stack((light, 1 - light), dim=1)
 
 
-def text(sentence):
-    return torch.tensor((1.0, 0.0) if sentence == PAIRS["brightness"][0] else (0.0, 1.0))
+def text(sentences):
+    return torch.tensor([(1.0, 0.0) if one == PAIRS["brightness"][0] else (0.0, 1.0) for one in sentences])
 
 
 def test_the_nearer_sentence_wins():
@@ -49,7 +49,7 @@ def test_every_row_and_column_is_seen():
 
 def test_text_and_vision_of_two_models_are_refused():
     with pytest.raises(RefusedError, match="the texts have 3 dimensions, the images 2"):
-        judge(torch.rand(1, 3, 224, 224), brightness, lambda _: torch.ones(3))
+        judge(torch.rand(1, 3, 224, 224), brightness, lambda sentences: torch.ones(len(sentences), 3))
 
 
 def test_progress_reaches_the_end_and_can_cancel():

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -16,7 +15,7 @@ from torch import Tensor
 from fidelity.decide.domain import DOMAINS, classify
 from fidelity.decide.model_choice import shipped_model
 from fidelity.decide.settings import Settings
-from fidelity.imaging.clip_iqa import CROP_PX
+from fidelity.imaging.clip_iqa import CROP_PX, place_crops
 from fidelity.imaging.color import rgb_to_ycbcr
 from fidelity.imaging.drift import drift_map
 from fidelity.imaging.resample import resize
@@ -148,9 +147,8 @@ def crops() -> Image.Image:
     """The squares that CLIP sees of a picture."""
     seen = to_pillow(draw_harbor())
     draw = ImageDraw.Draw(seen)
-    for top in np.linspace(0, seen.height - CROP_PX, -(-seen.height // CROP_PX)).round().tolist():
-        for left in np.linspace(0, seen.width - CROP_PX, -(-seen.width // CROP_PX)).round().tolist():
-            draw.rectangle((left, top, left + CROP_PX - 1, top + CROP_PX - 1), outline="white", width=2)
+    for top, left in place_crops((seen.height, seen.width)):
+        draw.rectangle((left, top, left + CROP_PX - 1, top + CROP_PX - 1), outline="white", width=2)
     return seen
 
 

@@ -75,6 +75,7 @@ def draw_painting() -> Tensor:
 
 
 _FRUIT, _CAT = (0.28, 0.56), (0.42, 0.45)
+_STILL_LIFE = Scene(lambda: _small(draw_still_life()), _FRUIT)
 SCENES = {
     "photo": Scene(lambda: as_jpeg(_small(draw_still_life()), 75), _FRUIT),
     "painting": Scene(lambda: _small(draw_painting()), _FRUIT),
@@ -82,13 +83,13 @@ SCENES = {
     "two-pass-restore": Scene(lambda: as_jpeg(_small(draw_still_life()), 35), _FRUIT),
     "auto-realesrgan": Scene(lambda: as_jpeg(_small(draw_still_life()), 50), _FRUIT),
     "blend-two-models": Scene(lambda: _small(draw_painting()), _FRUIT),
-    "keep-colors-after-any-upscaler": Scene(lambda: _small(draw_still_life()), _FRUIT),
-    "photo-ccsr": Scene(lambda: _small(draw_still_life()), _FRUIT),
-    "photo-sdxl-tile": Scene(lambda: _small(draw_still_life()), _FRUIT),
-    "photo-seedvr2": Scene(lambda: _small(draw_still_life()), _FRUIT),
-    "photo-supir": Scene(lambda: _small(draw_still_life()), _FRUIT),
-    "sd-x4-upscaler": Scene(lambda: _small(draw_still_life()), _FRUIT),
-    "hybrid-gan-diffusion": Scene(lambda: _small(draw_still_life()), _FRUIT),
+    "keep-colors-after-any-upscaler": _STILL_LIFE,
+    "photo-ccsr": _STILL_LIFE,
+    "photo-sdxl-tile": _STILL_LIFE,
+    "photo-seedvr2": _STILL_LIFE,
+    "photo-supir": _STILL_LIFE,
+    "sd-x4-upscaler": _STILL_LIFE,
+    "hybrid-gan-diffusion": _STILL_LIFE,
 }
 """By workflow."""
 CAT = Scene(lambda: as_jpeg(_small(draw_cat()), 70), _CAT)
