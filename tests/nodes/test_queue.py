@@ -143,7 +143,25 @@ def test_two_at_once_get_each_their_own(host, photo, tmp_path):
     assert {width: found[2] for width, found in results.items()} == {30: [(120, 160)], 50: [(200, 160)]}, results
 
 
-def test_a_lost_connection_is_taken_up_again(host, photo, picture, monkeypatch):
+def _slow_graph(*, steps: int, seed: int) -> dict:
+    """A prompt that takes half a second a step."""
+    return {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
+        "2": {"class_type": "TinyModels", "inputs": {"kind": "sd15", "slow": 0.5}},
+        "3": {"class_type": "VAEEncode", "inputs": {"pixels": ["1", 0], "vae": ["2", 3]}},
+        "4": {
+            "class_type": "KSampler",
+            "inputs": {
+                **{"model": ["2", 0], "positive": ["2", 1], "negative": ["2", 2], "latent_image": ["3", 0]},
+                **{"seed": seed, "steps": steps, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0},
+            },
+        },
+        "5": {"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["2", 3]}},
+        "6": {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": "slow"}},
+    }
+
+
+def test_a_lost_connection_is_taken_up_again(host, picture, monkeypatch):
     import fidelity.comfy.client as client_module
 
     broken = []
@@ -158,27 +176,14 @@ def test_a_lost_connection_is_taken_up_again(host, photo, picture, monkeypatch):
     monkeypatch.setattr(client_module, "_hear", breaking)
     monkeypatch.setattr(client_module.time, "sleep", lambda _: None)
     client = ComfyClient(host.url)
-    prompt = to_prompt(json.loads(API_FORM.read_text(encoding="utf-8")), client.known_nodes())
+    prompt = _slow_graph(steps=4, seed=time.time_ns() % 2**32)  # never cached, and still running at the second break
     prompt["1"]["inputs"]["image"] = client.upload(picture)
     assert client.wait(client.queue(prompt), prompt)
     assert len(broken) == 2
 
 
 def test_ctrl_c_cancels_on_the_server_too(host, picture, tmp_path):
-    graph = {
-        "1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
-        "2": {"class_type": "TinyModels", "inputs": {"kind": "sd15", "slow": 0.5}},
-        "3": {"class_type": "VAEEncode", "inputs": {"pixels": ["1", 0], "vae": ["2", 3]}},
-        "4": {
-            "class_type": "KSampler",
-            "inputs": {
-                **{"model": ["2", 0], "positive": ["2", 1], "negative": ["2", 2], "latent_image": ["3", 0]},
-                **{"seed": 1, "steps": 200, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0},
-            },
-        },
-        "5": {"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["2", 3]}},
-        "6": {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": "slow"}},
-    }
+    graph = _slow_graph(steps=200, seed=1)
     (tmp_path / "slow.json").write_text(json.dumps(graph))
     # A shell's background jobs ignore Ctrl-C, and so would what they start.
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from fidelity.cli import main; main()"
