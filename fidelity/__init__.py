@@ -4,7 +4,7 @@
 
     result = fidelity.upscale("photo.jpg", scale=4)
     result.save("photo-x4.png")
-    print(result.report.drift.color.mean)
+    print(result.report.held_drift.mean)  # mean CIEDE2000
 
 - `upscale`, `classify` and `measure` take paths, PIL images, numpy arrays and tensors.
 - `Settings`, with a `Target`, says what to do, and `Compute` where: `upscale("a.jpg", settings=Settings(domain="photo"))`.
@@ -18,11 +18,12 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a __getattr__ that type checkers saw would hide every misspelled name
     from .api import Upscaled, classify, measure, upscale
     from .decide.settings import Settings
-    from .decide.target import Target
-    from .errors import RefusedError
+    from .decide.target import PrintSize, Target
+    from .errors import MemoryLimitError, ModelNotFoundError, ModelRefusedError, RefusedError
+    from .files.paths import FileRefusedError
     from .networks.compute import Compute
     from .report.report import Report
     from .session import Session
@@ -43,10 +44,20 @@ _HOMES = {
     "Compute": ".networks.compute",
     "Report": ".report.report",
     "RefusedError": ".errors",
+    "MemoryLimitError": ".errors",
+    "ModelNotFoundError": ".errors",
+    "ModelRefusedError": ".errors",
+    "FileRefusedError": ".files.paths",
+    "PrintSize": ".decide.target",
 }
 
 __all__ = [
     "Compute",
+    "FileRefusedError",
+    "MemoryLimitError",
+    "ModelNotFoundError",
+    "ModelRefusedError",
+    "PrintSize",
     "RefusedError",
     "Report",
     "Session",
@@ -63,7 +74,9 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name], __name__), name)
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name], __name__), name)

@@ -1,9 +1,9 @@
 """The library in three functions: for paths, PIL images, numpy arrays and tensors."""
 
 from dataclasses import dataclass, replace
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, Generic, Literal, TypeVar, cast, overload
 
 import numpy as np
 import torch
@@ -16,11 +16,12 @@ from .decide.domain import classify as classify_image
 from .decide.provenance import Provenance
 from .decide.settings import Settings
 from .decide.target import Target
-from .errors import RefusedError
+from .errors import RefusedError, check_type
 from .files.metadata import read_provenance
 from .files.paths import check_folder
-from .files.read import SourceFile, read_image
+from .files.read import UNNAMED, SourceFile, read_content, read_image, take_picture
 from .files.save import choose_depth, save_result
+from .files.tags import Captions
 from .files.write import DEFAULT_EXPORT, check_writable, quantise
 from .imaging.tensors import check_finite, check_image, check_range
 from .networks.compute import AUTO_COMPUTE, Compute
@@ -30,26 +31,33 @@ from .report.measure import measure_images
 from .report.report import Report, facts_of, report_input
 from .session import Session, StageProgress
 
-Picture = str | PathLike[str] | Image.Image | NDArray[Any] | Tensor
+Picture = str | PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any] | Tensor
 """An image as callers have it:
 
 - a path: any file that `fidelity upscale` reads;
-- a PIL image of any mode;
+- the content of such a file: bytes, or a file open for reading in binary mode, such as an upload;
+- a PIL image of any mode, treated like a file: its orientation, color profile and EXIF count;
 - a numpy array ``(H, W)`` or ``(H, W, C)``, C being 1, 3 or 4: uint8, uint16, or floats in [0, 1];
 - a tensor ``(B, C, H, W)`` of floats in [0, 1].
 """
 
 
-@dataclass(frozen=True)
-class Upscaled:
-    """An enlarged image and its report."""
+ImageT = TypeVar("ImageT", Image.Image, NDArray[Any], Tensor)
 
-    image: Any
-    """Of the type that was given, and for an array or a tensor of its dtype; a PIL image where a path was given."""
+
+@dataclass(frozen=True)
+class Upscaled(Generic[ImageT]):
+    """An enlarged image and its report.
+
+    Attributes:
+        image: An array or a tensor of the type and dtype that was given; a PIL image for anything else.
+        tensor: The same as ``(B, C, H, W)`` in [0, 1].
+        report: What was decided, done and measured.
+    """
+
+    image: ImageT
     tensor: Tensor
-    """The same as ``(B, C, H, W)`` in [0, 1]."""
     report: Report
-    """What was decided, done and measured."""
     _source: SourceFile | None
 
     def __repr__(self) -> str:
@@ -57,11 +65,16 @@ class Upscaled:
         model, drift = self.report.model.name or "resized only", self.report.held_drift.mean
         return f"<Upscaled {width}x{height}, {channels} channels, {model}, color drift {drift:.2f}>"
 
-    def save(self, path: str | PathLike[str]) -> Path:
-        """Writes the image; the ending chooses the format.
+    def save(self, path: str | PathLike[str], *, quality: int | None = None, bits: Literal[8, 16] | None = None) -> Path:
+        """Writes the image; the ending chooses the format. A file of that name is replaced.
 
-        The source's color profile, EXIF and text are carried over where there was a file. The file appears whole or not at
-        all.
+        The source's color profile, EXIF and text are carried over where there was a file or a PIL image. The file appears
+        whole or not at all.
+
+        Args:
+            path: The file to write.
+            quality: Quality of JPEG, AVIF and lossy WebP, 1 to 100; 95 if not given.
+            bits: Bits per channel in PNG, TIFF and AVIF; as many as the source has if not given.
 
         Returns:
             The path.
@@ -69,16 +82,50 @@ class Upscaled:
         Raises:
             RefusedError: If the image is a batch, or the format or the folder cannot hold it.
         """
-        target = Path(path)
+        target = _as_path(path)
         if self.tensor.shape[0] != 1:
             raise RefusedError(f"{self.tensor.shape[0]} images; wanted one to save")
         check_folder(target)
-        export = choose_depth(DEFAULT_EXPORT, self._source, target)
+        export = DEFAULT_EXPORT if quality is None else replace(DEFAULT_EXPORT, quality=quality)
+        export = replace(export, bits=bits) if bits else choose_depth(export, self._source, target)
         check_writable(target, (self.tensor.shape[2], self.tensor.shape[3]), self.tensor.shape[1], export)
         save_result(target, self.tensor, self._source, facts_of(self.report), export)
         return target
 
 
+@overload
+def upscale(
+    picture: str | PathLike[str] | bytes | IO[bytes] | Image.Image,
+    scale: float | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    settings: Settings | None = None,
+    compute: Compute = AUTO_COMPUTE,
+    models_dir: str | PathLike[str] | None = None,
+    progress: StageProgress | None = None,
+) -> Upscaled[Image.Image]: ...
+@overload
+def upscale(
+    picture: NDArray[Any],
+    scale: float | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    settings: Settings | None = None,
+    compute: Compute = AUTO_COMPUTE,
+    models_dir: str | PathLike[str] | None = None,
+    progress: StageProgress | None = None,
+) -> Upscaled[NDArray[Any]]: ...
+@overload
+def upscale(
+    picture: Tensor,
+    scale: float | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    settings: Settings | None = None,
+    compute: Compute = AUTO_COMPUTE,
+    models_dir: str | PathLike[str] | None = None,
+    progress: StageProgress | None = None,
+) -> Upscaled[Tensor]: ...
 def upscale(
     picture: Picture,
     scale: float | None = None,
@@ -88,41 +135,51 @@ def upscale(
     compute: Compute = AUTO_COMPUTE,
     models_dir: str | PathLike[str] | None = None,
     progress: StageProgress | None = None,
-) -> Upscaled:
+) -> Upscaled[Any]:
     """Enlarges an image and preserves its colors.
 
-    Safe to call from several threads at once; networks are loaded once a process. For many images with the same settings,
-    `Session` does without looking the settings up anew.
+    Safe to call from several threads at once; models are loaded once per process.
 
     Args:
         picture: See `Picture`.
         scale: Factor on both sides; 4, or that of the model the settings name, if neither this nor `size` is given.
         size: Exact (height, width) in pixels instead.
-        settings: Everything else; a target in it counts where neither `scale` nor `size` is given.
+        settings: Everything else; its target applies only if neither `scale` nor `size` is given.
         compute: Where and how to compute. If it names no device, a tensor is processed on its own device, and anything else on
             the best device available.
-        models_dir: A folder of networks beside the shipped ones.
+        models_dir: A folder of models beside the shipped ones.
         progress: Called with (stage, done, total); raising in it cancels the work.
 
     Raises:
-        RefusedError: If the picture, a setting or a network is refused, or the result does not fit into memory.
+        RefusedError: If the picture, a setting or a model is refused, or the result does not fit into memory.
     """
     image, source = _open(picture)
     settings = settings or Settings()
+    check_type(settings, Settings, "settings")
+    check_type(compute, Compute, "compute")
     if scale is not None or size is not None:
         settings = replace(settings, target=Target(scale, size))
     if compute.device is None and not isinstance(picture, Tensor):
         compute = replace(compute, device=choose_device())
-    session = Session(settings, compute, list_models([*([Path(models_dir)] if models_dir else []), models_folder()]))
+    session = Session(settings, compute, list_models([*_extra_folder(models_dir), models_folder()]))
     made = session.run(image, _provenance(picture), progress)
     report = Report.of(made, session.settings, session.compute)
-    if source:
+    if source and source.path != UNNAMED:
         report = replace(report, input=report_input(source.path, (image.shape[2], image.shape[3]), source.notes))
-    return Upscaled(_like(made.image, picture), made.image, report, source)
+    return Upscaled(_like(made.image, picture, source), made.image, report, source)
+
+
+def _extra_folder(models_dir: str | PathLike[str] | None) -> list[Path]:
+    if models_dir is None:
+        return []
+    folder = _as_path(models_dir)
+    if not folder.is_dir():
+        raise RefusedError(f"models_dir is {folder}, which is no folder; wanted one that holds models")
+    return [folder]
 
 
 def classify(picture: Picture, *, ignore_metadata: bool = False) -> Verdict:
-    """Tells the domain of an image: photo, anime_flux, anime_sd, line_art or painting.
+    """Detects the domain of an image: photo, anime_flux, anime_sd, line_art or painting.
 
     Args:
         picture: See `Picture`; of a batch, the first image is judged.
@@ -156,35 +213,69 @@ def measure(reference: Picture, candidate: Picture) -> dict[str, Any]:
 
 
 def _open(picture: Picture, color_space: Any = "source") -> tuple[Tensor, SourceFile | None]:
-    """``(B, C, H, W)`` in [0, 1], and the file if it came from one."""
+    """``(B, C, H, W)`` in [0, 1], and what it is the image of, with its depth; None for a tensor."""
     if isinstance(picture, str | PathLike):
-        source = read_image(Path(picture), color_space)
+        source = read_image(_as_path(picture), color_space)
+        return source.image, source
+    if isinstance(picture, Image.Image):
+        source = take_picture(picture, color_space)
+        return source.image, source
+    if isinstance(picture, bytes | bytearray | memoryview) or hasattr(picture, "read"):
+        content = picture if isinstance(picture, bytes) else _content_of(picture)
+        source = read_content(content, _name_of(picture), color_space)
         return source.image, source
     if isinstance(picture, Tensor):
-        image = picture
-    elif isinstance(picture, Image.Image):
-        image = _from_array(_to_array(picture))
-    elif isinstance(picture, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not check types
+        image, source = picture, None
+    elif isinstance(picture, np.ndarray):
         image = _from_array(picture)
+        source = SourceFile(UNNAMED, image, None, None, _depth_of(picture), None, None, {}, Captions(), ())
     else:
-        raise RefusedError(f"a picture of type {type(picture).__name__}; wanted a path, a PIL image, an array or a tensor")
+        seen = type(picture).__name__
+        raise RefusedError(f"a picture of type {seen}; wanted a path, bytes, a PIL image, an array or a tensor")
     check_image(image)
     check_finite(image)
     check_range(image)
-    return image, None
+    return image, source
+
+
+def _as_path(path: str | PathLike[str]) -> Path:
+    if not isinstance(path, str | PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not check types
+        raise RefusedError(f"a path of type {type(path).__name__}; wanted a string or a path")
+    text = fspath(path)
+    if not text:
+        raise RefusedError("an empty path; wanted that of a file")
+    if "://" in text:
+        raise RefusedError(f"{text}: an address; wanted a file, or its content as bytes")
+    return Path(text)
+
+
+def _content_of(picture: Any) -> bytes:
+    content = picture.read() if hasattr(picture, "read") else bytes(picture)
+    if not isinstance(content, bytes):
+        raise RefusedError("a file open as text; wanted one open in binary mode")
+    return content
+
+
+def _name_of(picture: Any) -> Path:
+    name = getattr(picture, "name", None)
+    return Path(name) if isinstance(name, str) and name else UNNAMED
+
+
+def _depth_of(array: NDArray[Any]) -> int:
+    """Bits per channel that hold an array's samples: floats may be those of 8 bits."""
+    if array.dtype == np.uint8:
+        return 8
+    if array.dtype.kind == "f":
+        levels = array.astype(np.float32) * 255
+        return 8 if float(np.abs(levels - np.rint(levels)).max(initial=0)) < _EIGHT_BITS else 16
+    return 16
+
+
+_EIGHT_BITS = 1e-3
 
 
 def _provenance(picture: Picture) -> Provenance | None:
     return read_provenance(Path(picture)) if isinstance(picture, str | PathLike) else None
-
-
-def _to_array(picture: Image.Image) -> NDArray[Any]:
-    if picture.mode.startswith("I;16"):
-        return np.asarray(picture, np.uint16)
-    if picture.mode in ("1", "L"):
-        return np.asarray(picture.convert("L"))
-    has_alpha = "A" in picture.mode or "a" in picture.mode or "transparency" in picture.info
-    return np.asarray(picture.convert("RGBA" if has_alpha else "RGB"))
 
 
 def _from_array(array: NDArray[Any]) -> Tensor:
@@ -200,15 +291,19 @@ def _from_array(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(stacked)).movedim(-1, 0)[None]
 
 
-def _like(image: Tensor, picture: Picture) -> Any:
+def _like(image: Tensor, picture: Picture, source: SourceFile | None) -> Any:
     """A result as its source was given."""
     if isinstance(picture, Tensor):
         return image
-    deep = isinstance(picture, np.ndarray) and cast(Any, picture).dtype != np.uint8
-    if isinstance(picture, np.ndarray) and np.issubdtype(picture.dtype, np.floating):
-        array: NDArray[Any] = image[0].movedim(0, -1).cpu().numpy().astype(picture.dtype)
-    else:
-        array = quantise(image, 16 if deep else 8)
     if isinstance(picture, np.ndarray):
+        if np.issubdtype(picture.dtype, np.floating):
+            array: NDArray[Any] = image[0].movedim(0, -1).cpu().numpy().astype(picture.dtype)
+        else:
+            array = quantise(image, 8 if cast(Any, picture).dtype == np.uint8 else 16)
         return array[..., 0] if picture.ndim == 2 else array
-    return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+    deep = image.shape[1] == 1 and source is not None and source.bits > 8  # Pillow has no 16 bits of color
+    array = quantise(image, 16 if deep else 8)
+    made = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+    if source and source.icc_profile:
+        made.info["icc_profile"] = source.icc_profile
+    return made

@@ -20,7 +20,7 @@ PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 BackendChoice = Literal["auto", "torch", "openvino", "onnxruntime", "tensorrt"]
 """The library that runs networks; "auto" decides by measurement."""
 
-SizePreset = Literal["web-2k", "4k", "8k", "print-a4-300dpi", "print-a3-300dpi"]
+SizePreset = Literal["web-2k", "720p", "1080p", "1440p", "4k", "8k", "print-a4-300dpi", "print-a3-300dpi"]
 """Sizes by name; see `fidelity.decide.target.PRESETS`."""
 
 RestoreChoice = Literal["auto", "off", "denoise", "deblock"]

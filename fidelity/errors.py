@@ -5,6 +5,12 @@ class RefusedError(ValueError):
     """An unusable input; the message says in one line what was seen and what was wanted."""
 
 
+def check_type(value: object, wanted: type, name: str) -> None:
+    """Raises a RefusedError unless a value is of a type; for callers that do not check types."""
+    if not isinstance(value, wanted):
+        raise RefusedError(f"{name} is {value!r}, of type {type(value).__name__}; wanted {wanted.__name__}")
+
+
 class MemoryLimitError(RefusedError):
     """The work does not fit in the memory that it may use."""
 

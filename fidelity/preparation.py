@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .choices import Domain, RestoreChoice
 from .decide.damage import measure_conditions
+from .decide.half_size import describe_half, with_half_size
 from .decide.model_choice import ModelChooser, Restorer
 from .decide.recipes import RECIPES, SAFE_DOMAIN, settle
 from .errors import RefusedError
@@ -96,9 +97,10 @@ def prepare(
         part, damage = part_of(progress, 0.0, 0.7), conditions.damage_sigma
         strength, evidence = conditions.restore_strength, conditions.evidence if found.is_held else None
         keeps_colors = not found.is_shipped or conditions.is_dithered
-        image = restore(image, found.network, damage, keeps_colors, where, part, strength, evidence)
+        found = with_half_size(found, image[:1], strength, where)
+        image = restore(image, found.network, damage, keeps_colors, where, part, strength, evidence, found.half)
         reason = why.get("restore", f"restore {recipe.restore}: chosen by the user")
-        done += [f"{reason}, by {found.network.name}", *found.notes]
+        done += [f"{reason}, by {found.network.name}", *describe_half(found), *found.notes]
     if recipe.deband == "on":
         image = deband(image, progress=part_of(progress, 0.7, 0.8))
         done.append(why.get("deband", "deband on: chosen by the user"))

@@ -17,7 +17,7 @@ from .decide.provenance import Provenance
 from .decide.recipes import Recipe
 from .decide.settings import Settings
 from .decide.target import Target
-from .errors import RefusedError
+from .errors import RefusedError, check_type
 from .imaging.color import delta_e
 from .imaging.drift import (
     Difference,
@@ -157,6 +157,9 @@ class Session:
         """
         self.settings = settings or Settings()
         self.compute = compute
+        check_type(self.settings, Settings, "settings")
+        check_type(compute, Compute, "compute")
+        compute.check_present()
         self.chooser = ModelChooser(self.settings.model, list_models([]) if models is None else models)
 
     def within(self, memory_bytes: int) -> "Session":
@@ -286,10 +289,11 @@ def restore_source(
     network, keeps_colors = restorer.network, not restorer.is_shipped or decision.conditions.is_dithered
     damage, strength = decision.conditions.damage_sigma, decision.restore_strength
     evidence = decision.conditions.evidence if restorer.is_held else None
+    settings = (network, damage, keeps_colors, compute, progress, strength, evidence, restorer.half)
     if scratch is None:
-        return TensorRows(restore(read_all(source), network, damage, keeps_colors, compute, progress, strength, evidence))
+        return TensorRows(restore(read_all(source), *settings))
     output = FileRows(source.shape, folder=scratch)
-    restore_rows(source, output, network, damage, keeps_colors, compute, progress, strength, evidence)
+    restore_rows(source, output, *settings, _maps_in(scratch, source.device))
     return output
 
 

@@ -1,5 +1,7 @@
 """The library in three functions: whatever type an image comes in, and what is told of it."""
 
+import io
+import json
 import re
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 import fidelity
 from fidelity.errors import RefusedError
@@ -18,6 +20,9 @@ from fidelity.files.read import read_image
 from fidelity.networks.compute import Compute
 
 ROOT = Path(__file__).parents[1]
+
+
+BLACK = np.zeros((8, 8, 3), np.uint8)
 
 
 def test_a_path_gives_a_pil_image_and_saves_with_what_the_file_carries(image_file, tmp_path, display_p3):
@@ -67,10 +72,118 @@ def test_a_tensor_stays_on_its_device_and_anything_else_gets_the_best_one(photo,
     assert bound == [None, torch.device("cuda", 7), torch.device("cpu")]
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
-def test_pil_images_of_any_mode_are_taken(mode):
-    picture = Image.new("L", (20, 16), 90) if mode != "I;16" else Image.fromarray(np.full((16, 20), 30_000, np.uint16))
-    assert fidelity.upscale(picture if mode == "I;16" else picture.convert(mode), 2).image.size == (40, 32)
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "I", "I;16", "F"]
+)
+def test_pil_images_of_every_mode_look_as_they_did(mode):
+    made = {
+        "I": lambda: np.full((16, 20), 25_700, np.int32),
+        "I;16": lambda: np.full((16, 20), 25_700, np.uint16),
+        "F": lambda: np.full((16, 20), 100 / 255, np.float32),
+    }
+    if mode in made:
+        picture = Image.fromarray(made[mode]())
+    else:
+        by_way = {"La": "LA", "PA": "LA", "RGBa": "RGBA", "LAB": "LAB"}.get(mode, mode)
+        picture = Image.new("L", (20, 16), 255 if mode == "1" else 100)
+        if mode == "LAB":
+            srgb, lab = (ImageCms.createProfile(name) for name in ("sRGB", "LAB"))
+            picture = ImageCms.profileToProfile(picture.convert("RGB"), srgb, lab, outputMode="LAB")
+        else:
+            picture = picture.convert(by_way).convert(mode)
+    result = fidelity.upscale(picture, 2, settings=fidelity.Settings(domain="photo"))
+    assert result.image.size == (40, 32)
+    assert result.tensor[:, :3].mean().item() * 255 == pytest.approx(255 if mode == "1" else 100, abs=2)
+    assert result.tensor.shape[1] < 4 or result.tensor[:, 3].min() == 1
+
+
+@pytest.mark.parametrize(("mode", "samples"), [("I", np.int32(70_000)), ("I", np.int32(-5000)), ("F", np.float32(3.0))])
+def test_pil_images_beyond_the_range_of_their_mode_are_refused(mode, samples):
+    with pytest.raises(fidelity.RefusedError, match="image: "):
+        fidelity.upscale(Image.fromarray(np.full((16, 20), samples)), 2)
+
+
+def test_a_pil_image_keeps_what_its_file_would(image_file, tmp_path, display_p3):
+    turned = Image.Exif()
+    turned[0x0112], turned[0x010F] = 6, "Maker"
+    path = image_file("turned.jpg", icc_profile=display_p3, exif=turned.tobytes())
+    from_file, from_picture = fidelity.upscale(path, 2), fidelity.upscale(Image.open(path), 2)
+    assert torch.equal(from_file.tensor, from_picture.tensor)
+    assert from_picture.image.size == (36, 48)
+    assert from_picture.image.info["icc_profile"] == from_file.image.info["icc_profile"] == display_p3
+    saved = [Image.open(result.save(tmp_path / name)) for result, name in ((from_file, "a.png"), (from_picture, "b.png"))]
+    assert saved[1].info["icc_profile"] == display_p3
+    assert dict(saved[1].getexif()) == dict(saved[0].getexif()) and saved[1].getexif()[0x010F] == "Maker"
+
+
+def test_the_content_of_a_file_is_taken_as_the_file(image_file):
+    path = image_file("wide.png")
+    expected = fidelity.upscale(path, 2)
+    with path.open("rb") as opened:
+        for content in (path.read_bytes(), io.BytesIO(path.read_bytes()), opened):
+            assert torch.equal(fidelity.upscale(content, 2).tensor, expected.tensor)
+    with path.open("rb") as opened:
+        assert fidelity.upscale(opened, 2).report.input.path == str(path)
+    with pytest.raises(fidelity.RefusedError, match="open as text; wanted one open in binary mode"):
+        fidelity.upscale(io.StringIO("text"), 2)
+
+
+@pytest.mark.parametrize(
+    ("samples", "bits"),
+    [
+        (np.full((12, 12, 3), 30_000, np.uint16), 16),
+        (np.full((12, 12, 3), 0.1234, np.float32), 16),
+        (np.full((12, 12, 3), 100 / 255, np.float32), 8),
+        (np.full((12, 12, 3), 100, np.uint8), 8),
+    ],
+)
+def test_a_result_is_saved_with_as_many_bits_as_its_samples_need(samples, bits, tmp_path):
+    result = fidelity.upscale(samples, 2)
+    assert read_image(result.save(tmp_path / "a.png")).bits == bits
+    assert read_image(result.save(tmp_path / "b.png", bits=16)).bits == 16
+    assert (tmp_path / "b.png").stat().st_size > 0
+
+
+def test_quality_is_chosen_when_saving(photo, tmp_path):
+    result = fidelity.upscale(photo, 2)
+    best, least = (result.save(tmp_path / f"{quality}.jpg", quality=quality).stat().st_size for quality in (95, 30))
+    assert least < best / 2
+    with pytest.raises(fidelity.RefusedError, match="quality is 101; wanted 1 to 100"):
+        result.save(tmp_path / "a.jpg", quality=101)
+    with pytest.raises(fidelity.RefusedError, match="a path of type BytesIO; wanted a string or a path"):
+        result.save(io.BytesIO())
+
+
+def test_the_report_is_json(photo):
+    result = fidelity.upscale(photo, 2)
+    told = json.loads(json.dumps(result.report.to_dict()))
+    assert told["drift"]["held"]["mean"] == result.report.held_drift.mean
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (
+            lambda: fidelity.upscale(BLACK, settings={"domain": "photo"}),
+            "settings is {'domain': 'photo'}, of type dict; wanted Settings",
+        ),
+        (lambda: fidelity.upscale(BLACK, compute="cpu"), "compute is 'cpu', of type str; wanted Compute"),
+        (lambda: fidelity.Session("photo.jpg"), "settings is 'photo.jpg', of type str; wanted Settings"),
+        (lambda: fidelity.Settings(target=2), "target is 2, of type int; wanted Target"),
+        (lambda: fidelity.Settings(restore_strength="much"), "restore_strength is 'much'; wanted a number from 0 to 1"),
+        (lambda: fidelity.Compute(device="tpu9"), "device is 'tpu9'; wanted cpu, cuda or mps"),
+        (lambda: fidelity.upscale(BLACK, compute=fidelity.Compute(device="cuda:99")), "device cuda:99 is not available; this"),
+        (lambda: fidelity.Compute(memory_bytes="4GB"), "memory_bytes is '4GB', of type str; wanted int"),
+        (lambda: fidelity.Compute(precision="fp8"), "precision is 'fp8'; wanted auto, fp32"),
+        (lambda: fidelity.upscale(BLACK, True), "scale is True; wanted a number"),
+        (lambda: fidelity.upscale(""), "an empty path; wanted that of a file"),
+        (lambda: fidelity.upscale("https://example.com/a.jpg"), "https://example.com/a.jpg: an address; wanted a file"),
+        (lambda: fidelity.upscale(BLACK, models_dir="/nowhere"), "models_dir is /nowhere, which is no folder"),
+    ],
+)
+def test_wrong_values_are_refused_in_words(wrong, words):
+    with pytest.raises(fidelity.RefusedError, match=re.escape(words)):
+        wrong()
 
 
 def test_a_batch_is_enlarged_together_and_refused_where_one_is_wanted(random_image, tmp_path):
@@ -183,7 +296,7 @@ def test_wrong_types_are_refused_in_words(photo):
         fidelity.Session().run("photo.jpg")
     with pytest.raises(RefusedError, match="scale is '2'; wanted a number"):
         fidelity.upscale(photo, "2")
-    with pytest.raises(RefusedError, match=r"size is .*; wanted a number for each side"):
+    with pytest.raises(RefusedError, match=r"size is .*; wanted \(height, width\) in pixels"):
         fidelity.Target(size=("a", 3))
 
 
@@ -204,6 +317,6 @@ def test_the_examples_of_the_page_on_python_run(photo, tmp_path, monkeypatch):
     known = {"tensor": photo[..., :48, :64]}
     for example in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(compile(example.replace("long_edge=3840", "long_edge=128"), "python.md", "exec"), known)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
-    assert known["report"].drift.color.mean == known["made"].color_drift.mean
-    assert known["made"].image.shape[2:] == (96, 128)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg.png", "b.jpg.png"]
+    assert known["report"].drift.color.mean == known["output"].color_drift.mean
+    assert known["output"].image.shape[2:] == (96, 128)

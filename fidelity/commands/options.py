@@ -63,6 +63,9 @@ Size = Annotated[
         metavar="WxH", help="Exact size in pixels; other proportions than the source's stretch it.", rich_help_panel=SIZE
     ),
 ]
+Fit = Annotated[
+    str | None, typer.Option(metavar="WxH", help="The largest size that fits into this box, in pixels.", rich_help_panel=SIZE)
+]
 LongEdge = Annotated[int | None, typer.Option(metavar="PX", help="Length of the longer side in pixels.", rich_help_panel=SIZE)]
 Megapixels = Annotated[float | None, typer.Option(metavar="MP", help="Total size in megapixels.", rich_help_panel=SIZE)]
 PrintSheet = Annotated[
@@ -75,7 +78,10 @@ PrintSheet = Annotated[
 ]
 Preset = Annotated[
     SizePreset | None,
-    typer.Option(help="A size by name: a long edge of 2048, 3840 or 7680 px, or a sheet to print on.", rich_help_panel=SIZE),
+    typer.Option(
+        help="A size by name: fits on such a screen, has a long edge of 2048 px (web-2k), or fits on a sheet to print on.",
+        rich_help_panel=SIZE,
+    ),
 ]
 DomainOption = Annotated[
     DomainChoice, typer.Option(help="Domain of the image; sets the other defaults.", rich_help_panel=MODEL)
@@ -158,6 +164,7 @@ def read_target(
     megapixels: float | None,
     print_size: str | None = None,
     preset: SizePreset | None = None,
+    fit: str | None = None,
 ) -> "Target":
     """Reads the target size.
 
@@ -167,7 +174,7 @@ def read_target(
     from ..decide.target import PRESETS, Target, parse_print_size
 
     sheet = parse_print_size(print_size) if print_size else None
-    target = Target(scale, _parse_size(size), long_edge, megapixels, sheet)
+    target = Target(scale, _parse_size(size), long_edge, megapixels, sheet, _parse_size(fit, "--fit"))
     if preset and target != Target():
         raise RefusedError(f"preset {preset} and another size were given; wanted only one of them")
     return PRESETS[preset] if preset else target
@@ -227,12 +234,12 @@ def read_color(text: str) -> tuple[float, float, float]:
 _MOST_DIGITS = 9
 
 
-def _parse_size(text: str | None) -> tuple[int, int] | None:
+def _parse_size(text: str | None, option: str = "--size") -> tuple[int, int] | None:
     if text is None:
         return None
     width, cross, height = text.lower().partition("x")
     if not cross or not all(side.isdecimal() and len(side) <= _MOST_DIGITS for side in (width, height)):
-        raise RefusedError(f"--size is {text!r}; wanted WIDTHxHEIGHT in pixels, as in 1920x1080; --preset has 4k and 8k")
+        raise RefusedError(f"{option} is {text!r}; wanted WIDTHxHEIGHT in pixels, as in 1920x1080; --preset has 1080p and 4k")
     return int(height), int(width)
 
 

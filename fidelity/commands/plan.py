@@ -13,6 +13,7 @@ from .terminal import as_usage, refusing, say
 def plan_command(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image file.")],
     size: options.Size = None,
+    fit: options.Fit = None,
     scale: options.Scale = None,
     long_edge: options.LongEdge = None,
     megapixels: options.Megapixels = None,
@@ -41,7 +42,7 @@ def plan_command(
     from ..report.text import describe_plan
     from ..session import Session
 
-    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size, preset))
+    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size, preset, fit))
     compute = as_usage(lambda: options.read_compute(device, precision, "auto", memory, backend))
     what, strength = as_usage(lambda: options.read_restore(restore))
     with refusing(source) as refused:

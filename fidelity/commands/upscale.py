@@ -24,6 +24,7 @@ def upscale_command(
     out: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="A file for one image, otherwise a folder.")],
     scale: options.Scale = None,
     size: options.Size = None,
+    fit: options.Fit = None,
     long_edge: options.LongEdge = None,
     megapixels: options.Megapixels = None,
     preset: options.Preset = None,
@@ -139,7 +140,7 @@ def upscale_command(
     from ..job import FileOptions
     from ..session import Session
 
-    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size, preset))
+    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, print_size, preset, fit))
     compute = as_usage(lambda: options.read_compute(device, precision, tile, memory, backend))
     what, strength = as_usage(lambda: options.read_restore(restore))
     if hdr == "keep" and (color_space == "srgb" or bits == "8"):

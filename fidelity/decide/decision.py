@@ -11,6 +11,7 @@ from ..steps.wrap import Margin, describe_margin, describe_tileable, find_margin
 from .damage import Conditions, measure_conditions
 from .domain import Verdict, classify, named_verdict
 from .features import measure_patch_features
+from .half_size import describe_half, with_half_size
 from .model_choice import ModelChooser, ModelPlan
 from .provenance import Provenance
 from .recipes import RECIPES, Recipe, settle
@@ -121,6 +122,10 @@ def decide(
     if recipe.channels == "rgb" and enlarges_luma_alone(planned):
         recipe = replace(recipe, channels="luma")
         reasons += ("channels luma: the network enlarges luma only",)
+    if planned.restorer:
+        restorer = with_half_size(planned.restorer, first, judged.restore_strength, where)
+        planned = replace(planned, restorer=restorer)
+        reasons += describe_half(restorer)
     if planned.restorer and judged.restore_strength < 0.995:
         source = "based on the measured damage" if judged is conditions else "chosen by the user"
         reasons += (f"restore strength {judged.restore_strength:.2f}, {source}",)

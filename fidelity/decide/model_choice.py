@@ -15,6 +15,7 @@ from ..networks.loader import SHIPPED_WEIGHTS, ModelNotFoundError, detect_archit
 from ..networks.network import Network
 from ..networks.runner import estimate_memory
 from ..networks.speed import measure_seconds_per_pixel
+from ..steps.restore import HalfSize
 from ..steps.upscale import RESIZE_SHARE
 from .catalogue import KNOWN_MODELS, RESTORERS, Restoration, find_download, matches, restores_too
 from .planning import NetworkCost, Plan, plan_passes
@@ -55,6 +56,15 @@ class Restorer:
     `fidelity.steps.evidence`."""
     notes: tuple[str, ...] = ()
     """Installed networks that could not be used, as readable text."""
+    half: HalfSize | None = None
+    """What is restored at half size; None for nothing."""
+
+    def with_half(self, share: float) -> "Restorer":
+        """The same restorer with a share of restoration at half size; only shipped networks are known to serve for that."""
+        if not self.is_shipped or share <= 0:
+            return self
+        enlarger = NETWORKS.load(shipped_model("natural" if self.is_held else "drawn", 2))
+        return replace(self, half=HalfSize(enlarger, share, again=not self.is_held))
 
 
 @dataclass(frozen=True)
@@ -209,7 +219,10 @@ def estimate_seconds(planned: ModelPlan, compute: Compute = AUTO_COMPUTE) -> lis
     steps = [step for step in planned.plan.passes if step.network]
     pixels = [step.source[0] * step.source[1] for step in steps]
     speeds = [measure_seconds_per_pixel(network, device, compute.precision, compute.backend) for network in planned.networks]
-    return [speed * count for speed, count in zip(speeds, pixels, strict=True)]
+    seconds = [speed * count for speed, count in zip(speeds, pixels, strict=True)]
+    if planned.restorer and planned.restorer.half:
+        seconds[0] *= planned.restorer.half.total_cost
+    return seconds
 
 
 def shipped_model(kind: str, scale: float) -> Path:

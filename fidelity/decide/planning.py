@@ -134,13 +134,15 @@ def _move_to_files(plan: Plan, images: tuple[int, int], writer_bytes_per_pixel: 
     difference = 4 * plan.source[0] * plan.source[1]
     writer = int(writer_bytes_per_pixel * plan.target[0] * plan.target[1])
     finish = source + with_alpha + 2 * difference + writer
-    restored = sum(step.kind in ("restore", "deband") for step in plan.passes)
+    restored = sum(_RESTORED_COPIES.get(step.kind, 0) for step in plan.passes)
     scratch = (target + (_SCRATCH_MAPS + restored) * source) // 2  # 16 bits per sample
     return replace(
         plan, passes=steps, peak_bytes=max(finish, *(step.peak_bytes for step in steps)), in_files=True, scratch_bytes=scratch
     )
 
 
+_RESTORED_COPIES = {"restore": 4, "deband": 1}
+"""Copies of the source in files while a step works on it; restoration at half size needs three of them."""
 _STRIP_BLOCKS = 2
 """Copies of a block of the networks' output while a strip is assembled."""
 _SCRATCH_MAPS = 6

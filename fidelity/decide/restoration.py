@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 _WEIGHTS = Path(__file__).parent / "damage.safetensors"
+_HALF_WEIGHTS = Path(__file__).parent / "half_size.safetensors"
 _LIMIT = 4.0  # standardized measurements are clipped to this, as in training
 
 
@@ -28,10 +29,16 @@ class _Perceptron:
     output: Tensor
     output_bias: float
 
+    def judge(self, features: Mapping[str, float]) -> float:
+        """Returns the share that it predicts, in [0, 1]."""
+        inputs = ((torch.tensor(list(features.values())) - self.mean) / self.spread).clamp(-_LIMIT, _LIMIT)
+        inner = torch.tanh(self.hidden @ inputs + self.hidden_bias)
+        return (inner @ self.output + self.output_bias).sigmoid().item()
+
 
 @cache
-def _load_perceptron() -> _Perceptron:
-    with safe_open(_WEIGHTS, framework="pt") as file:
+def _load_perceptron(path: Path) -> _Perceptron:
+    with safe_open(path, framework="pt") as file:
         tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no dictionary)
         return _Perceptron(**tensors, output_bias=json.loads(file.metadata()["output_bias"]))
 
@@ -42,10 +49,18 @@ def judge_restoration(features: Mapping[str, float]) -> float:
     Args:
         features: From `fidelity.decide.features.measure_patch_features`.
     """
-    model = _load_perceptron()
-    inputs = ((torch.tensor(list(features.values())) - model.mean) / model.spread).clamp(-_LIMIT, _LIMIT)
-    inner = torch.tanh(model.hidden @ inputs + model.hidden_bias)
-    return (inner @ model.output + model.output_bias).sigmoid().item()
+    return _load_perceptron(_WEIGHTS).judge(features)
+
+
+def judge_half_size(features: Mapping[str, float]) -> float:
+    """Returns the share of restoration at half size whose blend comes closest to the undamaged image, in [0, 1].
+
+    `tools/training/half_size.py` trains the perceptron.
+
+    Args:
+        features: From `fidelity.decide.half_size.measure_views`.
+    """
+    return _load_perceptron(_HALF_WEIGHTS).judge(features)
 
 
 def choose_strength(judged: float) -> float:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
 from ..choices import Domain, GrainChoice, RestoreChoice, Tileable
-from ..errors import RefusedError
+from ..errors import RefusedError, check_type
 from .recipes import Recipe
 from .target import Target
 
@@ -48,11 +48,15 @@ class Settings:
     """Whether the image repeats without a seam, which the result then does too."""
 
     def __post_init__(self) -> None:
+        check_type(self.target, Target, "target")
+        check_type(self.model, str, "model")
         for name, kind in get_type_hints(type(self)).items():
             known = [value for part in (kind, *get_args(kind)) for value in get_args(part) if isinstance(value, str)]
             value = getattr(self, name)
             if known and value not in known:
                 raise RefusedError(f"{name} is {value!r}; wanted {', '.join(dict.fromkeys(known))}")
+        if self.restore_strength is not None and not isinstance(self.restore_strength, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not check types
+            raise RefusedError(f"restore_strength is {self.restore_strength!r}; wanted a number from 0 to 1")
         if self.restore_strength is not None and not 0 <= self.restore_strength <= 1:
             raise RefusedError(f"restore_strength is {self.restore_strength}; wanted 0 to 1")
 

@@ -1,9 +1,10 @@
 """The size of a result: what the user asks for, and the exact pixels that follow."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from math import inf, sqrt
+from typing import Any
 
 from ..choices import SizePreset
 from ..errors import RefusedError
@@ -44,6 +45,10 @@ class Target:
     """Total size in megapixels."""
     print_size: PrintSize | None = None
     """The largest size that fits on this sheet, turned to match the image; nothing is cropped."""
+    fit: tuple[int, int] | None = None
+    """(height, width) in pixels of a box that the result fits into, as large as it can be."""
+    screen: tuple[int, int] | None = None
+    """(height, width) in pixels of a screen that the result fits on, turned to match the image."""
 
     def __post_init__(self) -> None:
         given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
@@ -51,12 +56,27 @@ class Target:
             raise RefusedError(f"{' and '.join(given)} were given; wanted only one of them")
         for name in given:
             value = getattr(self, name)
-            numbers = astuple(value) if isinstance(value, PrintSize) else value if isinstance(value, tuple) else (value,)
-            if not all(isinstance(number, int | float) for number in numbers):
-                raise RefusedError(f"{name} is {value!r}; wanted a number" + (" for each side" if name == "size" else ""))
+            if name in _PAIRS:
+                object.__setattr__(self, name, _check_pair(name, value))
+                continue
+            numbers = astuple(value) if isinstance(value, PrintSize) else (value,)
+            if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+                raise RefusedError(f"{name} is {value!r}; wanted a number")
             if not all(0 < number < inf for number in numbers):
-                value = f"{value[1]}x{value[0]}" if isinstance(value, tuple) else value
                 raise RefusedError(f"{name} is {value}; wanted a finite number above 0")
+
+
+_PAIRS = ("size", "fit", "screen")
+
+
+def _check_pair(name: str, value: Any) -> tuple[int, int]:
+    """Returns two whole numbers of pixels above 0; refuses anything else."""
+    sides = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    if len(sides) != 2 or not all(isinstance(side, int | float) and not isinstance(side, bool) for side in sides):
+        raise RefusedError(f"{name} is {value!r}; wanted (height, width) in pixels")
+    if not all(0 < side < inf and side == int(side) for side in sides):
+        raise RefusedError(f"{name} is {sides[1]}x{sides[0]}; wanted whole numbers of pixels above 0")
+    return int(sides[0]), int(sides[1])
 
 
 _SHEETS_CM = {
@@ -67,8 +87,11 @@ _SHEETS_CM = {
 
 PRESETS: Mapping[SizePreset, Target] = {
     "web-2k": Target(long_edge=2048),
-    "4k": Target(long_edge=3840),
-    "8k": Target(long_edge=7680),
+    "720p": Target(screen=(720, 1280)),
+    "1080p": Target(screen=(1080, 1920)),
+    "1440p": Target(screen=(1440, 2560)),
+    "4k": Target(screen=(2160, 3840)),
+    "8k": Target(screen=(4320, 7680)),
     "print-a4-300dpi": Target(print_size=PrintSize(*_SHEETS_CM["a4"], dpi=300)),
     "print-a3-300dpi": Target(print_size=PrintSize(*_SHEETS_CM["a3"], dpi=300)),
 }
@@ -94,6 +117,11 @@ def resolve_target(source: tuple[int, int], target: Target, model_scale: int) ->
         scale = target.scale if target.scale is not None else float(model_scale)
         if target.long_edge is not None:
             scale = target.long_edge / max(source)
+        elif target.fit is not None:
+            scale = min(side / given for side, given in zip(target.fit, source, strict=True))
+        elif target.screen is not None:
+            short, long = sorted(target.screen)
+            scale = min(short / min(source), long / max(source))
         elif target.megapixels is not None:
             scale = sqrt(target.megapixels * 1e6 / (source[0] * source[1]))
         elif target.print_size is not None:

@@ -38,6 +38,9 @@ from .tone import WHITE_NITS, tone_map
 from .vips import VipsError
 from .write import quantise
 
+UNNAMED = Path("image")
+"""Stands for a picture without a file in messages."""
+
 KEPT_TEXTS = ("prompt", "workflow", "parameters")
 """PNG text chunks that say how an image was generated."""
 
@@ -105,6 +108,20 @@ def read_image(path: Path, color_space: ColorSpace = "source", hdr: HdrChoice = 
         raise FileRefusedError(f"{path}: no such file") from error
     except OSError as error:
         raise FileRefusedError(f"{path}: cannot be read ({error.strerror})") from error
+    return read_content(content, path, color_space, hdr)
+
+
+def read_content(
+    content: bytes, path: Path = UNNAMED, color_space: ColorSpace = "source", hdr: HdrChoice = "auto"
+) -> SourceFile:
+    """Reads the content of an image file; see `read_image`.
+
+    Args:
+        content: All of its bytes.
+        path: What messages name it by.
+        color_space: See `ColorSpace`.
+        hdr: See `HdrChoice`.
+    """
     if not content:
         raise FileRefusedError(f"{path}: is empty; wanted an image")
     limit, repaired = max_source_pixels(), repair(content)
@@ -135,6 +152,24 @@ def read_image(path: Path, color_space: ColorSpace = "source", hdr: HdrChoice = 
         raise FileRefusedError(f"{path}: not an image, or an unknown format") from error
     except DECODING_ERRORS as error:
         raise FileRefusedError(f"{path}: damaged or truncated ({one_line(error)})") from error
+    return _to_srgb(source) if color_space == "srgb" else source
+
+
+def take_picture(picture: Image.Image, color_space: ColorSpace = "source") -> SourceFile:
+    """Takes a PIL image as a file of it would be read: upright, with its color profile, EXIF and depth.
+
+    Raises:
+        FileRefusedError: If its file is damaged, or its samples are not in the range of its mode: [0, 1] for F, 16 bits for I.
+    """
+    notes: list[str] = []
+    try:
+        with no_warnings():
+            own = picture.convert("LA") if picture.mode == "La" else picture.copy()  # either is of no file format
+            source = _read_opened(UNNAMED, own, b"", notes, 1, "auto")
+    except UnusableError as error:
+        raise FileRefusedError(f"{UNNAMED}: {error}") from error
+    except DECODING_ERRORS as error:
+        raise FileRefusedError(f"{UNNAMED}: damaged or truncated ({one_line(error)})") from error
     return _to_srgb(source) if color_space == "srgb" else source
 
 

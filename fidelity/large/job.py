@@ -144,9 +144,14 @@ def _read_scale(path: Path, size: tuple[int, int], session: Session) -> int:
     if target.size:
         ratios = {whole / part for whole, part in zip(target.size, size, strict=True)}
         asked = ratios.pop() if len(ratios) == 1 else 0.0
-    if target.long_edge or target.megapixels or target.print_size or asked != round(asked) or asked < 1:
+    if _is_flexible(target) or asked != round(asked) or asked < 1:
         raise RefusedError(f"{path}: is enlarged in pieces; wanted a whole --scale, such as 2 or 4")
     return round(asked)
+
+
+def _is_flexible(target: Target) -> bool:
+    """Whether a target is neither a factor nor an exact size."""
+    return any((target.long_edge, target.megapixels, target.print_size, target.fit, target.screen))
 
 
 def decide_large(job: LargeJob, session: Session) -> Sampled:
@@ -382,7 +387,7 @@ class _Run:
         notes = dict.fromkeys(note for entry in entries for note in entry["notes"])
         return replace(
             report,
-            drift=DriftReport(*(combine([entry["drift"][band] for entry in entries]) for band in ("color", "full"))),
+            drift=DriftReport(*(combine([entry["drift"][band] for entry in entries]) for band in ("color", "full", "held"))),
             sharpness_ratio=mean(entry["sharpness_ratio"] for entry in entries),
             overshoot_percent=mean(entry["overshoot_percent"] for entry in entries),
             gate=gate,

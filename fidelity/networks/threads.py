@@ -5,6 +5,7 @@ busy, all wait: with two threads on two cores and one other process, a picture t
 (tools/benchmarks/README.md).
 """
 
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from threading import local
@@ -24,6 +25,23 @@ class _Held(local):
 
 _held = _Held()
 
+_used = set[int]()
+"""Processes that have computed here."""
+
+
+def _compute_alone() -> None:
+    """Computes with one thread in a process that was forked from one that had computed.
+
+    The other threads do not exist there, and waiting for them would never end.
+    """
+    if os.getppid() in _used:
+        _held.most = None
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_compute_alone)
+
 
 @contextmanager
 def on_free_cores() -> Generator[None, None, None]:
@@ -35,6 +53,7 @@ def on_free_cores() -> Generator[None, None, None]:
         yield
         return
     _held.most = torch.get_num_threads()
+    _used.add(os.getpid())
     try:
         adapt_threads()
         yield

@@ -90,6 +90,8 @@ class DriftReport:
     """Drift in the color band, where sharpening does not count."""
     full: Drift
     """Drift over all frequencies."""
+    held: Drift
+    """Drift in the color band from what colors were held to: the restored source, if the source was restored; else `color`."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,12 @@ class Report:
 
     @property
     def held_drift(self) -> Drift:
-        """The drift from what colors were held to: the restored source if there is one."""
-        return self.gate.after or self.drift.color
+        """The drift that counts: from what colors were held to."""
+        return self.drift.held
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON values, as `--report` writes it."""
+        return to_json(self)
 
     @staticmethod
     def of(enlargement: Enlargement, settings: Settings, compute: Compute) -> "Report":
@@ -198,7 +204,9 @@ class Report:
                 planned.choice.better,
             ),
             passes=enlargement.passes,
-            drift=DriftReport(enlargement.color_drift, enlargement.full_drift),
+            drift=DriftReport(
+                enlargement.color_drift, enlargement.full_drift, enlargement.held_drift or enlargement.color_drift
+            ),
             sharpness_ratio=enlargement.sharpness_ratio,
             overshoot_percent=enlargement.overshoot_percent,
             gate=GateReport.of(judged, recipe.gate_limits, reference),

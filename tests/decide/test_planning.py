@@ -24,6 +24,10 @@ from fidelity.steps.chain import BLOCK_BYTES
         (Target(print_size=PrintSize(10, 15, 254)), (993, 1500)),  # 1000 x 1500 dots: the longer sides meet
         (Target(print_size=PrintSize(15, 10, 254)), (993, 1500)),  # the sheet is turned as the image is
         (Target(print_size=PrintSize(20, 20, 127)), (662, 1000)),
+        (Target(fit=(500, 302)), (200, 302)),
+        (Target(fit=(200, 9000)), (200, 302)),
+        (Target(screen=(302, 900)), (302, 456)),
+        (Target(screen=(900, 302)), (302, 456)),  # turned
     ],
 )
 def test_targets_resolve_to_exact_sizes(target, expected):
@@ -35,7 +39,18 @@ def test_two_targets_at_once_are_refused():
         Target(scale=2, long_edge=100)
 
 
-@pytest.mark.parametrize("target", [{"scale": 0}, {"scale": -1.0}, {"size": (0, 5)}, {"long_edge": 0}, {"megapixels": -2.0}])
+@pytest.mark.parametrize("size", [400, "4k", (400,), (300.5, 400), (True, 2), (0, 5), (1, 2, 3)])
+def test_a_size_that_is_not_two_whole_numbers_is_refused(size):
+    for name in ("size", "fit"):
+        with pytest.raises(RefusedError, match=rf"^{name} is .*; wanted "):
+            Target(**{name: size})
+
+
+def test_any_sequence_of_two_is_a_size():
+    assert Target(size=[300, 400.0]).size == (300, 400)
+
+
+@pytest.mark.parametrize("target", [{"scale": 0}, {"scale": -1.0}, {"long_edge": 0}, {"megapixels": -2.0}])
 def test_targets_that_are_not_positive_are_refused(target):
     with pytest.raises(ValueError, match="wanted a finite number above 0"):
         Target(**target)
@@ -152,7 +167,15 @@ def test_print_sizes_that_are_none_are_refused(text):
 
 @pytest.mark.parametrize(
     ("preset", "size"),
-    [("web-2k", (1365, 2048)), ("4k", (2560, 3840)), ("8k", (5120, 7680)), ("print-a4-300dpi", (2339, 3508))],
+    [
+        ("web-2k", (1365, 2048)),
+        ("720p", (720, 1080)),
+        ("1440p", (1440, 2160)),
+        ("1080p", (1080, 1620)),
+        ("4k", (2160, 3240)),
+        ("8k", (4320, 6480)),
+        ("print-a4-300dpi", (2339, 3508)),
+    ],
 )
 def test_presets_are_sizes(preset, size):
     height, width = resolve_target((100, 150), PRESETS[preset], 4)
@@ -160,7 +183,7 @@ def test_presets_are_sizes(preset, size):
 
 
 def test_a_preset_and_another_size_are_refused():
-    assert read_target(None, None, None, None, None, "8k") == Target(long_edge=7680)
+    assert read_target(None, None, None, None, None, "8k") == Target(screen=(4320, 7680))
     with pytest.raises(RefusedError, match="preset 8k and another size were given; wanted only one of them"):
         read_target(2.0, None, None, None, None, "8k")
 

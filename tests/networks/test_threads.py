@@ -1,5 +1,9 @@
 """PyTorch computes with as many threads as there are free cores."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -45,3 +49,29 @@ def test_nothing_changes_outside_or_with_one_thread(free):
     with threads.on_free_cores():
         threads.adapt_threads()
         assert torch.get_num_threads() == 1
+
+
+FORKED = """
+import multiprocessing
+import torch
+from fidelity.networks.threads import on_free_cores
+
+def work(_):
+    with on_free_cores():
+        return float((torch.ones(400, 400) @ torch.ones(400, 400)).sum()), torch.get_num_threads()
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    work(0)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        print(pool.map(work, range(3)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork processes")
+def test_a_process_forked_from_one_that_has_computed_computes_too(tmp_path):
+    script = tmp_path / "forked.py"
+    script.write_text(FORKED)
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    told = subprocess.run([sys.executable, script], check=False, capture_output=True, text=True, timeout=120, env=environment)
+    assert told.stdout.strip() == str([(400.0**3, 1)] * 3), told.stderr

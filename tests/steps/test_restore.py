@@ -4,14 +4,16 @@ import pytest
 import torch
 from skimage import data
 
-from fidelity.decide.model_choice import shipped_restorer
+from fidelity.decide.model_choice import shipped_model, shipped_restorer
 from fidelity.imaging import bands
 from fidelity.imaging.drift import measure_drift
 from fidelity.imaging.metrics import psnr
 from fidelity.imaging.resample import resize
+from fidelity.imaging.rows import FileRows, TensorRows, read_all
 from fidelity.networks.loader import load_model
 from fidelity.steps.deband import DEBAND_RANGE, deband
-from fidelity.steps.restore import restore
+from fidelity.steps.restore import HalfSize, restore, restore_rows
+from fidelity.steps.upscale import upscale
 from tools.benchmarks.restoring import as_jpeg
 
 
@@ -78,6 +80,45 @@ def test_strength_takes_a_share_of_the_restored_image(scene, compact):
     network = compact(scale=1)
     whole, half = restore(scene, network, 8), restore(scene, network, 8, strength=0.5)
     assert torch.allclose(half, (scene + whole) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_source_restored_at_half_size_is_shrunk_restored_and_enlarged(random_image, faulty, again):
+    image, network, enlarger = random_image(1, 3, 30, 26), faulty(scale=1), faulty(scale=2)
+    small = upscale(resize(image, (15, 13)).clamp(0, 1), network, None, "rgb").image
+    expected = upscale(small, enlarger, None, "luma").image
+    if again:
+        expected = upscale(expected, network, None, "rgb").image
+    restored = restore(image, network, 0, keeps_colors=False, half=HalfSize(enlarger, 1.0, again))
+    assert torch.allclose(restored, expected, atol=1e-6)
+
+
+def test_the_share_at_half_size_is_blended_with_the_rest(random_image, faulty):
+    image, network = random_image(2, 4, 31, 27), faulty(scale=1)
+    ways = [restore(image, network, 0, False, half=half and HalfSize(faulty(scale=2), half)) for half in (None, 1.0, 0.25)]
+    assert torch.allclose(ways[2], torch.lerp(ways[0], ways[1], 0.25), atol=1e-6)
+    assert torch.equal(ways[1][:, 3:], image[:, 3:])
+
+
+def test_half_size_in_rows_equals_tensors(random_image, faulty, tmp_path):
+    image, network, half = random_image(1, 4, 61, 27), faulty(scale=1), HalfSize(faulty(scale=2), 0.7, True)
+    output = FileRows(image.shape, folder=tmp_path)
+    new_map = lambda shape: FileRows(shape, -1.0, 2.0, tmp_path)  # noqa: E731
+    told = []
+    restore_rows(
+        TensorRows(image), output, network, 0, False, half=half, new_map=new_map, progress=lambda *step: told.append(step)
+    )
+    expected = restore(image, network, 0, False, half=half)
+    assert (read_all(output) - expected).abs().max() < 4 / 65535
+    shares = [done / total for done, total in told]
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
+
+
+def test_half_size_removes_coarse_damage_that_full_size_keeps(scene, shipped):
+    half = HalfSize(load_model(shipped_model("natural", 2)), 1.0)
+    noisy = resize(with_noise(resize(scene, (100, 120)).clamp(0, 1), 20), (200, 240)).clamp(0, 1)
+    full, coarse = (restore(noisy, shipped, 0, keeps_colors=False, half=one) for one in (None, half))
+    assert psnr(scene, coarse) > psnr(scene, full) + 1 > psnr(scene, noisy) + 1
 
 
 def test_the_stairs_of_a_gradient_are_evened_out_and_detail_stays(photo):

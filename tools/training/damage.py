@@ -10,6 +10,7 @@ a picture shows.
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,18 @@ UNTOUCHED_SHARE = 0.35
 _SIDES_PX = (80, 96, 128, 160)
 
 
+@dataclass(frozen=True)
+class Examples:
+    """Crops whose best share is known."""
+
+    features: Tensor
+    """``(N, features)``: measurements."""
+    shares: Tensor
+    """``(N,)``: the best share, in [0, 1]."""
+    weights: Tensor
+    """``(N,)``: how much that share matters, in [0, 1]."""
+
+
 def draw_example(crop: Bytes, drawn: bool, restorer: Network, draw: np.random.Generator) -> tuple[list[float], float, float]:
     """Damages a crop; returns its measurements, the best share of the restored crop, and how much that share matters."""
     side = int(draw.choice(_SIDES_PX))
@@ -48,8 +61,8 @@ def draw_example(crop: Bytes, drawn: bool, restorer: Network, draw: np.random.Ge
     return list(measure_patch_features(low).values()), float(share.clamp(0, 1)), float(energy.sqrt() * 255)
 
 
-def collect(paths: list[Path], count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Measurements ``(N, features)``, best shares ``(N,)`` and weights ``(N,)`` of `count` damaged crops."""
+def collect(paths: list[Path], count: int, seed: int) -> Examples:
+    """Measures `count` damaged crops."""
     networks = {kind: load_model(shipped_restorer(kind)).to(torch.device("cpu"), "fp32") for kind in ("natural", "drawn")}
     banks = open_banks(paths)
     examples: list[tuple[list[float], float, float]] = []
@@ -61,7 +74,8 @@ def collect(paths: list[Path], count: int, seed: int) -> tuple[Tensor, Tensor, T
         if (index + 1) % 500 == 0:
             print(f"{index + 1} of {count} crops", flush=True)
     features, shares, changes = zip(*examples, strict=True)
-    return torch.tensor(features), torch.tensor(shares), torch.tensor(changes)
+    weights = torch.tensor(changes).clamp(max=6) / 6  # the share does not matter where restoration changes nothing
+    return Examples(torch.tensor(features), torch.tensor(shares), weights)
 
 
 def fit(features: Tensor, shares: Tensor, weights: Tensor, steps: int = 3000) -> tuple[list[nn.Linear], Tensor, Tensor]:
@@ -84,15 +98,9 @@ def fit(features: Tensor, shares: Tensor, weights: Tensor, steps: int = 3000) ->
     return layers, mean, spread
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--banks", type=Path, nargs="+", required=True, help="written by tools.training.bank")
-    parser.add_argument("--crops", type=int, default=4000)
-    parser.add_argument("--output", type=Path, required=True)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    features, shares, changes = collect(options.banks, options.crops, seed=3)
-    weights = changes.clamp(max=6) / 6  # the share does not matter where restoration changes nothing
+def fit_and_save(examples: Examples, output: Path, banks: list[str]) -> None:
+    """Fits a perceptron, tells how well it does on a fifth that it has not seen, and writes one fitted to all."""
+    features, shares, weights = examples.features, examples.shares, examples.weights
     held = len(features) * 4 // 5
     (first, last), mean, spread = fit(features[:held], shares[:held], weights[:held])
     with torch.inference_mode():
@@ -104,10 +112,21 @@ def main() -> None:
     (first, last), mean, spread = fit(features, shares, weights)
     tensors = {"mean": mean, "spread": spread, "hidden": first.weight, "hidden_bias": first.bias, "output": last.weight[0]}
     tensors = {name: value.detach().float().contiguous() for name, value in tensors.items()}
-    facts = {"output_bias": json.dumps(last.bias.item()), "crops": json.dumps(options.crops)}
-    facts |= {"banks": json.dumps([path.name for path in options.banks]), "explained": json.dumps(round(float(explained), 3))}
-    save_file(tensors, options.output, facts)
-    options.output.chmod(0o644)
+    facts = {"output_bias": json.dumps(last.bias.item()), "crops": json.dumps(len(features))}
+    facts |= {"banks": json.dumps(banks), "explained": json.dumps(round(float(explained), 3))}
+    save_file(tensors, output, facts)
+    output.chmod(0o644)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--banks", type=Path, nargs="+", required=True, help="written by tools.training.bank")
+    parser.add_argument("--crops", type=int, default=4000)
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    examples = collect(options.banks, options.crops, seed=3)
+    fit_and_save(examples, options.output, [path.name for path in options.banks])
 
 
 if __name__ == "__main__":

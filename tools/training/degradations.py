@@ -72,6 +72,21 @@ def degrade(high: Pixels, size: Size, draw: np.random.Generator, drawn: bool) ->
     return _to_8_bits(image)
 
 
+def degrade_enlarged(high: Pixels, size: Size, draw: np.random.Generator, drawn: bool) -> Pixels:
+    """Damages an image at a smaller size and then enlarges it, as many pictures were that are passed around; see `degrade`."""
+    smaller = draw.uniform(1.2, 3.2)
+    image = degrade(high, (max(24, round(size[0] / smaller)), max(24, round(size[1] / smaller))), draw, drawn)
+    severity = draw.random()
+    if draw.random() < 0.3:
+        image = _add_noise(image, draw, 15 if drawn else 30)
+    image = _resize(image, size, str(draw.choice(("nearest", "linear", "bicubic", "bicubic", "aliased"))))
+    if draw.random() < 0.3:
+        image = _sharpen(image, draw)
+    if draw.random() < 0.3:
+        image = _add_noise(image, draw, 15 * severity)
+    return _to_8_bits(_compress(image, draw, severity, drawn) if draw.random() < 0.7 else image)
+
+
 _REDUCERS = ("area", "area", "linear", "bicubic", "bicubic", "aliased")
 
 
