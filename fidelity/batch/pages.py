@@ -25,6 +25,7 @@ _COLUMNS: dict[str, str] = {
     **dict.fromkeys(("source", "output", "status", "reason", "sha256", "identity", "domain", "model", "gate"), "string"),
     **dict.fromkeys(("width", "height", "frames", "bytes", "source_bytes", "source_time"), "int64"),
     **dict.fromkeys(("seconds", "drift_mean", "drift_p99", "drift_max"), "float64"),
+    **dict.fromkeys(("source_drift_mean", "source_drift_p99", "source_drift_max"), "float64"),
 }
 
 
@@ -85,7 +86,6 @@ def write_page(out: Path, tally: Tally) -> Path:
             heapq.heappush(worst, (row["drift_mean"], number, row))
             if len(worst) > _WORST:
                 heapq.heappop(worst)
-    counted = tally.done + tally.same
     facts = {
         "pictures": f"{tally.total}",
         "enlarged": f"{tally.done}",
@@ -94,7 +94,9 @@ def write_page(out: Path, tally: Tally) -> Path:
         "taken over from workers that died": f"{tally.retried}",
         "minutes": f"{tally.elapsed / 60:.1f}",
         "pictures a minute": f"{60 * tally.done / max(1e-6, tally.elapsed):.1f}",
-        "color drift": f"mean {tally.drift_sum / counted:.3f}, largest {tally.drift_max:.2f} CIEDE2000" if counted else "none",
+        "color drift": f"mean {tally.drift_sum / tally.measured:.3f}, largest {tally.drift_max:.2f} CIEDE2000"
+        if tally.measured
+        else "not measured",
     }
     rows = "".join(f"<tr><th>{_safe(name)}</th><td>{_safe(value)}</td></tr>" for name, value in facts.items())
     figures = "".join(_figure(out, row) for _, _, row in sorted(worst, reverse=True, key=lambda one: one[:2]))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.paths import FileRefusedError, hold
+from ..imaging.drift import Drift
 from ..progress import describe_left
 from .sources import Item, key_of
 
@@ -32,6 +33,8 @@ class Tally:
     failed: int = 0
     seconds: float = 0.0
     """Of all workers together."""
+    measured: int = 0
+    """Pictures whose drift was measured, from what colors were held to; so are the next two."""
     drift_sum: float = 0.0
     drift_max: float = 0.0
     retried: int = 0
@@ -56,14 +59,14 @@ class Tally:
         self.failed += status == "failed"
         self.seconds += row.get("seconds", 0.0) if status == "done" else 0.0
         if "drift_mean" in row:
+            self.measured += 1
             self.drift_sum += row["drift_mean"]
             self.drift_max = max(self.drift_max, row["drift_max"])
 
     def describe(self) -> str:
         """Progress in a few words."""
         per_minute = 60 * self.done / max(1e-6, self.elapsed)
-        counted = self.done + self.same
-        drift = f", drift {self.drift_sum / counted:.2f}" if counted else ""
+        drift = f", drift {self.drift_sum / self.measured:.2f}" if self.measured else ""
         failed = f", {self.failed} failed" if self.failed else ""
         left = (self.total - self.finished) * self.elapsed / max(1, self.done)
         clock = f", {describe_left(left)}" if self.done else ""
@@ -144,6 +147,11 @@ class Results:
         """Lets another run resume here."""
         os.fsync(self._file.fileno())
         self._file.close()
+
+
+def describe_drift(drift: Drift, of: str = "") -> Row:
+    """The columns of a drift; `of` begins their names."""
+    return {f"{of}drift_{name}": round(getattr(drift, name), 4) for name in ("mean", "p99", "max")}
 
 
 _TOLD_ANEW = ("source", "output", "status", "seconds")

@@ -12,7 +12,7 @@ from ..video.options import VideoOptions
 from ..video.records import VideoReport
 from ..video.source import VideoSource
 from ..video.spread import Part, enlarge_part, find_parts, join_parts
-from .results import Row
+from .results import Row, describe_drift
 
 SPLIT, PART = "split", "part"
 """What has become of a video that others go on with, and of a part of it."""
@@ -81,9 +81,7 @@ def _describe(made: VideoReport, output: Path, fault: str | None, scenes: list[t
         "height": made.output["height"],
         "bytes": output.stat().st_size,
         "frames": made.frames,
-        "drift_mean": round(made.drift.mean, 4),
-        "drift_p99": round(made.drift.p99, 4),
-        "drift_max": round(made.drift.max, 4),
+        **describe_drift(made.drift),
         "gate": gates.most_common(1)[0][0] if gates else "pass",
     }
     if scenes:

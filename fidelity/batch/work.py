@@ -21,7 +21,7 @@ from ..networks.loader import list_models
 from ..networks.memory import free_host_bytes
 from ..session import Session
 from ..video.options import DEFAULT_VIDEO_OPTIONS, VideoOptions
-from .results import Row
+from .results import Row, describe_drift
 from .sources import Item, local_copy
 from .videos import Step, do_step, enlarge_or_split
 
@@ -86,8 +86,8 @@ class Worker:
 
         Returns:
             source, output, status ("done", "same" or "failed"), reason of a failure, seconds, sha256 and bytes of the source,
-            identity of the settings, size and bytes of the result, domain, model, drift (mean, p99, max), gate; of a video also
-            frames. A video of several parts becomes "split", with the parts that are to be done next; a part becomes "part".
+            identity of the settings, size and bytes of the result, domain, model, drift (mean, p99, max) from what colors were held
+            to and, of a picture, from the unrestored source, gate; of a video also frames. A video of several parts becomes "split", with the parts that are to be done next; a part becomes "part".
         """
         began = time.perf_counter()
         row: Row = {"source": item.source, "output": item.output, "identity": identity_of(self._work, item)}
@@ -123,7 +123,6 @@ class Worker:
         outcome: Outcome = next(iter(upscale_files([(path, output)], session, self._work.options)))
         report = outcome.report()
         assert report.output
-        drift = report.drift.color
         return facts | {
             "status": "done",
             "width": report.output.width,
@@ -131,9 +130,8 @@ class Worker:
             "bytes": output.stat().st_size,
             "domain": report.recipe["domain"],
             "model": report.model.name,
-            "drift_mean": round(drift.mean, 4),
-            "drift_p99": round(drift.p99, 4),
-            "drift_max": round(drift.max, 4),
+            **describe_drift(report.held_drift),
+            **describe_drift(report.drift.color, "source_"),
             "gate": report.gate.action,
         }
 

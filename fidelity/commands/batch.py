@@ -146,6 +146,5 @@ def summarize(tally: "Tally") -> str:
     parts += [f"{tally.same} done before"] if tally.same else []
     parts += [f"{tally.failed} failed"] if tally.failed else []
     parts += [f"{tally.retried} taken over from workers that died"] if tally.retried else []
-    counted = tally.done + tally.same
-    drift = f"; color drift {tally.drift_sum / counted:.3f} mean, {tally.drift_max:.2f} largest" if counted else ""
+    drift = f"; color drift {tally.drift_sum / tally.measured:.3f} mean, {tally.drift_max:.2f} largest" if tally.measured else ""
     return f"{', '.join(parts)} of {tally.total} in {tally.elapsed:.1f} s{drift}"

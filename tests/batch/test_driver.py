@@ -21,10 +21,11 @@ from fidelity.batch.pages import PAGE_NAME, read_last_rows, write_page, write_ta
 from fidelity.batch.results import RESULTS_NAME, Results, Tally
 from fidelity.batch.sources import Item, find_items
 from fidelity.batch.work import Work, Worker, read_options
+from fidelity.commands.batch import summarize
 from fidelity.decide.settings import Settings
 from fidelity.decide.target import Target
 from fidelity.errors import RefusedError
-from fidelity.job import FileOptions
+from fidelity.job import FileOptions, upscale_file
 from fidelity.networks.compute import Compute
 from fidelity.session import Session
 from fidelity.video.codecs import Encoding
@@ -198,6 +199,22 @@ def test_rows_have_settings_of_their_own(pictures, tmp_path):
     assert changed.target.size == (480, 640) and changed.restore_strength == 0.25
 
 
+def test_drift_is_told_from_what_colors_were_held_to_and_beside_it_from_the_source(tmp_path):
+    noisy = np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8)  # noise that is restored: far from its source
+    source = tmp_path / "noise.png"
+    Image.fromarray(noisy).save(source)
+    work = work_in(tmp_path)
+    work = replace(work, settings=replace(work.settings, restore="denoise", restore_strength=1.0))
+    row = Worker(work).run(Item(str(source), "noise.png"))
+    session = Session(work.settings, work.compute)
+    report = upscale_file(source, tmp_path / "alone.png", session)
+    assert row["drift_max"] == round(report.held_drift.max, 4) and row["drift_mean"] == round(report.held_drift.mean, 4)
+    assert row["source_drift_max"] == round(report.drift.color.max, 4) != row["drift_max"]
+    tally = Tally(1)
+    tally.add(row)
+    assert f"{row['drift_mean']:.3f} mean, {row['drift_max']:.2f} largest" in summarize(tally)
+
+
 def test_a_network_that_does_not_exist_is_refused_once(pictures, tmp_path):
     with pytest.raises(RefusedError, match="no-such"):
         run_batch(items_of(pictures, tmp_path), work_in(tmp_path, model="no-such.pth"), Cluster(workers=1))
@@ -224,7 +241,7 @@ def test_the_page_and_the_table_tell_of_all(pictures, tmp_path):
     results.add({"source": "x", "output": "<b>.png", "status": "done", **drift})
     results.add({"source": "y", "output": "y.png", "status": "failed", "reason": "y: is <torn>", "seconds": 0.1})
     results.close()
-    tally = Tally(2, done=1, failed=1, drift_sum=0.5, drift_max=2.0)
+    tally = Tally(2, done=1, failed=1, measured=1, drift_sum=0.5, drift_max=2.0)
     page = write_page(work.out, tally).read_text()
     assert "&lt;b&gt;.png" in page and "y: is &lt;torn&gt;" in page and "data:image/jpeg;base64" in page and "<b>" not in page
     assert (work.out / PAGE_NAME).is_file()
