@@ -11,10 +11,11 @@ from typing import Any, cast
 
 from ..errors import RefusedError
 from ..video.spread import MOST_PARTS
+from .items import Item
+from .journal import Row
 from .results import Results, Tally
-from .sources import Item
 from .videos import PART, SPLIT, Step
-from .work import Row, Work, Worker, identity_of
+from .work import Work, Worker, identity_of
 
 MOST_ATTEMPTS = 3
 """Workers that may die of one picture before it is set aside."""

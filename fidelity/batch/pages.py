@@ -4,7 +4,6 @@ import base64
 import heapq
 import html
 import io
-from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,38 +13,14 @@ from PIL import Image
 
 from ..errors import RefusedError
 from ..files.formats import DECODING_ERRORS
-from .results import RESULTS_NAME, Row, Tally, parse_row
-from .sources import is_video, key_of
+from .items import is_video
+from .journal import COLUMNS, RESULTS_NAME, Row, read_last_rows
+from .results import Tally
 
 PAGE_NAME, TABLE_NAME = "batch.html", "batch.parquet"
 
 _WORST, _MOST_FAILURES, _THUMBNAIL_PX = 24, 500, 240
 _ROWS_AT_ONCE = 10_000
-_COLUMNS: dict[str, str] = {
-    **dict.fromkeys(("source", "output", "status", "reason", "sha256", "identity", "domain", "model", "gate"), "string"),
-    **dict.fromkeys(("width", "height", "frames", "bytes", "source_bytes", "source_time"), "int64"),
-    **dict.fromkeys(("seconds", "drift_mean", "drift_p99", "drift_max"), "float64"),
-    **dict.fromkeys(("source_drift_mean", "source_drift_p99", "source_drift_max"), "float64"),
-}
-
-
-def read_last_rows(out: Path) -> Iterator[Row]:
-    """The last row of every picture; of those that were done before and are the same, the row of then."""
-    last: dict[str, int] = {}
-    with (out / RESULTS_NAME).open("rb") as file:
-        while True:
-            place = file.tell()
-            line = file.readline()
-            if not line:
-                break
-            row = parse_row(line)
-            if row:
-                last[key_of(row["source"], row["output"])] = place
-        for place in sorted(last.values()):
-            file.seek(place)
-            row = parse_row(file.readline())
-            if row:
-                yield row
 
 
 def write_table(out: Path) -> Path | None:
@@ -53,16 +28,14 @@ def write_table(out: Path) -> Path | None:
     if not find_spec("pyarrow"):
         return None
     arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
-    schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in _COLUMNS.items()])
+    schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in COLUMNS.items()])
     part = out / f"part-{TABLE_NAME}"
     with parquet.ParquetWriter(str(part), schema) as writer:
         rows: list[Row] = []
 
         def flush() -> None:
             if rows:
-                writer.write_table(
-                    arrow.Table.from_pylist([{name: row.get(name) for name in _COLUMNS} for row in rows], schema)
-                )
+                writer.write_table(arrow.Table.from_pylist([{name: row.get(name) for name in COLUMNS} for row in rows], schema))
                 rows.clear()
 
         for row in read_last_rows(out):

@@ -1,26 +1,20 @@
-"""The rows of a batch: what became of every picture, in a file beside the results, and counted."""
+"""The rows of a batch in its folder: added one by one, counted, and read by the run that resumes it."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..files.paths import FileRefusedError, hold
 from ..imaging.drift import Drift
 from ..progress import describe_left
-from .sources import Item, key_of
+from .items import Item, is_there, key_of, place_of
+from .journal import RESULTS_NAME, Row, parse_row, rewrite, to_line
 
-Row = dict[str, Any]
-"""What became of a picture, as JSON: see `fidelity.batch.work.Worker.run`."""
 Say = Callable[[Row], None]
 Told = Callable[[str, int, int], None]
 """Called with (what is done, pictures done, pictures in total); raising in it ends the batch cleanly."""
-
-RESULTS_NAME = "batch.jsonl"
-"""The rows of a batch, in the folder of its results."""
 
 
 @dataclass
@@ -85,24 +79,27 @@ class Results:
         out.mkdir(parents=True, exist_ok=True)
         self.path = out / RESULTS_NAME
         self._file = self.path.open("ab")
-        if not hold(self._file):
+        if not (hold(self._file) and os.path.samestat(os.fstat(self._file.fileno()), self.path.stat())):
             self._file.close()
             raise FileRefusedError(f"{out}: another batch works on it; wanted another folder, or to wait")
         self.known: dict[str, Row] = {}
-        """The last row of every picture that is finished, by `Item.key`."""
+        """The last row of every picture, if it is finished, by `Item.key`."""
         line = b"\n"
         with self.path.open("rb") as file:
             for line in file:
                 row = parse_row(line)
-                if row and row["status"] in ("done", "same"):
-                    key = key_of(row["source"], row["output"])
+                if row is None:
+                    continue
+                key = key_of(row["source"], row["output"])
+                self.known.pop(key, None)
+                if row["status"] in ("done", "same"):
                     self.known[key] = {name: value for name, value in row.items() if name not in _TOLD_ANEW}
         if not line.endswith(b"\n"):
             self._file.write(b"\n")
 
     def add(self, row: Row) -> None:
         """Notes what became of a picture."""
-        self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        self._file.write(to_line(row))
         self._file.flush()
 
     def fill(
@@ -113,7 +110,7 @@ class Results:
         progress: Told | None = None,
         say: Say | None = None,
     ) -> Tally:
-        """Does what is missing, and closes the file.
+        """Does what is missing, rewrites the file with one row per picture, and closes it; interrupted, it only closes it.
 
         Args:
             items: The pictures.
@@ -139,12 +136,36 @@ class Results:
                     say(row)
                 if progress:
                     progress(tally.describe(), tally.finished, tally.total)
+            self._compact(items)
             return tally
         finally:
             self.close()
 
+    def _compact(self, items: Sequence[Item]) -> None:
+        """Leaves one row per picture.
+
+        What this run has replaced goes: earlier failures of its sources, and rows whose result is now that of another source.
+        So do failures of sources that are gone.
+        """
+        keys, outputs = {item.key for item in items}, {item.output for item in items if item.output}
+        places = {place_of(item.source) for item in items}
+
+        def keeps(row: Row) -> bool:
+            if key_of(row["source"], row["output"]) in keys:
+                return True
+            if row["status"] == "failed":
+                return place_of(row["source"]) not in places and is_there(row["source"])
+            return row["output"] not in outputs
+
+        self._file.flush()
+        if os.name == "nt":  # which replaces no open file
+            self.close()
+        rewrite(self.path.parent, keeps)
+
     def close(self) -> None:
         """Lets another run resume here."""
+        if self._file.closed:
+            return
         os.fsync(self._file.fileno())
         self._file.close()
 
@@ -155,12 +176,3 @@ def describe_drift(drift: Drift, of: str = "") -> Row:
 
 
 _TOLD_ANEW = ("source", "output", "status", "seconds")
-
-
-def parse_row(line: bytes) -> Row | None:
-    """The row of a line; None for a torn one."""
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and {"source", "output", "status"} <= row.keys() else None

@@ -15,8 +15,10 @@ from ..comfy.client import ComfyClient, FailedThereError, Result, ServerError
 from ..comfy.graphs import Prompt, set_input, set_pictures, to_prompt
 from ..errors import RefusedError
 from .driver import MOST_ATTEMPTS
-from .results import Results, Row, Tally
-from .sources import Item, local_copy
+from .items import Item
+from .journal import Row
+from .results import Results, Tally
+from .sources import local_copy
 from .work import hash_file
 
 _LOST_AFTER = 3

@@ -1,14 +1,13 @@
 """What a batch is made of: files, folders, patterns, manifests, archives and places that fsspec reads."""
 
-import csv
 import glob
-import json
+import re
 import tarfile
 import tempfile
 import zipfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -16,72 +15,34 @@ from typing import Any
 
 from ..choices import VideoCodec
 from ..errors import RefusedError
-from ..files.paths import READ_SUFFIXES, VIDEO_SUFFIXES, FileRefusedError, find_images, name_outputs
-from ..video.codecs import CODECS
+from ..files.paths import READ_SUFFIXES, VIDEO_SUFFIXES, FileRefusedError, find_images, is_broken_link, name_outputs
+from .items import MEMBER, Endings, Item, is_file, is_remote, is_there, place_of
+from .journal import read_last_rows
+from .manifest import read_manifest
 
-MEMBER = "::"
-"""Between an archive and the name of a picture in it."""
-ROW_OPTIONS = ("scale", "size", "long_edge", "megapixels", "domain", "model", "restore", "channels", "consistency", "gate")
-"""What a row of a manifest may set, as the options of the command are named."""
-
-_SOURCE_COLUMNS = ("source", "path", "file")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
 _MAGIC = "*?["
-_ANY_VIDEO = ".mkv"  # Matroska holds whatever there is
 
 
-@dataclass(frozen=True)
-class Item:
-    """One picture or video to enlarge."""
+@dataclass
+class Found:
+    """What was found where a batch looks."""
 
-    source: str
-    """A path; an archive and a member, joined by `MEMBER`; or a URL."""
-    output: str
-    """Path of its result, relative to the folder of results; empty if there will be none."""
-    options: dict[str, str] = field(default_factory=dict[str, str])
-    """What its row of a manifest sets, of `ROW_OPTIONS`."""
-    refused: str = ""
-    """Why it cannot be done, if its row cannot be read."""
-
-    @property
-    def key(self) -> str:
-        """Tells it from all others of a batch."""
-        return key_of(self.source, self.output)
-
-    @property
-    def is_video(self) -> bool:
-        """Whether it is one, by its ending."""
-        return is_video(self.source)
-
-    @property
-    def is_file(self) -> bool:
-        """Whether its source is a file by itself, which every worker can open."""
-        return _is_file(self.source)
+    items: list[Item] = field(default_factory=list[Item])
+    """Pictures and videos."""
+    other_files: int = 0
+    """Files that are neither."""
 
 
-def _is_file(source: str) -> bool:
-    return "://" not in source and MEMBER not in source
-
-
-def is_video(name: str) -> bool:
-    """Whether a file is a video, by its ending."""
-    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
-
-
-def key_of(source: str, output: str) -> str:
-    """What tells pictures of a batch apart: one source may have several results."""
-    return f"{source}\n{output}"
-
-
-def find_items(
-    sources: Sequence[str], manifest: Path | None, suffix: str, out: Path, codec: VideoCodec | None = None
-) -> list[Item]:
+def find_items(sources: Sequence[str], manifest: Path | None, suffix: str, out: Path, codec: VideoCodec | None = None) -> Found:
     """Lists all pictures and videos of a batch.
+
+    A result has the name that the batch in that folder has given it before. The others have free names that follow from their
+    sources': see `fidelity.files.paths.name_outputs`.
 
     Args:
         sources: Files, folders (with all that is in them), patterns such as "scans/**/*.png", zip and tar archives, and URLs.
-        manifest: A CSV or JSONL file with a row a picture: its source, and optionally output and `ROW_OPTIONS`. Paths are
-            relative to its folder.
+        manifest: See `fidelity.batch.manifest.read_manifest`.
         suffix: Ending of results; a video keeps its own if that container holds the codec, else it becomes .mkv.
         out: Folder of results, which is not searched.
         codec: What videos are encoded as; None to look for images alone.
@@ -89,49 +50,97 @@ def find_items(
     Raises:
         FileRefusedError: If a source does not exist or holds no picture, or the manifest cannot be read.
     """
-    videos = VIDEO_SUFFIXES if codec else ()
-    found = [pair for source in sources for pair in _expand(source, out, videos)]
-    inputs = [Path(name.rpartition("/")[2]) for name, _ in found]
-    names = name_outputs(inputs, Path(), True, "", [folder for _, folder in found])
-    endings = _Endings(suffix, codec)
-    items = [Item(source, f"{name.as_posix()}{endings.of(source)}") for (source, _), name in zip(found, names, strict=True)]
-    if manifest:
-        items += _read_manifest(manifest, endings, {item.output for item in items})
-    return items
+    listed = (*READ_SUFFIXES, *(VIDEO_SUFFIXES if codec else ()))
+    places = [_expand(source, out, listed) for source in sources]
+    found = [picture for place in places for picture in place.pictures]
+    found += [(item, Path()) for item in (read_manifest(manifest) if manifest else ())]
+    endings = Endings(suffix, codec)
+    names = iter(_name(found, out))
+    items = [
+        item if item.output or item.refused else replace(item, output=next(names) + endings.of(item.source))
+        for item, _ in found
+    ]
+    return Found(items, sum(place.other_files for place in places))
+
+
+def _name(found: Sequence[tuple[Item, Path]], out: Path) -> list[str]:
+    """Names without ending of the results that have no name yet, each in the folder that it comes with."""
+    unnamed = [(item.source, folder) for item, folder in found if not (item.output or item.refused)]
+    given = {_without_ending(item.output) for item, _ in found if item.output}
+    earlier: dict[str, list[Path]] = {}
+    for row in read_last_rows(out):
+        names, name = earlier.setdefault(place_of(row["source"]), []), _without_ending(row["output"])
+        names += [name] if row["output"] and name not in names else []
+    kept: dict[int, Path] = {}
+    for number, (source, _) in enumerate(unnamed):
+        names = earlier.get(place_of(source), [])
+        name = next((one for one in names if one not in given and _follows_from(one.name, _last_part(source))), None)
+        if name:
+            names.remove(name)
+            kept[number] = name
+    there = {place_of(source) for source, _ in unnamed}
+    others = [name for place, names in earlier.items() if place in there or is_there(place) for name in names]
+    inputs = [_last_part(source) for source, _ in unnamed]
+    outputs = name_outputs(inputs, Path(), True, "", [folder for _, folder in unnamed], kept, [*given, *others])
+    return [output.as_posix() for output in outputs]
+
+
+def _without_ending(output: str) -> Path:
+    path = Path(output)
+    return path.with_name(path.stem)
+
+
+def _last_part(source: str) -> Path:
+    return Path(source.rpartition(MEMBER)[2].rpartition("/")[2])
+
+
+def _follows_from(name: str, source: Path) -> bool:
+    """Whether a result has the name of its source, perhaps with its ending and a number, and not one from a manifest."""
+    own = "|".join(re.escape(one) for one in (source.stem, source.name.replace(".", "_")))
+    return re.fullmatch(rf"(?:{own})(?:_\d+)?", name) is not None
 
 
 @dataclass(frozen=True)
-class _Endings:
-    """Which endings results get."""
+class _Place:
+    """What is in a source that the command was given."""
 
-    image: str
-    codec: VideoCodec | None
-
-    def of(self, source: str) -> str:
-        """The ending of a source's result."""
-        if self.codec is None or not is_video(source):
-            return self.image
-        own = PurePosixPath(source).suffix.lower()
-        return own if own in CODECS[self.codec].containers else _ANY_VIDEO
+    pictures: list[tuple[Item, Path]]
+    """Each picture or video, without an output, with the folder of its result."""
+    other_files: int = 0
 
 
-def _expand(source: str, out: Path, videos: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """Each picture or video of a source, with the folder of its result."""
-    listed = (*READ_SUFFIXES, *videos)
-    if "://" in source:
-        yield from _list_remote(source, listed)
-    elif any(one in source for one in _MAGIC) and not Path(source).exists():
-        paths = [Path(path) for path in sorted(glob.glob(source, recursive=True))]  # noqa: PTH207  absolute ones too
-        kept = [path for path in paths if path.suffix.lower() in listed and path.is_file()]
-        if not kept:
-            raise FileRefusedError(f"{source}: matches no image or video; wanted one of {', '.join(listed)}")
-        fixed = Path(*_before_magic(Path(source).parts))
-        yield from ((str(path), path.parent.relative_to(fixed) if path.is_relative_to(fixed) else Path()) for path in kept)
-    elif Path(source).suffix.lower() in _ARCHIVES and Path(source).is_file():
-        yield from _list_archive(Path(source), listed)
-    else:
-        images = find_images(Path(source), recursive=True, excluded=out, others=videos)
-        yield from ((str(path), folder) for path, folder in zip(images.files, images.folders, strict=True))
+def _expand(source: str, out: Path, listed: Sequence[str]) -> _Place:
+    if is_remote(source):
+        return _list_remote(source, listed)
+    if any(one in source for one in _MAGIC) and not Path(source).exists():
+        return _list_pattern(source, listed)
+    if Path(source).suffix.lower() in _ARCHIVES and Path(source).is_file():
+        return _list_archive(Path(source), listed)
+    images = find_images(Path(source), recursive=True, excluded=out, others=listed)
+    pictures = [(Item(str(path), ""), folder) for path, folder in zip(images.files, images.folders, strict=True)]
+    pictures += [(_broken_link(path), Path()) for path in images.broken_links]
+    pictures += [(Item(str(path), "", refused="is a folder that cannot be read"), Path()) for path in images.unread_folders]
+    return _Place(pictures, images.other_files - len(images.broken_links))
+
+
+def _broken_link(path: Path) -> Item:
+    return Item(str(path), "", refused="is a link to a file that does not exist")
+
+
+def _list_pattern(pattern: str, listed: Sequence[str]) -> _Place:
+    paths = [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207  absolute ones too
+    files = [path for path in paths if not path.is_dir()]
+    kept = [path for path in files if path.suffix.lower() in listed and (path.is_file() or is_broken_link(path))]
+    if not kept:
+        raise FileRefusedError(f"{pattern}: matches no image or video; wanted one of {', '.join(listed)}")
+    fixed = Path(*_before_magic(Path(pattern).parts))
+    pictures = [
+        (Item(str(path), ""), path.parent.relative_to(fixed) if path.is_relative_to(fixed) else Path())
+        if path.is_file()
+        else (_broken_link(path), Path())
+        for path in kept
+    ]
+    return _Place(pictures, len(files) - len(kept))
 
 
 def _before_magic(parts: Sequence[str]) -> Iterator[str]:
@@ -141,7 +150,7 @@ def _before_magic(parts: Sequence[str]) -> Iterator[str]:
         yield part
 
 
-def _list_archive(path: Path, listed: Sequence[str]) -> Iterator[tuple[str, Path]]:
+def _list_archive(path: Path, listed: Sequence[str]) -> _Place:
     try:
         if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
@@ -154,12 +163,14 @@ def _list_archive(path: Path, listed: Sequence[str]) -> Iterator[tuple[str, Path
     kept = sorted(name for name in names if PurePosixPath(name).suffix.lower() in listed)
     if not kept:
         raise FileRefusedError(f"{path}: holds no image or video; wanted one of {', '.join(listed)}")
+    pictures: list[tuple[Item, Path]] = []
     for name in kept:
         parts = [part for part in PurePosixPath(name).parent.parts if part not in ("..", "/")]
-        yield f"{path}{MEMBER}{name}", Path(*parts)
+        pictures.append((Item(f"{path}{MEMBER}{name}", ""), Path(*parts)))
+    return _Place(pictures, len(names) - len(kept))
 
 
-def _list_remote(url: str, listed: Sequence[str]) -> Iterator[tuple[str, Path]]:
+def _list_remote(url: str, listed: Sequence[str]) -> _Place:
     system, place = _filesystem(url)
     protocol = url.partition("://")[0]
     try:
@@ -172,7 +183,8 @@ def _list_remote(url: str, listed: Sequence[str]) -> Iterator[tuple[str, Path]]:
     kept = sorted(name for name in names if PurePosixPath(name).suffix.lower() in listed)
     if not kept:
         raise FileRefusedError(f"{url}: holds no image or video; wanted one of {', '.join(listed)}")
-    yield from ((f"{protocol}://{name.lstrip('/') if protocol != 'file' else name}", Path()) for name in kept)
+    urls = (f"{protocol}://{name.lstrip('/') if protocol != 'file' else name}" for name in kept)
+    return _Place([(Item(url, ""), Path()) for url in urls], len(names) - len(kept))
 
 
 def _filesystem(url: str) -> tuple[Any, str]:
@@ -182,55 +194,6 @@ def _filesystem(url: str) -> tuple[Any, str]:
         return import_module("fsspec.core").url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise FileRefusedError(f"{url}: cannot be opened ({error})") from error
-
-
-def _read_manifest(path: Path, endings: _Endings, taken: set[str]) -> Iterator[Item]:
-    """A picture for each row; a row that cannot be read becomes one that is refused."""
-    for number, row in enumerate(_read_rows(path), 1):
-        told = f"{path.name}, row {number}"
-        if isinstance(row, str):
-            yield Item(told, "", refused=row)
-            continue
-        values = {str(name).strip(): str(value).strip() for name, value in row.items() if name and value not in (None, "")}
-        column = next((name for name in _SOURCE_COLUMNS if name in values), None)
-        if column is None:
-            yield Item(told, "", refused=f"has no source; wanted a column named {', '.join(_SOURCE_COLUMNS)}")
-            continue
-        source = values.pop(column)
-        output = values.pop("output", "") or f"{PurePosixPath(source.rpartition(MEMBER)[2]).stem}{endings.of(source)}"
-        unknown = sorted(set(values) - set(ROW_OPTIONS))
-        if "://" not in source and not Path(source).is_absolute():
-            source = str(path.parent / source)
-        refused = f"sets {', '.join(unknown)}; wanted {', '.join(ROW_OPTIONS)}" if unknown else ""
-        if Path(output).is_absolute() or ".." in Path(output).parts:
-            refused = f"output is {output}; wanted a path within the folder of results"
-        elif output in taken:
-            refused = f"output {output} is that of another picture; wanted another name"
-        if not refused:
-            taken.add(output)
-        yield Item(source, "" if refused else output, values, refused)
-
-
-def _read_rows(path: Path) -> Iterator[dict[str, Any] | str]:
-    """The rows of a manifest; in place of one that is no row, the reason."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileRefusedError(f"{path}: cannot be read as a manifest ({error})") from error
-    if path.suffix.lower() == ".csv":
-        yield from csv.DictReader(text.splitlines())
-        return
-    if path.suffix.lower() not in (".jsonl", ".ndjson", ".json"):
-        raise FileRefusedError(f"{path}: has an unknown ending; wanted a manifest as .csv or .jsonl")
-    for line in text.splitlines():
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            yield f"is not JSON ({error})"
-            continue
-        yield row if isinstance(row, dict) else "is no JSON object"
 
 
 @contextmanager
@@ -244,13 +207,13 @@ def local_copy(source: str, base: Path) -> Generator[Path, None, None]:
     Raises:
         RefusedError: If it cannot be had.
     """
-    if _is_file(source):
+    if is_file(source):
         yield base / source
         return
     with tempfile.TemporaryDirectory(prefix="fidelity-") as folder:
         path = Path(folder) / PurePosixPath(source.rpartition(MEMBER)[2]).name
         try:
-            if "://" in source:
+            if is_remote(source):
                 system, place = _filesystem(source)
                 system.get_file(place, str(path))
             else:

@@ -12,7 +12,8 @@ from ..video.options import VideoOptions
 from ..video.records import VideoReport
 from ..video.source import VideoSource
 from ..video.spread import Part, enlarge_part, find_parts, join_parts
-from .results import Row, describe_drift
+from .journal import Row
+from .results import describe_drift
 
 SPLIT, PART = "split", "part"
 """What has become of a video that others go on with, and of a part of it."""

@@ -21,8 +21,10 @@ from ..networks.loader import list_models
 from ..networks.memory import free_host_bytes
 from ..session import Session
 from ..video.options import DEFAULT_VIDEO_OPTIONS, VideoOptions
-from .results import Row, describe_drift
-from .sources import Item, local_copy
+from .items import Item
+from .journal import Row
+from .results import describe_drift
+from .sources import local_copy
 from .videos import Step, do_step, enlarge_or_split
 
 
@@ -85,9 +87,10 @@ class Worker:
             step: What to do of a video that was split.
 
         Returns:
-            source, output, status ("done", "same" or "failed"), reason of a failure, seconds, sha256 and bytes of the source,
-            identity of the settings, size and bytes of the result, domain, model, drift (mean, p99, max) from what colors were held
-            to and, of a picture, from the unrestored source, gate; of a video also frames. A video of several parts becomes "split", with the parts that are to be done next; a part becomes "part".
+            source, output, status ("done", "same" or "failed"), reason of a failure, seconds, identity of the settings, sha256,
+            bytes and time of the source, size and bytes of the result, domain, model, gate, drift (mean, p99, max) from what
+            colors were held to and, of a picture, from the unrestored source; of a video also frames. A video of several parts
+            becomes "split", with the parts that are to be done next; a part becomes "part".
         """
         began = time.perf_counter()
         row: Row = {"source": item.source, "output": item.output, "identity": identity_of(self._work, item)}

@@ -13,8 +13,9 @@ from .terminal import as_usage, refusing, say_line, show_progress
 
 if TYPE_CHECKING:
     from ..batch.driver import Cluster
-    from ..batch.results import Row, Tally
-    from ..batch.sources import Item
+    from ..batch.items import Item
+    from ..batch.journal import Row
+    from ..batch.results import Tally
     from ..batch.work import Work
 
 
@@ -98,7 +99,7 @@ def batch_command(
     failures: int | None = 0
     with refusing() as refused:
         check_folder(out / "batch.jsonl")
-        items = find_items(sources or [], manifest, f".{format}", out, codec)
+        items = find_items(sources or [], manifest, f".{format}", out, codec).items
         file_options = FileOptions(export, color_space=color_space, keep_gps=not strip_gps, existing="overwrite")
         models = tuple((name, path.stat().st_size) for name, path in sorted(options.find_models(models_dir).items()))
         folder = models_dir and models_dir.absolute()
@@ -118,8 +119,8 @@ def _run(items: "list[Item]", work: "Work", cluster: "Cluster") -> int | None:
         How many failed; None if it was interrupted.
     """
     from ..batch.driver import run_batch
+    from ..batch.journal import RESULTS_NAME
     from ..batch.pages import write_page, write_table
-    from ..batch.results import RESULTS_NAME
 
     with show_progress() as progress:
         try:
@@ -146,5 +147,7 @@ def summarize(tally: "Tally") -> str:
     parts += [f"{tally.same} done before"] if tally.same else []
     parts += [f"{tally.failed} failed"] if tally.failed else []
     parts += [f"{tally.retried} taken over from workers that died"] if tally.retried else []
-    drift = f"; color drift {tally.drift_sum / tally.measured:.3f} mean, {tally.drift_max:.2f} largest" if tally.measured else ""
+    drift = (
+        f"; color drift {tally.drift_sum / tally.measured:.3f} mean, {tally.drift_max:.2f} largest" if tally.measured else ""
+    )
     return f"{', '.join(parts)} of {tally.total} in {tally.elapsed:.1f} s{drift}"

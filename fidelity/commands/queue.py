@@ -83,7 +83,7 @@ def _queue_each(
     tally = None
     with refusing(workflow) as refused, show_progress() as progress:
         check_folder(out / "result.png")
-        items = find_items(each, None, ".png", out)
+        items = find_items(each, None, ".png", out).items
         try:
             tally = run_on_servers(items, Flow(_read(workflow), changes, timeout), servers, out, progress, tell_failure)
         except KeyboardInterrupt:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 try:
@@ -238,6 +239,8 @@ class FoundImages:
     """Number of other files there, without hidden ones and those that systems leave."""
     unread_folders: list[Path] = field(default_factory=list[Path])
     """Subfolders that cannot be read."""
+    broken_links: list[Path] = field(default_factory=list[Path])
+    """Those of the other files that have the name of an image and are links to nothing."""
 
 
 def find_images(path: Path, recursive: bool = False, excluded: Path | None = None, others: Sequence[str] = ()) -> FoundImages:
@@ -260,6 +263,7 @@ def find_images(path: Path, recursive: bool = False, excluded: Path | None = Non
     left = 0
     left_out = excluded.resolve() if excluded else None
     unread: list[Path] = []
+    broken: list[Path] = []
     for folder, subfolders, names in os.walk(path, onerror=lambda error: unread.append(Path(error.filename))):
         subfolders[:] = sorted(name for name in subfolders if recursive and _is_visible(name))
         subfolders[:] = [name for name in subfolders if (Path(folder) / name).resolve() != left_out]
@@ -269,12 +273,18 @@ def find_images(path: Path, recursive: bool = False, excluded: Path | None = Non
                 found.append(item)
             else:
                 left += 1
+                broken += [item] if item.suffix.lower() in (*READ_SUFFIXES, *others) and is_broken_link(item) else []
     if path in unread:
         raise FileRefusedError(f"{path}: is a folder that cannot be read")
     if not found:
         hint = "" if recursive else "; --recursive searches subfolders too"
         raise FileRefusedError(f"{path}: no images in this folder; wanted {', '.join(READ_SUFFIXES)}{hint}")
-    return FoundImages(found, [item.parent.relative_to(path) for item in found], left, unread)
+    return FoundImages(found, [item.parent.relative_to(path) for item in found], left, unread, broken)
+
+
+def is_broken_link(path: Path) -> bool:
+    """Whether a path is a link to nothing, or to itself."""
+    return path.is_symlink() and not os.path.exists(path)  # noqa: PTH110  which fails at no loop
 
 
 def _is_visible(name: str) -> bool:
@@ -285,7 +295,13 @@ _SYSTEM_NAMES = ("thumbs.db", "desktop.ini", "__macosx")
 
 
 def name_outputs(
-    inputs: Sequence[Path], out: Path, is_folder: bool, suffix: str = ".png", folders: Sequence[Path] | None = None
+    inputs: Sequence[Path],
+    out: Path,
+    is_folder: bool,
+    suffix: str = ".png",
+    folders: Sequence[Path] | None = None,
+    kept: Mapping[int, Path] = MappingProxyType({}),
+    others: Sequence[Path] = (),
 ) -> list[Path]:
     """One result file for each input, with that ending.
 
@@ -295,6 +311,8 @@ def name_outputs(
         is_folder: Whether it is a folder.
         suffix: Ending of files in a folder.
         folders: For each input, the folder in it for its result; all in the folder itself if not given.
+        kept: By the place of an input: the path in the folder, without ending, that its result has had before, and keeps.
+        others: Paths in the folder, without ending, of other results, which no input gets.
 
     Returns:
         Paths that differ: inputs of one folder that differ only in their ending keep it in the name, others of one name are
@@ -304,16 +322,19 @@ def name_outputs(
         return [out]
     places = [out / folder for folder in folders] if folders else [out] * len(inputs)
     pairs = list(zip(places, inputs, strict=True))
+    taken = {_key(out / name) for name in (*kept.values(), *others)}
     stems = Counter(_key(place / path.stem) for place, path in pairs)
-    names = [
-        place / (path.stem if stems[_key(place / path.stem)] == 1 else path.name.replace(".", "_")) for place, path in pairs
-    ]
-    reserved = Counter(map(_key, names))
-    taken: set[tuple[str, str]] = set()
+
+    def is_alone(stem: Path) -> bool:
+        key = _key(stem)
+        return stems[key] == 1 and key not in taken
+
+    names = [place / (path.stem if is_alone(place / path.stem) else path.name.replace(".", "_")) for place, path in pairs]
+    reserved = {_key(name) for index, name in enumerate(names) if index not in kept}
     outputs: list[Path] = []
-    for name in names:
-        chosen, number = name, 1
-        while _key(chosen) in taken or (number > 1 and _key(chosen) in reserved):
+    for index, name in enumerate(names):
+        chosen, number = (out / kept[index], 1) if index in kept else (name, 1)
+        while index not in kept and (_key(chosen) in taken or (number > 1 and _key(chosen) in reserved)):
             number += 1
             chosen = _with_end(name, f"_{number}")
         taken.add(_key(chosen))

@@ -17,9 +17,11 @@ from PIL import Image
 
 from fidelity.batch import driver
 from fidelity.batch.driver import Cluster, run_batch
-from fidelity.batch.pages import PAGE_NAME, read_last_rows, write_page, write_table
-from fidelity.batch.results import RESULTS_NAME, Results, Tally
-from fidelity.batch.sources import Item, find_items
+from fidelity.batch.items import Item
+from fidelity.batch.journal import RESULTS_NAME, read_last_rows
+from fidelity.batch.pages import PAGE_NAME, write_page, write_table
+from fidelity.batch.results import Results, Tally
+from fidelity.batch.sources import find_items
 from fidelity.batch.work import Work, Worker, read_options
 from fidelity.commands.batch import summarize
 from fidelity.decide.settings import Settings
@@ -63,7 +65,7 @@ def work_in(tmp_path, **settings):
 
 
 def items_of(pictures, tmp_path):
-    return find_items([str(pictures)], None, ".png", tmp_path / "out")
+    return find_items([str(pictures)], None, ".png", tmp_path / "out").items
 
 
 def rows_of(work):
@@ -141,7 +143,7 @@ def test_a_video_is_spread_by_its_scenes_and_has_the_bits_of_one_run(pictures, t
     path = write_clip(pictures, clip)
     video, compute = VideoOptions(Encoding("h264", preset="ultrafast")), Compute(torch.device("cpu"), "fp32")
     work = replace(work_in(tmp_path), video=video, compute=compute)
-    items = find_items([str(pictures)], None, ".png", work.out, "h264")
+    items = find_items([str(pictures)], None, ".png", work.out, "h264").items
     assert [item.output for item in items] == ["clip.mp4", *(f"p{number}.png" for number in range(5))]
     tally = run_batch(items, work, Cluster(workers=2))
     assert (tally.done, tally.failed, tally.total) == (6, 0, 6)

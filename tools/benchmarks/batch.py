@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from fidelity.batch.driver import Cluster, run_batch
-from fidelity.batch.pages import read_last_rows
+from fidelity.batch.journal import read_last_rows
 from fidelity.batch.sources import find_items
 from fidelity.batch.work import Work, Worker
 from fidelity.decide.settings import Settings
@@ -70,7 +70,7 @@ def work_for(out: Path) -> Work:
 
 
 def loop(sources: Path, out: Path) -> None:
-    items = find_items([str(sources)], None, ".png", out)
+    items = find_items([str(sources)], None, ".png", out).items
     worker = Worker(work_for(out), 1)
     worker.run(items[0])
     began = time.perf_counter()
@@ -81,7 +81,7 @@ def loop(sources: Path, out: Path) -> None:
 
 def spread(sources: Path, out: Path, workers: int, kill_seconds: float) -> None:
     """Runs a batch, and kills a worker every so often."""
-    items = find_items([str(sources)], None, ".png", out)
+    items = find_items([str(sources)], None, ".png", out).items
     first: list[float] = []
     memory: list[int] = []
     ended, killed = Event(), list[int]()
