@@ -25,6 +25,7 @@ try:
     from .commands.terminal import lost_output
     from .commands.ui import ui_command
     from .commands.upscale import upscale_command
+    from .commands.usage import PlainGroup
     from .commands.video import video_command
 except ModuleNotFoundError as error:  # inside ComfyUI, the pack does not install these
     raise SystemExit(f"{error.name} is missing; to use the command, run: pip install 'fidelity-upscale[standalone]'") from error
@@ -32,6 +33,7 @@ except ModuleNotFoundError as error:  # inside ComfyUI, the pack does not instal
 from . import __version__
 
 app = typer.Typer(
+    cls=PlainGroup,
     help="Upscale images and preserve their colors, with measurements to prove it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -11,8 +11,11 @@ import torch
 
 from .errors import MemoryLimitError
 from .files.formats import count_pixels
+from .files.paths import FileRefusedError
+from .files.read import count_source_pixels
 from .job import DEFAULT_FILE_OPTIONS, FileOptions, upscale_file
 from .large.job import SOURCE_BYTES_PER_PIXEL, needs_pieces, upscale_large
+from .large.source import count_readable_pixels
 from .networks.memory import free_host_bytes, is_out_of_memory
 from .report.report import Report
 from .session import Session, StageProgress
@@ -115,6 +118,7 @@ def _try(
     file: tuple[Path, Path], session: Session, options: FileOptions, progress: StageProgress, in_memory: bool = False
 ) -> Report | Exception:
     try:
+        check_megapixels(file[0], options.max_megapixels)
         if needs_pieces(*file, session, options):
             if in_memory:
                 raise MemoryLimitError(f"{file[0]}: is enlarged in pieces; wanted to be alone")
@@ -127,6 +131,23 @@ def _try(
             told.__cause__ = error
             return told
         return error
+
+
+def check_megapixels(path: Path, limit: float | None) -> None:
+    """Refuses an image by its header, before any of it is decoded.
+
+    Args:
+        path: The file; one whose header cannot be read passes, as it is refused when it is read.
+        limit: Most megapixels; None for no limit.
+
+    Raises:
+        FileRefusedError: If it has more.
+    """
+    if limit is None:
+        return
+    megapixels = (count_source_pixels(path) or count_readable_pixels(path)) / 1e6
+    if megapixels > limit:
+        raise FileRefusedError(f"{path}: has {megapixels:.4g} megapixels; wanted at most {limit:g}, as --max-megapixels says")
 
 
 def _count_pixels(path: Path) -> int:

@@ -41,6 +41,8 @@ class FileOptions:
     """All files that are read together, from `fidelity.files.paths.keys_of`; no result is written over one."""
     flatten: tuple[float, float, float] | None = None
     """The color, in sRGB in [0, 1], that transparent pixels are laid on; None keeps transparency."""
+    max_megapixels: float | None = field(default=None, repr=False)
+    """Sources of more are refused, by their header alone; results do not depend on it, so `repr` leaves it out."""
 
 
 DEFAULT_FILE_OPTIONS = FileOptions()

@@ -316,10 +316,22 @@ def test_a_plan_beyond_the_memory_is_refused_with_what_would_do(image_file):
 
 def test_a_folder_is_filled_in_the_format_and_depth_asked_for(image_file, tmp_path):
     image_file("in/a.png"), image_file("in/b.jpg")
-    options = ["--format", "tif", "--bits", "16", "--size-suffix", "--scale", "2"]
+    options = ["--format", "tiff", "--bits", "16", "--size-suffix", "--scale", "2"]
     assert run(app, ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), *options]).exit_code == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_48x36.tif", "b_48x36.tif"]
     assert Image.open(tmp_path / "out/a_48x36.tif").tag_v2[258] == (16, 16, 16)
+
+
+def test_sources_of_too_many_pixels_are_refused_and_the_others_done(image_file, tmp_path):
+    image_file("in/a.png")
+    Image.new("RGB", (200, 100)).save(tmp_path / "in/b.png")
+    options = ["--scale", "2", "--max-megapixels", "0.015"]
+    for dry in (["--dry-run"], []):
+        result = run(app, ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), *options, *dry])
+        assert result.exit_code == 1
+        told = "b.png: has 0.02 megapixels; wanted at most 0.015, as --max-megapixels says"
+        assert result.stderr.strip().endswith(told) and result.stderr.count("\n") == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
 def test_quality_makes_files_smaller_and_none_leaves_webp_lossless(image_file, tmp_path):

@@ -141,6 +141,40 @@ Grain = Annotated[
     GrainChoice,
     typer.Option(help="Add back film or paper grain that restoration removed; auto: where it is found.", rich_help_panel=WORK),
 ]
+Channels = Annotated[
+    Literal["auto", "luma", "rgb"],
+    typer.Option(help="Enlarge only luma with the network, or all colors.", rich_help_panel=WORK),
+]
+Consistency = Annotated[
+    Literal["auto", "off", "color", "full"],
+    typer.Option(help="Preserve the source's colors and tones, or every pixel (for pristine sources).", rich_help_panel=WORK),
+]
+Gate = Annotated[
+    Literal["auto", "blend", "reject", "report", "off"],
+    typer.Option(help="If colors still drift: blend back, reject, or only report.", rich_help_panel=WORK),
+]
+Bits = Annotated[
+    Literal["auto", "8", "16"],
+    typer.Option(
+        help="Bits per channel in PNG and TIFF; 16 gives AVIF its maximum, 12; auto: as the source.", rich_help_panel=FILES
+    ),
+]
+Flatten = Annotated[
+    str | None,
+    typer.Option(metavar="COLOR", help="Lay transparent images on a color, as in white or #ffffff.", rich_help_panel=FILES),
+]
+MaxMegapixels = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MP",
+        help="Refuse larger sources, judged by their header alone.",
+        show_default="no limit",
+        min=0.01,
+        rich_help_panel=FILES,
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print refusals only.", rich_help_panel=TOLD)]
+FileFormat = Literal["png", "jpg", "jpeg", "webp", "avif", "tif", "tiff"]
 Quality = Annotated[
     int | None,
     typer.Option(
@@ -211,6 +245,11 @@ def read_restore(text: str) -> tuple[RestoreChoice, float | None]:
     if not 0 <= strength <= 1:
         raise RefusedError(f"--restore is {text!r}; wanted {', '.join(_RESTORE)} or a strength from 0 to 1")
     return "auto", strength
+
+
+def read_format(name: FileFormat) -> str:
+    """The ending of files of a format: both names of JPEG and TIFF give the shorter one."""
+    return {"jpeg": ".jpg", "tiff": ".tif"}.get(name, f".{name}")
 
 
 def read_color(text: str) -> tuple[float, float, float]:

@@ -32,20 +32,9 @@ def upscale_command(
     domain: options.DomainOption = "auto",
     model: options.ModelName = "auto",
     models_dir: options.ModelsDir = None,
-    channels: Annotated[
-        Literal["auto", "luma", "rgb"],
-        typer.Option(help="Enlarge only luma with the network, or all colors.", rich_help_panel=options.WORK),
-    ] = "auto",
-    consistency: Annotated[
-        Literal["auto", "off", "color", "full"],
-        typer.Option(
-            help="Preserve the source's colors and tones, or every pixel (for pristine sources).", rich_help_panel=options.WORK
-        ),
-    ] = "auto",
-    gate: Annotated[
-        Literal["auto", "blend", "reject", "report", "off"],
-        typer.Option(help="If colors still drift: blend back, reject, or only report.", rich_help_panel=options.WORK),
-    ] = "auto",
+    channels: options.Channels = "auto",
+    consistency: options.Consistency = "auto",
+    gate: options.Gate = "auto",
     restore: options.Restore = "auto",
     deband: Annotated[
         Literal["auto", "on", "off"],
@@ -63,16 +52,10 @@ def upscale_command(
     backend: options.Backend = "auto",
     memory: options.Memory = None,
     format: Annotated[
-        Literal["png", "jpg", "webp", "avif", "tif"] | None,
+        options.FileFormat | None,
         typer.Option(help="File format of results in a folder.", show_default="png", rich_help_panel=options.FILES),
     ] = None,
-    bits: Annotated[
-        Literal["auto", "8", "16"],
-        typer.Option(
-            help="Bits per channel in PNG and TIFF; 16 gives AVIF its maximum, 12; auto: as the source.",
-            rich_help_panel=options.FILES,
-        ),
-    ] = "auto",
+    bits: options.Bits = "auto",
     quality: options.Quality = None,
     color_space: options.SampleSpace = "source",
     strip_gps: options.StripGps = False,
@@ -96,12 +79,8 @@ def upscale_command(
             help="High dynamic range (PQ, HLG): keep it, in 16-bit PNG, or tone map it to sRGB.", rich_help_panel=options.FILES
         ),
     ] = "auto",
-    flatten: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLOR", help="Lay transparent images on a color, as in white or #ffffff.", rich_help_panel=options.FILES
-        ),
-    ] = None,
+    flatten: options.Flatten = None,
+    max_megapixels: options.MaxMegapixels = None,
     pyramid: Annotated[
         bool,
         typer.Option(
@@ -117,7 +96,7 @@ def upscale_command(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="File for the JSON report.", rich_help_panel=options.TOLD)
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print refusals only.", rich_help_panel=options.TOLD)] = False,
+    quiet: options.Quiet = False,
     verbose: Annotated[
         bool,
         typer.Option("--verbose", "-v", help="Say for each image what was decided, and why.", rich_help_panel=options.TOLD),
@@ -154,7 +133,7 @@ def upscale_command(
     export = as_usage(lambda: Export(depth) if quality is None else Export(depth, quality, lossless=False))
     export = replace(export, pyramid=pyramid)
     is_folder = _is_folder(out, inputs, files)
-    suffix = f".{format or 'png'}" if is_folder else out.suffix.lower()
+    suffix = options.read_format(format or "png") if is_folder else out.suffix.lower()
     if not is_folder and format:
         raise typer.BadParameter(f"{out} already sets the format; wanted a folder, or no --format", param_hint="--format")
     as_usage(lambda: check_options(suffix, 16 if bits == "16" else None, quality))
@@ -171,7 +150,7 @@ def upscale_command(
     if refused:
         raise typer.Exit(1)
     file_options = FileOptions(
-        export, bits == "auto", color_space, not strip_gps, size_suffix, existing, hdr, sources, background
+        export, bits == "auto", color_space, not strip_gps, size_suffix, existing, hdr, sources, background, max_megapixels
     )
     pairs = list(zip(files, outputs, strict=True))
     failures += _show_jobs(pairs, session, file_options) if dry_run else _run_jobs(pairs, session, file_options, report, detail)
@@ -262,11 +241,13 @@ def _show_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options:
 
 def _show_job(source: Path, output: Path, session: "Session", file_options: "FileOptions") -> tuple[str, float]:
     """What would be done to a file, in a line, and the seconds that it would take."""
+    from ..folder import check_megapixels
     from ..forecast import forecast
     from ..job import prepare_file
     from ..large.job import needs_pieces, prepare_large
     from ..large.plan import plan_large
 
+    check_megapixels(source, file_options.max_megapixels)
     if needs_pieces(source, output, session, file_options):
         large = prepare_large(source, output, session, file_options)
         plan = plan_large(large, session)

@@ -17,7 +17,7 @@ from ..imaging.hdr import WideSignal
 from ..limits import total_bytes
 from ..quiet import no_warnings
 from .color_tags import read_told_color, widen
-from .formats import DECODING_ERRORS, TiffOfAnyLayout, explain_unread, open_picture
+from .formats import DECODING_ERRORS, TiffOfAnyLayout, count_pixels, explain_unread, open_picture
 from .full_depth import (
     EXTRA_LEFT_OUT,
     PNG_DEPTH_AT,
@@ -186,6 +186,21 @@ def _load(opened: Image.Image, content: bytes, notes: list[str]) -> Image.Image:
         notes.append("the last bytes of the file are missing, but hardly any pixels")
         return completed
     return opened
+
+
+def count_source_pixels(path: Path) -> int:
+    """Pixels of the picture that is read, by headers alone; of a TIFF, the largest page's. 0 if they cannot be read."""
+    pixels = count_pixels(path)
+    with suppress(*DECODING_ERRORS, UnidentifiedImageError), path.open("rb") as file:
+        if file.read(4) in _TIFF_HEADS:
+            file.seek(0)
+            with open_picture(file) as opened, no_warnings():
+                _choose_frame(opened, b"")
+                pixels = max(pixels, opened.width * opened.height)
+    return pixels
+
+
+_TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def max_source_pixels() -> int:
