@@ -4,7 +4,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, cast
@@ -15,16 +15,16 @@ from .items import Item
 from .journal import Row
 from .results import Results, Tally
 from .videos import PART, SPLIT, Step
-from .work import Work, Worker, identity_of
+from .work import Work, Worker, failed_row, identity_of, would_fail_again
 
 MOST_ATTEMPTS = 3
 """Workers that may die of one picture before it is set aside."""
 
+_TICK_SECONDS = 1.0
+"""After which progress is told though nothing is finished."""
 _NEVER_BEGAN = "creation task"
 """What Ray says of an actor that failed in its first moment."""
-_IN_FLIGHT = 2
-"""Pictures that each worker has at a time: one in work, one waiting."""
-_HINT = "needs Ray: pip install 'fidelity-upscale[cluster]'"
+_HINT = 'needs Ray: pip install ".[cluster]" in a clone of the repository'
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Cluster:
     address: str | None = None
     """Of a Ray cluster; None starts one on this machine."""
     workers: int | None = None
-    """How many there are; as many as GPUs, else as processor cores, if not given."""
+    """How many run in parallel; one per GPU, else one per processor core, if not given."""
 
 
 def run_batch(
@@ -43,6 +43,7 @@ def run_batch(
     cluster: Cluster,
     progress: Callable[[str, int, int], None] | None = None,
     say: Callable[[Row], None] | None = None,
+    skip_failed: bool = False,
 ) -> Tally:
     """Enlarges all pictures, each once, however often it is interrupted.
 
@@ -52,6 +53,7 @@ def run_batch(
         cluster: Where it runs.
         progress: Called with (what is done, pictures done, pictures in total); raising in it ends the batch cleanly.
         say: Called with each row as it comes.
+        skip_failed: Whether pictures that failed before are left alone as long as neither they nor the settings have changed.
 
     Returns:
         What became of them; the rows are in the folder of the results.
@@ -64,7 +66,7 @@ def run_batch(
     Worker(work)  # refuses here what every worker would
     results = Results(work.out)
 
-    def rows(left: Sequence[Item], tally: Tally) -> Iterator[Row]:
+    def rows(left: Sequence[Item], tally: Tally) -> Iterator[Row | None]:
         if progress:
             progress(f"{tally.finished} of {tally.total}, starting workers", tally.finished, tally.total)
         pool = _Pool(work, cluster, len(left) + sum(MOST_PARTS for item in left if item.is_video))
@@ -73,7 +75,10 @@ def run_batch(
         finally:
             pool.close()
 
-    return results.fill(items, lambda item, known: _is_same(item, known, work), rows, progress, say)
+    def fails(item: Item, known: Row) -> bool:
+        return skip_failed and would_fail_again(work, item, known)
+
+    return results.fill(items, lambda item, known: _is_same(item, known, work), rows, progress, say, fails)
 
 
 def _is_same(item: Item, known: Row, work: Work) -> bool:
@@ -85,15 +90,6 @@ def _is_same(item: Item, known: Row, work: Work) -> bool:
     except OSError:
         return False
     return (source.st_size, source.st_mtime_ns, output.st_size) == (known["source_bytes"], known["source_time"], known["bytes"])
-
-
-@dataclass(eq=False)
-class _Busy:
-    """A worker and what it has to do."""
-
-    actor: Any
-    tasks: dict[Any, "_Task"] = field(default_factory=dict[Any, "_Task"])
-    """Tasks by Ray's reference to the row that will come."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +104,20 @@ class _Task:
         """Tells it from all others."""
         part = self.step.part.number if self.step and self.step.part else ""
         return f"{self.item.key}\n{part}"
+
+
+@dataclass(eq=False)
+class _Busy:
+    """A worker and what it does: one task at a time, so that none waits behind one that takes hours."""
+
+    actor: Any
+    task: _Task | None = None
+    reference: Any = None
+    """Ray's, to the row that will come."""
+
+    def begin(self, task: _Task, known: Row | None) -> None:
+        """Gives it a task."""
+        self.task, self.reference = task, self.actor.run.remote(task.item, known, task.step)
 
 
 class _Queue:
@@ -140,12 +150,6 @@ class _Queue:
         return row | {"seconds": round(sum(one["seconds"] for one in (task.step.row, *told, row)), 3)}
 
 
-def _has_room(worker: _Busy, task: _Task, attempts: dict[str, int]) -> bool:
-    """Whether a worker takes one more; a picture by which one may have died is alone, so that no other is blamed for it."""
-    together = [*worker.tasks.values(), task]
-    return len(together) <= (1 if any(one.key in attempts for one in together) else _IN_FLIGHT)
-
-
 class _Pool:
     """Workers that are started, replaced when they die, and never given more than they can do."""
 
@@ -163,7 +167,8 @@ class _Pool:
         options: dict[str, Any] = {"num_cpus": min(1.0, cores / most), "max_restarts": 0, "max_task_retries": 0}
         if gpus:
             options["num_gpus"] = min(1.0, gpus / most)
-        self._work, self._threads, self._memory_share = self._ray.put(work), None if gpus else share, 1 / most
+        self._work, self._put = work, self._ray.put(work)
+        self._threads, self._memory_share = None if gpus else share, 1 / most
         self._class = self._ray.remote(Worker).options(**options)
         self._workers: list[_Busy] = []
 
@@ -184,58 +189,51 @@ class _Pool:
         self._owns = True
 
     def _start(self) -> _Busy:
-        return _Busy(self._class.remote(self._work, self._threads, self._memory_share))
+        return _Busy(self._class.remote(self._put, self._threads, self._memory_share))
 
-    def run(self, items: Sequence[Item], known: dict[str, Row], tally: Tally) -> Iterator[Row]:
+    def run(self, items: Sequence[Item], known: dict[str, Row], tally: Tally) -> Iterator[Row | None]:
+        """Does all, and tells what became of each; None now and then, while there is nothing to tell."""
         queue, attempts = _Queue(items), dict[str, int]()
         self._workers = [self._start() for _ in range(self._count)]
-        while queue.waiting or any(one.tasks for one in self._workers):
+        while queue.waiting or any(one.task for one in self._workers):
             for worker in self._workers:
-                while queue.waiting and _has_room(worker, queue.waiting[0], attempts):
+                if queue.waiting and worker.task is None:
                     task = queue.waiting.popleft()
-                    worker.tasks[worker.actor.run.remote(task.item, known.get(task.item.key), task.step)] = task
-            references = [reference for worker in self._workers for reference in worker.tasks]
-            ready, _ = self._ray.wait(references, num_returns=1, timeout=1.0)
+                    worker.begin(task, known.get(task.item.key))
+            busy = {worker.reference: worker for worker in self._workers if worker.task}
+            ready, _ = self._ray.wait(list(busy), num_returns=1, timeout=_TICK_SECONDS)
+            if not ready:
+                yield None
             for reference in ready:
-                worker = next((one for one in self._workers if reference in one.tasks), None)
-                if worker is None:  # that of a worker which has died meanwhile
-                    continue
+                worker = busy[reference]
+                task, worker.task = cast(_Task, worker.task), None
                 try:
-                    row = cast(Row, self._ray.get(reference))
+                    row = cast(Row | None, self._ray.get(reference))
                 except self._ray.exceptions.RayActorError as error:
-                    told = list(self._replace(worker, error, queue, attempts, tally))
-                else:
-                    told = [(worker.tasks.pop(reference), row)]
-                yield from (last for task, row in told if (last := queue.take(task, row)))
+                    row = self._replace(worker, task, error, queue, attempts, tally)
+                last = queue.take(task, row) if row else None
+                if last:
+                    yield last
 
     def _replace(
-        self, worker: _Busy, error: Exception, queue: _Queue, attempts: dict[str, int], tally: Tally
-    ) -> Iterator[tuple[_Task, Row]]:
-        """Starts another worker in place of one that has died, which takes what that one had to do.
+        self, worker: _Busy, task: _Task, error: Exception, queue: _Queue, attempts: dict[str, int], tally: Tally
+    ) -> Row | None:
+        """Starts another worker in place of one that has died, and queues its task again.
 
-        The first of its pictures may be why; one of which too many workers died is set aside.
+        Returns:
+            The row of a picture of which too many workers died, which is set aside.
         """
         if _NEVER_BEGAN in str(error):
             last = str(error).strip().splitlines()[-1]
             raise RefusedError(f"a worker does not start: {last.strip()}") from error
-        lost: list[_Task] = []
-        for reference, task in worker.tasks.items():  # what it had finished before is not lost, and not to blame
-            try:
-                yield task, cast(Row, self._ray.get(reference))
-            except self._ray.exceptions.RayActorError:
-                lost.append(task)
-        first, *others = lost
-        queue.waiting.extendleft(reversed(others))
-        attempts[first.key] = attempts.get(first.key, 0) + 1
-        if attempts[first.key] < MOST_ATTEMPTS:
-            tally.retried += 1
-            queue.waiting.appendleft(first)
-        else:
-            item = first.item
-            reason = f"{item.source}: set aside, since {MOST_ATTEMPTS} workers died of it"
-            row: Row = {"source": item.source, "output": item.output, "status": "failed", "reason": reason, "seconds": 0.0}
-            yield first, row
         self._workers[self._workers.index(worker)] = self._start()
+        attempts[task.key] = attempts.get(task.key, 0) + 1
+        if attempts[task.key] < MOST_ATTEMPTS:
+            tally.retried += 1
+            queue.waiting.appendleft(task)
+            return None
+        item, reason = task.item, f"set aside, since {MOST_ATTEMPTS} workers died of it"
+        return failed_row(self._work, item, f"{item.source}: {reason}")
 
     def close(self) -> None:
         """Ends the workers, and what was started here."""

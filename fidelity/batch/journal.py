@@ -19,9 +19,10 @@ COLUMNS: dict[str, str] = {
     **dict.fromkeys(("width", "height", "frames", "bytes", "source_bytes", "source_time"), "int64"),
     **dict.fromkeys(("seconds", "drift_mean", "drift_p99", "drift_max"), "float64"),
     **dict.fromkeys(("source_drift_mean", "source_drift_p99", "source_drift_max"), "float64"),
+    "notes": "list",
 }
-"""Columns of the table, with their types in Arrow."""
-OTHER_COLUMNS = ("options", "server", "files")
+"""Columns of the table, with their types in Arrow; a list is one of strings."""
+OTHER_COLUMNS = ("options", "max_megapixels", "server", "files")
 """What rows may hold besides."""
 
 

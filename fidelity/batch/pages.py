@@ -28,7 +28,8 @@ def write_table(out: Path) -> Path | None:
     if not find_spec("pyarrow"):
         return None
     arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
-    schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in COLUMNS.items()])
+    types = {"string": arrow.string(), "int64": arrow.int64(), "float64": arrow.float64(), "list": arrow.list_(arrow.string())}
+    schema = arrow.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
     part = out / f"part-{TABLE_NAME}"
     with parquet.ParquetWriter(str(part), schema) as writer:
         rows: list[Row] = []
@@ -47,34 +48,37 @@ def write_table(out: Path) -> Path | None:
 
 
 def write_page(out: Path, tally: Tally) -> Path:
-    """Writes the page: the tally, the pictures with the largest drift, and the failed ones with their reasons."""
+    """Writes the page: totals over all runs, what the last run did, what drifted most, and what failed with its reason.
+
+    Args:
+        out: Folder of the results.
+        tally: What became of the last run.
+    """
     worst: list[tuple[float, int, Row]] = []
     failed: list[Row] = []
-    failures = 0
+    whole = Tally(0)
     for number, row in enumerate(read_last_rows(out)):
+        whole.total += 1
+        whole.add(row)
         if row["status"] == "failed":
-            failures += 1
             failed += [row] if len(failed) < _MOST_FAILURES else []
-        elif "drift_max" in row:
+        elif "drift_mean" in row:
             heapq.heappush(worst, (row["drift_mean"], number, row))
             if len(worst) > _WORST:
                 heapq.heappop(worst)
     facts = {
-        "pictures": f"{tally.total}",
-        "enlarged": f"{tally.done}",
-        "done before": f"{tally.same}",
-        "failed": f"{tally.failed}",
-        "taken over from workers that died": f"{tally.retried}",
-        "minutes": f"{tally.elapsed / 60:.1f}",
-        "pictures a minute": f"{60 * tally.done / max(1e-6, tally.elapsed):.1f}",
-        "color drift": f"mean {tally.drift_sum / tally.measured:.3f}, largest {tally.drift_max:.2f} CIEDE2000"
-        if tally.measured
+        "pictures": f"{whole.total}",
+        "enlarged": f"{whole.done + whole.same}",
+        "failed": f"{whole.failed}",
+        "color drift": f"mean {whole.drift_mean:.3f}, largest {whole.drift_max:.2f} CIEDE2000"
+        if whole.measured
         else "not measured",
+        "last run": f"{tally.summarize()}; {60 * tally.done / max(1e-6, tally.elapsed):.1f} pictures a minute",
     }
     rows = "".join(f"<tr><th>{_safe(name)}</th><td>{_safe(value)}</td></tr>" for name, value in facts.items())
     figures = "".join(_figure(out, row) for _, _, row in sorted(worst, reverse=True, key=lambda one: one[:2]))
     reasons = "".join(f"<tr><td>{_safe(row['source'])}</td><td>{_safe(row['reason'])}</td></tr>" for row in failed)
-    more = f"<p>and {failures - len(failed)} more, in {RESULTS_NAME}</p>" if failures > len(failed) else ""
+    more = f"<p>and {whole.failed - len(failed)} more, in {RESULTS_NAME}</p>" if whole.failed > len(failed) else ""
     page = _PAGE.format(
         facts=rows,
         worst=figures or "<p>none</p>",
@@ -137,6 +141,7 @@ _PAGE = """<!doctype html>
 </style>
 <h1>Batch</h1>
 <table>{facts}</table>
+<p>Drift is measured from the colors that results were held to: those of the source, or of the restored source.</p>
 <h2>Largest color drift</h2>
 <div class="worst">{worst}</div>
 <h2>Failed</h2>

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ..files.paths import FileRefusedError, hold
 from ..imaging.drift import Drift
-from ..progress import describe_left
 from .items import Item, is_there, key_of, place_of
 from .journal import RESULTS_NAME, Row, parse_row, rewrite, to_line
 
@@ -25,6 +24,8 @@ class Tally:
     done: int = 0
     same: int = 0
     failed: int = 0
+    failed_before: int = 0
+    """Pictures that failed in an earlier run and were left alone."""
     seconds: float = 0.0
     """Of all workers together."""
     measured: int = 0
@@ -33,12 +34,19 @@ class Tally:
     drift_max: float = 0.0
     retried: int = 0
     """Pictures whose worker died, and that another one took."""
+    other_files: int = 0
+    """Files that were skipped, since they are neither pictures nor videos."""
     began: float = field(default_factory=time.perf_counter)
 
     @property
     def finished(self) -> int:
         """Pictures of which something became."""
-        return self.done + self.same + self.failed
+        return self.done + self.same + self.failed + self.failed_before
+
+    @property
+    def drift_mean(self) -> float:
+        """Of the pictures whose drift was measured, of which there is at least one."""
+        return self.drift_sum / self.measured
 
     @property
     def elapsed(self) -> float:
@@ -58,13 +66,37 @@ class Tally:
             self.drift_max = max(self.drift_max, row["drift_max"])
 
     def describe(self) -> str:
-        """Progress in a few words."""
-        per_minute = 60 * self.done / max(1e-6, self.elapsed)
-        drift = f", drift {self.drift_sum / self.measured:.2f}" if self.measured else ""
-        failed = f", {self.failed} failed" if self.failed else ""
-        left = (self.total - self.finished) * self.elapsed / max(1, self.done)
-        clock = f", {describe_left(left)}" if self.done else ""
-        return f"{self.finished} of {self.total}, {per_minute:.1f} a minute{clock}{drift}{failed}"
+        """Progress in a few words, as in "120 of 209, 2 failed, 40 pictures a minute, about 2 min left"."""
+        parts = [f"{self.finished} of {self.total}"]
+        parts += [f"{self.failed} failed"] if self.failed else []
+        if self.done:
+            left = (self.total - self.finished) * self.elapsed / (self.done + self.failed)
+            parts += [f"{60 * self.done / max(1e-6, self.elapsed):.3g} pictures a minute", f"about {describe_time(left)} left"]
+        parts += [f"drift {self.drift_mean:.2f}"] if self.measured else []
+        return ", ".join(parts)
+
+    def summarize(self) -> str:
+        """What became of the batch, in a line."""
+        parts = [f"{self.done} enlarged"]
+        parts += [f"{self.same} done before"] if self.same else []
+        parts += [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{self.failed_before} failed before"] if self.failed_before else []
+        parts += [f"{self.retried} taken over from workers that died"] if self.retried else []
+        others = f"; {self.other_files} other file{'s' if self.other_files > 1 else ''} skipped" if self.other_files else ""
+        return f"{', '.join(parts)} of {self.total} in {self.elapsed:.1f} s{self.describe_drift()}{others}"
+
+    def describe_drift(self) -> str:
+        """The drift of all pictures together, to be added to a line; empty if none was measured."""
+        if not self.measured:
+            return ""
+        return f"; color drift {self.drift_mean:.3f} mean, {self.drift_max:.2f} largest"
+
+
+def describe_time(seconds: float) -> str:
+    """A time as people say it, as in "40 s", "2 min" or "3 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
 
 
 class Results:
@@ -84,6 +116,8 @@ class Results:
             raise FileRefusedError(f"{out}: another batch works on it; wanted another folder, or to wait")
         self.known: dict[str, Row] = {}
         """The last row of every picture, if it is finished, by `Item.key`."""
+        self._failed: dict[str, Row] = {}
+        """What tells whether a picture would fail again, of those whose last row says that it failed."""
         line = b"\n"
         with self.path.open("rb") as file:
             for line in file:
@@ -92,8 +126,11 @@ class Results:
                     continue
                 key = key_of(row["source"], row["output"])
                 self.known.pop(key, None)
+                self._failed.pop(key, None)
                 if row["status"] in ("done", "same"):
                     self.known[key] = {name: value for name, value in row.items() if name not in _TOLD_ANEW}
+                elif row["status"] == "failed":
+                    self._failed[key] = {name: row[name] for name in _TELLS_FAILURE if name in row}
         if not line.endswith(b"\n"):
             self._file.write(b"\n")
 
@@ -106,33 +143,38 @@ class Results:
         self,
         items: Sequence[Item],
         is_same: Callable[[Item, Row], bool],
-        rows: Callable[[Sequence[Item], Tally], Iterator[Row]],
+        rows: Callable[[Sequence[Item], Tally], Iterator[Row | None]],
         progress: Told | None = None,
         say: Say | None = None,
+        fails: Callable[[Item, Row], bool] | None = None,
     ) -> Tally:
         """Does what is missing, rewrites the file with one row per picture, and closes it; interrupted, it only closes it.
 
         Args:
             items: The pictures.
             is_same: Whether a picture needs nothing, by its row of an earlier run.
-            rows: Does some pictures, and tells what became of each.
+            rows: Does some pictures, and tells what became of each; None, now and then, while there is nothing to tell.
             progress: See `Told`.
             say: Called with each row as it comes.
+            fails: Whether a picture that failed is left alone, by its row of an earlier run; all are tried again if not given.
         """
         tally, left = Tally(len(items)), list[Item]()
         try:
             for item in items:
-                known = self.known.get(item.key)
+                known, failed = self.known.get(item.key), self._failed.get(item.key)
                 if known and is_same(item, known):
                     tally.add(known | {"status": "same"})
+                elif fails and failed and fails(item, failed):
+                    tally.failed_before += 1
                 else:
                     left.append(item)
             if progress:
                 progress(tally.describe(), tally.finished, tally.total)
             for row in rows(left, tally) if left else ():
-                self.add(row)
-                tally.add(row)
-                if say:
+                if row:
+                    self.add(row)
+                    tally.add(row)
+                if row and say:
                     say(row)
                 if progress:
                     progress(tally.describe(), tally.finished, tally.total)
@@ -175,4 +217,5 @@ def describe_drift(drift: Drift, of: str = "") -> Row:
     return {f"{of}drift_{name}": round(getattr(drift, name), 4) for name in ("mean", "p99", "max")}
 
 
-_TOLD_ANEW = ("source", "output", "status", "seconds")
+_TOLD_ANEW = ("source", "output", "status", "seconds", "options")
+_TELLS_FAILURE = ("reason", "identity", "source_bytes", "source_time", "max_megapixels")

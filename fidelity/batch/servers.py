@@ -50,7 +50,7 @@ def run_on_servers(
     progress: Callable[[str, int, int], None] | None = None,
     say: Callable[[Row], None] | None = None,
 ) -> Tally:
-    """Runs a workflow on all pictures, each once; one that a server loses goes to another.
+    """Runs a workflow on all pictures, each once; jobs lost by one server are sent to another.
 
     Args:
         items: The pictures; the first saved file of each gets the name of its output, others a number.
@@ -94,7 +94,7 @@ class _Spread:
         """What each server runs now."""
         self._last_error = ""
 
-    def run(self, items: Sequence[Item], tally: Tally) -> Iterator[Row]:
+    def run(self, items: Sequence[Item], tally: Tally) -> Iterator[Row | None]:
         for item in items:
             self._waiting.put((item, 0))
         threads = [threading.Thread(target=self._serve, args=(name, tally), daemon=True) for name in self._clients]
@@ -109,6 +109,7 @@ class _Spread:
                     if not any(thread.is_alive() for thread in threads):
                         left = len(items) - count
                         raise RefusedError(f"no server is left, {left} pictures are not done ({self._last_error})") from None
+                    yield None
             yield row
         self._ended.set()
 
@@ -132,7 +133,7 @@ class _Spread:
             row: Row = {"source": item.source, "output": item.output, "identity": self._flow.identity, "server": server}
             try:
                 if item.refused:
-                    raise FailedThereError(f"{item.source}: {item.refused}")
+                    raise FailedThereError(item.refused)
                 row |= {"status": "done", **self._run_one(server, item)}
                 lost = 0
             except ServerError as error:

@@ -69,8 +69,9 @@ def _name(found: Sequence[tuple[Item, Path]], out: Path) -> list[str]:
     given = {_without_ending(item.output) for item, _ in found if item.output}
     earlier: dict[str, list[Path]] = {}
     for row in read_last_rows(out):
-        names, name = earlier.setdefault(place_of(row["source"]), []), _without_ending(row["output"])
-        names += [name] if row["output"] and name not in names else []
+        if row["output"]:
+            names, name = earlier.setdefault(place_of(row["source"]), []), _without_ending(row["output"])
+            names += [] if name in names else [name]
     kept: dict[int, Path] = {}
     for number, (source, _) in enumerate(unnamed):
         names = earlier.get(place_of(source), [])

@@ -85,6 +85,8 @@ def _describe(made: VideoReport, output: Path, fault: str | None, scenes: list[t
         **describe_drift(made.drift),
         "gate": gates.most_common(1)[0][0] if gates else "pass",
     }
+    if made.notes:
+        row["notes"] = list(made.notes)
     if scenes:
         row["domain"], row["model"] = Counter(scenes).most_common(1)[0][0]
     return row

@@ -19,9 +19,10 @@ from ..networks.compute import Compute
 from ..networks.device import choose_device
 from ..networks.loader import list_models
 from ..networks.memory import free_host_bytes
+from ..report.text import notes_of
 from ..session import Session
 from ..video.options import DEFAULT_VIDEO_OPTIONS, VideoOptions
-from .items import Item
+from .items import MEMBER, Item, is_remote
 from .journal import Row
 from .results import describe_drift
 from .sources import local_copy
@@ -93,10 +94,10 @@ class Worker:
             becomes "split", with the parts that are to be done next; a part becomes "part".
         """
         began = time.perf_counter()
-        row: Row = {"source": item.source, "output": item.output, "identity": identity_of(self._work, item)}
+        row, failed = begin_row(self._work, item), failed_row(self._work, item, "")
         try:
             if item.refused:
-                raise RefusedError(f"{item.source}: {item.refused}")
+                raise RefusedError(item.reason)
             with local_copy(item.source, self._work.base) as path:
                 if item.is_video and step:
                     made = do_step(path, self._work.out / item.output, self._session_for(item), self._work.video, step)
@@ -110,7 +111,7 @@ class Worker:
             reason = f"{item.source}: cannot be read ({error.strerror or error})"
         except Exception as error:  # a picture that triggers a bug does not end the batch
             reason = f"{item.source}: failed unexpectedly ({type(error).__name__}: {error})"
-        return row | {"status": "failed", "reason": " ".join(reason.split()), "seconds": _since(began)}
+        return failed | {"reason": " ".join(reason.split()), "seconds": _since(began)}
 
     def _enlarge(self, path: Path, item: Item, known: Row | None, identity: str) -> Row:
         output = self._work.out / item.output
@@ -126,22 +127,59 @@ class Worker:
         outcome: Outcome = next(iter(upscale_files([(path, output)], session, self._work.options)))
         report = outcome.report()
         assert report.output
-        return facts | {
-            "status": "done",
-            "width": report.output.width,
-            "height": report.output.height,
-            "bytes": output.stat().st_size,
-            "domain": report.recipe["domain"],
-            "model": report.model.name,
-            **describe_drift(report.held_drift),
-            **describe_drift(report.drift.color, "source_"),
-            "gate": report.gate.action,
-        }
+        return (
+            facts
+            | {
+                "status": "done",
+                "width": report.output.width,
+                "height": report.output.height,
+                "bytes": output.stat().st_size,
+                "domain": report.recipe["domain"],
+                "model": report.model.name,
+                **describe_drift(report.held_drift),
+                **describe_drift(report.drift.color, "source_"),
+                "gate": report.gate.action,
+            }
+            | ({"notes": list(notes)} if (notes := notes_of(report)) else {})
+        )
 
     def _session_for(self, item: Item) -> Session:
         if not item.options:
             return self._session
         return Session(read_options(self._work.settings, item.options), self._work.compute, self._models)
+
+
+def begin_row(work: Work, item: Item) -> Row:
+    """What a row says before anything is done."""
+    row: Row = {"source": item.source, "output": item.output, "identity": identity_of(work, item)}
+    return row | ({"options": item.options} if item.options else {})
+
+
+def failed_row(work: Work, item: Item, reason: str) -> Row:
+    """The row of a picture that failed, with what tells whether it would again."""
+    limit = work.options.max_megapixels
+    facts = {"max_megapixels": limit} if limit else {}
+    return begin_row(work, item) | _facts_of(work, item) | facts | {"status": "failed", "reason": reason, "seconds": 0.0}
+
+
+def would_fail_again(work: Work, item: Item, known: Row) -> bool:
+    """Whether neither a picture that failed nor the settings have changed since; what is remote may always do."""
+    if item.refused:
+        return known["reason"] == item.reason
+    facts, then = _facts_of(work, item), ("source_bytes", "source_time")
+    same = known.get("identity") == identity_of(work, item) and known.get("max_megapixels") == work.options.max_megapixels
+    return same and bool(facts) and all(known.get(name) == facts.get(name) for name in then)
+
+
+def _facts_of(work: Work, item: Item) -> Row:
+    """Size and time of a source, or of the archive that it is in; nothing if they cannot be told."""
+    if is_remote(item.source):
+        return {}
+    try:
+        stat = (work.base / item.source.partition(MEMBER)[0]).stat()
+    except (OSError, ValueError):
+        return {}
+    return {"source_bytes": stat.st_size, "source_time": stat.st_mtime_ns}
 
 
 def identity_of(work: Work, item: Item) -> str:

@@ -78,19 +78,20 @@ def _queue_each(
     from ..batch.servers import Flow, run_on_servers
     from ..batch.sources import find_items
     from ..files.paths import check_folder
-    from .batch import summarize, tell_failure
+    from .batch import tell_each_minute, tell_failure
 
     tally = None
-    with refusing(workflow) as refused, show_progress() as progress:
+    with refusing(workflow) as refused, show_progress() as bar, tell_each_minute(quiet=False) as line:
         check_folder(out / "result.png")
-        items = find_items(each, None, ".png", out).items
+        found, progress = find_items(each, None, ".png", out), bar or line
         try:
-            tally = run_on_servers(items, Flow(_read(workflow), changes, timeout), servers, out, progress, tell_failure)
+            tally = run_on_servers(found.items, Flow(_read(workflow), changes, timeout), servers, out, progress, tell_failure)
         except KeyboardInterrupt:
             raise RefusedError(f"interrupted; what is finished is in {out}, and the same command resumes") from None
     if tally:
+        tally.other_files = found.other_files
         page = write_page(out, tally)
-        say_line(f"{summarize(tally)}; report: {page}")
+        say_line(f"{tally.summarize()}; report: {page}")
     if refused or (tally and tally.failed):
         raise typer.Exit(1)
 

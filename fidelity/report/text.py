@@ -18,11 +18,17 @@ def summarize_report(report: Report) -> str:
     if report.gate.action in _GATED:
         share = f" {100 * report.gate.blended_share:.0f} %" if report.gate.blended_share else ""
         parts.append(f"{_GATED[report.gate.action]}{share}")
-    given = report.input
+    notes = "".join(f"; {note}" for note in notes_of(report))
+    return f"{report.input.path} -> {made.path}  {made.width}x{made.height}  {', '.join(parts)}  {report.seconds:.1f} s{notes}"
+
+
+def notes_of(report: Report) -> tuple[str, ...]:
+    """What was out of the ordinary about the files: conversions made on reading, and changed proportions."""
+    assert report.input and report.output
+    given, made = report.input, report.output
     stretch = made.width * given.height / (made.height * given.width)
     stretched = [f"stretched by {100 * (max(stretch, 1 / stretch) - 1):.0f} %"] if max(stretch, 1 / stretch) > _STRETCH else []
-    notes = "".join(f"; {note}" for note in (*stretched, *given.notes))
-    return f"{report.input.path} -> {made.path}  {made.width}x{made.height}  {', '.join(parts)}  {report.seconds:.1f} s{notes}"
+    return (*stretched, *given.notes)
 
 
 _GATED = {"blend": "blended back", "reject": "rejected for bicubic", "report": "beyond the limit"}

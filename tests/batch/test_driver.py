@@ -23,7 +23,6 @@ from fidelity.batch.pages import PAGE_NAME, write_page, write_table
 from fidelity.batch.results import Results, Tally
 from fidelity.batch.sources import find_items
 from fidelity.batch.work import Work, Worker, read_options
-from fidelity.commands.batch import summarize
 from fidelity.decide.settings import Settings
 from fidelity.decide.target import Target
 from fidelity.errors import RefusedError
@@ -36,7 +35,7 @@ from fidelity.video.options import VideoOptions
 from fidelity.video.spread import Part
 from tests.clips import Clip, write_clip
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'fidelity-upscale[cluster]'")
+ray = pytest.importorskip("ray", reason='Ray is not installed: pip install ".[cluster]"')
 ROOT = Path(__file__).parents[2]
 
 
@@ -120,6 +119,42 @@ def test_a_picture_of_which_workers_die_is_set_aside_and_the_others_are_done(pic
     lines = [json.loads(line) for line in (work.out / RESULTS_NAME).read_text().splitlines()]
     assert sorted(Path(line["source"]).name for line in lines) == [f"p{number}.png" for number in range(5)]  # each once
     assert not list(work.out.glob("*.part*"))
+
+
+def test_no_picture_waits_behind_one_that_takes_long(pictures, tmp_path, monkeypatch):
+    class Slow(Worker):
+        def run(self, item, known=None, step=None):
+            flags = tmp_path / "flags"
+            flags.mkdir(exist_ok=True)
+            (flags / Path(item.source).stem).touch()
+            end = time.monotonic() + 20
+            while "p0" in item.source and len(list(flags.iterdir())) < 5 and time.monotonic() < end:
+                time.sleep(0.05)
+            missing = 5 - len(list(flags.iterdir())) if "p0" in item.source else 0
+            return {
+                "source": item.source,
+                "output": item.output,
+                "status": "failed" if missing else "done",
+                "reason": "",
+                "seconds": 0,
+            }
+
+    monkeypatch.setattr(driver, "Worker", Slow)
+    tally = run_batch(items_of(pictures, tmp_path), work_in(tmp_path), Cluster(workers=2))
+    assert (tally.done, tally.failed) == (5, 0)  # the others were begun while the first was in work
+
+
+def test_progress_is_told_while_nothing_is_finished(pictures, tmp_path, monkeypatch):
+    class Slow(Worker):
+        def run(self, item, known=None, step=None):
+            time.sleep(0.6)
+            return {"source": item.source, "output": item.output, "status": "done", "seconds": 0}
+
+    monkeypatch.setattr(driver, "Worker", Slow)
+    monkeypatch.setattr(driver, "_TICK_SECONDS", 0.05)
+    seen = []
+    run_batch(items_of(pictures, tmp_path)[:2], work_in(tmp_path), Cluster(workers=1), lambda told, *_: seen.append(told))
+    assert sum("1 of 2" in told and "pictures a minute, about" in told for told in seen) > 2
 
 
 def test_a_batch_that_is_stopped_goes_on(pictures, tmp_path):
@@ -214,7 +249,7 @@ def test_drift_is_told_from_what_colors_were_held_to_and_beside_it_from_the_sour
     assert row["source_drift_max"] == round(report.drift.color.max, 4) != row["drift_max"]
     tally = Tally(1)
     tally.add(row)
-    assert f"{row['drift_mean']:.3f} mean, {row['drift_max']:.2f} largest" in summarize(tally)
+    assert f"{row['drift_mean']:.3f} mean, {row['drift_max']:.2f} largest" in tally.summarize()
 
 
 def test_a_network_that_does_not_exist_is_refused_once(pictures, tmp_path):
@@ -239,17 +274,20 @@ def test_the_page_and_the_table_tell_of_all(pictures, tmp_path):
     results = Results(work.out)
     (work.out / "<b>.png").parent.mkdir(exist_ok=True)
     Image.new("RGB", (32, 32), "red").save(work.out / "<b>.png")
-    drift = {"drift_mean": 0.5, "drift_p99": 1.0, "drift_max": 2.0, "seconds": 1.0, "width": 32}
+    drift = {"drift_mean": 0.5, "drift_p99": 1.0, "drift_max": 2.0, "seconds": 1.0, "width": 32, "notes": ["was odd"]}
     results.add({"source": "x", "output": "<b>.png", "status": "done", **drift})
     results.add({"source": "y", "output": "y.png", "status": "failed", "reason": "y: is <torn>", "seconds": 0.1})
     results.close()
     tally = Tally(2, done=1, failed=1, measured=1, drift_sum=0.5, drift_max=2.0)
     page = write_page(work.out, tally).read_text()
+    assert "<th>enlarged</th><td>1</td>" in page and "mean 0.500, largest 2.00" in page
+    assert "<th>enlarged</th><td>1</td>" in write_page(work.out, Tally(2, same=1, failed=1)).read_text()  # of all runs
     assert "&lt;b&gt;.png" in page and "y: is &lt;torn&gt;" in page and "data:image/jpeg;base64" in page and "<b>" not in page
     assert (work.out / PAGE_NAME).is_file()
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     table = parquet.read_table(str(write_table(work.out))).to_pylist()
     assert [row["status"] for row in table] == ["done", "failed"] and table[0]["drift_max"] == 2.0
+    assert table[0]["notes"] == ["was odd"] and table[1]["notes"] is None
 
 
 def test_the_command_ends_cleanly_on_ctrl_c(pictures, tmp_path):
