@@ -83,5 +83,5 @@ def rewrite(out: Path, keeps: Callable[[Row], bool]) -> None:
 
 
 def to_line(row: Row) -> bytes:
-    """A row as a line of the file."""
-    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    """A row as a line of the file; bytes of names that are not UTF-8 are kept, as Python's lone surrogates."""
+    return json.dumps(row, ensure_ascii=False).encode(errors="surrogatepass") + b"\n"

@@ -77,7 +77,7 @@ def _settings(row: dict[str, Any]) -> dict[str, str]:
 def _read_rows(path: Path) -> Iterator[dict[str, Any] | str]:
     """The rows of a manifest; in place of one that is no row, the reason."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig", "surrogatepass")
     except (OSError, UnicodeDecodeError) as error:
         raise FileRefusedError(f"{path}: cannot be read as a manifest ({error})") from error
     if path.suffix.lower() == ".csv":

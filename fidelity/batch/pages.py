@@ -4,10 +4,12 @@ import base64
 import heapq
 import html
 import io
+import os
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from PIL import Image
 
@@ -36,7 +38,9 @@ def write_table(out: Path) -> Path | None:
 
         def flush() -> None:
             if rows:
-                writer.write_table(arrow.Table.from_pylist([{name: row.get(name) for name in COLUMNS} for row in rows], schema))
+                writer.write_table(
+                    arrow.Table.from_pylist([{name: _printable(row.get(name)) for name in COLUMNS} for row in rows], schema)
+                )
                 rows.clear()
 
         for row in read_last_rows(out):
@@ -45,6 +49,11 @@ def write_table(out: Path) -> Path | None:
                 flush()
         flush()
     return part.replace(out / TABLE_NAME)
+
+
+def _printable(value: Any) -> Any:
+    """A value with bytes of names that are not UTF-8 escaped, since a table takes none."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def write_page(out: Path, tally: Tally) -> Path:
@@ -86,7 +95,7 @@ def write_page(out: Path, tally: Tally) -> Path:
     )
     path = out / PAGE_NAME
     part = out / f"part-{PAGE_NAME}"
-    part.write_text(page, encoding="utf-8")
+    part.write_text(page, encoding="utf-8", errors="backslashreplace")
     return part.replace(path)
 
 
@@ -97,8 +106,8 @@ def _safe(text: Any) -> str:
 def _figure(out: Path, row: Row) -> str:
     drift = f"drift {row['drift_mean']:.3f} mean, {row['drift_max']:.2f} largest"
     shown = f'<img src="{_thumbnail(out / row["output"])}" alt="">'
-    name = _safe(row["output"])
-    return f'<figure><a href="{name}">{shown}</a><figcaption>{name}<br>{drift}</figcaption></figure>'
+    name, address = _safe(row["output"]), quote(os.fsencode(row["output"]))
+    return f'<figure><a href="{address}">{shown}</a><figcaption>{name}<br>{drift}</figcaption></figure>'
 
 
 def _thumbnail(path: Path) -> str:

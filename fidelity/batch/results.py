@@ -71,7 +71,8 @@ class Tally:
         parts += [f"{self.failed} failed"] if self.failed else []
         if self.done:
             left = (self.total - self.finished) * self.elapsed / (self.done + self.failed)
-            parts += [f"{60 * self.done / max(1e-6, self.elapsed):.3g} pictures a minute", f"about {describe_time(left)} left"]
+            rate = 60 * self.done / max(1e-6, self.elapsed)
+            parts += [f"{rate:.{0 if rate >= 10 else 1}f} pictures a minute", f"about {describe_time(left)} left"]
         parts += [f"drift {self.drift_mean:.2f}"] if self.measured else []
         return ", ".join(parts)
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from fidelity.batch.items import Item
 from fidelity.batch.journal import RESULTS_NAME, read_last_rows, rewrite
+from fidelity.batch.pages import write_page, write_table
 from fidelity.batch.results import Results, Tally, describe_time
 from fidelity.batch.sources import find_items
 from fidelity.batch.work import Work, Worker, would_fail_again
@@ -184,8 +185,29 @@ def test_sources_of_too_many_pixels_are_refused_by_their_header(folder, tmp_path
     assert would_fail_again(limited, item, rows["huge.png"]) and not would_fail_again(unlimited, item, rows["huge.png"])
 
 
+def test_a_name_that_is_not_utf_8_is_done_and_told_as_any_other(folder, tmp_path):
+    odd = os.fsdecode(b"o\xff#.png")
+    try:
+        (folder / "a.png").rename(folder / odd)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    work = work_in(tmp_path)
+    for _ in range(2):
+        items = find_items([str(folder)], None, ".png", work.out).items
+        tally = fill(work, items)
+        assert (tally.done + tally.same, tally.failed) == (1, 1)
+    assert (work.out / odd).is_file() and odd in [row["output"] for row in read_last_rows(work.out)]
+    assert odd in [item.output for item in find_items([], work.out / RESULTS_NAME, ".png", work.out).items]
+    assert b'href="o%FF%23.png"' in write_page(work.out, tally).read_bytes()
+    write_table(work.out)
+
+
 def test_progress_is_told_in_words():
     assert [describe_time(seconds) for seconds in (40, 130, 7300)] == ["40 s", "2 min", "2 h"]
     tally = Tally(209, done=100, same=18, failed=2)
     tally.began -= 150.0
     assert tally.describe() == "120 of 209, 2 failed, 40 pictures a minute, about 2 min left"
+    fast, slow = Tally(9000, done=5000), Tally(9, done=1)
+    for tally in (fast, slow):
+        tally.began -= 60.0
+    assert fast.describe().startswith("5000 of 9000, 5000 pictures") and slow.describe().startswith("1 of 9, 1.0 pictures a")

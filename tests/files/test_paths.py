@@ -117,6 +117,14 @@ def test_no_two_results_have_one_name(tmp_path, inputs):
     assert len({output.name.casefold() for output in outputs}) == len(inputs)
 
 
+def test_names_from_before_are_kept_and_new_ones_avoid_them(tmp_path):
+    inputs = [Path("x/a.jpg"), Path("x/a.png"), Path("x/b.png"), Path("y/c.png")]
+    outputs = name_outputs(inputs, tmp_path, True, ".tif", kept={0: Path("a")}, others=[Path("b"), Path("deep/c")])
+    assert [path.name for path in outputs] == ["a.tif", "a_png.tif", "b_png.tif", "c.tif"]
+    outputs = name_outputs(inputs, tmp_path, True, kept={3: Path("a_png")}, others=[Path("b_png")])
+    assert [path.name for path in outputs] == ["a_jpg.png", "a_png_2.png", "b.png", "a_png.png"]
+
+
 def test_results_are_never_written_over_inputs_or_each_other(tmp_path):
     for name in ("a.jpg", "b.png"):
         (tmp_path / name).write_text("x")
