@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from ..choices import VideoCodec
 from ..files.paths import VIDEO_SUFFIXES
@@ -65,7 +65,7 @@ def is_video(name: str) -> bool:
 
 def place_of(source: str) -> str:
     """A source by its absolute path, so that the same file is known by whatever path it is given."""
-    return source if is_remote(source) else os.path.normpath(Path(source).absolute())
+    return source if is_remote(source) else os.path.abspath(source)  # noqa: PTH100  which pathlib does not have without following links
 
 
 def is_there(source: str) -> bool:

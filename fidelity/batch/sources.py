@@ -1,7 +1,6 @@
 """What a batch is made of: files, folders, patterns, manifests, archives and places that fsspec reads."""
 
 import glob
-import re
 import tarfile
 import tempfile
 import zipfile
@@ -97,8 +96,8 @@ def _last_part(source: str) -> Path:
 
 def _follows_from(name: str, source: Path) -> bool:
     """Whether a result has the name of its source, perhaps with its ending and a number, and not one from a manifest."""
-    own = "|".join(re.escape(one) for one in (source.stem, source.name.replace(".", "_")))
-    return re.fullmatch(rf"(?:{own})(?:_\d+)?", name) is not None
+    own = (source.stem, source.name.replace(".", "_"))
+    return any(name == one or (name.startswith(f"{one}_") and name[len(one) + 1 :].isdecimal()) for one in own)
 
 
 @dataclass(frozen=True)

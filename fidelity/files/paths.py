@@ -106,13 +106,21 @@ def check_apart(inputs: Keys, outputs: Sequence[Path]) -> None:
         written[key] = path
 
 
-def _key(path: Path) -> tuple[str, str]:
-    """What is equal for paths that some systems take for one."""
+def _key(path: Path, known: dict[Path, str] | None = None) -> tuple[str, str]:
+    """What is equal for paths that some systems take for one; `known` are folders that were resolved before."""
+    folder = known.get(path.parent) if known is not None else None
+    if folder is None:
+        folder = _resolve(path.parent)
+        if known is not None:
+            known[path.parent] = folder
+    return folder, unicodedata.normalize("NFC", path.name).casefold().rstrip(". ")
+
+
+def _resolve(folder: Path) -> str:
     try:
-        folder = path.parent.resolve()
+        return str(folder.resolve())
     except (OSError, RuntimeError):
-        folder = path.parent.absolute()
-    return str(folder), unicodedata.normalize("NFC", path.name).casefold().rstrip(". ")
+        return str(folder.absolute())
 
 
 def exists(path: Path) -> bool:
@@ -322,22 +330,23 @@ def name_outputs(
         return [out]
     places = [out / folder for folder in folders] if folders else [out] * len(inputs)
     pairs = list(zip(places, inputs, strict=True))
-    taken = {_key(out / name) for name in (*kept.values(), *others)}
-    stems = Counter(_key(place / path.stem) for place, path in pairs)
+    known: dict[Path, str] = {}
+    taken = {_key(out / name, known) for name in (*kept.values(), *others)}
+    stems = Counter(_key(place / path.stem, known) for place, path in pairs)
 
     def is_alone(stem: Path) -> bool:
-        key = _key(stem)
+        key = _key(stem, known)
         return stems[key] == 1 and key not in taken
 
     names = [place / (path.stem if is_alone(place / path.stem) else path.name.replace(".", "_")) for place, path in pairs]
-    reserved = {_key(name) for index, name in enumerate(names) if index not in kept}
+    reserved = {_key(name, known) for index, name in enumerate(names) if index not in kept}
     outputs: list[Path] = []
     for index, name in enumerate(names):
         chosen, number = (out / kept[index], 1) if index in kept else (name, 1)
-        while index not in kept and (_key(chosen) in taken or (number > 1 and _key(chosen) in reserved)):
+        while index not in kept and (_key(chosen, known) in taken or (number > 1 and _key(chosen, known) in reserved)):
             number += 1
             chosen = _with_end(name, f"_{number}")
-        taken.add(_key(chosen))
+        taken.add(_key(chosen, known))
         outputs.append(_with_end(chosen, suffix))
     return outputs
 
