@@ -10,7 +10,10 @@ from ..files.paths import FileRefusedError
 from .items import Item, is_remote
 from .journal import COLUMNS, OTHER_COLUMNS, is_row
 
-ROW_OPTIONS = ("scale", "size", "long_edge", "megapixels", "domain", "model", "restore", "channels", "consistency", "gate")
+ROW_OPTIONS = (
+    *("scale", "size", "fit", "long_edge", "megapixels"),
+    *("domain", "model", "restore", "channels", "consistency", "gate"),
+)
 """What a row of a manifest may set, as the options of the command are named."""
 SOURCE_COLUMNS = ("source", "path", "file")
 """Columns of which one names the source."""

@@ -196,7 +196,7 @@ def read_options(settings: Settings, options: dict[str, str]) -> Settings:
     """
     values = dict(options)
     target = settings.target
-    aims = {name: values.pop(name) for name in ("scale", "size", "long_edge", "megapixels") if name in values}
+    aims = {name: values.pop(name) for name in _READERS if name in values}
     if aims:
         target = Target(**{name: _READERS[name](name, text) for name, text in aims.items()})
     changed: dict[str, Any] = {"target": target, **values}
@@ -227,7 +227,7 @@ def _size(name: str, text: str) -> tuple[int, int]:
     return height, width
 
 
-_READERS: dict[str, Any] = {"scale": _number, "size": _size, "long_edge": _whole, "megapixels": _number}
+_READERS: dict[str, Any] = {"scale": _number, "size": _size, "fit": _size, "long_edge": _whole, "megapixels": _number}
 
 
 def hash_file(path: Path) -> str:

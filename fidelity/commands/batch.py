@@ -43,8 +43,8 @@ def batch_command(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A CSV or JSONL file with one picture per row. Columns: source, output, scale, size, long_edge, megapixels, "
-            "domain, model, restore, channels, consistency, gate. Rows of batch.jsonl are read too.",
+            help="A CSV or JSONL file with one picture per row. Columns: source, output, scale, size, fit, long_edge, "
+            "megapixels, domain, model, restore, channels, consistency, gate. Rows of batch.jsonl are read too.",
             dir_okay=False,
         ),
     ] = None,
@@ -70,6 +70,7 @@ def batch_command(
     ] = None,
     scale: options.Scale = None,
     size: options.Size = None,
+    fit: options.Fit = None,
     long_edge: options.LongEdge = None,
     megapixels: options.Megapixels = None,
     preset: options.Preset = None,
@@ -114,7 +115,7 @@ def batch_command(
     from ..video.codecs import Encoding
     from ..video.options import VideoOptions
 
-    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, None, preset))
+    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, None, preset, fit))
     compute = as_usage(lambda: options.read_compute(device, precision, "auto", memory, backend))
     compute = replace(compute, device=None) if device == "auto" else compute  # each worker's machine has its own
     what, strength = as_usage(lambda: options.read_restore(restore))
