@@ -180,13 +180,16 @@ def _write_report(path: Path, made: "VideoReport") -> None:
 
 
 def _describe(made: "VideoReport") -> list[str]:
+    from ..video.records import describe_scenes
+
     given, result = made.input, made.output
     sizes = f"{given['path']} {given['width']}x{given['height']} -> {result['path']} {result['width']}x{result['height']}"
     frames = f"{made.frames} frames in {made.seconds:.1f} s ({made.frames_per_second:.2f} fps)"
     resumed = f", {made.resumed_at} of them by an earlier run" if made.resumed_at else ""
     drift = f"color drift mean {made.drift.mean:.2f}, largest {made.drift.max:.2f} {made.output['difference']}"
     worst = f", most in frame {made.worst.frame} at {made.worst.seconds:.2f} s" if made.worst else ""
-    return [f"{sizes}  {frames}{resumed}", f"{drift}{worst}", *(f"note: {note}" for note in made.notes)]
+    decided = f"  {describe_scenes(made.scenes)}" if made.scenes else ""
+    return [f"{sizes}{decided}  {frames}{resumed}", f"{drift}{worst}", *(f"note: {note}" for note in made.notes)]
 
 
 def _read_window(text: str) -> "Window":

@@ -18,6 +18,7 @@ from .codecs import fit_size
 from .colors import BT709, SRGB
 from .frames import FrameMaker
 from .join import check_rotation, choose_copied
+from .light import for_video
 from .motion import OPENCV_HINT, has_motion
 from .options import DEFAULT_VIDEO_OPTIONS, VideoOptions
 from .pipeline import Pipeline, Task
@@ -117,7 +118,8 @@ class VideoJob:
             self.notes += ("only frames are written: no sound, no time stamps",)
         white_nits = info.mastering.brightest_nits or _USUAL_PEAK_NITS if self.to_sdr else None
         self.notes += tuple(_tell_range(info, options, white_nits))
-        self.session = session.aimed_at(self.target)
+        self._models = session.chooser.models
+        self.session, self._chooser = for_video(session.aimed_at(self.target))
         self.maker = FrameMaker(self.session, info.colors, form, self.target, white_nits, options.compare)
         self.steadies = options.steady == "auto" and has_motion()
         if options.steady == "auto" and not self.steadies:
@@ -146,7 +148,7 @@ class VideoJob:
             "compute": str(replace(self.session.compute, memory_bytes=None)),
             "options": str(options),
             "steadied": self.steadies,
-            "models": {name: path.stat().st_size for name, path in sorted(self.session.chooser.models.items())},
+            "models": {name: path.stat().st_size for name, path in sorted(self._models.items())},
         }
 
     def run(self, sink: Sink | None = None, end: int | None = None) -> VideoReport:
@@ -203,7 +205,7 @@ class VideoJob:
             resumed_at=done,
             seconds=seconds,
             frames_per_second=made / seconds if seconds else 0.0,
-            notes=self.notes,
+            notes=(*self._chooser.notes, *self.notes),
             fault=self.source.fault,
             records=tuple(records),
         )

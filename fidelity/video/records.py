@@ -1,7 +1,9 @@
 """What is told of a video: one record a frame, one a scene, and a summary."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ..imaging.drift import Drift
@@ -177,6 +179,17 @@ def summarize(records: Sequence[FrameRecord]) -> tuple[Drift, FrameRecord | None
     mean = sum(record.drift.mean for record in records) / len(records)
     p99, largest = (max(getattr(record.drift, name) for record in records) for name in ("p99", "max"))
     return Drift(mean, p99, largest), max(records, key=lambda record: record.drift.mean)
+
+
+def describe_scenes(scenes: Sequence[SceneRecord]) -> str:
+    """The domain and the model of most scenes, and how many others there are, as in "anime_flux, drawn-x2 (and 2 others)"."""
+    chosen = Counter((scene.domain, scene.model) for scene in scenes)
+    if not chosen:
+        return ""
+    domain, model = chosen.most_common(1)[0][0]
+    others = f" (and {len(chosen) - 1} other{'s' if len(chosen) > 2 else ''})" if len(chosen) > 1 else ""
+    restored = ", restored" if any(scene.restore_strength for scene in scenes) else ""
+    return f"{domain}, {Path(model).stem if model else 'resized only'}{restored}{others}"
 
 
 def summarize_video(made: VideoReport) -> str:

@@ -27,6 +27,8 @@ def test_a_video_is_enlarged_and_reported(make_clip, tmp_path):
     assert done.returncode == 0 and done.stderr == b""
     lines = done.stdout.decode().splitlines()
     assert "64x48 ->" in lines[0] and "128x96" in lines[0] and "8 frames" in lines[0]
+    scene = json.loads(report.read_text().splitlines()[8])
+    assert f"  {scene['domain']}, {Path(scene['model']).stem}  8 frames" in lines[0]
     assert lines[1].startswith("color drift mean 0.0")
     kinds = [json.loads(line)["kind"] for line in report.read_text().splitlines()]
     assert kinds == ["frame"] * 8 + ["scene", "video"]
