@@ -1,4 +1,4 @@
-"""The `fidelity` command. Exit codes: 0 success, 1 something was refused, 2 wrong usage.
+"""The `fidelity` command. Exit codes: 0 success, 1 something was refused, 2 wrong usage, 130 interrupted.
 
 Help and usage errors load no engine: each subcommand imports what it needs when it runs.
 """
@@ -29,8 +29,12 @@ try:
     from .commands.video import video_command
 except ModuleNotFoundError as error:  # inside ComfyUI, the pack does not install these
     raise SystemExit(f"{error.name} is missing; to use the command, run: pip install 'fidelity-upscale[standalone]'") from error
+except KeyboardInterrupt:  # while these are imported
+    print("interrupted", file=sys.stderr)
+    raise SystemExit(130) from None
 
 from . import __version__
+
 
 app = typer.Typer(
     cls=PlainGroup,
@@ -42,7 +46,7 @@ app = typer.Typer(
     "fidelity upscale photo.jpg -o photo-4x.png\n\n"
     "fidelity upscale photos/ -o out/ --preset 4k\n\n"
     "fidelity video clip.mp4 -o clip-2x.mp4\n\n"
-    "fidelity COMMAND --help tells all of a command's options.",
+    "Run fidelity COMMAND --help for all of its options.",
 )
 
 

@@ -62,7 +62,8 @@ def queue_command(
             results = client.wait(queued, prompt, progress, timeout)
         except KeyboardInterrupt:
             client.cancel(queued)
-            raise RefusedError("canceled") from None
+            say_line("interrupted; the run is canceled")
+            raise typer.Exit(130) from None
         for result in _choose(results):
             with refusing() as lost:
                 say_line(str(client.download(result, out)))
@@ -87,7 +88,8 @@ def _queue_each(
         try:
             tally = run_on_servers(found.items, Flow(_read(workflow), changes, timeout), servers, out, progress, tell_failure)
         except KeyboardInterrupt:
-            raise RefusedError(f"interrupted; what is finished is in {out}, and the same command resumes") from None
+            say_line(f"interrupted; what is finished is in {out}, and the same command resumes")
+            raise typer.Exit(130) from None
     if tally:
         tally.other_files = found.other_files
         page = write_page(out, tally)

@@ -70,6 +70,8 @@ def refusing(source: Path | None = None) -> Generator[list[str], None, None]:
     refused: list[str] = []
     try:
         yield refused
+    except (typer.Exit, typer.Abort):  # not a failure: the command ends, and has said why
+        raise
     except RefusedError as error:
         line = str(error) or type(error).__name__
         if source is not None and str(source) not in line:
@@ -100,8 +102,12 @@ class _TimeLeft(ProgressColumn):
 
 
 @contextmanager
-def show_progress() -> Generator[StageProgress | None, None, None]:
-    """A progress bar on a terminal, nothing in a pipe."""
+def show_progress(first: str = "reading") -> Generator[StageProgress | None, None, None]:
+    """A progress bar on a terminal, nothing in a pipe.
+
+    Args:
+        first: The stage that is shown until the work tells its own. One whose total is 0 shows no share and no time.
+    """
     if not _errors.is_terminal:
         yield None
         return
@@ -113,5 +119,11 @@ def show_progress() -> Generator[StageProgress | None, None, None]:
         _TimeLeft(),
     )
     with Progress(*shown, console=_errors, transient=True, redirect_stdout=False) as bars:
-        bar = bars.add_task("reading", total=None)
-        yield lambda stage, done, total: bars.update(bar, description=_escape(stage), completed=done, total=total)
+        bar = bars.add_task(first, total=None)
+        task = bars.tasks[0]
+
+        def show(stage: str, done: int, total: int) -> None:
+            bars.update(bar, description=_escape(stage), completed=done)
+            task.total = total or None  # `update` cannot take a total back
+
+        yield show

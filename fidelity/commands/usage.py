@@ -1,6 +1,7 @@
-"""Usage errors in one line that says what was seen and what was wanted."""
+"""Usage errors, and interruptions, in one line."""
 
 import re
+import sys
 from typing import Any
 
 import typer
@@ -16,7 +17,10 @@ _WANTED = {
 
 
 class PlainGroup(TyperGroup):
-    """Subcommands whose options are refused in the words of this command, not in those of the library that checks them."""
+    """Subcommands whose options are refused in the words of this command, not in those of the library that checks them.
+
+    Where a command does not say that it was interrupted, as while it imports the engine, this does.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the subcommand."""
@@ -25,6 +29,9 @@ class PlainGroup(TyperGroup):
         except typer.BadParameter as error:
             reword(error)
             raise
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr, flush=True)
+            raise typer.Exit(130) from None
 
 
 def reword(error: Any) -> None:

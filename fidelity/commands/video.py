@@ -18,7 +18,7 @@ from ..choices import (
 )
 from ..errors import RefusedError
 from . import options
-from .terminal import as_usage, refusing, say_line, show_progress
+from .terminal import StageProgress, as_usage, refusing, say_line, show_progress
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -158,18 +158,35 @@ def _run(source: Path, out: Path, session: "Session", video_options: "VideoOptio
     from ..video.source import VideoSource
 
     opened = VideoSource(source, video_options.deinterlace, stream=sys.stdin.buffer) if source == _PIPE else None
-    with show_progress() as progress:
+    with show_progress("opening the video") as progress:
         output = sys.stdout.buffer if out == _PIPE else out
-        return upscale_video(source, output, session, video_options, progress, opened)
+        return upscale_video(source, output, session, video_options, _show_start(progress), opened)
+
+
+def _show_start(progress: StageProgress | None) -> StageProgress | None:
+    """Shows neither a share nor the time left while the first frames are computed, as nothing tells them yet."""
+    if progress is None:
+        return None
+    from ..video.pipeline import FIRST_FRAMES, STOPPING
+
+    unknown = (FIRST_FRAMES, STOPPING)
+    return lambda stage, done, total: progress(stage, done, 0 if stage.startswith(unknown) else total)
 
 
 def _tell_interruption(out: Path) -> str:
     from ..files.journal import parts_folder
+    from ..video.segments import count_kept
 
-    folder = parts_folder(out)
-    if folder.is_dir():
-        return f"interrupted; finished parts are in {folder}, and the same command resumes"
-    return "interrupted; nothing was finished (parts end with scenes, or after 10 s of video)"
+    if out == _PIPE:
+        return "interrupted"
+    if not out.suffix:
+        return f"interrupted; the frames so far are in {out}; a folder of frames is not resumed"
+    parts = "a part ends with a scene, or after 10 s of video"
+    kept = count_kept(out)
+    if kept:
+        frames = f"{kept} frame{'s' if kept > 1 else ''}"
+        return f"interrupted; {frames} in whole parts are kept in {parts_folder(out)} ({parts}), and the same command resumes"
+    return f"interrupted; nothing is kept ({parts})"
 
 
 def _write_report(path: Path, made: "VideoReport") -> None:

@@ -25,6 +25,10 @@ from .sinks import Sink
 from .source import SourceFrame, VideoSource
 from .steady import Steadier
 
+FIRST_FRAMES, STOPPING = "computing the first frames", "stopping…"
+"""Stages, as they are shown."""
+_SETTLED_FRAMES, _SETTLED_SHARE = 10, 0.05
+"""How many frames, or which share of all, tell how long the others take."""
 _SEGMENT_SECONDS = 10
 _WAIT_SECONDS = 0.2
 _PIPE_SECONDS = 5
@@ -112,8 +116,8 @@ class Pipeline:
         self._decided: tuple[int, Decision] | None = None
         self._last_read: tuple[int, Picture] | None = None
         self._segment_frames = max(1, round(_SEGMENT_SECONDS * task.source.info.rate))
-        self._started = time.perf_counter()
         self._made = 0
+        self._first_made_at = 0.0
         self._last_drift = 0.0
 
     def run(self) -> None:
@@ -129,11 +133,17 @@ class Pipeline:
             try:
                 for helper in helpers:
                     helper.start()
+                if self._task.progress:
+                    self._task.progress(FIRST_FRAMES, self._done, max(1, self._total()))
                 self._make_frames(pool)
                 self._encode.put(None)
                 helpers[1].join()
             except _Stopped:
                 pass
+            except KeyboardInterrupt:
+                if self._task.progress:  # frames that are being computed are waited for
+                    self._task.progress(STOPPING, self._done + self._made, max(1, self._total(), self._done + self._made))
+                raise
             finally:
                 self._stopped.set()
                 pool.shutdown(cancel_futures=True)
@@ -250,6 +260,8 @@ class Pipeline:
         result = work.finished.result() if work.finished else None
         self._encode.put((work.place, result, work.starts_segment, work.carried_detail))
         self._made += 1
+        if self._made == 1:
+            self._first_made_at = time.perf_counter()
         if result:
             self._last_drift = result.drift.mean
         self._show()
@@ -258,14 +270,21 @@ class Pipeline:
         progress = self._task.progress
         if progress is None:
             return
-        done, info = self._done + self._made, self._task.source.info
-        window, total = self._task.options.window, info.frames or 0
-        if window:
-            total = round(window.seconds * info.rate)
-        speed = self._made / max(1e-6, time.perf_counter() - self._started)
-        left = max(0.0, (total - done) / speed) if total else 0.0
+        done, total = self._done + self._made, self._total()
+        since_first = self._made - 1  # what comes before the first one, such as loading networks, comes once
+        settled = min(_SETTLED_FRAMES, max(2, round(_SETTLED_SHARE * total))) if total else _SETTLED_FRAMES
+        if since_first < settled and (done < total or not total):
+            progress(f"{FIRST_FRAMES} ({self._made})", done, max(total, done))
+            return
+        speed = since_first / max(1e-6, time.perf_counter() - self._first_made_at)
+        left = max(0.0, (total - done) / max(1e-6, speed))
         time_left = f", {describe_left(left)}" if total else ""
         progress(f"{speed:.2f} fps{time_left}, drift {self._last_drift:.2f}", done, max(total, done))
+
+    def _total(self) -> int:
+        """About how many frames the result will have; 0 if that is unknown."""
+        window, info = self._task.options.window, self._task.source.info
+        return round(window.seconds * info.rate) if window else info.frames or 0
 
     def _encode_frames(self) -> None:
         task, last = self._task, cast(FrameResult | None, None)

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -62,6 +63,32 @@ def test_frames_pass_through_pipes(make_clip, tmp_path, siting, tag):
     assert b"3 frames" in done.stderr
     source = VideoSource(Path("-"), stream=BytesIO(done.stdout))
     assert source.info.form.siting == siting and len(list(source.frames())) == 3
+
+
+_INTERRUPTED = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+from fidelity.video import frames, pipeline
+pipeline._SEGMENT_SECONDS = 0.2
+limit, finish, calls = int(sys.argv.pop(1)), frames.FrameMaker.finish, []
+def counted(self, *arguments):
+    calls.append(None)
+    if len(calls) == limit:
+        os.kill(os.getpid(), signal.SIGINT)
+    return finish(self, *arguments)
+frames.FrameMaker.finish = counted
+from fidelity.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("limit", "told"), [(2, "nothing is kept"), (18, r"\d+ frames in whole parts are kept in")])
+def test_an_interrupted_run_tells_what_is_kept_and_exits_with_130(limit, told, make_clip, tmp_path):
+    arguments = [make_clip(frames=24), "-o", tmp_path / "out.mp4", "--codec", "h264", "--restore", "off", "-b", "1"]
+    command = [sys.executable, "-c", _INTERRUPTED, str(limit), "video", *map(str, arguments)]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (130, "")
+    assert re.fullmatch(rf"interrupted; {told}.*\n", done.stdout)
 
 
 def test_an_existing_result_is_skipped_without_an_error(make_clip, tmp_path):

@@ -1,3 +1,4 @@
+import itertools
 import json
 import subprocess
 import sys
@@ -5,6 +6,7 @@ import weakref
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import pytest
@@ -243,6 +245,32 @@ def test_what_is_carried_over_and_lost_is_made_again(make_clip, session, tmp_pat
     states[-1].write_bytes(b"")
     upscale_video(path, output, session, VideoOptions(FAST))
     assert output.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_time_left_is_told_after_some_frames_and_without_what_came_before_the_first(make_clip, session, tmp_path, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr("fidelity.video.pipeline.time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    shown = []
+    options = VideoOptions(FAST, at_once=1)
+    upscale_video(make_clip(frames=40, size=(16, 24)), tmp_path / "out.mp4", session, options, lambda *one: shown.append(one))
+    assert shown[0] == ("computing the first frames", 0, 40)
+    stages = [stage for stage, *_ in shown[1:]]
+    assert stages[:2] == ["computing the first frames (1)", "computing the first frames (2)"]
+    assert stages[2].startswith("2.00 fps, 0:00:18 left, drift ")  # two frames after the first in one tick, 37 to go
+    assert all("left" in stage for stage in stages[2:]) and len(stages) == 40
+
+
+def test_ctrl_c_shows_at_once_that_the_work_is_stopping(make_clip, session, tmp_path):
+    shown = []
+
+    def progress(stage, done, total):
+        shown.append((stage, done, total))
+        if done == 3 and stage != "stopping…":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        upscale_video(make_clip(frames=12), tmp_path / "out.mp4", session, VideoOptions(FAST), progress)
+    assert shown[-1] == ("stopping…", 3, 12)
 
 
 class StopError(Exception):
