@@ -1,6 +1,7 @@
 """How steps report their progress, and how they are canceled."""
 
 from collections.abc import Callable
+from fractions import Fraction
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) after every part of the work; an exception raised in it cancels the work."""
@@ -23,5 +24,10 @@ def part_of(progress: Progress | None, start: float, stop: float) -> Progress | 
 
 def describe_left(seconds: float) -> str:
     """The time that work still takes, as in "0:01:20 left"."""
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
+    return f"{describe_time(seconds)} left"
+
+
+def describe_time(seconds: float | Fraction) -> str:
+    """A time or a length as in "0:01:20": hours, minutes and seconds, rounded."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

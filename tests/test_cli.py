@@ -467,6 +467,12 @@ def test_a_fault_of_ours_is_told_apart_from_a_refusal_and_shown_on_request(image
     assert caplog.records[-1].exc_info is not None
 
 
+def test_a_refusal_that_names_the_result_is_not_told_of_the_source_too(image_file, tmp_path):
+    result = run(app, ["upscale", str(image_file()), "-o", str(tmp_path / "o.gif"), "--scale", "2"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"{tmp_path / 'o.gif'}: cannot write .gif; wanted .png")
+
+
 def test_networks_after_models_may_stand_before_the_image(image_file, tmp_path):
     sheet = tmp_path / "sheet.png"
     arguments = ["compare", "--models", "natural-x2", "drawn-x2", str(image_file()), "-o", str(sheet), "--scale", "2"]
@@ -486,7 +492,9 @@ def test_existing_results_are_refused_before_any_work_skipped_numbered_or_replac
     (out / "b.png").unlink()
     refused = run(app, base)
     assert (refused.exit_code, sorted(path.name for path in out.iterdir())) == (1, ["a.png"])
-    assert "a.png exists; wanted another name, or --existing overwrite, skip or rename" in refused.stderr.replace("\n", "")
+    assert "a.png already exists; choose another name, or --existing overwrite, skip or rename" in refused.stderr.replace(
+        "\n", ""
+    )
     skipped = run(app, [*base, "--existing", "skip", "--report", str(tmp_path / "r.json")])
     assert skipped.exit_code == 0
     assert "a.png: exists, skipped" in skipped.stdout

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgres
 from rich.text import Text
 
 from ..errors import RefusedError
+from ..files.paths import FileRefusedError
 from ..progress import describe_left
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -70,11 +71,12 @@ def refusing(source: Path | None = None) -> Generator[list[str], None, None]:
     refused: list[str] = []
     try:
         yield refused
-    except (typer.Exit, typer.Abort):  # not a failure: the command ends, and has said why
+    except (typer.Exit, typer.Abort, typer.BadParameter):  # not a failure: the command ends, and says why
         raise
     except RefusedError as error:
         line = str(error) or type(error).__name__
-        if source is not None and str(source) not in line:
+        names_file = isinstance(error, FileRefusedError)  # such as one that cannot be written
+        if source is not None and not names_file and str(source) not in line:
             line = f"{source}: {line}"
         _refuse(line, refused)
     except Exception as error:  # a bug that one image triggers must not stop the others

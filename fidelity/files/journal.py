@@ -7,6 +7,7 @@ the next part begins; a torn last line, as a power cut leaves it, is dropped.
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,9 @@ class Journal:
             return
         if head["identity"] != self._identity:
             self._file.close()
-            names = {*head["identity"], *self._identity}
-            changed = sorted(name for name in names if head["identity"].get(name) != self._identity.get(name))
+            changed = ", ".join(_differences(head["identity"], self._identity))
             raise OtherRunError(
-                f"{folder}: holds an interrupted run with another {', '.join(changed)}; wanted the same to resume it, or "
+                f"{folder}: holds an interrupted run with another {changed}; wanted the same to resume it, or "
                 "--existing overwrite to begin anew"
             )
         self._kept = [lines[0]]
@@ -104,6 +104,23 @@ class Journal:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._kept.append(line)
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
+    """What differs between two identities, with both values of options, as in "crf (18 there, 20 here)"."""
+    for name in sorted({*there, *here}):
+        before, now = there.get(name), here.get(name)
+        if before == now:
+            continue
+        if name in ("options", "settings") and isinstance(before, dict) and isinstance(now, dict):
+            yield from _differences(before, now)
+        elif all(isinstance(value, str) and len(value) <= _LONGEST_SHOWN for value in (before, now)):
+            yield f"{name} ({before} there, {now} here)"
+        else:
+            yield name
+
+
+_LONGEST_SHOWN = 40
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

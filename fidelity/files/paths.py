@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 import threading
 import time
@@ -362,8 +363,8 @@ def refuse_existing(paths: Sequence[Path], sources: Keys | None = None) -> None:
     """
     there = [path for path in paths if (exists(path) or path.is_symlink()) and _key(path) not in (sources or {})]
     if there:
-        seen = "exists" if len(there) == 1 else f"and {len(there) - 1} more of {len(paths)} results exist"
-        raise FileRefusedError(f"{there[0]} {seen}; wanted another name, or --existing overwrite, skip or rename")
+        seen = "already exists" if len(there) == 1 else f"and {len(there) - 1} more of {len(paths)} results already exist"
+        raise FileRefusedError(f"{there[0]} {seen}; choose another name, or --existing overwrite, skip or rename")
 
 
 def check_report(path: Path, first: bytes = b"[") -> None:
@@ -422,6 +423,12 @@ def _is_free(path: Path, source: object) -> bool:
 
 _claiming = threading.Lock()
 _claimed: dict[tuple[str, str], object] = {}
+
+
+def number_key(path: Path) -> tuple[list[str | int], str]:
+    """Sorts names by the numbers in them: frame-2 before frame-10."""
+    parts = re.split(r"(\d+)", path.name.casefold())
+    return [int(part) if part.isdecimal() else part for part in parts], path.name
 
 
 def one_line(error: BaseException) -> str:

@@ -79,6 +79,7 @@ CODECS: Mapping[VideoCodec, _Codec] = {
     "prores": _Codec({"cpu": "prores_ks"}, (".mov", ".mkv"), bits=(10,), samplings=((1, 2), (1, 1)), least_bits=10),
 }
 _HARDWARE_BITS = (8, 10)
+_SAMPLING_NAMES = {(2, 2): "4:2:0", (1, 2): "4:2:2", (1, 1): "4:4:4"}
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,9 @@ class Encoding:
             if not finer:
                 notes.append(f"{self.codec} stores chroma as 4:2:0, at half of the source's resolution or less")
             form = replace(form, subsampling=subsampling)
+        if self.codec == "h264" and (form.bits > 8 or form.subsampling != (2, 2)):
+            stored = f"{form.bits}-bit {_SAMPLING_NAMES[form.subsampling]}"
+            notes.append(f"the result is {stored} H.264; many devices play only 8-bit 4:2:0")
         return form, tuple(notes)
 
     def open_stream(

@@ -24,7 +24,9 @@ _NAMES = {BT709: "BT.709", BT2020: "BT.2020", BT470BG: "BT.601 (625 lines)", SMP
 _SITINGS: tuple[Siting, ...] = ("left", "center", "topleft", "top", "bottomleft", "bottom")
 LIMITED_RANGE, FULL_RANGE = 1, 2
 """FFmpeg's numbers of the ranges."""
+_MATRIX_NAMES: dict[Matrix, str] = {"bt601": "BT.601", "bt709": "BT.709", "bt2020": "BT.2020"}
 _SD_HEIGHT, _SD_WIDTH = 576, 1024
+_HD_HEIGHT, _HD_WIDTH, _UHD_WIDTH = 720, 1280, 3840
 _LINES_525 = 480
 _SITING_LINE = re.compile(r"chroma_sample_(?:loc_type_top_field|position)\s.*=\s*(\d+)\s*$")
 _AV1_SITINGS: dict[int, Siting] = {1: "left", 2: "topleft"}
@@ -52,7 +54,9 @@ class StreamColors:
     signal: WideSignal | None
     """For PQ and HLG."""
     notes: tuple[str, ...]
-    """What was assumed, as text."""
+    """What was assumed and may well be wrong, as text."""
+    details: tuple[str, ...] = ()
+    """What was assumed as players do, as text."""
 
 
 def read_colors(stream: VideoStream, siting: Siting | None) -> StreamColors:
@@ -69,7 +73,8 @@ def read_colors(stream: VideoStream, siting: Siting | None) -> StreamColors:
     pixels = context.format
     if pixels is None or not context.pix_fmt or context.width < 1 or context.height < 1:
         raise RefusedError("the video stream has no pixel format; wanted one that this build can decode")
-    planar, form, notes = _planar(pixels)
+    planar, form = _planar(pixels)
+    notes, details = tuple[str, ...](), tuple[str, ...]()
     is_rgb = form.matrix == "rgb"
     is_sd = context.height <= _SD_HEIGHT and context.width <= _SD_WIDTH
     told = ColorCodes(context.color_primaries, context.color_trc, context.colorspace)
@@ -85,39 +90,48 @@ def read_colors(stream: VideoStream, siting: Siting | None) -> StreamColors:
         matrix = "bt601" if is_sd else "bt709"
         if BT2020 in (told.primaries, usual):
             matrix = "bt2020"
-        notes.append(f"no color matrix is tagged: {matrix} is assumed for {context.width}x{context.height}")
+        told_of = f"the file does not say its color matrix; {_MATRIX_NAMES[matrix]} assumed"
+        if _is_risky(context.height, context.width, form.bits, matrix):
+            notes = (f"{told_of}, which is often wrong for {context.width}x{context.height}",)
+        else:
+            details = (told_of,)
     known = {UNSPECIFIED, 3, 0}
     primaries = usual if told.primaries in known else told.primaries
     transfer = (SRGB if is_rgb else BT709 if usual == BT709 else SMPTE170M) if told.transfer in known else told.transfer
-    if told.primaries in known and not form.is_grey:
-        notes.append(f"no primaries are tagged: those of {_NAMES[primaries]} are assumed")
+    if told.primaries in known and not form.is_grey and not (notes or details):
+        details = (f"the file does not say its color primaries; those of {_NAMES[primaries]} assumed",)
     is_full = is_rgb or context.color_range == FULL_RANGE or (pixels.name or "").startswith("yuvj")
     usual_place: Siting = "topleft" if matrix == "bt2020" and siting is None and transfer in (16, 18) else "left"
     form = PlaneFormat(matrix, is_full, form.bits, form.subsampling, siting or usual_place, form.is_grey)
     codes = ColorCodes(primaries, transfer, MATRIX_CODES[matrix])
-    return StreamColors(form, codes, planar, wide_signal(primaries, transfer), tuple(notes))
+    return StreamColors(form, codes, planar, wide_signal(primaries, transfer), notes, details)
 
 
-def _planar(pixels: VideoFormat) -> tuple[str, PlaneFormat, list[str]]:
+def _is_risky(height: int, width: int, bits: int, assumed: Matrix) -> bool:
+    """Whether an untagged file often has another matrix: between SD and HD, and where HDR has lost its tags."""
+    is_sd = height <= _SD_HEIGHT and width <= _SD_WIDTH
+    is_hd = height >= _HD_HEIGHT or width >= _HD_WIDTH
+    return not (is_sd or is_hd) or (bits > 8 and width >= _UHD_WIDTH and assumed != "bt2020")
+
+
+def _planar(pixels: VideoFormat) -> tuple[str, PlaneFormat]:
     """The planar format that holds all of a pixel format's samples, but for its alpha; matrix, range and siting not yet."""
-    name, notes = pixels.name, list[str]()
+    name = pixels.name
     bits = max((one.bits for one in pixels.components), default=0)
     if not pixels.components or pixels.is_bit_stream or name.startswith(("xyz", "bayer")) or "f16" in name or "f32" in name:
         raise RefusedError(f"the pixel format is {name}; wanted YUV, grey or RGB of 8 to 16 bits")
     count = len(pixels.components) - pixels.has_palette
-    if has_alpha(pixels):
-        notes.append("transparency is left out")
     bits = max(8, bits if bits in (8, 9, 10, 12, 14) else 16 if bits > 8 else 8)
     depth = "" if bits == 8 else f"{bits}le"
     if pixels.is_rgb or pixels.has_palette or name.startswith("gbr"):
-        return f"gbrp{depth}", PlaneFormat("rgb", True, bits, (1, 1)), notes
+        return f"gbrp{depth}", PlaneFormat("rgb", True, bits, (1, 1))
     if count <= 2 and not any(one.is_chroma for one in pixels.components):
-        return f"gray{depth}", PlaneFormat("bt709", False, bits, (1, 1), is_grey=True), notes
+        return f"gray{depth}", PlaneFormat("bt709", False, bits, (1, 1), is_grey=True)
     down, across = (64 // pixels.chroma_height(64), 64 // pixels.chroma_width(64))
     sampling = {(1, 1): "444", (1, 2): "422", (2, 2): "420", (2, 1): "440", (1, 4): "411", (4, 4): "410"}.get((down, across))
     if sampling is None or (sampling in ("440", "411", "410") and bits > 8):
         raise RefusedError(f"the pixel format is {name}; wanted one of 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1 or 4:1:0")
-    return f"yuv{sampling}p{depth}", PlaneFormat("bt709", False, bits, (down, across)), notes
+    return f"yuv{sampling}p{depth}", PlaneFormat("bt709", False, bits, (down, across))
 
 
 def has_alpha(pixels: VideoFormat) -> bool:

@@ -13,13 +13,14 @@ from ..decide.target import resolve_target
 from ..errors import RefusedError
 from ..files.journal import fingerprint
 from ..files.paths import check_apart, check_folder, keys_of, settle_output
+from ..progress import describe_time
 from ..session import Session, StageProgress
 from .codecs import fit_size
 from .colors import BT709, SRGB
 from .frames import FrameMaker
-from .join import check_rotation, choose_copied
+from .join import check_rotation, choose_copied, refuse_dropped
 from .light import for_video
-from .motion import OPENCV_HINT, has_motion
+from .motion import has_motion
 from .options import DEFAULT_VIDEO_OPTIONS, VideoOptions
 from .pipeline import Pipeline, Task
 from .records import FrameRecord, SceneRecord, VideoReport, describe_info, summarize
@@ -59,6 +60,18 @@ def upscale_video(
         SkippedError: If the output exists, and is to be skipped.
         RefusedError: If the video, a setting or a network is refused, or the output cannot hold what the source does.
     """
+    return prepare_video(path, output, session, options, progress, source).run()
+
+
+def prepare_video(
+    path: Path,
+    output: Path | IO[bytes],
+    session: Session,
+    options: VideoOptions = DEFAULT_VIDEO_OPTIONS,
+    progress: StageProgress | None = None,
+    source: VideoSource | None = None,
+) -> "VideoJob":
+    """Opens a video and settles what will be made of it, without writing anything; see `upscale_video`."""
     if isinstance(output, Path):
         check_apart(keys_of([path]), [output])
         if output.suffix:
@@ -66,7 +79,7 @@ def upscale_video(
             output = settle_output(output, options.existing)
             check_folder(output)
     source = source or VideoSource(path, options.deinterlace, options.rate)
-    return VideoJob(source, output, session, options, progress).run()
+    return VideoJob(source, output, session, options, progress)
 
 
 class VideoJob:
@@ -103,12 +116,14 @@ class VideoJob:
         if self.target != exact:
             asked, given = (f"{width}x{height}" for height, width in (exact, self.target))
             self.notes += (f"{given} in place of {asked}: subsampled chroma needs an even size",)
+        self.notes += tuple(_tell_stretch(info, self.target))
         if info.has_alpha and not options.drop:
             raise RefusedError(f"{source.path}: has transparency, which no codec here keeps; wanted --drop to leave it out")
+        if info.has_alpha or info.is_see_through:
+            self.notes += ("transparency is left out",)
         copied = choose_copied(source, output) if isinstance(output, Path) and output.suffix else None
-        if copied and copied.dropped and not options.drop:
-            what = ", ".join(copied.dropped)
-            raise RefusedError(f"{output}: this container cannot hold {what}; wanted another one, or --drop to leave it out")
+        if copied and isinstance(output, Path) and not options.drop:
+            refuse_dropped(source.path, output, copied)
         if copied:
             check_rotation(info.rotation)
         self.copied = copied
@@ -123,7 +138,7 @@ class VideoJob:
         self.maker = FrameMaker(self.session, info.colors, form, self.target, white_nits, options.compare)
         self.steadies = options.steady == "auto" and has_motion()
         if options.steady == "auto" and not self.steadies:
-            self.notes += (f"added detail is not steadied: that {OPENCV_HINT}",)
+            self.notes += ("flicker reduction is off; install OpenCV to enable it",)
         height, width = self.target
         size = (height, 2 * width) if options.compare else self.target
         mastering = replace(info.mastering, display=None, light=None) if self.to_sdr else info.mastering
@@ -138,16 +153,23 @@ class VideoJob:
             return FileSink(self.output, self.source, self.format, self.copied, self.options, self.identity())
         return FolderSink(self.output, self.format, self.options.existing == "overwrite")
 
+    @property
+    def told(self) -> tuple[str, ...]:
+        """All notes, those on what was found out while frames were read and decided included."""
+        return (*self._chooser.notes, *self.notes, *(("deinterlaced",) if self.source.was_deinterlaced else ()))
+
     def identity(self) -> dict[str, Any]:
         """What the result follows from, so that an interrupted run is resumed only by its like."""
         options = asdict(replace(self.options, at_once=None, existing=DEFAULT_EXISTING))
+        height, width = self.target
+        settings = asdict(self.session.settings) | {"target": f"{width}x{height}"}
         return {
             "version": __version__,
             "source": fingerprint(self.source.path),
-            "settings": str(self.session.settings),
+            "settings": {name: str(value) for name, value in settings.items()},
             "compute": str(replace(self.session.compute, memory_bytes=None)),
-            "options": str(options),
-            "steadied": self.steadies,
+            "options": {name: str(value) for name, value in (options | options.pop("encoding")).items()},
+            "flicker reduction": "on" if self.steadies else "off",
             "models": {name: path.stat().st_size for name, path in sorted(self._models.items())},
         }
 
@@ -170,9 +192,18 @@ class VideoJob:
             if sink.done != end:
                 pipeline.run()
             if not sink.count:
-                raise RefusedError(f"{self.source.path}: {self.source.fault or 'no frame lies in that part'}")
+                raise RefusedError(f"{self.source.path}: {self.source.fault or self._tell_beyond()}")
             sink.finish()
         return self.report(sink.records, pipeline.scenes, done, time.perf_counter() - started)
+
+    def _tell_beyond(self) -> str:
+        """Why no frame lies in the part that was asked for."""
+        window, info = self.options.window, self.info
+        if window is None or not info.frames:
+            return "no frame lies in that part"
+        return (
+            f"--preview begins at {describe_time(window.start)}, but the video is {describe_time(info.frames / info.rate)} long"
+        )
 
     def report(self, records: Sequence[FrameRecord], scenes: Sequence[SceneRecord], done: int, seconds: float) -> VideoReport:
         """The report of frames that are finished.
@@ -205,8 +236,9 @@ class VideoJob:
             resumed_at=done,
             seconds=seconds,
             frames_per_second=made / seconds if seconds else 0.0,
-            notes=(*self._chooser.notes, *self.notes),
+            notes=self.told,
             fault=self.source.fault,
+            details=self.info.colors.details,
             records=tuple(records),
         )
 
@@ -219,6 +251,30 @@ def _tell_range(info: VideoInfo, options: VideoOptions, white_nits: float | None
         yield f"the mastering display's metadata is left out: only h265 stores it here, not {options.encoding.codec}"
     if info.dynamic_metadata:
         yield f"the dynamic metadata of {info.dynamic_metadata} is left out"
+
+
+def _tell_stretch(info: VideoInfo, target: tuple[int, int]) -> Iterator[str]:
+    """Whether the picture changes its shape by more than rounding; pixels of another shape make up for it."""
+    (height, width), (new_height, new_width) = info.size, target
+    off_px = min(abs(new_width - width * new_height / height), abs(new_height - height * new_width / width))
+    stretch = new_width * height / (width * new_height)
+    if info.sample_aspect or off_px <= _ROUNDING_PX or max(stretch, 1 / stretch) <= _STRETCH:
+        return
+    shapes = f"from {_name_shape(width, height)} to {_name_shape(new_width, new_height)}"
+    yield f"the picture is stretched {shapes}; --long-edge keeps its shape"
+
+
+_ROUNDING_PX = 2
+_STRETCH = 1.01
+_SHAPES = ((1, 1), (5, 4), (4, 3), (3, 2), (16, 10), (16, 9), (2, 1), (21, 9))
+
+
+def _name_shape(width: int, height: int) -> str:
+    """The shape of a picture as it is usually told, as in 16:9, or 2.39:1."""
+    ratio = width / height
+    shapes = [(long, short) if width >= height else (short, long) for long, short in _SHAPES]
+    near = [f"{across}:{down}" for across, down in shapes if abs(across / down / ratio - 1) < _STRETCH - 1]
+    return near[0] if near else f"{ratio:.2f}:1"
 
 
 def _aspect(info: VideoInfo, target: tuple[int, int]) -> Fraction | None:

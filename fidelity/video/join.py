@@ -52,11 +52,11 @@ def choose_copied(source: VideoSource, output: Path) -> Copied:
             if stream.index == source.stream_index:
                 continue
             codec = _codec_of(stream)
-            what = f"{stream.type or 'unknown'} stream {stream.index}{f' ({codec})' if codec else ''}"
+            what = f"{stream.type or 'unknown'} track {stream.index}{_describe_track(stream, codec)}"
             if stream.type in _INVISIBLE:
                 left_out.append(what)
             elif stream.type == "video" and not is_cover(stream):
-                dropped.append(f"second video stream {stream.index} ({codec})")
+                dropped.append(f"second video track {stream.index}{_describe_track(stream, codec)}")
             elif _is_held(stream, codec, name):
                 kept.append(stream.index)
             else:
@@ -79,6 +79,44 @@ def _is_held(stream: Any, codec: str | None, container: str) -> bool:
     except (av.error.FFmpegError, ValueError):
         return False
     return True
+
+
+def _describe_track(stream: Any, codec: str | None) -> str:
+    """The codec and the language of a track in parentheses, as far as they are told."""
+    told = [_TRACK_NAMES.get(codec, codec)] if codec else []
+    language = stream.metadata.get("language", "und")
+    told += [language] if language != "und" else []
+    return f" ({', '.join(told)})" if told else ""
+
+
+_TRACK_NAMES = {
+    "subrip": "SubRip",
+    "ass": "ASS",
+    "hdmv_pgs_subtitle": "PGS",
+    "dvd_subtitle": "VobSub",
+    "dvb_subtitle": "DVB",
+    "webvtt": "WebVTT",
+    "mov_text": "timed text",
+}
+"""Codecs of subtitles as people know them."""
+
+
+def refuse_dropped(source: Path, output: Path, copied: Copied) -> None:
+    """Refuses an output that cannot hold all of the source's tracks.
+
+    Args:
+        source: The video, for the message.
+        output: The file to write.
+        copied: From `choose_copied`.
+
+    Raises:
+        RefusedError: If there are such tracks.
+    """
+    if not copied.dropped:
+        return
+    suffix, them = output.suffix.lower(), "it" if len(copied.dropped) == 1 else "them"
+    other = "" if suffix == ".mkv" else "use .mkv, or "
+    raise RefusedError(f"{source}: {suffix} cannot hold {', '.join(copied.dropped)}; {other}--drop to leave {them} out")
 
 
 def _codec_of(stream: Any) -> str | None:

@@ -83,7 +83,7 @@ def describe_info(info: VideoInfo) -> VideoFacts:
         codes=asdict(info.colors.codes),
         hdr=signal.transfer if signal else None,
         interlaced=info.is_interlaced,
-        notes=info.colors.notes,
+        notes=(*info.colors.notes, *info.colors.details),
     )
 
 
@@ -157,9 +157,11 @@ class VideoReport:
     frames_per_second: float
     """Of this run's frames."""
     notes: tuple[str, ...]
-    """What was assumed, converted or left out, as text."""
+    """What was converted or left out, or may be wrong, as text."""
     fault: str | None
     """Why the source ended early; None if it was whole."""
+    details: tuple[str, ...] = ()
+    """What was assumed as players do, as text."""
     records: tuple[FrameRecord, ...] = ()
     """Every frame's record."""
 

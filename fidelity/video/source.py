@@ -1,6 +1,5 @@
 """Reads a video: what its stream holds, and its frames one after another with their time stamps."""
 
-import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,10 +20,11 @@ from torch import Tensor
 from ..choices import Deinterlace
 from ..errors import RefusedError
 from ..files.formats import DECODING_ERRORS
-from ..files.paths import READ_SUFFIXES, FileRefusedError, check_regular, one_line
+from ..files.paths import READ_SUFFIXES, FileRefusedError, check_regular, number_key, one_line
 from ..files.tone import tone_map
 from ..imaging.yuv import PlaneFormat, Siting, levels_to_planes, planes_to_rgb
 from .colors import MasteringLight, StreamColors, find_dynamic_metadata, has_alpha, read_colors, read_mastering, read_siting
+from .demuxers import check_format
 
 SEQUENCE_SUFFIXES = (".png", ".tif", ".tiff")
 """File name endings of frames in a folder."""
@@ -73,7 +73,9 @@ class VideoInfo:
     is_interlaced: bool
     """Whether its first frame is tagged as interlaced; False for a pipe."""
     has_alpha: bool
-    """Whether it has transparency, which is not kept; a GIF's is only how it stores what does not change."""
+    """Whether it has transparency, which is not kept; a GIF's is often only how it stores what does not change."""
+    is_see_through: bool
+    """Whether its first frame has transparent pixels although `has_alpha` is False, as a GIF's may."""
 
     @property
     def form(self) -> PlaneFormat:
@@ -113,6 +115,8 @@ class VideoSource:
     """Place of the video among the file's streams."""
     late_start: Fraction = field(default=Fraction(0), init=False)
     """Seconds at which a broadcast's clock begins, which the result leaves out; 0 for files."""
+    was_deinterlaced: bool = field(default=False, init=False)
+    """Whether frames read so far were made progressive."""
     fault: str | None = field(default=None, init=False)
     """Why reading ended before the video did; None as long as nothing is wrong."""
     _opened: Any = field(default=None, init=False, repr=False)
@@ -157,6 +161,9 @@ class VideoSource:
     def _probe(self) -> VideoInfo:
         container = self.open()
         try:
+            is_file = self.stream is None and not self._files
+            if is_file:
+                check_format(self.path, container)
             stream = find_video(container)
             if stream is None:
                 kinds = sorted({one.type or "unknown" for one in container.streams}) or ["no streams"]
@@ -166,7 +173,6 @@ class VideoSource:
             if container.start_time and _has_running_clock(container):
                 self.late_start = Fraction(container.start_time, av.time_base)
             context = stream.codec_context
-            is_file = self.stream is None and not self._files
             if is_file and self.path.suffix.lower() in _PICTURES:
                 raise RefusedError(f"is a picture, not a video; wanted fidelity upscale {self.path.name}")
             placed: Siting | None = "center" if context.name in _CENTERED else None
@@ -205,6 +211,7 @@ class VideoSource:
                 dynamic_metadata=find_dynamic_metadata(side),
                 is_interlaced=bool(first and first.interlaced_frame),
                 has_alpha=context.format is not None and has_alpha(context.format) and context.name != "gif",
+                is_see_through=first is not None and context.name == "gif" and _is_see_through(first),
             )
         finally:
             self._close(container)
@@ -255,7 +262,7 @@ class VideoSource:
         step = max(1, round(1 / (info.rate * info.time_base)))
         try:
             frames = self._pictures() if self._files else _each_frame(container, stream)
-            for frame in _progressive(frames, stream, self.deinterlace):
+            for frame in self._progressive(frames, stream):
                 size = (frame.height, frame.width)
                 if size != info.size:
                     wanted = f"{info.size[1]}x{info.size[0]}"
@@ -279,6 +286,22 @@ class VideoSource:
             return
         if not skipped:
             self._check_end(container, stream, last, lasts, index)
+
+    def _progressive(self, frames: Iterator[VideoFrame], stream: VideoStream) -> Iterator[VideoFrame]:
+        """Makes frames progressive, from the first on that is tagged as interlaced, or all."""
+        graph = _deinterlacer(stream, "all") if self.deinterlace == "on" else None
+        for frame in frames:
+            if graph is None and self.deinterlace == "auto" and frame.interlaced_frame:
+                graph = _deinterlacer(stream, "interlaced")
+            if graph is None:
+                yield frame
+            else:
+                self.was_deinterlaced = True
+                graph.push(frame)
+                yield from _pull(graph)
+        if graph is not None:
+            graph.push(None)
+            yield from _pull(graph)
 
     def _check_end(self, container: Any, stream: VideoStream, last: int | None, lasts: int, count: int) -> None:
         """Finds out whether a file ended before the time that it told."""
@@ -312,10 +335,12 @@ def _find_pictures(folder: Path) -> tuple[Path, ...]:
         end = path.suffix.lower()
         if end in SEQUENCE_SUFFIXES and not path.name.startswith(".") and path.is_file():
             found.setdefault(end, []).append(path)
+    if not found:
+        raise VideoRefusedError(f"{folder}: no videos and no PNG or TIFF frames in this folder")
     if len(found) != 1:
-        seen = ", ".join(f"{len(paths)} {end}" for end, paths in sorted(found.items())) or "none"
+        seen = ", ".join(f"{len(paths)} {end}" for end, paths in sorted(found.items()))
         raise VideoRefusedError(f"{folder}: has {seen}; wanted frames as PNG or TIFF files, all of one type")
-    return tuple(sorted(next(iter(found.values())), key=_number_key))
+    return tuple(sorted(next(iter(found.values())), key=number_key))
 
 
 def _check_sizes(folder: Path, files: tuple[Path, ...]) -> None:
@@ -333,12 +358,6 @@ def _check_sizes(folder: Path, files: tuple[Path, ...]) -> None:
             raise VideoRefusedError(
                 f"{folder}: has frames of several sizes ({seen}); wanted one: for pictures, fidelity upscale"
             )
-
-
-def _number_key(path: Path) -> tuple[list[str | int], str]:
-    """Sorts names by the numbers in them: frame-2 before frame-10."""
-    parts = re.split(r"(\d+)", path.name.casefold())
-    return [int(part) if part.isdecimal() else part for part in parts], path.name
 
 
 def _read_header(stream: IO[bytes]) -> bytes:
@@ -425,22 +444,6 @@ def _each_frame(container: Any, stream: VideoStream) -> Iterator[VideoFrame]:
         yield from packet.decode()
 
 
-def _progressive(frames: Iterator[VideoFrame], stream: VideoStream, wanted: Deinterlace) -> Iterator[VideoFrame]:
-    """Makes frames progressive, from the first on that is tagged as interlaced, or all."""
-    graph = _deinterlacer(stream, "all") if wanted == "on" else None
-    for frame in frames:
-        if graph is None and wanted == "auto" and frame.interlaced_frame:
-            graph = _deinterlacer(stream, "interlaced")
-        if graph is None:
-            yield frame
-        else:
-            graph.push(frame)
-            yield from _pull(graph)
-    if graph is not None:
-        graph.push(None)
-        yield from _pull(graph)
-
-
 def _pull(graph: Graph) -> Iterator[VideoFrame]:
     while True:
         try:
@@ -455,6 +458,10 @@ def read_side_data(frame: Any) -> dict[str, bytes]:
         return {one.type.name: bytes(one) for one in frame.side_data}
     except ValueError:  # of a type that this PyAV has no name for
         return {}
+
+
+def _is_see_through(frame: VideoFrame) -> bool:
+    return bool((frame.to_ndarray(format="rgba")[..., 3] < 255).any())
 
 
 def _deinterlacer(stream: VideoStream, which: str) -> Graph:

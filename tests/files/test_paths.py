@@ -96,7 +96,7 @@ def test_what_is_done_with_a_file_that_exists(tmp_path):
     assert settle_output(path, "rename") == tmp_path / "a.b_3.png"
     with pytest.raises(SkippedError, match="exists, skipped"):
         settle_output(path, "skip")
-    with pytest.raises(FileRefusedError, match="exists; wanted another name, or --existing overwrite, skip or rename"):
+    with pytest.raises(FileRefusedError, match="already exists; choose another name, or --existing overwrite, skip or rename"):
         settle_output(path, "refuse")
 
 

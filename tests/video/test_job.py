@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import av
 import pytest
 import torch
+from PIL import Image
 
 from fidelity.decide.target import Target
 from fidelity.errors import RefusedError
@@ -105,7 +106,8 @@ def test_colors_come_through_the_whole_chain_and_tags_match(form, codes, encoder
 def test_missing_tags_are_assumed_told_and_written(make_clip, session, tmp_path):
     path = make_clip(codes=(2, 2, 2))
     report = run(path, tmp_path / "out.mp4", session)
-    assert any("bt601 is assumed" in note for note in report.notes)
+    assert report.details == ("the file does not say its color matrix; BT.601 assumed",)
+    assert not any("color" in note for note in report.notes)
     assert VideoSource(tmp_path / "out.mp4").info.colors.codes.matrix == 6
 
 
@@ -338,7 +340,10 @@ def test_other_settings_do_not_resume(make_clip, session, tmp_path, monkeypatch)
     path, output = make_clip(frames=12), tmp_path / "out.mp4"
     with pytest.raises(StopError):
         upscale_video(path, output, session, VideoOptions(FAST), interrupt_after(9))
-    with pytest.raises(RefusedError, match="interrupted run with another options"):
+    with pytest.raises(
+        RefusedError,
+        match=r"another flicker reduction \(on there, off here\), steady \(auto there, off here\); wanted the same",
+    ):
         run(path, output, session, steady="off")
     report = run(path, output, session, steady="off", existing="overwrite")
     assert report.resumed_at == 0 and output.exists()
@@ -380,10 +385,11 @@ def test_existing_files_are_refused_skipped_or_numbered(make_clip, session, tmp_
 
 def test_what_a_container_cannot_hold_is_refused_or_dropped(make_clip, session, tmp_path):
     path = make_clip(name="clip.mkv", frames=2, has_subtitles=True)
-    with pytest.raises(RefusedError, match=r"cannot hold subtitle stream 1 \(subrip\)"):
+    told = r"\.mp4 cannot hold subtitle track 1 \(SubRip, eng\); use \.mkv, or --drop to leave it out"
+    with pytest.raises(RefusedError, match=told):
         run(path, tmp_path / "out.mp4", session)
     report = run(path, tmp_path / "out.mp4", session, drop=True)
-    assert any("subtitle stream 1 (subrip) is left out" in note for note in report.notes)
+    assert any("subtitle track 1 (SubRip, eng) is left out" in note for note in report.notes)
     with pytest.raises(RefusedError, match="wanted a file ending in"):
         run(path, tmp_path / "out.avi", session)
     with pytest.raises(RefusedError, match=r"cannot hold prores"):
@@ -410,6 +416,53 @@ def test_odd_sizes_are_rounded_up_and_told(make_clip, session, tmp_path):
     report = run(path, tmp_path / "out.mkv", session, encoding=Encoding("av1"))
     assert (report.output["width"], report.output["height"]) == (92, 68)
     assert any("92x68" in note for note in report.notes) and any("4:2:0" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted", "told"),
+    [
+        ((48, 64), (90, 160), "the picture is stretched from 4:3 to 16:9; --long-edge keeps its shape"),
+        ((48, 64), (144, 64), "the picture is stretched from 4:3 to 0.44:1; --long-edge keeps its shape"),
+        ((48, 64), (96, 128), None),
+        ((48, 85), (108, 192), None),  # 191.25 would be exact
+        ((6, 8), (10, 13), None),  # 13.3 would be exact
+    ],
+)
+def test_a_stretched_picture_is_told_and_rounding_is_not(size, wanted, told, make_clip, session, tmp_path):
+    path = make_clip(
+        name="clip.mkv", size=size, frames=1, form=PlaneFormat("bt709", subsampling=(1, 1)), encoder="ffv1", options={}
+    )
+    session.settings = replace(session.settings, target=Target(size=wanted))
+    notes = run(path, tmp_path / "out.mkv", session, encoding=LOSSLESS).notes
+    assert [note for note in notes if "stretched" in note] == ([told] if told else [])
+
+
+def test_pixels_that_make_up_for_another_shape_are_no_stretch(make_clip, session, tmp_path):
+    path = make_clip(aspect=Fraction(4, 3), frames=1)
+    session.settings = replace(session.settings, target=Target(size=(90, 160)))
+    assert not any("stretched" in note for note in run(path, tmp_path / "out.mp4", session).notes)
+
+
+def test_what_became_of_transparency_and_interlacing_is_told(make_clip, session, tmp_path):
+    image = Image.new("RGBA", (32, 24), (0, 0, 0, 0))
+    image.paste((255, 0, 0, 255), (4, 4, 12, 12))
+    image.save(tmp_path / "clear.gif")
+    assert "transparency is left out" in run(tmp_path / "clear.gif", tmp_path / "gif.mp4", session).notes
+    path = make_clip(frames=4, options={"crf": "12", "flags": "+ilme+ildct", "x264-params": "tff=1"})
+    assert "deinterlaced" in run(path, tmp_path / "out.mp4", session).notes
+    assert "deinterlaced" not in run(path, tmp_path / "off.mp4", session, deinterlace="off").notes
+
+
+def test_without_opencv_a_note_says_how_flicker_is_reduced(make_clip, session, tmp_path, monkeypatch):
+    monkeypatch.setattr("fidelity.video.job.has_motion", lambda: False)
+    told = "flicker reduction is off; install OpenCV to enable it"
+    assert told in run(make_clip(frames=1), tmp_path / "out.mp4", session).notes
+    assert told not in run(make_clip(frames=1), tmp_path / "off.mp4", session, steady="off").notes
+
+
+def test_a_part_beyond_the_end_is_refused_with_the_length(make_clip, session, tmp_path):
+    with pytest.raises(RefusedError, match="--preview begins at 0:10:00, but the video is 0:00:02 long"):
+        run(make_clip(frames=50), tmp_path / "out.mp4", session, window=Window(Fraction(600), Fraction(5)))
 
 
 def test_frames_from_and_to_a_folder(make_clip, session, tmp_path):

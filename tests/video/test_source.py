@@ -44,6 +44,9 @@ def test_an_interlaced_stream_is_told_and_made_progressive(make_clip):
     assert source.info.is_interlaced
     frames = list(source.frames())
     assert len(frames) == 8 and [frame.pts * source.info.time_base for frame in frames] == stamps_of(path)
+    assert source.was_deinterlaced
+    kept = VideoSource(path, "off")
+    assert len(list(kept.frames())) == 8 and not kept.was_deinterlaced
 
 
 def test_frames_that_turn_interlaced_later_are_made_progressive_too(tmp_path, make_clip):
@@ -60,11 +63,56 @@ def test_frames_that_turn_interlaced_later_are_made_progressive_too(tmp_path, ma
     assert not any(torch.equal(*pair) for pair in zip(planes["auto"][7:], planes["off"][7:], strict=True))
 
 
-def test_a_gif_is_a_video_without_transparency(tmp_path):
+def test_a_gif_is_a_video_and_tells_whether_it_is_transparent(tmp_path):
     images = [Image.new("RGB", (32, 24), (80 * index, 40, 200)) for index in range(3)]
     images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=80)
-    source = VideoSource(tmp_path / "a.gif")
-    assert not source.info.has_alpha and len(list(source.frames())) == 3
+    clear = [Image.new("RGBA", (32, 24), (0, 0, 0, 0)) for _ in range(2)]
+    for index, image in enumerate(clear):
+        image.paste((255, 0, 0, 255), (index, 4, index + 8, 12))
+    clear[0].save(tmp_path / "clear.gif", save_all=True, append_images=clear[1:], duration=80, disposal=2)
+    for name, count, see_through in (("a.gif", 3, False), ("clear.gif", 2, True)):
+        source = VideoSource(tmp_path / name)
+        assert not source.info.has_alpha and source.info.is_see_through == see_through
+        assert len(list(source.frames())) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("notes.txt", b"Buy milk.\n" * 50, "is not a video"),
+        ("art.ans", b"\x1b[31mred\n" * 50, "is not a video"),
+        ("one.dat", "PNG", "is a picture, not a video; wanted fidelity upscale one.dat"),
+        ("one.jpg", "JPEG", "is a picture, not a video"),
+        ("one.webp", "WEBP", "is a picture, not a video"),
+        ("film.webp", "animated WEBP", "animated WebP cannot be decoded here; convert it to GIF or to PNG frames first"),
+    ],
+)
+def test_text_and_pictures_are_refused(name, content, told, tmp_path):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        frames = [Image.new("RGB", (32, 24), (80 * index, 40, 200)) for index in range(3)]
+        animated = {"save_all": True, "append_images": frames[1:]} if content.startswith("animated") else {}
+        frames[0].save(path, content.removeprefix("animated "), **animated)
+    with pytest.raises(VideoRefusedError, match=f"{name}: {told}"):
+        VideoSource(path)
+
+
+@pytest.mark.parametrize(
+    ("size", "codes", "encoder", "note", "detail"),
+    [
+        ((48, 64), (2, 2, 2), "libx264", "", "the file does not say its color matrix; BT.601 assumed"),
+        ((48, 64), (2, 6, 6), "libx264", "", "the file does not say its color primaries; those of BT.601 (525 lines) assumed"),
+        ((48, 64), (6, 6, 6), "libx264", "", ""),
+        ((720, 1280), (2, 2, 2), "libx264", "", "the file does not say its color matrix; BT.709 assumed"),
+        ((600, 1000), (2, 2, 2), "libx264", "color matrix; BT.709 assumed, which is often wrong for 1000x600", ""),
+    ],
+)
+def test_a_guess_is_told_in_one_line_and_as_a_note_where_it_is_risky(size, codes, encoder, note, detail, make_clip):
+    colors = VideoSource(make_clip(size=size, codes=codes, encoder=encoder, frames=1)).info.colors
+    assert (note in "".join(colors.notes)) and bool(colors.notes) == bool(note)
+    assert colors.details == ((detail,) if detail else ())
 
 
 def test_a_cover_picture_is_no_video(tmp_path, make_clip):
@@ -110,7 +158,7 @@ def test_sound_alone_is_refused(tmp_path):
 def test_a_missing_file_and_a_folder_without_frames_are_refused(tmp_path):
     with pytest.raises(VideoRefusedError, match="no such file"):
         VideoSource(tmp_path / "none.mp4")
-    with pytest.raises(VideoRefusedError, match="wanted frames as PNG or TIFF"):
+    with pytest.raises(VideoRefusedError, match="no videos and no PNG or TIFF frames in this folder"):
         VideoSource(tmp_path)
 
 
@@ -198,7 +246,25 @@ def test_settings_that_a_codec_lacks_are_refused(values):
 def test_codecs_store_what_they_can_of_a_format(codec, form, bits, subsampling):
     fitting, notes = Encoding(codec).fit(form)
     assert (fitting.bits, fitting.subsampling) == (bits, subsampling)
+    notes = [note for note in notes if "many devices" not in note]
     assert bool(notes) == (fitting.bits < form.bits or subsampling > form.subsampling)
+
+
+@pytest.mark.parametrize(
+    ("codec", "form", "told"),
+    [
+        ("h264", PlaneFormat(), None),
+        ("h264", PlaneFormat(bits=10), "the result is 10-bit 4:2:0 H.264; many devices play only 8-bit 4:2:0"),
+        (
+            "h264",
+            PlaneFormat(subsampling=(1, 1)),
+            "the result is 8-bit 4:4:4 H.264; many devices play only 8-bit 4:2:0",
+        ),
+        ("h265", PlaneFormat(bits=10), None),
+    ],
+)
+def test_h264_that_many_devices_do_not_play_is_told(codec, form, told):
+    assert [note for note in Encoding(codec).fit(form)[1] if "devices" in note] == ([told] if told else [])
 
 
 def test_sizes_fit_subsampled_chroma():
@@ -210,7 +276,7 @@ def test_sizes_fit_subsampled_chroma():
 def test_containers_know_their_codecs(make_clip, tmp_path):
     source = VideoSource(make_clip(name="c.mkv", frames=2, has_sound=True, has_subtitles=True))
     held = {name: choose_copied(source, tmp_path / f"out.{name}") for name in ("mp4", "mkv")}
-    assert [one for one in held["mp4"].dropped if "subrip" in one] and len(held["mp4"].kept) == 1
+    assert [one for one in held["mp4"].dropped if "SubRip" in one] and len(held["mp4"].kept) == 1
     assert len(held["mkv"].kept) == 2 and held["mkv"].dropped == ()
 
 
