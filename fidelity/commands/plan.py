@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import RefusedError
 from . import options
 from .terminal import as_usage, refusing, say
 
@@ -33,6 +34,7 @@ def plan_command(
     """Show how an image would be enlarged, without doing it: passes, networks, memory and time."""
     from ..decide.settings import Settings
     from ..files.metadata import read_provenance
+    from ..files.paths import VIDEO_SUFFIXES
     from ..files.read import read_image
     from ..forecast import forecast
     from ..job import FileOptions
@@ -46,6 +48,9 @@ def plan_command(
     compute = as_usage(lambda: options.read_compute(device, precision, "auto", memory, backend))
     what, strength = as_usage(lambda: options.read_restore(restore))
     with refusing(source) as refused:
+        if source.suffix.lower() in VIDEO_SUFFIXES and source.is_file():
+            wanted = f"fidelity video {source} -o OUT --dry-run"
+            raise RefusedError(f"{source}: is a video; its size, model and time are told by: {wanted}")
         settings = Settings(target, domain, model, restore=what, passes=passes, restore_strength=strength)
         session = Session(settings, compute, options.find_models(models_dir))
         output = source.with_name(f"{source.stem}-large.tif")

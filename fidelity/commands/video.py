@@ -1,7 +1,5 @@
 """`fidelity video`."""
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,33 +12,39 @@ from ..choices import (
     ExistingChoice,
     HdrChoice,
     SteadyChoice,
+    VideoCodec,
     VideoEncoder,
 )
 from ..errors import RefusedError
 from . import options
-from .terminal import StageProgress, as_usage, refusing, say_line, show_progress
+from .terminal import as_usage, refusing
+from .video_jobs import PIPE, VideoJobs
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from ..session import Session
-    from ..video.options import VideoOptions, Window
-    from ..video.records import VideoReport
-
-_PIPE = Path("-")
+    from ..video.options import Window
 
 
 def video_command(
-    source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="A video, a folder of frames, or - for YUV4MPEG2 from a pipe.")
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...", help="Videos, folders of videos, a folder of frames, or - for YUV4MPEG2 from a pipe."
+        ),
     ],
     out: Annotated[
         Path,
         typer.Option(
-            "-o", "--output", metavar="OUT", help="A video, a folder for frames as PNG, or - for YUV4MPEG2 to a pipe."
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="A video; for several, a folder. Of one video, a folder gets its frames as PNG, and - YUV4MPEG2 to a pipe.",
         ),
     ],
-    scale: Annotated[float | None, typer.Option(help="Enlargement factor of both sides.", show_default="2")] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Enlargement factor of both sides.", show_default="2, or the model's own scale")
+    ] = None,
     size: options.Size = None,
     long_edge: options.LongEdge = None,
     megapixels: options.Megapixels = None,
@@ -49,9 +53,7 @@ def video_command(
     crf: options.Crf = None,
     encoder_preset: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="How hard the encoder tries, as in slow.", show_default="h265 and h264 medium, av1 6"
-        ),
+        typer.Option(metavar="NAME", help="Encoder preset, such as slow.", show_default="h265 and h264 medium, av1 6"),
     ] = None,
     encoder: Annotated[VideoEncoder, typer.Option(help="What encodes: the CPU, or hardware.")] = "cpu",
     hdr: Annotated[
@@ -63,7 +65,7 @@ def video_command(
     restore: options.Restore = "auto",
     steady: Annotated[
         SteadyChoice,
-        typer.Option(help="Steady added detail along the motion, against flicker; auto: where OpenCV is installed."),
+        typer.Option(help="Reduce flicker by averaging added detail along the motion; auto: where OpenCV is installed."),
     ] = "auto",
     deinterlace: Annotated[
         Deinterlace, typer.Option(help="Make interlaced frames progressive; auto: those tagged as interlaced.")
@@ -72,7 +74,9 @@ def video_command(
         bool,
         typer.Option("--skip-duplicates", help="Reuse the result where a frame differs from the last by compression only."),
     ] = False,
-    preview: Annotated[str | None, typer.Option(metavar="LENGTH@START", help="Make only a part, as in 5s@1:00.")] = None,
+    preview: Annotated[
+        str | None, typer.Option(metavar="LENGTH[@START]", help="Make only a part, as in 5s, from the beginning, or 5s@1:00.")
+    ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Show the source, enlarged bicubically, to the left of the result.")
     ] = False,
@@ -86,7 +90,7 @@ def video_command(
         ),
     ] = None,
     drop: Annotated[
-        bool, typer.Option("--drop", help="Leave out streams that the output cannot hold, and transparency.")
+        bool, typer.Option("--drop", help="Leave out transparency and any streams that the output format cannot hold.")
     ] = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
@@ -97,19 +101,27 @@ def video_command(
         ExistingChoice,
         typer.Option(help="If OUT exists already: stop, skip, number the new file, or overwrite. Interrupted work is resumed."),
     ] = DEFAULT_EXISTING,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Try a few frames, and tell what would be done and how long it would take.")
+    ] = False,
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE.jsonl", help="File for the report: a JSON object per frame, per scene, and in all."),
     ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say what was assumed, and for each scene what was decided and why.")
+    ] = False,
 ) -> None:
-    """Enlarge a video: colors, time stamps, sound and subtitles are kept, and an interrupted run resumes."""
-    if source != _PIPE and not source.exists():
+    """Enlarge videos: colors, time stamps, sound and subtitles are kept, and an interrupted run resumes."""
+    missing = [path for path in inputs if path != PIPE and not path.exists()]
+    for path in missing:
         with refusing():
-            raise RefusedError(f"{source}: no such file or folder")
+            raise RefusedError(f"{path}: no such file or folder")
+    if missing:
         raise typer.Exit(1)  # before the second or two that importing PyTorch takes
 
     from ..decide.settings import Settings
-    from ..files.paths import SkippedError, check_apart, check_folder, check_report, keys_of
+    from ..files.paths import check_apart, check_folder, check_report, keys_of, refuse_existing
     from ..session import Session
     from ..video.codecs import Encoding
     from ..video.options import VideoOptions
@@ -124,104 +136,59 @@ def video_command(
         encoding, hdr, deinterlace, skip_duplicates, steady, window, compare, batch, existing, drop, rate
     )
     settings = Settings(target, domain, model, restore=what, restore_strength=strength)
+    failures = 0
     with refusing() as refused:
+        pairs = _name_outputs(inputs, out, codec)
+        if len(pairs) > 1 and existing == "refuse":
+            refuse_existing([output for _, output in pairs], keys_of(source for source, _ in pairs))
         if report:
             check_folder(report)
-            check_apart(keys_of([source]), [out, report])
+            check_apart(keys_of(source for source, _ in pairs), [*(output for _, output in pairs), report])
             check_report(report, b"{")
         session = Session(settings, compute, options.find_models(models_dir))
-        try:
-            made = _run(source, out, session, video_options)
-        except SkippedError as error:
-            say_line(str(error))
-            return
-        except BrokenPipeError:
-            raise RefusedError("standard output: its reader has ended") from None
-        except KeyboardInterrupt:
-            if out == _PIPE:
-                print(_tell_interruption(out), file=sys.stderr)
-            else:
-                say_line(_tell_interruption(out))
-            raise typer.Exit(130) from None
-        if report:
-            _write_report(report, made)
-        for line in _describe(made):
-            say_line(line) if out != _PIPE else print(line, file=sys.stderr)
-        if made.fault:
-            raise RefusedError(f"{source}: {made.fault}; the {made.frames} frames before are in {made.output['path']}")
-    if refused:
+        jobs = VideoJobs(pairs, session, video_options, report, verbose)
+        failures = jobs.forecast() if dry_run else jobs.run()
+    if refused or failures:
         raise typer.Exit(1)
 
 
-def _run(source: Path, out: Path, session: "Session", video_options: "VideoOptions") -> "VideoReport":
-    from ..video.job import upscale_video
-    from ..video.source import VideoSource
+def _name_outputs(inputs: list[Path], out: Path, codec: VideoCodec) -> list[tuple[Path, Path]]:
+    """The videos to enlarge, each with the file or folder to write.
 
-    opened = VideoSource(source, video_options.deinterlace, stream=sys.stdin.buffer) if source == _PIPE else None
-    with show_progress("opening the video") as progress:
-        output = sys.stdout.buffer if out == _PIPE else out
-        return upscale_video(source, output, session, video_options, _show_start(progress), opened)
+    Raises:
+        RefusedError: If an input does not exist, or results would replace each other or a source.
+    """
+    from ..files.paths import check_apart, keys_of
+    from ..video.inputs import find_videos, name_results
 
-
-def _show_start(progress: StageProgress | None) -> StageProgress | None:
-    """Shows neither a share nor the time left while the first frames are computed, as nothing tells them yet."""
-    if progress is None:
-        return None
-    from ..video.pipeline import FIRST_FRAMES, STOPPING
-
-    unknown = (FIRST_FRAMES, STOPPING)
-    return lambda stage, done, total: progress(stage, done, 0 if stage.startswith(unknown) else total)
-
-
-def _tell_interruption(out: Path) -> str:
-    from ..files.journal import parts_folder
-    from ..video.segments import count_kept
-
-    if out == _PIPE:
-        return "interrupted"
-    if not out.suffix:
-        return f"interrupted; the frames so far are in {out}; a folder of frames is not resumed"
-    parts = "a part ends with a scene, or after 10 s of video"
-    kept = count_kept(out)
-    if kept:
-        frames = f"{kept} frame{'s' if kept > 1 else ''}"
-        return f"interrupted; {frames} in whole parts are kept in {parts_folder(out)} ({parts}), and the same command resumes"
-    return f"interrupted; nothing is kept ({parts})"
-
-
-def _write_report(path: Path, made: "VideoReport") -> None:
-    from ..files.paths import write_whole
-
-    content = "".join(json.dumps(line) + "\n" for line in made.lines())
-    write_whole(path, lambda file: file.write(content.encode()))
-
-
-def _describe(made: "VideoReport") -> list[str]:
-    from ..video.records import describe_scenes
-
-    given, result = made.input, made.output
-    sizes = f"{given['path']} {given['width']}x{given['height']} -> {result['path']} {result['width']}x{result['height']}"
-    frames = f"{made.frames} frames in {made.seconds:.1f} s ({made.frames_per_second:.2f} fps)"
-    resumed = f", {made.resumed_at} of them by an earlier run" if made.resumed_at else ""
-    drift = f"color drift mean {made.drift.mean:.2f}, largest {made.drift.max:.2f} {made.output['difference']}"
-    worst = f", most in frame {made.worst.frame} at {made.worst.seconds:.2f} s" if made.worst else ""
-    decided = f"  {describe_scenes(made.scenes)}" if made.scenes else ""
-    return [f"{sizes}{decided}  {frames}{resumed}", f"{drift}{worst}", *(f"note: {note}" for note in made.notes)]
+    if inputs == [PIPE] or (len(inputs) == 1 and not inputs[0].is_dir()):
+        return [(inputs[0], out)]
+    to_file = bool(out.suffix) and not out.is_dir()
+    sources = [video for path in inputs for video in find_videos(path, to_file)]
+    if sources == inputs and len(inputs) == 1:  # a folder of frames
+        return [(inputs[0], out)]
+    if to_file or out == PIPE or PIPE in inputs:
+        if len(sources) == 1:
+            return [(sources[0], out)]
+        wanted = "--output" if PIPE not in inputs else "INPUT"
+        reason = f"{out if PIPE not in inputs else '-'} is one file, but there are {len(sources)} videos; wanted a folder"
+        raise typer.BadParameter(reason, param_hint=wanted)
+    outputs = name_results(sources, out, codec)
+    check_apart(keys_of(sources), outputs)
+    return list(zip(sources, outputs, strict=True))
 
 
 def _read_window(text: str) -> "Window":
-    """Reads the part to make, as in 5s@1:00."""
+    """Reads the part to make, as in 5s@1:00; without a start, from the beginning."""
     from ..video.options import Window
 
     length, at, start = text.partition("@")
     try:
-        if not at:
-            raise ValueError
-        window = Window(_read_seconds(start), _read_seconds(length.removesuffix("s")))
+        window = Window(_read_seconds(start if at else "0"), _read_seconds(length.removesuffix("s")))
     except (ValueError, ZeroDivisionError):
         window = None
     if window is None or window.seconds <= 0 or window.start < 0:
-        raise RefusedError(f"--preview is {text!r}; wanted LENGTH@START, as in 5s@1:00")
+        raise RefusedError(f"--preview is {text!r}; wanted LENGTH or LENGTH@START, as in 5s or 5s@1:00")
     return window
 
 

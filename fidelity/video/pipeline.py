@@ -96,6 +96,19 @@ class Task:
     """How many frames of the source are enough; all if not given."""
 
 
+def plan_threads(device: torch.device | None, at_once: int | None) -> tuple[int, int]:
+    """How many frames are computed at a time, and the threads of each.
+
+    Args:
+        device: What computes; None for the CPU.
+        at_once: How many frames the user wants at a time; None takes one per thread, or two on a GPU.
+    """
+    threads = torch.get_num_threads()
+    is_cpu = device is None or device.type == "cpu"
+    workers = max(1, at_once or (threads if is_cpu else 2))
+    return workers, max(1, threads // workers) if is_cpu else threads
+
+
 class Pipeline:
     """Reads, enlarges and encodes at the same time."""
 
@@ -104,11 +117,7 @@ class Pipeline:
         self._task, self._done = task, task.sink.done
         self._stopped = Event()
         self._read = _Mailbox(LOOKAHEAD, self._stopped)
-        threads = torch.get_num_threads()
-        device = task.device
-        is_cpu = device is None or device.type == "cpu"
-        self._workers = max(1, task.options.at_once or (threads if is_cpu else 2))
-        self._inner_threads = max(1, threads // self._workers) if is_cpu else threads
+        self._workers, self._inner_threads = plan_threads(task.device, task.options.at_once)
         self._encode = _Mailbox(2 * self._workers, self._stopped)
         self._errors: list[BaseException] = []
         self.scenes: list[SceneRecord] = []
@@ -234,7 +243,7 @@ class Pipeline:
             pictures = [self._task.maker.read(frame.levels) for frame in samples]
             decision = self._task.maker.decide(pictures)
             self._decided = (place.scene, decision)
-            self.scenes.append(_describe(place, decision, self._task.steadies))
+            self.scenes.append(describe_scene(place, decision, self._task.steadies))
         return self._decided[1]
 
     def _enlarge(self, picture: Picture, decision: Decision, before: Tensor | None) -> Enlarged:
@@ -300,7 +309,8 @@ class Pipeline:
             task.sink.add(last.levels, frame, record)
 
 
-def _describe(place: FramePlace, decision: Decision, steadies: bool) -> SceneRecord:
+def describe_scene(place: FramePlace, decision: Decision, steadies: bool) -> SceneRecord:
+    """The record of a scene that begins with a frame."""
     planned, verdict = decision.planned, decision.verdict
     return SceneRecord(
         scene=place.scene,

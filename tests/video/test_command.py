@@ -91,6 +91,76 @@ def test_an_interrupted_run_tells_what_is_kept_and_exits_with_130(limit, told, m
     assert re.fullmatch(rf"interrupted; {told}.*\n", done.stdout)
 
 
+@pytest.fixture
+def season(make_clip, tmp_path):
+    """A folder of two videos and a damaged one."""
+    folder = tmp_path / "season"
+    folder.mkdir()
+    for name, encoder in (("e1.mkv", "libx264"), ("e3.avi", "mpeg4")):
+        make_clip(name=name, frames=2, encoder=encoder, options={}).rename(folder / name)
+    (folder / "e2.mkv").write_bytes((folder / "e1.mkv").read_bytes()[:900])
+    return folder
+
+
+def test_a_folder_of_videos_is_enlarged_although_one_is_damaged(season, tmp_path):
+    out, report = tmp_path / "new" / "out", tmp_path / "report.jsonl"
+    arguments = [season, "-o", out, "--codec", "h264", "--restore", "off", "--encoder-preset", "ultrafast"]
+    done = fidelity(*arguments, "--report", report)
+    assert done.returncode == 1 and done.stderr.decode().startswith(f"{season / 'e2.mkv'}: ")
+    assert sorted(one.name for one in out.iterdir()) == ["e1.mkv", "e3.mkv"]
+    lines = done.stdout.decode().splitlines()
+    assert [line[:6] for line in lines if line.startswith("[")] == ["[1/3] ", "[3/3] "]
+    assert lines[-4].startswith("e1.mkv  128x96, 2 frames, ") and lines[-2].startswith("e3.avi  128x96, 2 frames, ")
+    assert lines[-3].startswith("e2.mkv  failed: ") and lines[-1].startswith("2 of 3 enlarged, 1 failed, in 0:00:")
+    told = [json.loads(line) for line in report.read_text().splitlines()]
+    assert [Path(one["input"]["path"]).name for one in told if one["kind"] == "video"] == ["e1.mkv", "e3.avi"]
+    (out / "e3.mkv").unlink()
+    again = fidelity(*arguments)
+    assert again.returncode == 1 and not (out / "e3.mkv").exists()
+    assert b"e1.mkv already exists; choose another name, or --existing" in again.stderr
+    skipping = fidelity(*arguments, "--existing", "skip")
+    assert skipping.returncode == 1 and (out / "e3.mkv").exists()
+    assert skipping.stdout.decode().splitlines()[-1].startswith("1 of 3 enlarged, 1 skipped, 1 failed, in ")
+
+
+def test_several_videos_need_a_folder(season):
+    done = fidelity(season / "e1.mkv", season / "e3.avi", "-o", "out.mkv")
+    told = " ".join(done.stderr.decode().replace("│", " ").split())
+    assert done.returncode == 2 and "out.mkv is one file, but there are 2 videos; wanted a folder" in told
+
+
+def test_an_empty_folder_says_what_was_looked_for(tmp_path):
+    done = fidelity(tmp_path, "-o", tmp_path / "out.mkv")
+    assert done.returncode == 1
+    assert done.stderr.decode() == f"{tmp_path}: no videos and no PNG or TIFF frames in this folder\n"
+
+
+def test_a_dry_run_tells_size_model_frames_and_time_and_writes_nothing(season, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    done = fidelity(season / "e1.mkv", "-o", tmp_path / "out.mkv", "--codec", "h264", "--domain", "photo", "--dry-run")
+    first, *_, last = done.stdout.decode().splitlines()
+    assert done.returncode == 0 and last == "dry run: nothing was written"
+    assert re.search(r"64x48 -> .*out.mkv 128x96  photo, natural-x2.*  about 2 frames in 0:00:\d\d \([\d.]+ s a frame\)", first)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_plan_of_a_video_names_the_dry_run(season):
+    command = [sys.executable, "-m", "fidelity", "plan", str(season / "e1.mkv")]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        f"is a video; its size, model and time are told by: fidelity video {season / 'e1.mkv'} -o OUT --dry-run\n"
+    )
+
+
+def test_what_was_assumed_is_told_on_request_alone(make_clip, tmp_path):
+    arguments = [make_clip(frames=2, codes=(2, 2, 2)), "--codec", "h264", "--restore", "off", "-o"]
+    short, long = fidelity(*arguments, tmp_path / "a.mp4"), fidelity(*arguments, tmp_path / "b.mp4", "--verbose")
+    assert b"color matrix" not in short.stdout
+    assert b"note: the file does not say its color matrix; BT.601 assumed\n" in long.stdout
+    assert b"scene 1 from frame 1: " in long.stdout
+
+
 def test_an_existing_result_is_skipped_without_an_error(make_clip, tmp_path):
     (tmp_path / "out.mp4").write_bytes(b"mine")
     done = fidelity(make_clip(frames=2), "-o", tmp_path / "out.mp4", "--existing", "skip")
@@ -102,7 +172,7 @@ def test_an_existing_result_is_skipped_without_an_error(make_clip, tmp_path):
     [
         (["none.mp4", "-o", "out.mp4"], "no such file", 1),
         (["README.md", "-o", "out.mp4"], "cannot be read as a video", 1),
-        (["README.md", "-o", "out.mp4", "--preview", "soon"], "wanted LENGTH@START", 2),
+        (["README.md", "-o", "out.mp4", "--preview", "soon"], "wanted LENGTH or LENGTH@START", 2),
     ],
 )
 def test_refusals_are_one_line(arguments, told, code):
@@ -114,8 +184,11 @@ def test_refusals_are_one_line(arguments, told, code):
 def test_parts_are_read_as_people_write_them():
     window = _read_window("5s@1:00")
     assert (window.start, window.seconds, window.end) == (60, 5, 65)
+    window = _read_window("5s")
+    assert (window.start, window.seconds) == (0, 5)
+    assert _read_window("1:30").seconds == 90
     assert _read_window("0.5@1:02:03.25").start == Fraction("3723.25")
-    for text in ("5s", "5s@", "@3", "0s@1", "5s@-1", "x@y"):
+    for text in ("", "s", "5s@", "@3", "0s@1", "5s@-1", "x@y"):
         with pytest.raises(RefusedError):
             _read_window(text)
     assert _read_rate("24000/1001") == Fraction(24000, 1001)
