@@ -125,7 +125,8 @@ def show_progress(first: str = "reading") -> Generator[StageProgress | None, Non
         task = bars.tasks[0]
 
         def show(stage: str, done: int, total: int) -> None:
-            bars.update(bar, description=_escape(stage), completed=done)
-            task.total = total or None  # `update` cannot take a total back
+            bars.update(bar, description=_escape(stage), completed=done, total=total or None)
+            if not total:
+                task.total = None  # which `update` leaves as it is
 
         yield show

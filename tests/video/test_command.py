@@ -10,6 +10,7 @@ import av
 import pytest
 
 from fidelity.commands.video import _read_rate, _read_window
+from fidelity.commands.video_jobs import _count_videos
 from fidelity.errors import RefusedError
 from fidelity.video.source import VideoSource
 from tests.clips import stamps_of
@@ -121,6 +122,31 @@ def test_a_folder_of_videos_is_enlarged_although_one_is_damaged(season, tmp_path
     skipping = fidelity(*arguments, "--existing", "skip")
     assert skipping.returncode == 1 and (out / "e3.mkv").exists()
     assert skipping.stdout.decode().splitlines()[-1].startswith("1 of 3 enlarged, 1 skipped, 1 failed, in ")
+
+
+def test_an_interrupted_run_of_several_videos_tells_how_many_are_finished(make_clip, tmp_path):
+    paths = [make_clip(name=name, frames=2) for name in ("e1.mp4", "e2.mp4")]
+    arguments = [*paths, "-o", tmp_path / "out", "--codec", "h264", "--restore", "off", "-b", "1"]
+    command = [sys.executable, "-c", _INTERRUPTED, "3", "video", *map(str, arguments)]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (130, "") and [one.name for one in (tmp_path / "out").iterdir()] == ["e1.mp4"]
+    told = done.stdout.splitlines()[-1]
+    assert told.startswith("interrupted; 1 of 2 videos finished; nothing is kept (")
+    assert told.endswith("; --existing skip skips those that are finished")
+
+
+def test_progress_counts_videos_and_shows_no_share_before_it_is_known():
+    shown = []
+    progress = _count_videos(lambda *one: shown.append(one), "3 of 12: ")
+    progress("computing the first frames (1)", 1, 100)
+    progress("2.00 fps, 0:00:49 left, drift 0.01", 2, 100)
+    progress("stopping…", 2, 100)
+    assert shown == [
+        ("3 of 12: computing the first frames (1)", 1, 0),
+        ("3 of 12: 2.00 fps, 0:00:49 left, drift 0.01", 2, 100),
+        ("3 of 12: stopping…", 2, 0),
+    ]
+    assert _count_videos(None, "") is None
 
 
 def test_several_videos_need_a_folder(season):
