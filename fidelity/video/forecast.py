@@ -29,8 +29,8 @@ _START_SHARE = Fraction(1, 3)
 """Where in a video frames are taken: films begin black, and with titles."""
 _QUICK_SECONDS = 3.0
 """A first trial that is faster is done again, since the first one loads and warms up what runs."""
-_TRIED_FRAMES = 8
-"""How many frames are computed at most."""
+_ENCODED_FRAMES = 8
+"""How many frames are encoded at least, as encoders look ahead."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def forecast_video(job: VideoJob) -> VideoForecast:
     workers, inner_threads = plan_threads(device, job.options.at_once)
     steps = [round(index * (len(frames) - 1) / 2) for index in range(3)]
     decision = maker.decide([maker.read(frames[step].levels) for step in dict.fromkeys(steps)])
-    pictures = [maker.read(frame.levels) for frame in frames[: min(workers, _TRIED_FRAMES)]]
+    pictures = [maker.read(frames[place % len(frames)].levels) for place in range(workers)]  # as many as run at a time
     before = torch.get_num_threads()
     with ThreadPoolExecutor(workers, "fidelity-forecast", torch.set_num_threads, (inner_threads,)) as pool:
         torch.set_num_threads(inner_threads)
@@ -129,12 +129,12 @@ def _time_encoding(job: VideoJob, made: list[FrameResult]) -> float:
         writer = SegmentWriter(Path(folder) / "trial.mkv", job.format)
         began = time.perf_counter()
         try:
-            for place in range(max(_TRIED_FRAMES, len(made))):
+            for place in range(max(_ENCODED_FRAMES, len(made))):
                 writer.add(made[place % len(made)].levels, place, 1)
             writer.close(0, ())
         finally:
             writer.discard()
-        return (time.perf_counter() - began) / max(_TRIED_FRAMES, len(made))
+        return (time.perf_counter() - began) / max(_ENCODED_FRAMES, len(made))
 
 
 def _count_frames(job: VideoJob) -> int | None:

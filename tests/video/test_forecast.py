@@ -27,6 +27,11 @@ def test_of_a_part_only_its_frames_count(start, seconds, frames, make_clip, sess
     assert forecast_video(job).frames == frames
 
 
+def test_more_frames_at_a_time_than_there_are_can_be_tried(make_clip, session, tmp_path):
+    job = prepare_video(make_clip(frames=2), tmp_path / "out.mp4", session, VideoOptions(FAST, at_once=5))
+    assert forecast_video(job).frames == 2
+
+
 def test_what_has_no_frame_is_refused(make_clip, session, tmp_path):
     job = prepare_video(make_clip(frames=4), tmp_path / "out.mp4", session, VideoOptions(FAST))
     job.source.frames = lambda _start: (frame for frame in ())
