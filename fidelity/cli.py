@@ -28,13 +28,14 @@ try:
     from .commands.usage import PlainGroup
     from .commands.video import video_command
 except ModuleNotFoundError as error:  # inside ComfyUI, the pack does not install these
-    raise SystemExit(f"{error.name} is missing; to use the command, run: pip install 'fidelity-upscale[standalone]'") from error
+    raise SystemExit(
+        f"{error.name} is missing; to use the command, run in the pack's folder: pip install '.[standalone]'"
+    ) from error
 except KeyboardInterrupt:  # while these are imported
     print("interrupted", file=sys.stderr)
     raise SystemExit(130) from None
 
 from . import __version__
-
 
 app = typer.Typer(
     cls=PlainGroup,

@@ -46,6 +46,7 @@ def video_command(
         float | None, typer.Option(help="Enlargement factor of both sides.", show_default="2, or the model's own scale")
     ] = None,
     size: options.Size = None,
+    fit: options.Fit = None,
     long_edge: options.LongEdge = None,
     megapixels: options.Megapixels = None,
     preset: options.Preset = None,
@@ -126,7 +127,7 @@ def video_command(
     from ..video.codecs import Encoding
     from ..video.options import VideoOptions
 
-    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, None, preset))
+    target = as_usage(lambda: options.read_target(scale, size, long_edge, megapixels, None, preset, fit))
     compute = as_usage(lambda: options.read_compute(device, precision, tile, memory, backend))
     what, strength = as_usage(lambda: options.read_restore(restore))
     encoding = as_usage(lambda: Encoding(codec, crf, encoder_preset, encoder))

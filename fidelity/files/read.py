@@ -138,8 +138,8 @@ def read_content(
             source = _read_opened(path, _load(opened, content, notes), repaired.content, notes, orientation, hdr)
     except Image.DecompressionBombError as error:
         raise FileRefusedError(
-            f"{path}: too large for this machine's memory; wanted at most {limit / 1e6:.0f} megapixels, or a whole --scale to "
-            "a .tif, .png or .dzi, which is made in pieces (pip install 'fidelity-upscale[formats]')"
+            f"{path}: too large for this machine's memory; wanted at most {limit / 1e6:.0f} megapixels; fidelity upscale with "
+            "a whole --scale makes a .tif, .png or .dzi of it in pieces, with libvips (pip install 'pyvips[binary]')"
         ) from error
     except (UnusableError, VipsError) as error:
         raise FileRefusedError(f"{path}: {error}") from error

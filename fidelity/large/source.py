@@ -37,7 +37,7 @@ class LargeSource:
         """
         if not has_vips():
             raise FileRefusedError(
-                f"{path}: does not fit in memory; wanted libvips, to work in pieces: pip install 'fidelity-upscale[formats]'"
+                f"{path}: does not fit in memory; wanted libvips, to work in pieces: pip install 'pyvips[binary]'"
             )
         check_regular(path)
         self.path = path

@@ -21,7 +21,7 @@ _LEAST_SIDE_PX = 16
 """DIS finds nothing in smaller pictures."""
 _OCCLUDED = 6 / 255
 """Difference between a frame and the one before, moved, at which they are taken to show different things."""
-OPENCV_HINT = "needs OpenCV (pip install 'fidelity-upscale[opencv]')"
+OPENCV_HINT = "needs OpenCV (pip install opencv-contrib-python-headless)"
 """What is said where motion is wanted and OpenCV is not installed."""
 
 

@@ -8,7 +8,7 @@ from PIL import ExifTags, Image
 
 from fidelity.files.tiff_exif import add_exif
 
-pyvips = pytest.importorskip("pyvips", reason="no pyvips found: pip install 'fidelity-upscale[formats]'")
+pyvips = pytest.importorskip("pyvips", reason="no pyvips found: pip install 'pyvips[binary]'")
 
 
 def exif(order="<"):
