@@ -72,7 +72,7 @@ PrintSheet = Annotated[
     str | None,
     typer.Option(
         metavar="SHEET",
-        help="The largest size that fits on a sheet, as in a3@300 or 30x20cm@300 (dots per inch).",
+        help="The largest size that fits on a sheet, such as a3@300 or 30x20cm@300 (dots per inch).",
         rich_help_panel=SIZE,
     ),
 ]
@@ -84,13 +84,17 @@ Preset = Annotated[
     ),
 ]
 DomainOption = Annotated[
-    DomainChoice, typer.Option(help="Domain of the image; sets the other defaults.", rich_help_panel=MODEL)
+    DomainChoice,
+    typer.Option(
+        help="Type of the image; sets the other defaults. For an anime episode, anime_sd.",
+        rich_help_panel=MODEL,
+    ),
 ]
 ModelName = Annotated[
     str,
     typer.Option(
         metavar="NAME_OR_FILE",
-        help="The network; auto uses the best installed one for the domain and the scale.",
+        help="The model; auto uses the best installed one for the domain and the scale.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -98,7 +102,7 @@ Restore = Annotated[
     str,
     typer.Option(
         metavar="|".join((*_RESTORE, "0..1")),
-        help="What an x1 network restores first: noise or JPEG damage; or how strongly it restores.",
+        help="Repair before enlarging: noise, JPEG damage, or any damage by a strength from 0 to 1.",
         rich_help_panel=WORK,
     ),
 ]
@@ -108,7 +112,7 @@ Passes = Annotated[
 ]
 Memory = Annotated[
     str | None,
-    typer.Option(metavar="SIZE", help="Memory limit, as in 8GB.", show_default="free memory", rich_help_panel=MACHINE),
+    typer.Option(metavar="SIZE", help="Memory limit, such as 8GB.", show_default="free memory", rich_help_panel=MACHINE),
 ]
 Device = Annotated[DeviceName, typer.Option(help="Device that runs the networks.", rich_help_panel=MACHINE)]
 PrecisionOption = Annotated[
@@ -143,7 +147,7 @@ Grain = Annotated[
 ]
 Channels = Annotated[
     Literal["auto", "luma", "rgb"],
-    typer.Option(help="Enlarge only luma with the network, or all colors.", rich_help_panel=WORK),
+    typer.Option(help="Enlarge only luma with the model, or all colors.", rich_help_panel=WORK),
 ]
 Consistency = Annotated[
     Literal["auto", "off", "color", "full"],
@@ -161,7 +165,7 @@ Bits = Annotated[
 ]
 Flatten = Annotated[
     str | None,
-    typer.Option(metavar="COLOR", help="Lay transparent images on a color, as in white or #ffffff.", rich_help_panel=FILES),
+    typer.Option(metavar="COLOR", help="Lay transparent images on a color, such as white or #ffffff.", rich_help_panel=FILES),
 ]
 MaxMegapixels = Annotated[
     float | None,

@@ -269,7 +269,7 @@ def rank_models(recipe: Recipe, scale: float, models: Mapping[str, Path]) -> Ite
             strong.append((_rank(name, _STRONG_ARCHITECTURES.index(architecture), wanted), ModelChoice(path, reason)))
     yield from _in_order(strong)
     best = recipe.models[0]
-    reason = f"ships with the pack; none of {', '.join(recipe.models)} is installed"
+    reason = f"shipped model; none of {', '.join(recipe.models)} is installed"
     better = f"{best}, {KNOWN_MODELS[best].page}"
     yield ModelChoice(shipped_model(recipe.shipped, scale), reason, is_shipped=True, better=better)
 

@@ -88,7 +88,7 @@ def find_model(name: str, models: Mapping[str, Path]) -> Path:
     for known, path in models.items():
         if name in (known, Path(known).name, Path(known).stem):
             return path
-    raise ModelNotFoundError(f"{name}: no such model; known models: {', '.join(models) or 'none'}")
+    raise ModelNotFoundError(f"{name}: no such model; installed: {', '.join(models) or 'none'}")
 
 
 def detect_architecture(path: Path) -> str | None:

@@ -14,7 +14,7 @@ def summarize_report(report: Report) -> str:
     network = Path(report.model.name).stem if report.model.name else "resized only"
     restored = any(step.kind == "restore" for step in report.passes)
     parts = [f"{report.recipe['domain']}{'' if domain.sure else '?'}", network, *(["restored"] if restored else [])]
-    parts.append(f"drift {report.held_drift.mean:.2f}{' from that' if restored else ''}")
+    parts.append(f"drift {report.held_drift.mean:.2f}{' from the restored source' if restored else ''}")
     if report.gate.action in _GATED:
         share = f" {100 * report.gate.blended_share:.0f} %" if report.gate.blended_share else ""
         parts.append(f"{_GATED[report.gate.action]}{share}")
@@ -62,7 +62,7 @@ def describe_report(report: Report) -> str:
         f"{given.path} {given.width}x{given.height} -> {made.path} {made.width}x{made.height}  "
         f"{report.recipe['domain']}{unsure}  {report.model.name or 'resize only'}  "
         f"color drift {describe_drift(report.drift.color, 2)}  sharpness {report.sharpness_ratio:.2f} of the raw output  "
-        f"gate {report.gate.action} against {report.gate.reference}  {report.seconds:.1f} s{notes}"
+        f"color check: {report.gate.action}, compared with {report.gate.reference}  {report.seconds:.1f} s{notes}"
     )
 
 

@@ -72,7 +72,7 @@ class LightChooser(ModelChooser):
     def _explain(self, choice: ModelChoice) -> ModelChoice:
         if not choice.is_shipped or not self.notes or self.fixed:
             return choice
-        return replace(choice, reason="ships with the pack; what else is installed is too slow for video", better=None)
+        return replace(choice, reason="shipped model; what else is installed is too slow for video", better=None)
 
     def _leave_out(self, left: Path, used_by: str) -> None:
         self.models = {name: path for name, path in self.models.items() if path != left}

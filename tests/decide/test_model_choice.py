@@ -52,7 +52,7 @@ def best(domain, scale, models):
 def test_kind_and_scale_pick_the_shipped_network(domain, scale, expected):
     choice = best(domain, scale, list_models([]))
     assert choice.path == SHIPPED_WEIGHTS / f"{expected}.safetensors"
-    assert "ships with the pack" in choice.reason
+    assert "shipped model" in choice.reason
     assert choice.better.startswith(f"{RECIPES[domain].models[0]}, https://")
 
 

@@ -159,7 +159,7 @@ def test_a_model_is_found_with_and_without_its_ending(name):
 
 
 def test_an_unknown_name_is_answered_with_those_there_are():
-    with pytest.raises(FileNotFoundError, match=r"nothing: no such model; known models: drawn-x1.*natural-x4"):
+    with pytest.raises(FileNotFoundError, match=r"nothing: no such model; installed: drawn-x1.*natural-x4"):
         find_model("nothing", list_models([]))
 
 

@@ -112,7 +112,7 @@ def test_nodes_show_what_they_decided_also_after_a_reload(page, host, photo, ren
     told.wait_for(timeout=10_000)
     shown = told.inner_text()
     assert "limits 1 on average, 3 at most" in shown
-    assert page.locator("[role=status]", has_text="ships with the pack").count() == 1
+    assert page.locator("[role=status]", has_text="shipped model").count() == 1
     map_shown = "(box) => box.querySelector('img').style.display !== 'none'"
     assert not told.evaluate(map_shown) and "black is none" not in shown  # that of colors that are held is black
     saved = page.evaluate("() => window.app.graph.serialize()")

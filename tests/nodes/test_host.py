@@ -171,7 +171,7 @@ def test_auto_loads_a_network_for_the_domain_and_the_scale(host, photo, domain, 
     graph["2"]["inputs"] = {"model_name": "auto", "domain": domain, "scale": scale}
     graph["8"] = node("PreviewAny", source=["2", 1])
     (said,) = host.run(graph)["8"]["text"]
-    assert said.startswith(f"{expected}.safetensors: ships with the pack")
+    assert said.startswith(f"{expected}.safetensors: shipped model")
     assert "Better: " in said
 
 
@@ -180,7 +180,7 @@ def test_the_domain_that_was_told_chooses_the_network(host, photo):
     graph["4"] = node("FidelityClassifyDomain", image=["1", 0], override="anime_sd")
     graph["2"]["inputs"] = {"model_name": "auto", "domain": ["4", 0], "scale": 2.0}
     graph["8"] = node("PreviewAny", source=["2", 1])
-    assert host.run(graph)["8"]["text"][0].startswith("drawn-x2.safetensors: ships with the pack")
+    assert host.run(graph)["8"]["text"][0].startswith("drawn-x2.safetensors: shipped model")
 
 
 def test_pixels_are_judged_with_scores_and_reasons(host, photo):

@@ -51,10 +51,10 @@ def test_an_unsure_photo_is_marked_too_and_a_named_kind_has_no_rivals():
 
 
 def test_a_better_network_is_named():
-    choice = ModelChoice(Path("natural-x4.safetensors"), "ships with the pack", better="SwinIR, its page")
+    choice = ModelChoice(Path("natural-x4.safetensors"), "shipped model", better="SwinIR, its page")
     assert summarize_choice("natural-x4", choice).split("\n") == [
         "≈ natural-x4",
-        "ships with the pack",
+        "shipped model",
         "better: SwinIR, its page",
     ]
     assert summarize_choice("mine", ModelChoice(Path("mine.pth"), "chosen by you")).startswith("✓ mine\n")
