@@ -1,5 +1,6 @@
 """The library in three functions: for paths, PIL images, numpy arrays and tensors."""
 
+import io
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -17,12 +18,12 @@ from .decide.provenance import Provenance
 from .decide.settings import Settings
 from .decide.target import Target
 from .errors import RefusedError, check_type
-from .files.metadata import read_provenance
+from .files.metadata import provenance_of, provenance_of_picture, read_provenance
 from .files.paths import check_folder
 from .files.read import UNNAMED, SourceFile, read_content, read_image, take_picture
 from .files.save import choose_depth, save_result
 from .files.tags import Captions
-from .files.write import DEFAULT_EXPORT, check_writable, quantise
+from .files.write import DEFAULT_EXPORT, check_options, check_writable, quantise
 from .imaging.tensors import check_finite, check_image, check_range
 from .networks.compute import AUTO_COMPUTE, Compute
 from .networks.device import choose_device
@@ -36,7 +37,7 @@ Picture = str | PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any] |
 
 - a path: any file that `fidelity upscale` reads;
 - the content of such a file: bytes, or a file open for reading in binary mode, such as an upload;
-- a PIL image of any mode, treated like a file: its orientation, color profile and EXIF count;
+- a PIL image of any mode: its orientation, ICC profile, EXIF and texts count as in a file, other color tags do not;
 - a numpy array ``(H, W)`` or ``(H, W, C)``, C being 1, 3 or 4: uint8, uint16, or floats in [0, 1];
 - a tensor ``(B, C, H, W)`` of floats in [0, 1].
 """
@@ -73,7 +74,8 @@ class Upscaled(Generic[ImageT]):
 
         Args:
             path: The file to write.
-            quality: Quality of JPEG, AVIF and lossy WebP, 1 to 100; 95 if not given.
+            quality: Quality of JPEG, AVIF and lossy WebP, 1 to 100; 95 if not given,
+                and WebP is lossless then.
             bits: Bits per channel in PNG, TIFF and AVIF; as many as the source has if not given.
 
         Returns:
@@ -83,10 +85,11 @@ class Upscaled(Generic[ImageT]):
             RefusedError: If the image is a batch, or the format or the folder cannot hold it.
         """
         target = _as_path(path)
+        check_options(target.suffix.lower(), bits, quality)
         if self.tensor.shape[0] != 1:
             raise RefusedError(f"{self.tensor.shape[0]} images; wanted one to save")
         check_folder(target)
-        export = DEFAULT_EXPORT if quality is None else replace(DEFAULT_EXPORT, quality=quality)
+        export = DEFAULT_EXPORT if quality is None else replace(DEFAULT_EXPORT, quality=quality, lossless=False)
         export = replace(export, bits=bits) if bits else choose_depth(export, self._source, target)
         check_writable(target, (self.tensor.shape[2], self.tensor.shape[3]), self.tensor.shape[1], export)
         save_result(target, self.tensor, self._source, facts_of(self.report), export)
@@ -153,7 +156,8 @@ def upscale(
     Raises:
         RefusedError: If the picture, a setting or a model is refused, or the result does not fit into memory.
     """
-    image, source = _open(picture)
+    given = _settle(picture)
+    image, source = _open(given)
     settings = settings or Settings()
     check_type(settings, Settings, "settings")
     check_type(compute, Compute, "compute")
@@ -162,11 +166,11 @@ def upscale(
     if compute.device is None and not isinstance(picture, Tensor):
         compute = replace(compute, device=choose_device())
     session = Session(settings, compute, list_models([*_extra_folder(models_dir), models_folder()]))
-    made = session.run(image, _provenance(picture), progress)
+    made = session.run(image, _provenance(given), progress)
     report = Report.of(made, session.settings, session.compute)
-    if source and source.path != UNNAMED:
+    if source and source.path is not UNNAMED:
         report = replace(report, input=report_input(source.path, (image.shape[2], image.shape[3]), source.notes))
-    return Upscaled(_like(made.image, picture, source), made.image, report, source)
+    return Upscaled(_like(made.image, given, source), made.image, report, source)
 
 
 def _extra_folder(models_dir: str | PathLike[str] | None) -> list[Path]:
@@ -191,8 +195,9 @@ def classify(picture: Picture, *, ignore_metadata: bool = False) -> Verdict:
     Raises:
         RefusedError: If the picture is refused.
     """
-    image, _ = _open(picture)
-    return classify_image(image[:1], None if ignore_metadata else _provenance(picture))
+    given = _settle(picture)
+    image, _ = _open(given)
+    return classify_image(image[:1], None if ignore_metadata else _provenance(given))
 
 
 def measure(reference: Picture, candidate: Picture) -> dict[str, Any]:
@@ -205,14 +210,14 @@ def measure(reference: Picture, candidate: Picture) -> dict[str, Any]:
     Raises:
         RefusedError: If a picture is refused, or is a batch.
     """
-    images = [_open(picture, "srgb")[0] for picture in (reference, candidate)]
+    images = [_open(_settle(picture), "srgb")[0] for picture in (reference, candidate)]
     for image in images:
         if image.shape[0] != 1:
             raise RefusedError(f"{image.shape[0]} images in one tensor; wanted one to measure")
     return measure_images(*images)
 
 
-def _open(picture: Picture, color_space: Any = "source") -> tuple[Tensor, SourceFile | None]:
+def _open(picture: "Picture | _Content", color_space: Any = "source") -> tuple[Tensor, SourceFile | None]:
     """``(B, C, H, W)`` in [0, 1], and what it is the image of, with its depth; None for a tensor."""
     if isinstance(picture, str | PathLike):
         source = read_image(_as_path(picture), color_space)
@@ -220,9 +225,8 @@ def _open(picture: Picture, color_space: Any = "source") -> tuple[Tensor, Source
     if isinstance(picture, Image.Image):
         source = take_picture(picture, color_space)
         return source.image, source
-    if isinstance(picture, bytes | bytearray | memoryview) or hasattr(picture, "read"):
-        content = picture if isinstance(picture, bytes) else _content_of(picture)
-        source = read_content(content, _name_of(picture), color_space)
+    if isinstance(picture, _Content):
+        source = read_content(picture.content, picture.name, color_space)
         return source.image, source
     if isinstance(picture, Tensor):
         image, source = picture, None
@@ -249,16 +253,28 @@ def _as_path(path: str | PathLike[str]) -> Path:
     return Path(text)
 
 
-def _content_of(picture: Any) -> bytes:
-    content = picture.read() if hasattr(picture, "read") else bytes(picture)
-    if not isinstance(content, bytes):
+@dataclass(frozen=True)
+class _Content:
+    """The content of a file, and what messages name it by."""
+
+    content: bytes
+    name: Path
+
+
+def _settle(picture: Picture) -> "Picture | _Content":
+    """Reads what can be read only once."""
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return _Content(bytes(picture), UNNAMED)
+    if not hasattr(picture, "read"):
+        return picture
+    stream, name = cast("IO[bytes]", picture), getattr(picture, "name", None)
+    try:
+        content = stream.read()
+    except (OSError, ValueError) as error:
+        raise RefusedError(f"an open file that cannot be read ({error}); wanted one open in binary mode") from error
+    if not isinstance(content, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not check types
         raise RefusedError("a file open as text; wanted one open in binary mode")
-    return content
-
-
-def _name_of(picture: Any) -> Path:
-    name = getattr(picture, "name", None)
-    return Path(name) if isinstance(name, str) and name else UNNAMED
+    return _Content(content, Path(name) if isinstance(name, str) and name else UNNAMED)
 
 
 def _depth_of(array: NDArray[Any]) -> int:
@@ -274,8 +290,12 @@ def _depth_of(array: NDArray[Any]) -> int:
 _EIGHT_BITS = 1e-3
 
 
-def _provenance(picture: Picture) -> Provenance | None:
-    return read_provenance(Path(picture)) if isinstance(picture, str | PathLike) else None
+def _provenance(picture: "Picture | _Content") -> Provenance | None:
+    if isinstance(picture, str | PathLike):
+        return read_provenance(Path(picture))
+    if isinstance(picture, _Content):
+        return provenance_of(io.BytesIO(picture.content))
+    return provenance_of_picture(picture) if isinstance(picture, Image.Image) else None
 
 
 def _from_array(array: NDArray[Any]) -> Tensor:
@@ -291,7 +311,7 @@ def _from_array(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(stacked)).movedim(-1, 0)[None]
 
 
-def _like(image: Tensor, picture: Picture, source: SourceFile | None) -> Any:
+def _like(image: Tensor, picture: "Picture | _Content", source: SourceFile | None) -> Any:
     """A result as its source was given."""
     if isinstance(picture, Tensor):
         return image

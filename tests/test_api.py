@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 import fidelity
 from fidelity.errors import RefusedError
@@ -116,6 +117,31 @@ def test_a_pil_image_keeps_what_its_file_would(image_file, tmp_path, display_p3)
     assert dict(saved[1].getexif()) == dict(saved[0].getexif()) and saved[1].getexif()[0x010F] == "Maker"
 
 
+def test_what_a_file_says_of_its_origin_counts_whatever_it_comes_as(tmp_path):
+    notes = PngInfo()
+    notes.add_text("parameters", "1girl, anime\nSteps: 20, Sampler: Euler a, CFG scale: 7, Model: animagine-xl")
+    path = tmp_path / "made.png"
+    Image.new("RGB", (64, 64), "teal").save(path, pnginfo=notes)
+    verdicts = [fidelity.classify(one) for one in (path, path.read_bytes(), io.BytesIO(path.read_bytes()), Image.open(path))]
+    assert len({(verdict.label, verdict.confidence) for verdict in verdicts}) == 1
+    assert verdicts[0] != fidelity.classify(path, ignore_metadata=True)
+
+
+def test_a_tiff_opened_by_pillow_looks_as_its_file(tmp_path):
+    path = tmp_path / "inverted.tif"
+    samples = np.linspace(0, 65535, 24 * 20).reshape(20, 24).astype(np.uint16)
+    Image.fromarray(samples).save(path, tiffinfo={262: 0, 271: "Maker"})
+    from_file, from_picture = fidelity.upscale(path, 2), fidelity.upscale(Image.open(path), 2)
+    assert (from_file.tensor - from_picture.tensor).abs().max() < 2 / 65535
+
+
+def test_a_closed_file_is_refused(image_file):
+    with image_file("a.png").open("rb") as opened:
+        pass
+    with pytest.raises(fidelity.RefusedError, match="cannot be read"):
+        fidelity.upscale(opened, 2)
+
+
 def test_the_content_of_a_file_is_taken_as_the_file(image_file):
     path = image_file("wide.png")
     expected = fidelity.upscale(path, 2)
@@ -141,13 +167,15 @@ def test_a_result_is_saved_with_as_many_bits_as_its_samples_need(samples, bits, 
     result = fidelity.upscale(samples, 2)
     assert read_image(result.save(tmp_path / "a.png")).bits == bits
     assert read_image(result.save(tmp_path / "b.png", bits=16)).bits == 16
-    assert (tmp_path / "b.png").stat().st_size > 0
+    with pytest.raises(fidelity.RefusedError, match="JPEG stores 8 bits"):
+        result.save(tmp_path / "c.jpg", bits=16)
 
 
 def test_quality_is_chosen_when_saving(photo, tmp_path):
     result = fidelity.upscale(photo, 2)
-    best, least = (result.save(tmp_path / f"{quality}.jpg", quality=quality).stat().st_size for quality in (95, 30))
-    assert least < best / 2
+    for suffix in ("jpg", "webp"):
+        best, least = (result.save(tmp_path / f"{quality}.{suffix}", quality=quality).stat().st_size for quality in (95, 30))
+        assert least < best / 2
     with pytest.raises(fidelity.RefusedError, match="quality is 101; wanted 1 to 100"):
         result.save(tmp_path / "a.jpg", quality=101)
     with pytest.raises(fidelity.RefusedError, match="a path of type BytesIO; wanted a string or a path"):

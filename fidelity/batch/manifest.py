@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from ..files.paths import FileRefusedError
 from .items import Item, is_remote
@@ -35,13 +35,24 @@ def read_manifest(path: Path) -> list[Item]:
     Raises:
         FileRefusedError: If the file cannot be read, or has columns that are not known.
     """
-    rows = list(_read_rows(path))
+    rows = _latest(list(_read_rows(path)))
     unknown = sorted({name for row in rows if not isinstance(row, str) for name in _settings(row)} - set(_KNOWN))
     if unknown:
         columns = f"unknown column{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}"
         raise FileRefusedError(f"{path}: {columns}; known: {', '.join(_KNOWN)}")
     taken: set[str] = set()
     return [_to_item(row, f"{path.name}, row {number}", path.parent, taken) for number, row in enumerate(rows, 1)]
+
+
+def _latest(rows: list[dict[str, Any] | str]) -> list[dict[str, Any] | str]:
+    """The rows without those of a journal that a later one of the same picture replaces."""
+    last = {(row["source"], row.get("output")): place for place, row in enumerate(rows) if _is_of_journal(row)}
+    kept = set(last.values())
+    return [row for place, row in enumerate(rows) if place in kept or not _is_of_journal(row)]
+
+
+def _is_of_journal(row: dict[str, Any] | str) -> TypeGuard[dict[str, Any]]:
+    return not isinstance(row, str) and is_row(row)
 
 
 _KNOWN = (*SOURCE_COLUMNS, "output", *ROW_OPTIONS)
@@ -88,7 +99,7 @@ def _read_rows(path: Path) -> Iterator[dict[str, Any] | str]:
         return
     if path.suffix.lower() not in (".jsonl", ".ndjson", ".json"):
         raise FileRefusedError(f"{path}: has an unknown ending; wanted a manifest as .csv or .jsonl")
-    for line in text.splitlines():
+    for line in text.split("\n"):  # names may contain other separators of lines
         if not line.strip():
             continue
         try:

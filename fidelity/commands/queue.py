@@ -1,6 +1,7 @@
 """`fidelity queue`."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,7 +46,7 @@ def queue_command(
         return
     if len(server) > 1:
         raise typer.BadParameter(f"{len(server)} servers for one run; wanted one, or --each", param_hint="--server")
-    from ..comfy.client import ComfyClient
+    from ..comfy.client import ComfyClient, ServerError
     from ..comfy.graphs import set_input, set_pictures, to_prompt
     from ..files.paths import check_folder
 
@@ -61,7 +62,8 @@ def queue_command(
         try:
             results = client.wait(queued, prompt, progress, timeout)
         except KeyboardInterrupt:
-            client.cancel(queued)
+            with suppress(ServerError):  # a server that does not answer is a usual reason for Ctrl-C
+                client.cancel(queued)
             say_line("interrupted; the run is canceled")
             raise typer.Exit(130) from None
         for result in _choose(results):

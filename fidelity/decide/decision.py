@@ -122,7 +122,7 @@ def decide(
     if recipe.channels == "rgb" and enlarges_luma_alone(planned):
         recipe = replace(recipe, channels="luma")
         reasons += ("channels luma: the network enlarges luma only",)
-    if planned.restorer:
+    if planned.restorer and not margin:  # around an image that repeats, half size would look beyond the margin
         restorer = with_half_size(planned.restorer, first, judged.restore_strength, where)
         planned = replace(planned, restorer=restorer)
         reasons += describe_half(restorer)

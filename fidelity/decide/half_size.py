@@ -21,7 +21,7 @@ LEAST_STRENGTH = 0.5
 _PATCHES = 4
 _SMALLEST_PX = 48
 """Shortest side of an image whose half still says something."""
-_RANGES = {"photo": (0.4, 0.7), "drawn": (0.32, 0.42)}
+_RANGES = {"photo": (0.4, 0.6), "drawn": (0.26, 0.36)}
 """Judged shares up to which nothing is restored at half size, and from which on everything is: a blend of both keeps the damage
 of one and the blur of the other. Chosen by eye on real pictures: photographs and paintings lose texture that they may have,
 drawings gain whole lines."""
@@ -68,4 +68,4 @@ def describe_half(restorer: Restorer) -> tuple[str, ...]:
     if not restorer.half:
         return ()
     amount = "" if restorer.half.share == 1 else f", {restorer.half.share:.0%} of it"
-    return (f"restored at half size{amount}: the source shows no finer detail, and damage as coarse",)
+    return (f"restored at half size{amount}: the source shows no detail finer than two pixels, and its damage is as coarse",)

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 from typing import IO
 
-from PIL import ExifTags
+from PIL import ExifTags, Image
 
 from ..decide.provenance import Provenance, interpret
 from ..quiet import no_warnings
@@ -22,36 +22,59 @@ def read_provenance(path: Path) -> Provenance:
     """
     try:
         with path.open("rb") as file:
-            try:
-                texts, exif = _read(file)
-            except DECODING_ERRORS:
-                file.seek(0)
-                texts, exif = _read(io.BytesIO(repair(file.read()).content))
-        credentials = _has_credentials(path)
+            return provenance_of(file)
     except DECODING_ERRORS:
         return Provenance()
-    return interpret(texts, exif, credentials)
+
+
+def provenance_of(file: IO[bytes]) -> Provenance:
+    """Reads what the metadata of an image file says about its picture; empty if there is none or it cannot be read.
+
+    Args:
+        file: The file, open in binary mode at its start, and seekable.
+    """
+    try:
+        try:
+            texts, exif = _read(file)
+        except DECODING_ERRORS:
+            file.seek(0)
+            texts, exif = _read(io.BytesIO(repair(file.read()).content))
+        return interpret(texts, exif, _has_credentials(file))
+    except DECODING_ERRORS:
+        return Provenance()
+
+
+def provenance_of_picture(picture: Image.Image) -> Provenance:
+    """Reads what the metadata of a PIL image says about its picture."""
+    try:
+        return interpret(*_read_opened(picture), False)
+    except DECODING_ERRORS:
+        return Provenance()
 
 
 def _read(file: IO[bytes]) -> tuple[dict[str, str], dict[str, str]]:
-    """The texts and the EXIF tags of an image file by name, EXIF's comment among the texts."""
     with open_picture(file) as opened, no_warnings():
-        texts = {str(key): _to_text(value) for key, value in opened.info.items() if isinstance(value, str | bytes)}
-        exif = opened.getexif()
-        named = {ExifTags.TAGS.get(tag, str(tag)): _to_text(value) for tag, value in exif.items()}
-        comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
+        return _read_opened(opened)
+
+
+def _read_opened(opened: Image.Image) -> tuple[dict[str, str], dict[str, str]]:
+    """The texts and the EXIF tags of an image by name, EXIF's comment among the texts."""
+    texts = {str(key): _to_text(value) for key, value in opened.info.items() if isinstance(value, str | bytes)}
+    exif = opened.getexif()
+    named = {ExifTags.TAGS.get(tag, str(tag)): _to_text(value) for tag, value in exif.items()}
+    comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
     if comment:
         texts.setdefault("UserComment", _decode_comment(comment))
     return texts, named
 
 
-def _has_credentials(path: Path) -> bool:
+def _has_credentials(file: IO[bytes]) -> bool:
     """Whether the start or end of the file contains a manifest of content credentials."""
-    with path.open("rb") as file:
-        head = file.read(_WINDOW_BYTES)
-        size = path.stat().st_size
-        file.seek(max(0, size - _WINDOW_BYTES))
-        return any(b"c2pa" in part and b"jumb" in part for part in (head, file.read(_WINDOW_BYTES)))
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    head = file.read(_WINDOW_BYTES)
+    file.seek(max(0, size - _WINDOW_BYTES))
+    return any(b"c2pa" in part and b"jumb" in part for part in (head, file.read(_WINDOW_BYTES)))
 
 
 def _to_text(value: object) -> str:

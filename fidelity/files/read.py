@@ -164,13 +164,26 @@ def take_picture(picture: Image.Image, color_space: ColorSpace = "source") -> So
     notes: list[str] = []
     try:
         with no_warnings():
-            own = picture.convert("LA") if picture.mode == "La" else picture.copy()  # either is of no file format
-            source = _read_opened(UNNAMED, own, b"", notes, 1, "auto")
+            source = _read_opened(UNNAMED, _without_format(picture), b"", notes, 1, "auto")
     except UnusableError as error:
         raise FileRefusedError(f"{UNNAMED}: {error}") from error
-    except DECODING_ERRORS as error:
-        raise FileRefusedError(f"{UNNAMED}: damaged or truncated ({one_line(error)})") from error
+    except (*DECODING_ERRORS, AssertionError) as error:  # Pillow asserts that its file is still open
+        raise FileRefusedError(f"{UNNAMED}: damaged, truncated or closed ({one_line(error)})") from error
     return _to_srgb(source) if color_space == "srgb" else source
+
+
+def _without_format(picture: Image.Image) -> Image.Image:
+    """A copy of a PIL image that is of no file format, with its EXIF tags among its info, as those of all formats can be."""
+    picture.load()
+    if isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.mode.startswith("I"):
+        own = Image.fromarray(_read_grey(picture)[..., 0])
+        own.info = dict(picture.info)
+    else:
+        own = picture.convert("LA") if picture.mode == "La" else picture.copy()
+    exif = picture.getexif()
+    if exif:
+        own.info["exif"] = exif.tobytes()
+    return own
 
 
 def _load(opened: Image.Image, content: bytes, notes: list[str]) -> Image.Image:

@@ -33,7 +33,8 @@ class Compute:
             if getattr(self, name) not in get_args(kind):
                 raise RefusedError(f"{name} is {getattr(self, name)!r}; wanted {', '.join(get_args(kind))}")
         for name in ("tile_px", "memory_bytes"):
-            check_type(getattr(self, name) or 0, int, name)
+            if getattr(self, name) is not None:
+                check_type(getattr(self, name), int, name)
         if self.tile_px is not None and self.tile_px < MIN_TILE_PX:
             raise RefusedError(f"tile is {self.tile_px} px; wanted at least {MIN_TILE_PX}")
         if self.memory_bytes is not None and self.memory_bytes <= 0:

@@ -61,7 +61,7 @@ def describe_report(report: Report) -> str:
     return (
         f"{given.path} {given.width}x{given.height} -> {made.path} {made.width}x{made.height}  "
         f"{report.recipe['domain']}{unsure}  {report.model.name or 'resize only'}  "
-        f"color drift {describe_drift(report.drift.color, 2)}  sharpness {report.sharpness_ratio:.2f} of the raw output  "
+        f"color drift {describe_drift(report.held_drift, 2)}  sharpness {report.sharpness_ratio:.2f} of the raw output  "
         f"color check: {report.gate.action}, compared with {report.gate.reference}  {report.seconds:.1f} s{notes}"
     )
 

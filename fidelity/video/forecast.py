@@ -59,6 +59,7 @@ def forecast_video(job: VideoJob) -> VideoForecast:
     Raises:
         RefusedError: If no frame can be read there, or a setting or a network is refused.
     """
+    _check_part(job)
     frames, decode_seconds = _read_some(job)
     device, maker = job.session.compute.device, job.maker
     workers, inner_threads = plan_threads(device, job.options.at_once)
@@ -79,6 +80,12 @@ def forecast_video(job: VideoJob) -> VideoForecast:
     is_cpu = device is None or device.type == "cpu"  # whose cores decode and encode too
     scene = describe_scene(FramePlace(frames[0], 0, True, False), decision, job.steadies)
     return VideoForecast(scene, _count_frames(job), seconds + beside if is_cpu else max(seconds, beside))
+
+
+def _check_part(job: VideoJob) -> None:
+    """Refuses a part of the video in which no frame lies."""
+    if _count_frames(job) == 0:
+        raise RefusedError(f"{job.source.path}: {job.tell_beyond()}")
 
 
 def _read_some(job: VideoJob) -> tuple[list[SourceFrame], float]:

@@ -192,11 +192,11 @@ class VideoJob:
             if sink.done != end:
                 pipeline.run()
             if not sink.count:
-                raise RefusedError(f"{self.source.path}: {self.source.fault or self._tell_beyond()}")
+                raise RefusedError(f"{self.source.path}: {self.source.fault or self.tell_beyond()}")
             sink.finish()
         return self.report(sink.records, pipeline.scenes, done, time.perf_counter() - started)
 
-    def _tell_beyond(self) -> str:
+    def tell_beyond(self) -> str:
         """Why no frame lies in the part that was asked for."""
         window, info = self.options.window, self.info
         if window is None or not info.frames:

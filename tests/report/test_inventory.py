@@ -74,7 +74,9 @@ def test_the_machine_is_told_with_what_is_used_of_it_and_why():
     assert cpu["precisions"] == ["fp32", "fp16", "bf16"]
 
 
-@pytest.mark.parametrize(("is_fast", "words"), [(True, "bf16 is fast here, too"), (False, "bf16 is not known to be faster here")])
+@pytest.mark.parametrize(
+    ("is_fast", "words"), [(True, "bf16 is fast here, too"), (False, "bf16 is not known to be faster here")]
+)
 def test_a_cpu_is_told_with_whether_bf16_is_fast_on_it(monkeypatch, is_fast, words):
     monkeypatch.setattr(inventory, "_has_fast_bf16", lambda: is_fast)
     assert words in describe_machine(examine_machine()).splitlines()[-1]
