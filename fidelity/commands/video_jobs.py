@@ -117,8 +117,8 @@ class VideoJobs:
         if len(self.pairs) == 1:
             return f"interrupted{_tell_kept(out)}"
         finished = sum(not one.failed for one in self._done)
-        again = "the same command with --existing skip" if finished else "the same command"
-        return f"interrupted; {finished} of {len(self.pairs)} videos finished{_tell_kept(out, again)}"
+        again = "; the same command with --existing skip does the rest" if finished else ""
+        return f"interrupted; {finished} of {len(self.pairs)} videos finished{_tell_kept(out)}{again}"
 
     def _describe_more(self, made: "VideoReport") -> Iterable[str]:
         """What was assumed, and what was decided for each scene."""
@@ -168,7 +168,7 @@ def _count_videos(progress: StageProgress | None, count: str) -> StageProgress |
     return lambda stage, done, total: progress(f"{count}{stage}", done, 0 if stage.startswith(unknown) else total)
 
 
-def _tell_kept(out: Path, again: str = "the same command") -> str:
+def _tell_kept(out: Path) -> str:
     """What an interrupted run has left of a video."""
     from ..files.journal import parts_folder
     from ..video.segments import count_kept
@@ -182,7 +182,7 @@ def _tell_kept(out: Path, again: str = "the same command") -> str:
     if not kept:
         return f"; nothing is kept ({parts})"
     frames = f"{kept} frame{'s' if kept > 1 else ''}"
-    return f"; {frames} in whole parts are kept in {parts_folder(out)} ({parts}), and {again} resumes"
+    return f"; {frames} in whole parts are kept in {parts_folder(out)} ({parts}), and a rerun resumes from there"
 
 
 def _tabulate(done: Sequence[_Done], seconds: float) -> Iterable[str]:

@@ -132,7 +132,7 @@ def test_an_interrupted_run_of_several_videos_tells_how_many_are_finished(make_c
     assert (done.returncode, done.stderr) == (130, "") and [one.name for one in (tmp_path / "out").iterdir()] == ["e1.mp4"]
     told = done.stdout.splitlines()[-1]
     assert told.startswith("interrupted; 1 of 2 videos finished; nothing is kept (")
-    assert told.endswith("; --existing skip skips those that are finished")
+    assert told.endswith("; the same command with --existing skip does the rest")
 
 
 def test_progress_counts_videos_and_shows_no_share_before_it_is_known():
