@@ -27,7 +27,7 @@ from .files.write import DEFAULT_EXPORT, check_options, check_writable, quantise
 from .imaging.tensors import check_finite, check_image, check_range
 from .networks.compute import AUTO_COMPUTE, Compute
 from .networks.device import choose_device
-from .networks.loader import list_models, models_folder
+from .networks.loader import find_installed
 from .report.measure import measure_images
 from .report.report import Report, facts_of, report_input
 from .session import Session, StageProgress
@@ -165,7 +165,7 @@ def upscale(
         settings = replace(settings, target=Target(scale, size))
     if compute.device is None and not isinstance(picture, Tensor):
         compute = replace(compute, device=choose_device())
-    session = Session(settings, compute, list_models([*_extra_folder(models_dir), models_folder()]))
+    session = Session(settings, compute, find_installed(_extra_folder(models_dir)))
     made = session.run(image, _provenance(given), progress)
     report = Report.of(made, session.settings, session.compute)
     if source and source.path is not UNNAMED:
@@ -173,13 +173,13 @@ def upscale(
     return Upscaled(_like(made.image, given, source), made.image, report, source)
 
 
-def _extra_folder(models_dir: str | PathLike[str] | None) -> list[Path]:
+def _extra_folder(models_dir: str | PathLike[str] | None) -> Path | None:
     if models_dir is None:
-        return []
+        return None
     folder = _as_path(models_dir)
     if not folder.is_dir():
         raise RefusedError(f"models_dir is {folder}, which is no folder; wanted one that holds models")
-    return [folder]
+    return folder
 
 
 def classify(picture: Picture, *, ignore_metadata: bool = False) -> Verdict:

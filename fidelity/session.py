@@ -181,10 +181,12 @@ class Session:
         provenance: Provenance | None = None,
         writer_bytes_per_pixel: float | None = None,
         view: Tensor | None = None,
+        is_whole: bool = True,
     ) -> Decision:
         """Decides how an image would be enlarged; see `fidelity.decide.decision.decide`."""
         memory = self.compute.memory_bytes or free_host_bytes()
-        return decide(image, self.chooser, self.settings, memory, self.compute, provenance, writer_bytes_per_pixel, view)
+        more = (provenance, writer_bytes_per_pixel, view, is_whole)
+        return decide(image, self.chooser, self.settings, memory, self.compute, *more)
 
     def run(self, image: Tensor, provenance: Provenance | None = None, progress: StageProgress | None = None) -> Enlargement:
         """Decides how to enlarge an image, then does so.

@@ -6,12 +6,10 @@ from pathlib import PurePosixPath
 
 from ..choices import VideoCodec
 from ..files.paths import VIDEO_SUFFIXES
-from ..video.codecs import CODECS
+from ..video.codecs import result_suffix
 
 MEMBER = "::"
 """Between an archive and the name of a picture in it."""
-
-_ANY_VIDEO = ".mkv"  # Matroska holds whatever there is
 
 
 @dataclass(frozen=True)
@@ -89,5 +87,4 @@ class Endings:
         """The ending of a source's result."""
         if self.codec is None or not is_video(source):
             return self.image
-        own = PurePosixPath(source).suffix.lower()
-        return own if own in CODECS[self.codec].containers else _ANY_VIDEO
+        return result_suffix(PurePosixPath(source).suffix, self.codec)

@@ -61,9 +61,11 @@ def do_step(path: Path, output: Path, session: Session, options: VideoOptions, s
     source = VideoSource(path, options.deinterlace)
     if step.part:
         made = enlarge_part(source, output, session, options, step.part)
-        return {"status": PART, "scenes": [(scene.domain, scene.model) for scene in made.scenes]}
+        return {"status": PART, "scenes": [(scene.domain, scene.model) for scene in made.scenes], "notes": list(made.notes)}
     made = join_parts(source, output, session, options, step.row["parts"])
     kept = {name: step.row[name] for name in ("sha256", "source_bytes", "source_time")}
+    told = dict.fromkeys(note for row in step.done for note in row["notes"])
+    made = replace(made, notes=tuple(told | dict.fromkeys(made.notes)))
     return kept | _describe(made, output, step.row["fault"], [scene for row in step.done for scene in row["scenes"]])
 
 

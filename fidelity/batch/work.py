@@ -17,7 +17,7 @@ from ..folder import Outcome, upscale_files
 from ..job import FileOptions
 from ..networks.compute import Compute
 from ..networks.device import choose_device
-from ..networks.loader import list_models
+from ..networks.loader import find_installed
 from ..networks.memory import free_host_bytes
 from ..report.text import notes_of
 from ..session import Session
@@ -76,7 +76,7 @@ class Worker:
         memory = work.compute.memory_bytes or int(memory_share * free_host_bytes())
         work = replace(work, compute=replace(work.compute, device=device, memory_bytes=memory))
         self._work = work
-        self._models = list_models([work.models_dir] if work.models_dir else [])
+        self._models = find_installed(work.models_dir)
         self._session = Session(work.settings, work.compute, self._models)
 
     def run(self, item: Item, known: Row | None = None, step: Step | None = None) -> Row:

@@ -296,6 +296,6 @@ def _parse_tile(text: str) -> int | None:
 
 def find_models(models_dir: Path | None) -> dict[str, Path]:
     """Lists the networks in a folder, those that `fidelity models get` stored, and the shipped ones."""
-    from ..networks.loader import list_models, models_folder
+    from ..networks.loader import find_installed
 
-    return list_models([*([models_dir] if models_dir else []), models_folder()])
+    return find_installed(models_dir)

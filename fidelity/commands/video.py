@@ -162,18 +162,19 @@ def _name_outputs(inputs: list[Path], out: Path, codec: VideoCodec) -> list[tupl
     from ..files.paths import check_apart, keys_of
     from ..video.inputs import find_videos, name_results
 
-    if inputs == [PIPE] or (len(inputs) == 1 and not inputs[0].is_dir()):
+    if PIPE in inputs and len(inputs) > 1:
+        raise typer.BadParameter("- is a pipe; wanted it alone", param_hint="INPUT")
+    if len(inputs) == 1 and not inputs[0].is_dir():
         return [(inputs[0], out)]
     to_file = bool(out.suffix) and not out.is_dir()
     sources = [video for path in inputs for video in find_videos(path, to_file)]
     if sources == inputs and len(inputs) == 1:  # a folder of frames
         return [(inputs[0], out)]
-    if to_file or out == PIPE or PIPE in inputs:
+    if to_file or out == PIPE:
         if len(sources) == 1:
             return [(sources[0], out)]
-        wanted = "--output" if PIPE not in inputs else "INPUT"
-        reason = f"{out if PIPE not in inputs else '-'} is one file, but there are {len(sources)} videos; wanted a folder"
-        raise typer.BadParameter(reason, param_hint=wanted)
+        reason = f"{out} is one file, but there are {len(sources)} videos; wanted a folder"
+        raise typer.BadParameter(reason, param_hint="--output")
     outputs = name_results(sources, out, codec)
     check_apart(keys_of(sources), outputs)
     return list(zip(sources, outputs, strict=True))

@@ -68,6 +68,7 @@ def decide(
     provenance: Provenance | None = None,
     writer_bytes_per_pixel: float | None = None,
     view: Tensor | None = None,
+    is_whole: bool = True,
 ) -> Decision:
     """Decides how an image is enlarged.
 
@@ -80,6 +81,7 @@ def decide(
         provenance: What the image's file says about its origin.
         writer_bytes_per_pixel: See `fidelity.decide.planning.plan_passes`.
         view: What a screen shows of the image, if that differs from its samples; the domain is judged by it.
+        is_whole: Whether it is no piece of a larger one: at half size, a pixel depends on more than a piece's context.
 
     Raises:
         ModelRefusedError: If no network is usable.
@@ -122,7 +124,7 @@ def decide(
     if recipe.channels == "rgb" and enlarges_luma_alone(planned):
         recipe = replace(recipe, channels="luma")
         reasons += ("channels luma: the network enlarges luma only",)
-    if planned.restorer and not margin:  # around an image that repeats, half size would look beyond the margin
+    if planned.restorer and is_whole and not margin:  # nor does the margin of an image that repeats hold that much
         restorer = with_half_size(planned.restorer, first, judged.restore_strength, where)
         planned = replace(planned, restorer=restorer)
         reasons += describe_half(restorer)

@@ -7,7 +7,7 @@ the next part begins; a torn last line, as a power cut leaves it, is dropped.
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,8 @@ class Journal:
                 f"{folder}: holds an interrupted run with another {changed}; wanted the same to resume it, or "
                 "--existing overwrite to begin anew"
             )
-        self._kept = [lines[0]]
-        for line in lines[1:]:
-            entry = _parse(line)
-            if entry is None:
-                break
-            self._kept.append(line)
-            self.entries.append(entry)
+        self.entries = list(_whole_entries(lines))
+        self._kept = lines[: 1 + len(self.entries)]
         if len(self._kept) < len(lines):
             self._replace(self._kept)
 
@@ -104,6 +99,23 @@ class Journal:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._kept.append(line)
+
+
+def read_entries(folder: Path) -> list[dict[str, Any]]:
+    """What the journal in a folder says of parts, in order; nothing if there is none."""
+    try:
+        return list(_whole_entries((folder / JOURNAL_NAME).read_bytes().splitlines(keepends=True)))
+    except OSError:
+        return []
+
+
+def _whole_entries(lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:
+    """The entries of a journal's lines, up to the first torn one."""
+    for line in lines[1:]:
+        entry = _parse(line)
+        if entry is None:
+            return
+        yield entry
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:

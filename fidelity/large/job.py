@@ -11,7 +11,6 @@ from torch import Tensor
 from .. import __version__
 from ..choices import AUTO_SCALE
 from ..decide.decision import Decision, find_telling
-from ..decide.half_size import describe_half
 from ..decide.target import Target
 from ..errors import RefusedError
 from ..files.journal import Journal, OtherRunError, discard_parts, fingerprint, parts_folder, sync
@@ -168,12 +167,8 @@ def decide_large(job: LargeJob, session: Session) -> Sampled:
         small = [resize(part[:, :3], (part.shape[2] // 3, part.shape[3] // 3)).clamp_(0, 1) for part in parts]
         view = torch.cat([torch.cat(small[start : start + 3], dim=3) for start in (0, 3, 6)], dim=2)
     deciding = Session(settings, session.compute, session.chooser.models)
-    decision = deciding.decide(sample, read_provenance(job.source.path), None, view)
+    decision = deciding.decide(sample, read_provenance(job.source.path), None, view, is_whole=False)
     decision = replace(decision, recipe=replace(decision.recipe, grain="off"))
-    if decision.planned.restorer:  # at half size, a pixel would depend on more than the context of a piece
-        planned = replace(decision.planned, restorer=replace(decision.planned.restorer, half=None))
-        kept = tuple(reason for reason in decision.reasons if reason not in describe_half(decision.planned.restorer))
-        decision = replace(decision, planned=planned, reasons=kept)
     per_pixel = decision.planned.plan.peak_bytes / (sample.shape[2] * sample.shape[3])
     memory = session.compute.memory_bytes or free_host_bytes()
     side = (_MEMORY_SHARE * memory / per_pixel) ** 0.5 - 2 * _CONTEXT_PX

@@ -73,6 +73,11 @@ def list_models(folders: Iterable[Path | str]) -> dict[str, Path]:
     return found
 
 
+def find_installed(models_dir: Path | None = None) -> dict[str, Path]:
+    """Lists the shipped networks, those in a folder, and those that `fidelity models get` stored."""
+    return list_models([*([models_dir] if models_dir else []), models_folder()])
+
+
 def find_model(name: str, models: Mapping[str, Path]) -> Path:
     """Finds a model file by path, by file name, or by file name without its suffix.
 

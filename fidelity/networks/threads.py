@@ -25,18 +25,14 @@ class _Held(local):
 
 _held = _Held()
 
-_used = set[int]()
-"""Processes that have computed here."""
-
 
 def _compute_alone() -> None:
-    """Computes with one thread in a process that was forked from one that had computed.
+    """Computes with one thread in a process that was forked.
 
-    The other threads do not exist there, and waiting for them would never end.
+    The other threads of the process that it was forked from do not exist there, and waiting for them would never end.
     """
-    if os.getppid() in _used:
-        _held.most = None
-        torch.set_num_threads(1)
+    _held.most = None
+    torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
@@ -53,7 +49,6 @@ def on_free_cores() -> Generator[None, None, None]:
         yield
         return
     _held.most = torch.get_num_threads()
-    _used.add(os.getpid())
     try:
         adapt_threads()
         yield

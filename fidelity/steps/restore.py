@@ -90,9 +90,10 @@ def restore(
     check_finite(image)
     work = _Restoration(_restorer(network, damage_sigma), keeps_colors, compute, strength, evidence, half)
     colors = image[:, :3]
-    restored = torch.empty_like(colors)
     if work.full_share > 0:
         restored = upscale(colors, work.network, None, "rgb", compute, part_of(progress, 0, work.full_share)).image
+    else:
+        restored = torch.empty_like(colors)
     count = len(image)
     for index, (before, after) in enumerate(zip(colors.split(1), restored.split(1), strict=True)):
         first, last = (work.full_share + (1 - work.full_share) * place / count for place in (index, index + 1))

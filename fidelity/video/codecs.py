@@ -78,6 +78,15 @@ CODECS: Mapping[VideoCodec, _Codec] = {
     "ffv1": _Codec({"cpu": "ffv1"}, (".mkv", ".mov"), bits=(8, 10, 12, 16), samplings=_SAMPLINGS, least_bits=10),
     "prores": _Codec({"cpu": "prores_ks"}, (".mov", ".mkv"), bits=(10,), samplings=((1, 2), (1, 1)), least_bits=10),
 }
+_ANY_CONTAINER = ".mkv"  # Matroska holds whatever there is
+
+
+def result_suffix(source_suffix: str, codec: VideoCodec) -> str:
+    """The ending of a video's result: that of its source if such a container holds the codec, else .mkv."""
+    suffix = source_suffix.lower()
+    return suffix if suffix in CODECS[codec].containers else _ANY_CONTAINER
+
+
 _HARDWARE_BITS = (8, 10)
 _SAMPLING_NAMES = {(2, 2): "4:2:0", (1, 2): "4:2:2", (1, 1): "4:4:4"}
 

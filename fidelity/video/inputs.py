@@ -5,11 +5,8 @@ from pathlib import Path
 
 from ..choices import VideoCodec
 from ..files.paths import VIDEO_SUFFIXES, name_outputs, number_key
-from .codecs import CODECS
+from .codecs import result_suffix
 from .source import SEQUENCE_SUFFIXES
-
-_ANY_VIDEO = ".mkv"
-"""Ending of results whose source's container cannot hold the codec: Matroska holds every codec."""
 
 
 def find_videos(path: Path, to_file: bool) -> list[Path]:
@@ -38,6 +35,5 @@ def name_results(sources: Sequence[Path], folder: Path, codec: VideoCodec) -> li
         codec: What they are encoded as.
     """
     names = name_outputs(sources, folder, True, "")
-    held = CODECS[codec].containers
-    ends = [source.suffix.lower() if source.suffix.lower() in held else _ANY_VIDEO for source in sources]
+    ends = [result_suffix(source.suffix, codec) for source in sources]
     return [name.with_name(f"{name.name}{end}") for name, end in zip(names, ends, strict=True)]

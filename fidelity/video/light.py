@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..decide.catalogue import Restoration
-from ..decide.model_choice import ModelChoice, ModelChooser, Restorer
+from ..decide.model_choice import ModelChoice, ModelChooser, Restorer, rank_models
 from ..decide.recipes import Recipe
 from ..networks.network import Network
 from ..session import Session
@@ -49,6 +49,8 @@ class LightChooser(ModelChooser):
         """
         super().__init__(name, models)
         self._limits_restorers = limits_restorers
+        self._left_out: dict[str, Path] = {}
+        """Heavy networks that enlarge, by file name."""
         self.notes: tuple[str, ...] = ()
         """Which networks were left out, and how they are used nevertheless, as text."""
 
@@ -56,7 +58,8 @@ class LightChooser(ModelChooser):
         """See `ModelChooser`."""
         network, choice = super().choose(recipe, scale)
         if self.fixed or is_light(network):
-            return network, self._explain(choice)
+            return network, self._explain(choice, recipe, scale)
+        self._left_out[choice.path.name] = choice.path
         self._leave_out(choice.path, f"--model {choice.path.stem}")
         return self.choose(recipe, scale)
 
@@ -69,8 +72,8 @@ class LightChooser(ModelChooser):
         self._leave_out(path, f"--restore {restoration}")
         return self.choose_restorer(restoration, shipped)
 
-    def _explain(self, choice: ModelChoice) -> ModelChoice:
-        if not choice.is_shipped or not self.notes or self.fixed:
+    def _explain(self, choice: ModelChoice, recipe: Recipe, scale: float) -> ModelChoice:
+        if not choice.is_shipped or self.fixed or all(one.is_shipped for one in rank_models(recipe, scale, self._left_out)):
             return choice
         return replace(choice, reason="shipped model; what else is installed is too slow for video", better=None)
 

@@ -4,7 +4,6 @@ Each segment is a file of its own encoder, begun and finished, so that the joine
 interrupted. Its container holds places of frames in place of time stamps; the true ones are in the journal.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,7 +21,7 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from ..errors import RefusedError
-from ..files.journal import JOURNAL_NAME, Journal, discard_parts, parts_folder, sync
+from ..files.journal import Journal, discard_parts, parts_folder, read_entries, sync
 from ..imaging.yuv import PlaneFormat
 from .codecs import Encoding, pixel_format
 from .colors import ColorCodes, MasteringLight
@@ -249,11 +248,7 @@ class SegmentJournal:
 
 def count_kept(output: Path) -> int:
     """How many frames of a video an interrupted run has finished, by its journal."""
-    try:
-        lines = (parts_folder(output) / JOURNAL_NAME).read_bytes().splitlines()
-        return sum(len(json.loads(line)["pts"]) for line in lines[1:])
-    except (OSError, ValueError, LookupError, TypeError):
-        return 0
+    return sum(len(entry.get("pts", ())) for entry in read_entries(parts_folder(output)))
 
 
 SEGMENT_FILES = ("segment-*.mkv", "segment-*.mkv.part", "state-*.npy", "joined.part")

@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import struct
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from fidelity.batch import videos
 from fidelity.batch.items import Item
 from fidelity.batch.journal import RESULTS_NAME, read_last_rows, rewrite
 from fidelity.batch.pages import write_page, write_table
@@ -20,8 +23,13 @@ from fidelity.decide.settings import Settings
 from fidelity.decide.target import Target
 from fidelity.errors import RefusedError
 from fidelity.files.formats import SIGNATURE
+from fidelity.imaging.drift import Drift
 from fidelity.job import FileOptions
 from fidelity.networks.compute import Compute
+from fidelity.networks.loader import SHIPPED_WEIGHTS
+from fidelity.video.options import VideoOptions
+from fidelity.video.records import VideoReport
+from fidelity.video.spread import Part
 
 
 @pytest.fixture
@@ -211,3 +219,42 @@ def test_progress_is_told_in_words():
     for tally in (fast, slow):
         tally.began -= 60.0
     assert fast.describe().startswith("5000 of 9000, 5000 pictures") and slow.describe().startswith("1 of 9, 1.0 pictures a")
+
+
+def test_workers_see_the_networks_that_the_command_has_stored(folder, tmp_path, monkeypatch):
+    stored = tmp_path / "stored"
+    stored.mkdir()
+    shutil.copy(SHIPPED_WEIGHTS / "natural-x2.safetensors", stored / "mine.safetensors")
+    monkeypatch.setenv("FIDELITY_MODELS", str(stored))
+    work = work_in(tmp_path)
+    row = Worker(replace(work, settings=replace(work.settings, model="mine"))).run(Item(str(folder / "a.png"), "a.png"))
+    assert (row["status"], row["model"]) == ("done", "mine.safetensors")
+
+
+def test_a_video_made_in_parts_has_the_notes_of_all(monkeypatch, tmp_path):
+    made = SimpleNamespace(scenes=(), notes=("one",))
+    monkeypatch.setattr(videos, "VideoSource", lambda *_: None)
+    monkeypatch.setattr(videos, "enlarge_part", lambda *_: made)
+    rows = [videos.do_step(tmp_path, tmp_path, None, VideoOptions(), videos.Step({}, Part(0, 0, 5))) for _ in range(2)]
+    assert [row["notes"] for row in rows] == [["one"], ["one"]]
+    told = {"parts": (), "fault": None, "sha256": "", "source_bytes": 0, "source_time": 0}
+    joined = VideoReport(
+        input={},
+        output={"width": 2, "height": 2},
+        frames=1,
+        scenes=(),
+        drift=Drift(0, 0, 0),
+        worst=None,
+        repeated=0,
+        resumed_at=0,
+        seconds=1.0,
+        frames_per_second=1.0,
+        notes=("two",),
+        fault=None,
+        details=(),
+        records=(),
+    )
+    monkeypatch.setattr(videos, "join_parts", lambda *_: joined)
+    (tmp_path / "out.mkv").write_bytes(b"video")
+    step = videos.Step(told, None, tuple(rows))
+    assert videos.do_step(tmp_path, tmp_path / "out.mkv", None, VideoOptions(), step)["notes"] == ["one", "two"]

@@ -62,16 +62,17 @@ def work(_):
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    work(0)
+    FIRST
     with multiprocessing.get_context("fork").Pool(2) as pool:
         print(pool.map(work, range(3)))
 """
 
 
+@pytest.mark.parametrize("first", ["work(0)", "torch.ones(400, 400) @ torch.ones(400, 400)"])
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork processes")
-def test_a_process_forked_from_one_that_has_computed_computes_too(tmp_path):
+def test_a_process_forked_from_one_that_has_computed_computes_too(tmp_path, first):
     script = tmp_path / "forked.py"
-    script.write_text(FORKED)
+    script.write_text(FORKED.replace("FIRST", first))
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     told = subprocess.run([sys.executable, script], check=False, capture_output=True, text=True, timeout=120, env=environment)
     assert told.stdout.strip() == str([(400.0**3, 1)] * 3), told.stderr

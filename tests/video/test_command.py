@@ -12,6 +12,8 @@ import pytest
 from fidelity.commands.video import _read_rate, _read_window
 from fidelity.commands.video_jobs import _count_videos
 from fidelity.errors import RefusedError
+from fidelity.files.journal import JOURNAL_NAME, parts_folder
+from fidelity.video.segments import count_kept
 from fidelity.video.source import VideoSource
 from tests.clips import stamps_of
 
@@ -220,3 +222,16 @@ def test_parts_are_read_as_people_write_them():
     assert _read_rate("24000/1001") == Fraction(24000, 1001)
     with pytest.raises(RefusedError):
         _read_rate("1/0")
+
+
+def test_frames_before_a_torn_line_of_the_journal_are_counted(tmp_path):
+    folder = parts_folder(tmp_path / "a.mkv")
+    folder.mkdir()
+    lines = ('{"identity": {}}', '{"pts": [0, 1, 2]}', '{"pts": [3, 4')
+    (folder / JOURNAL_NAME).write_text("\n".join(lines))
+    assert (count_kept(tmp_path / "a.mkv"), count_kept(tmp_path / "b.mkv")) == (3, 0)
+
+
+def test_a_pipe_beside_other_videos_is_refused(make_clip, tmp_path):
+    done = fidelity("-", make_clip(), "-o", tmp_path / "out")
+    assert done.returncode == 2 and b"- is a pipe; wanted it alone" in done.stderr

@@ -42,6 +42,13 @@ def test_a_heavy_network_is_left_out_and_told_once(installed):
     assert given.chooser.choose(RECIPES["anime_flux"], 4)[0].name.startswith(HEAVY)
 
 
+def test_a_heavy_network_for_another_domain_or_for_restoration_explains_nothing(installed):
+    session, chooser = for_video(session_with(installed))
+    session.chooser.choose(RECIPES["anime_flux"], 4)
+    _, choice = session.chooser.choose(RECIPES["photo"], 4)
+    assert chooser.notes and "too slow" not in choice.reason and choice.better
+
+
 def test_a_light_network_is_chosen_in_place_of_a_heavy_one(installed, test_data):
     shutil.copy(test_data / "models" / f"{LIGHT}.safetensors", installed / f"{LIGHT}.safetensors")
     session, chooser = for_video(session_with(installed))

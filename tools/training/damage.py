@@ -10,6 +10,7 @@ a picture shows.
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from tools.training.restore import open_banks
 HIDDEN = 24
 UNTOUCHED_SHARE = 0.35
 """Share of crops that are only downscaled, so that the network learns to recognize clean sources."""
+_SEED = 3
 _SIDES_PX = (80, 96, 128, 160)
 
 
@@ -61,13 +63,13 @@ def draw_example(crop: Bytes, drawn: bool, restorer: Network, draw: np.random.Ge
     return list(measure_patch_features(low).values()), float(share.clamp(0, 1)), float(energy.sqrt() * 255)
 
 
-def collect(paths: list[Path], count: int, seed: int) -> Examples:
+def collect(paths: list[Path], count: int) -> Examples:
     """Measures `count` damaged crops."""
     networks = {kind: load_model(shipped_restorer(kind)).to(torch.device("cpu"), "fp32") for kind in ("natural", "drawn")}
     banks = open_banks(paths)
     examples: list[tuple[list[float], float, float]] = []
     for index in range(count):
-        draw = np.random.default_rng((seed, index))
+        draw = np.random.default_rng((_SEED, index))
         bank = banks[int(draw.choice(len(banks), p=np.array([one.share for one in banks])))]
         crop = bank.crops[int(draw.integers(len(bank.crops)))]
         examples.append(draw_example(crop, bank.drawn, networks["drawn" if bank.drawn else "natural"], draw))
@@ -118,16 +120,16 @@ def fit_and_save(examples: Examples, output: Path, banks: list[str]) -> None:
     output.chmod(0o644)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def train_judge(description: str | None, collect: Callable[[list[Path], int], Examples]) -> None:
+    """The command that collects examples and writes a perceptron fitted to them."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--banks", type=Path, nargs="+", required=True, help="written by tools.training.bank")
     parser.add_argument("--crops", type=int, default=4000)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    examples = collect(options.banks, options.crops, seed=3)
-    fit_and_save(examples, options.output, [path.name for path in options.banks])
+    fit_and_save(collect(options.banks, options.crops), options.output, [path.name for path in options.banks])
 
 
 if __name__ == "__main__":
-    main()
+    train_judge(__doc__, collect)

@@ -8,7 +8,6 @@ latter, in closed form. A perceptron learns it from measurements of the crop as 
 size: what is left there of coarse damage shows best. It sees only crops that look damaged, as in use.
 """
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,22 +22,23 @@ from fidelity.decide.restoration import choose_strength, judge_restoration
 from fidelity.networks.loader import load_model
 from fidelity.steps.restore import restore
 from tools.training.bank import Bytes
-from tools.training.damage import Examples, fit_and_save
+from tools.training.damage import Examples, train_judge
 from tools.training.degradations import degrade, degrade_enlarged
 from tools.training.restore import Bank, open_banks
 
 ENLARGED_SHARE = 0.6
 """Share of crops that are damaged at a smaller size and then enlarged."""
+_SEED = 11
 _SIDES_PX = (96, 128, 160)
 _LARGEST_CHANGE = 8.0
 """Difference of the two restorations, in 8-bit levels, from which on an example counts fully."""
 
 
-def draw_crops(banks: list[Bank], seed: int) -> Iterator[tuple[Tensor, Tensor, bool]]:
+def draw_crops(banks: list[Bank]) -> Iterator[tuple[Tensor, Tensor, bool]]:
     """Yields endless crops that look damaged, and their truths, ``(1, 3, S, S)`` each, and whether they are drawings."""
     index = 0
     while True:
-        draw = np.random.default_rng((seed, index))
+        draw = np.random.default_rng((_SEED, index))
         index += 1
         bank = banks[int(draw.choice(len(banks), p=np.array([one.share for one in banks])))]
         crop: Bytes = bank.crops[int(draw.integers(len(bank.crops)))]
@@ -63,11 +63,11 @@ def measure_example(low: Tensor, truth: Tensor, restorer: Restorer) -> tuple[lis
     return list(measure_views(low, restorer.network).values()), min(1.0, max(0.0, share)), float(energy.sqrt() * 255)
 
 
-def collect(paths: list[Path], count: int, seed: int) -> Examples:
+def collect(paths: list[Path], count: int) -> Examples:
     """Measures `count` crops."""
     restorers = {kind: Restorer(load_model(shipped_restorer(kind)), True, kind == "natural") for kind in ("natural", "drawn")}
     examples: list[tuple[list[float], float, float]] = []
-    for low, truth, drawn in draw_crops(open_banks(paths), seed):
+    for low, truth, drawn in draw_crops(open_banks(paths)):
         with torch.inference_mode():
             examples.append(measure_example(low, truth, restorers["drawn" if drawn else "natural"]))
         if len(examples) % 200 == 0:
@@ -79,16 +79,5 @@ def collect(paths: list[Path], count: int, seed: int) -> Examples:
     return Examples(torch.tensor(features), torch.tensor(shares), weights)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--banks", type=Path, nargs="+", required=True, help="written by tools.training.bank")
-    parser.add_argument("--crops", type=int, default=4000)
-    parser.add_argument("--output", type=Path, required=True)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    examples = collect(options.banks, options.crops, seed=11)
-    fit_and_save(examples, options.output, [path.name for path in options.banks])
-
-
 if __name__ == "__main__":
-    main()
+    train_judge(__doc__, collect)
