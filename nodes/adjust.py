@@ -37,7 +37,7 @@ class FidelityPrepare(io.ComfyNode):
             node_id="FidelityPrepare",
             display_name="Prepare (Fidelity)",
             category=host.CATEGORY,
-            description="Prepares photographs for upscaling: restores noise and JPEG damage and smooths banding where it "
+            description="Prepares an image for upscaling: removes noise and JPEG damage and smooths banding where it "
             "measures them; corrects exposure, white balance, lens distortion and perspective only if you ask. The report "
             "lists what was done.",
             search_aliases=[
@@ -94,7 +94,7 @@ class FidelityPrepare(io.ComfyNode):
                     options=list(DOMAINS),
                     default=_PREPARE.domain,
                     optional=True,
-                    tooltip="Type of image; its recipe sets the amount of damage from which auto restores.",
+                    tooltip="Type of image; its recipe decides what auto restores and debands.",
                 ),
                 io.UpscaleModel.Input("restore_model", optional=True, tooltip="A 1x model to restore with."),
             ],

@@ -56,7 +56,8 @@ class FidelityConsistency(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip="on: for the frames of a video in order; also steadies detail that flickers, along the motion of "
-                    "the source. Needs one source frame for each frame, and OpenCV.",
+                    "the source. Needs one source frame for each frame, and OpenCV "
+                    "(pip install opencv-contrib-python-headless).",
                 ),
             ],
             outputs=[io.Image.Output(tooltip="The image with the source's colors.")],

@@ -115,7 +115,8 @@ class FidelitySaveImage(io.ComfyNode):
                                     "compression",
                                     options=["deflate", "lzw", "raw"],
                                     default=DEFAULT_EXPORT.compression,
-                                    tooltip="All three are lossless.",
+                                    tooltip="Compression of the TIFF; none of the three loses anything. deflate is smallest, "
+                                    "raw is not compressed.",
                                 ),
                             ],
                         ),
@@ -151,7 +152,7 @@ class FidelitySaveImage(io.ComfyNode):
                 io.Boolean.Input(
                     "embed_workflow",
                     default=True,
-                    tooltip="Embeds the workflow in the file, as core's Save Image does.",
+                    tooltip="Embeds the workflow in the file, as ComfyUI's own Save Image does.",
                     advanced=True,
                 ),
                 source_input(),

@@ -265,7 +265,7 @@ def tileable_input() -> io.Input:
         default="off",
         advanced=True,
         optional=True,
-        tooltip="Keeps opposite edges seamless: x for panoramas, both for textures that repeat. off: each edge by itself.",
+        tooltip="Keeps opposite edges seamless: x for panoramas, both for textures that repeat. off: edges are not joined.",
     )
 
 

@@ -20,7 +20,8 @@ def restoration_inputs(by: str, advanced: bool = False) -> list[io.Input]:
             options=list(get_args(RestoreChoice)),
             default="auto",
             advanced=advanced,
-            tooltip=f"Restores the source first, {by}. auto: as strongly as damage is measured, from not at all to fully.",
+            tooltip=f"Restores the source first, {by}. auto: in proportion to the measured damage; "
+            "a clean image is left alone.",
         ),
         io.Float.Input(
             "restore_strength",
@@ -30,7 +31,7 @@ def restoration_inputs(by: str, advanced: bool = False) -> list[io.Input]:
             step=0.05,
             advanced=advanced,
             tooltip="Share of the restored image in the blend, up to 1; lower it if texture looks too smooth. "
-            "0: as measured with auto, else 1.",
+            "0: automatic (by the measured damage if restore is auto, otherwise full strength).",
         ),
     ]
 

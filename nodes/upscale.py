@@ -23,7 +23,7 @@ class FidelityLoadUpscaleModel(host.ChoosingNode):
             display_name="Load Upscale Model (Fidelity)",
             category=host.CATEGORY,
             description="Loads a super-resolution model: the best one available for a domain, one that ships with the pack, or "
-            "one from models/upscale_models. Also works with core's Upscale Image (using Model).",
+            "one from models/upscale_models. Also works with ComfyUI's own Upscale Image (using Model).",
             search_aliases=["upscale model loader", "load upscaler", "esrgan", "realesrgan", "super resolution model"],
             hidden=host.WORKFLOW_INPUT,
             inputs=[
@@ -54,7 +54,7 @@ class FidelityLoadUpscaleModel(host.ChoosingNode):
                 host.backend_input(),
             ],
             outputs=[
-                io.UpscaleModel.Output(tooltip="For Upscale (Fidelity) or core's Upscale Image (using Model)."),
+                io.UpscaleModel.Output(tooltip="For Upscale (Fidelity) or ComfyUI's own Upscale Image (using Model)."),
                 io.String.Output("choice", tooltip="Which model was chosen, why, and which better one you could install."),
             ],
         )
@@ -80,7 +80,7 @@ class FidelityUpscale(io.ComfyNode):
             "without fringes, and if memory runs out the tiles get smaller instead of the node failing.",
             search_aliases=["upscale", "enlarge", "super resolution", "upscale image using model", "hires", "tile", "4k"],
             inputs=[
-                io.UpscaleModel.Input("upscale_model", tooltip="From Load Upscale Model (Fidelity) or core's loader."),
+                io.UpscaleModel.Input("upscale_model", tooltip="From Load Upscale Model (Fidelity) or ComfyUI's own loader."),
                 io.Image.Input("image", tooltip="Grey, RGB or RGBA; a batch is upscaled image by image."),
                 target_input(),
                 io.Combo.Input(

@@ -86,7 +86,7 @@ class FidelityVideoUpscale(host.ChoosingNode):
             search_aliases=["video", "upscale video", "enlarge video", "anime", "4k", "clip", "hdr", "flicker", "film"],
             hidden=host.WORKFLOW_INPUT,
             inputs=[
-                io.Video.Input("video", tooltip="From Load Video or any node; a trimmed one is enlarged as it is trimmed."),
+                io.Video.Input("video", tooltip="From Load Video or any node; of a trimmed one, the part that is left."),
                 target_input(VIDEO_SCALE),
                 *choosing_inputs("Type of the pictures, which decides everything else. auto: detected for each scene."),
                 *restoration_inputs("with an installed 1x model or else the shipped one", advanced=True),
@@ -112,7 +112,8 @@ class FidelityVideoUpscale(host.ChoosingNode):
                     options=list(get_args(SteadyChoice)),
                     default="auto",
                     advanced=True,
-                    tooltip="Steadies added detail along the motion, against flicker. auto: where OpenCV is installed.",
+                    tooltip="Steadies added detail along the motion, against flicker. auto: where OpenCV is installed "
+                    "(pip install opencv-contrib-python-headless).",
                 ),
                 io.Combo.Input(
                     "hdr",

@@ -636,7 +636,8 @@ def test_a_line_for_each_image_and_one_for_all(image_file, tmp_path):
     one = ["upscale", str(image_file()), "-o", str(tmp_path / "o.png"), "--existing", "overwrite", "--domain", "photo"]
     assert len(run(app, one).stdout.splitlines()) == 1
     assert run(app, [*one, "--quiet"]).stdout == ""
-    assert "of the raw output  color check: pass" in run(app, [*one, "--verbose"]).stdout
+    told = [line.split()[0] for line in run(app, [*one, "--verbose"]).stdout.splitlines()[1:]]
+    assert told[:3] == ["type", "because", "model"] and told[-3:] == ["color", "gate", "sharpness"]
     assert run(app, [*one, "-q", "-v"]).exit_code == 2
 
 

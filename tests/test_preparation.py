@@ -41,7 +41,7 @@ def test_what_needs_nothing_comes_out_to_the_bit(gentle, chooser):
 def test_noise_is_restored_where_measured_and_left_if_off(gentle, chooser):
     noisy = (gentle + torch.randn(gentle.shape, generator=torch.Generator().manual_seed(0)) * 0.06).clamp(0, 1)
     restored = prepare(noisy, Preparation(), chooser)
-    assert "restore denoise: restore strength is" in restored.done[0]
+    assert "restore denoise: damage rated" in restored.done[0]
     assert restored.done[0].endswith("by natural-x1.safetensors")
     assert psnr(restored.image, gentle) > psnr(noisy, gentle) + 3
     assert torch.equal(prepare(noisy, Preparation(restore="off"), chooser).image, noisy)
@@ -55,7 +55,7 @@ def test_the_stairs_of_a_gradient_are_evened_out_where_measured(chooser):
     ramp = torch.linspace(0.3, 0.45, 512).expand(1, 3, 256, 512)
     stairs = (ramp * 64).round() / 64
     result = prepare(stairs, Preparation(restore="off"), chooser)
-    assert result.done[0].startswith("deband on: banding is")
+    assert result.done[0].startswith("deband on: share of the area with banding")
     assert (result.image - ramp).abs().mean() < (stairs - ramp).abs().mean()
 
 
@@ -87,7 +87,10 @@ def test_cleaning_is_chosen_by_what_is_measured():
 
     calm = replace(measure_conditions(torch.full((1, 3, 64, 64), 0.5)), ringing=0.0, jaggedness=0.0)
     assert choose_cleanup(calm)[0] is None
-    assert choose_cleanup(replace(calm, jaggedness=0.9)) == ("antialias", "cleanup antialias: jaggedness is 0.9, above 0.6")
+    assert choose_cleanup(replace(calm, jaggedness=0.9)) == (
+        "antialias",
+        "cleanup antialias: share of jagged lines 0.90, above 0.6",
+    )
     assert choose_cleanup(replace(calm, ringing=2.0, jaggedness=0.9))[0] == "bilateral"
 
 

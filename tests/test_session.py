@@ -112,7 +112,7 @@ def test_noise_asks_for_a_denoiser_and_says_which_measurement_did(installed, pho
     image = noisy(photo)
     decision = decide(image, installed(scunet_color_real_psnr=1), Settings(Target(scale=2), "photo"), 8 * GIB)
     assert decision.planned.restorer is not None
-    assert any(reason.startswith("restore denoise: restore strength is") for reason in decision.reasons)
+    assert any(reason.startswith("restore denoise: damage rated") for reason in decision.reasons)
     steps = decision.planned.plan.passes
     assert [step.result for step in steps][:2] == [(200, 240), (400, 480)]
     result = carry_out(image, decision)
@@ -155,7 +155,7 @@ def test_the_users_strength_takes_the_place_of_the_measured_one(installed, photo
     for image in (photo, noisy(photo)):
         half = decision(image, 0.5)
         assert (half.restore_strength, half.planned.restorer is None) == (0.5, False)
-        assert "restore strength 0.50, chosen by the user" in half.reasons
+        assert "restore strength 0.50 of 1, chosen by the user" in half.reasons
         assert decision(image, 0.0).planned.restorer is None
     source = noisy(photo)
     full, half = (run_passes(source, decision(source, strength)).reference for strength in (1.0, 0.5))

@@ -150,7 +150,7 @@ _PAGE = """<!doctype html>
 </style>
 <h1>Batch</h1>
 <table>{facts}</table>
-<p>Drift is measured from the colors that results were held to: those of the source, or of the restored source.</p>
+<p>Drift compares each result with its color reference: the source or, if that was damaged, the restored source.</p>
 <h2>Largest color drift</h2>
 <div class="worst">{worst}</div>
 <h2>Failed</h2>

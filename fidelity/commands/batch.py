@@ -85,7 +85,7 @@ def batch_command(
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
     backend: options.Backend = "auto",
-    memory: options.Memory = None,
+    memory: options.WorkerMemory = None,
     format: Annotated[options.FileFormat, typer.Option(help="File format of results.", rich_help_panel=options.FILES)] = "png",
     bits: options.Bits = "auto",
     quality: options.Quality = None,

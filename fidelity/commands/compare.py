@@ -19,7 +19,7 @@ _Crop = tuple[int, int, int | None, int | None]
 
 def compare_command(
     given: Annotated[list[str], typer.Argument(metavar="INPUT", help="The image to enlarge.")],
-    models: Annotated[list[str], typer.Option("--models", metavar="A B ...", help="Networks to compare, by name or file.")],
+    models: Annotated[list[str], typer.Option("--models", metavar="A B ...", help="Models to compare, by name or file.")],
     out: Annotated[Path, typer.Option("-o", "--output", metavar="SHEET.png", help="Image file for the comparison sheet.")],
     page: Annotated[
         Path | None,
@@ -38,7 +38,7 @@ def compare_command(
     device: options.Device = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """Enlarge one image with several networks, unprocessed, and show and measure the results side by side."""
+    """Enlarge one image with several models; show and measure the raw outputs, unrestored and uncorrected, side by side."""
     from ..decide.target import Target, resolve_target
     from ..files.paths import check_apart, keys_of, settle_output, write_whole
     from ..files.read import read_image
@@ -84,10 +84,10 @@ def compare_command(
 
 
 def _find_input(words: list[str]) -> Path:
-    """Finds the image among the positional arguments: `--models` takes one value, so further networks end up here too."""
+    """Finds the image among the positional arguments: `--models` takes one value, so further models end up here too."""
     images = [word for word in words if Path(word).suffix.lower() not in MODEL_SUFFIXES and Path(word).exists()]
     if len(images) > 1:
-        raise RefusedError(f"{' and '.join(images)} are images; wanted only one, and networks after --models")
+        raise RefusedError(f"{' and '.join(images)} are images; wanted only one, and models after --models")
     return Path(images[0] if images else words[0])
 
 

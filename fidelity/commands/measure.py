@@ -30,11 +30,14 @@ def measure_command(
         return
     for name, value in metrics.items():
         if isinstance(value, dict):
-            say(f"{name:<17} {describe_drift(Drift(**value))} CIEDE2000")
+            say(f"{_BANDS[name]:<17} {describe_drift(Drift(**value))} CIEDE2000")
         else:
             shown = f"{value:.4f}" if isinstance(value, float) else "–" if value is None else str(value)
-            say(f"{name:<17} {shown}{_UNITS.get(name, '')}")
+            say(f"{name:<17} {shown}{_UNITS.get(name, '') if value is not None else ''}")
 
+
+_BANDS = {"color": "drift, color", "full": "drift, full", "ciede2000": "drift, full"}
+"""How the bands of drift are told: blurred by 1.5 source pixels, so that sharpness does not count, and not blurred."""
 
 _UNITS = {
     "psnr": " dB",

@@ -10,12 +10,12 @@ from ..errors import RefusedError
 from . import options
 from .terminal import as_usage, refusing, say, say_line, show_progress
 
-models_app = typer.Typer(help="List the installed networks, or get one.", invoke_without_command=True)
+models_app = typer.Typer(help="List the installed models, or get one.", invoke_without_command=True)
 
 
 @models_app.callback()
 def models_command(context: typer.Context, models_dir: options.ModelsDir = None, as_json: options.Json = False) -> None:
-    """List the installed networks, with details and the domains that use each by default; or get one."""
+    """List the installed models, with details and the domains that use each by default; or get one."""
     if context.invoked_subcommand:
         return
     from ..report.inventory import describe_download, describe_model, inspect_models, list_missing, report_models
@@ -36,10 +36,10 @@ def models_command(context: typer.Context, models_dir: options.ModelsDir = None,
 
 @models_app.command("get")
 def get_command(
-    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Networks to get, as `fidelity models` names them.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Models to get, as `fidelity models` names them.")],
     models_dir: options.NewModelsDir = None,
 ) -> None:
-    """Get well-known networks: download, check and store them."""
+    """Get well-known models: download, check and store them."""
     from ..fetch import fetch_model
     from ..networks.loader import models_folder
 
@@ -56,12 +56,12 @@ def get_command(
 
 
 def accelerate_command(
-    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Networks, by name or file.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Models, by name or file.")],
     models_dir: options.ModelsDir = None,
     precision: options.PrecisionOption = "auto",
     device: options.Device = "auto",
 ) -> None:
-    """Convert networks for OpenVINO, ONNX Runtime and TensorRT, measure which is fastest here, and use it from then on."""
+    """Convert models for OpenVINO, ONNX Runtime and TensorRT, measure which is fastest here, and use it from then on."""
     from ..networks.backends.torch import TorchNetwork
     from ..networks.cache import NETWORKS
     from ..networks.device import choose_device

@@ -46,7 +46,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ModelsDir = Annotated[
     Path | None,
     typer.Option(
-        help="A folder of networks, in addition to the shipped ones.", exists=True, file_okay=False, rich_help_panel=MODEL
+        help="A folder of models, in addition to the shipped ones and those in ~/.fidelity/models.",
+        exists=True,
+        file_okay=False,
+        rich_help_panel=MODEL,
     ),
 ]
 NewModelsDir = Annotated[
@@ -79,14 +82,14 @@ PrintSheet = Annotated[
 Preset = Annotated[
     SizePreset | None,
     typer.Option(
-        help="A size by name: fits on such a screen, has a long edge of 2048 px (web-2k), or fits on a sheet to print on.",
+        help="A size by name: fits a 720p to 8k screen, has a long edge of 2048 px (web-2k), or fits a printed A4 or A3 sheet.",
         rich_help_panel=SIZE,
     ),
 ]
 DomainOption = Annotated[
     DomainChoice,
     typer.Option(
-        help="Type of the image; sets the other defaults. For an anime episode, anime_sd.",
+        help="Type of the image; sets the other defaults. anime_sd suits TV anime too.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -112,20 +115,34 @@ Passes = Annotated[
 ]
 Memory = Annotated[
     str | None,
-    typer.Option(metavar="SIZE", help="Memory limit, such as 8GB.", show_default="free memory", rich_help_panel=MACHINE),
+    typer.Option(
+        metavar="SIZE",
+        help="Memory limit for images and tiles, such as 8GB; the program itself needs about 0.6 GB more.",
+        show_default="free memory",
+        rich_help_panel=MACHINE,
+    ),
 ]
-Device = Annotated[DeviceName, typer.Option(help="Device that runs the networks.", rich_help_panel=MACHINE)]
+WorkerMemory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Memory limit of each worker, such as 8GB, without its program of about 0.6 GB.",
+        show_default="an equal share of the free memory",
+        rich_help_panel=MACHINE,
+    ),
+]
+Device = Annotated[DeviceName, typer.Option(help="Device that runs the models.", rich_help_panel=MACHINE)]
 PrecisionOption = Annotated[
     PrecisionChoice,
     typer.Option(
-        help="Numeric precision of the networks; int8 is fastest on CPUs and less exact: auto never takes it.",
+        help="Numeric precision of the models; int8 is fastest on CPUs and less exact: auto never takes it.",
         rich_help_panel=MACHINE,
     ),
 ]
 Backend = Annotated[
     BackendChoice,
     typer.Option(
-        help="Library that runs the networks; auto: the fastest that `fidelity accelerate` measured, else PyTorch.",
+        help="Library that runs the models; auto: the fastest that `fidelity accelerate` measured, else PyTorch.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -147,15 +164,24 @@ Grain = Annotated[
 ]
 Channels = Annotated[
     Literal["auto", "luma", "rgb"],
-    typer.Option(help="Enlarge only luma with the model, or all colors.", rich_help_panel=WORK),
+    typer.Option(
+        help="luma: the model enlarges brightness only, colors are resampled; rgb: the model enlarges everything.",
+        rich_help_panel=WORK,
+    ),
 ]
 Consistency = Annotated[
     Literal["auto", "off", "color", "full"],
-    typer.Option(help="Preserve the source's colors and tones, or every pixel (for pristine sources).", rich_help_panel=WORK),
+    typer.Option(
+        help="color: preserve colors and tones; full: preserve every pixel, for pristine sources only; off: no correction.",
+        rich_help_panel=WORK,
+    ),
 ]
 Gate = Annotated[
     Literal["auto", "blend", "reject", "report", "off"],
-    typer.Option(help="If colors still drift: blend back, reject, or only report.", rich_help_panel=WORK),
+    typer.Option(
+        help="If colors still drift: mix in a bicubic enlargement there (blend), use it instead (reject), or only say so.",
+        rich_help_panel=WORK,
+    ),
 ]
 Bits = Annotated[
     Literal["auto", "8", "16"],

@@ -31,7 +31,7 @@ def plan_command(
     backend: options.Backend = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """Show how an image would be enlarged, without doing it: passes, networks, memory and time."""
+    """Show how an image would be enlarged, without doing it: passes, models, memory and time."""
     from ..decide.settings import Settings
     from ..files.metadata import read_provenance
     from ..files.paths import VIDEO_SUFFIXES

@@ -76,7 +76,8 @@ def upscale_command(
     hdr: Annotated[
         HdrChoice,
         typer.Option(
-            help="High dynamic range (PQ, HLG): keep it, in 16-bit PNG, or tone map it to sRGB.", rich_help_panel=options.FILES
+            help="High dynamic range (PQ, HLG): keep it, in 16-bit PNG or 12-bit AVIF; sdr, as auto: tone map it to sRGB.",
+            rich_help_panel=options.FILES,
         ),
     ] = "auto",
     flatten: options.Flatten = None,
@@ -202,7 +203,10 @@ def _run_jobs(
                     made = outcome.report()
                     reports[outcome.index] = made
                     if detail != "quiet":
-                        say_line(place + (describe_report if detail == "verbose" else summarize_report)(made))
+                        lines = describe_report(made) if detail == "verbose" else [summarize_report(made)]
+                        say_line(place + lines[0])
+                        for line in lines[1:]:
+                            say_line(line)
                 failures += len(refused)
         except KeyboardInterrupt:
             kept = [parts_folder(output) for _, output in pairs if parts_folder(output).is_dir()]
@@ -235,7 +239,8 @@ def _show_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options:
             say_line(line)
             ready, total = ready + 1, total + seconds
         failures += len(refused)
-    say(f"dry run: {ready} of {len(pairs)} would be enlarged, in about {total:.0f} s one after another; nothing was written")
+    time_needed = f"{total:.0f} s one after another" if len(pairs) > 1 else f"{total:.1f} s"
+    say(f"dry run: {ready} of {len(pairs)} would be enlarged, in about {time_needed} plus the start; nothing was written")
     return failures
 
 

@@ -43,7 +43,10 @@ def video_command(
         ),
     ],
     scale: Annotated[
-        float | None, typer.Option(help="Enlargement factor of both sides.", show_default="2, or the model's own scale")
+        float | None,
+        typer.Option(
+            help="Enlargement factor of both sides.", show_default="2, or the model's own scale", rich_help_panel=options.SIZE
+        ),
     ] = None,
     size: options.Size = None,
     fit: options.Fit = None,
@@ -54,11 +57,21 @@ def video_command(
     crf: options.Crf = None,
     encoder_preset: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Encoder preset, such as slow.", show_default="h265 and h264 medium, av1 6"),
+        typer.Option(
+            metavar="NAME",
+            help="Encoder preset, such as slow.",
+            show_default="h265 and h264 medium, av1 6",
+            rich_help_panel=options.FILES,
+        ),
     ] = None,
-    encoder: Annotated[VideoEncoder, typer.Option(help="What encodes: the CPU, or hardware.")] = "cpu",
+    encoder: Annotated[
+        VideoEncoder, typer.Option(help="What encodes: the CPU, or hardware.", rich_help_panel=options.FILES)
+    ] = "cpu",
     hdr: Annotated[
-        HdrChoice, typer.Option(help="High dynamic range (PQ, HLG): keep it, as auto does, or tone map it to BT.709.")
+        HdrChoice,
+        typer.Option(
+            help="High dynamic range (PQ, HLG): keep it, as auto does, or tone map it to BT.709.", rich_help_panel=options.WORK
+        ),
     ] = "auto",
     domain: options.DomainOption = "auto",
     model: options.ModelName = "auto",
@@ -66,32 +79,67 @@ def video_command(
     restore: options.Restore = "auto",
     steady: Annotated[
         SteadyChoice,
-        typer.Option(help="Reduce flicker by averaging added detail along the motion; auto: where OpenCV is installed."),
+        typer.Option(
+            help="Reduce flicker by averaging added detail along the motion; auto: where OpenCV is installed.",
+            rich_help_panel=options.WORK,
+        ),
     ] = "auto",
     deinterlace: Annotated[
-        Deinterlace, typer.Option(help="Make interlaced frames progressive; auto: those tagged as interlaced.")
+        Deinterlace,
+        typer.Option(
+            help="Make interlaced frames progressive; auto: those tagged as interlaced.", rich_help_panel=options.WORK
+        ),
     ] = "auto",
     skip_duplicates: Annotated[
         bool,
-        typer.Option("--skip-duplicates", help="Reuse the result where a frame differs from the last by compression only."),
+        typer.Option(
+            "--skip-duplicates",
+            help="Reuse the result where a frame differs from the last by compression only.",
+            rich_help_panel=options.WORK,
+        ),
     ] = False,
     preview: Annotated[
-        str | None, typer.Option(metavar="LENGTH[@START]", help="Make only a part, as in 5s, from the beginning, or 5s@1:00.")
+        str | None,
+        typer.Option(
+            metavar="LENGTH[@START]",
+            help="Make only a part, as in 5s, from the beginning, or 5s@1:00.",
+            rich_help_panel=options.FILES,
+        ),
     ] = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Show the source, enlarged bicubically, to the left of the result.")
+        bool,
+        typer.Option(
+            "--compare", help="Show the source, enlarged bicubically, to the left of the result.", rich_help_panel=options.FILES
+        ),
     ] = False,
     fps: Annotated[
-        str | None, typer.Option(metavar="RATE", help="Frame rate of a folder of frames, as in 24000/1001.", show_default="25")
+        str | None,
+        typer.Option(
+            metavar="RATE",
+            help="Frame rate of a folder of frames, as in 24000/1001.",
+            show_default="25",
+            rich_help_panel=options.FILES,
+        ),
     ] = None,
     batch: Annotated[
         int | None,
         typer.Option(
-            "-b", "--batch", min=1, max=64, help="Frames computed at a time.", show_default="one per core, 2 on a GPU"
+            "-b",
+            "--batch",
+            min=1,
+            max=64,
+            help="Frames computed at a time.",
+            show_default="one per core, 2 on a GPU",
+            rich_help_panel=options.MACHINE,
         ),
     ] = None,
     drop: Annotated[
-        bool, typer.Option("--drop", help="Leave out transparency and any streams that the output format cannot hold.")
+        bool,
+        typer.Option(
+            "--drop",
+            help="Leave out transparency and any streams that the output format cannot hold.",
+            rich_help_panel=options.FILES,
+        ),
     ] = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = "auto",
@@ -100,17 +148,35 @@ def video_command(
     memory: options.Memory = None,
     existing: Annotated[
         ExistingChoice,
-        typer.Option(help="If OUT exists already: stop, skip, number the new file, or overwrite. Interrupted work is resumed."),
+        typer.Option(
+            help="If OUT exists: stop, skip, number the new file, or overwrite. An interrupted run resumes unless overwritten.",
+            rich_help_panel=options.FILES,
+        ),
     ] = DEFAULT_EXISTING,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Try a few frames, and tell what would be done and how long it would take.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Try a few frames, and tell what would be done and how long it would take.",
+            rich_help_panel=options.TOLD,
+        ),
     ] = False,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.jsonl", help="File for the report: a JSON object per frame, per scene, and in all."),
+        typer.Option(
+            metavar="FILE.jsonl",
+            help="File for the report: a JSON object per frame, per scene, and in all.",
+            rich_help_panel=options.TOLD,
+        ),
     ] = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say what was assumed, and for each scene what was decided and why.")
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Say what was assumed, and for each scene what was decided and why.",
+            rich_help_panel=options.TOLD,
+        ),
     ] = False,
 ) -> None:
     """Enlarge videos: colors, time stamps, sound and subtitles are kept, and an interrupted run resumes."""

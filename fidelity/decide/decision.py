@@ -128,9 +128,9 @@ def decide(
         restorer = with_half_size(planned.restorer, first, judged.restore_strength, where)
         planned = replace(planned, restorer=restorer)
         reasons += describe_half(restorer)
-    if planned.restorer and judged.restore_strength < 0.995:
+    if planned.restorer:
         source = "based on the measured damage" if judged is conditions else "chosen by the user"
-        reasons += (f"restore strength {judged.restore_strength:.2f}, {source}",)
+        reasons += (f"restore strength {judged.restore_strength:.2f} of 1, {source}",)
     return Decision(verdict, conditions, recipe, reasons + planned.notes, planned, judged.restore_strength, margin)
 
 

@@ -21,7 +21,7 @@ LEAST_STRENGTH = 0.5
 _PATCHES = 4
 _SMALLEST_PX = 48
 """Shortest side of an image whose half still says something."""
-_RANGES = {"photo": (0.4, 0.6), "drawn": (0.26, 0.36)}
+_RANGES = {"photo": (0.25, 0.6), "drawn": (0.25, 0.32)}
 """Judged shares up to which nothing is restored at half size, and from which on everything is: a blend of both keeps the damage
 of one and the blur of the other. Chosen by eye on real pictures: photographs and paintings lose texture that they may have,
 drawings gain whole lines."""

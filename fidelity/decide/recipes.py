@@ -47,12 +47,24 @@ class Switch:
         value = getattr(conditions, self.measure)
         if value is None:
             return None
-        name = self.measure.replace("_", " ")
+        form = _MEASURED[self.measure]
         if self.above is not None and value > self.above:
-            return f"{self.setting} {self.value}: {name} is {value:.3g}, above {self.above:g}"
+            return f"{self.setting} {self.value}: {form.format(value)}, above {self.above:g}"
         if self.below is not None and value < self.below:
-            return f"{self.setting} {self.value}: {name} is {value:.3g}, below {self.below:g}"
+            return f"{self.setting} {self.value}: {form.format(value)}, below {self.below:g}"
         return None
+
+
+_MEASURED = {
+    "banding": "share of the area with banding {:.2f}",
+    "jaggedness": "share of jagged lines {:.2f}",
+    "jpeg_quality": "traces of JPEG compression of quality {:.0f}",
+    "noise_sigma": "luma noise of {:.1f} 8-bit levels",
+    "restore_strength": "damage rated {:.2f} of 1",
+    "ringing": "ringing {:.1f} %",
+    "softness": "softness {:.2f} of 1",
+}
+"""How a measurement is told, with its unit."""
 
 
 LEAST_RESTORATION = 0.1

@@ -231,9 +231,9 @@ def _examine_device(device: torch.device) -> dict[str, Any]:
     if free_bytes is not None:
         return entry | {"why": f"{kind}, {_describe_memory(free_bytes, None)}: {tiles}"}
     if precision == "bf16":
-        return entry | {"why": f"bf16, which this processor computes faster, at no visible cost: {tiles}"}
+        return entry | {"why": f"faster on this processor, no visible difference; {tiles}"}
     bf16 = "is fast here, too (--precision bf16)" if _has_fast_bf16() else "is not known to be faster here"
-    return entry | {"why": f"float32; bf16 {bf16}: {tiles}"}
+    return entry | {"why": f"bf16 {bf16}; {tiles}"}
 
 
 def _has_fast_bf16() -> bool:

@@ -91,7 +91,7 @@ class DriftReport:
     full: Drift
     """Drift over all frequencies."""
     held: Drift
-    """Drift in the color band from what colors were held to: the restored source, if the source was restored; else `color`."""
+    """Drift in the color band from the color reference: the restored source, if the source was restored; else `color`."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Report:
 
     @property
     def held_drift(self) -> Drift:
-        """The drift that counts: from what colors were held to."""
+        """The drift that counts: from the color reference."""
         return self.drift.held
 
     def to_dict(self) -> dict[str, Any]:

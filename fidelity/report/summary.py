@@ -15,7 +15,7 @@ from ..steps.gate import GateLimits, GateVerdict
 
 _MARKS = {"pass": "✓", "blend": "≈", "report": "✗", "reject": "✗"}
 _DONE = {
-    "pass": "colors held",
+    "pass": "colors preserved",
     "blend": "colors drifted too far: bicubic is blended in over {share:.1f} % of the area",
     "report": "colors drifted beyond the limits, and stay so",
     "reject": "colors drifted too far: the bicubic enlargement is returned",

@@ -52,18 +52,25 @@ def summarize_reports(reports: Sequence[Report], failures: int, seconds: float) 
     )
 
 
-def describe_report(report: Report) -> str:
-    """An enlargement in one long line, with why."""
+def describe_report(report: Report) -> list[str]:
+    """An enlargement with why, in lines."""
     assert report.input and report.output
-    given, made, domain = report.input, report.output, report.domain
-    unsure = "" if domain.sure else f" (unsure: {domain.label} {domain.confidence:.2f})"
-    notes = "".join(f"  ({note})" for note in (*given.notes, *report.switched))
-    return (
-        f"{given.path} {given.width}x{given.height} -> {made.path} {made.width}x{made.height}  "
-        f"{report.recipe['domain']}{unsure}  {report.model.name or 'resize only'}  "
-        f"color drift {describe_drift(report.held_drift, 2)}  sharpness {report.sharpness_ratio:.2f} of the raw output  "
-        f"color check: {report.gate.action}, compared with {report.gate.reference}  {report.seconds:.1f} s{notes}"
-    )
+    given, made, domain, gate = report.input, report.output, report.domain, report.gate
+    unsure = "" if domain.sure else f", unsure: treated as {report.recipe['domain']}"
+    model = f"{report.model.name}: {report.model.reason}" if report.model.name else "none, resized only"
+    against = f", compared with {gate.reference}" if gate.action != "off" else ""
+    lines = [
+        ("type", f"{domain.label} {100 * domain.confidence:.0f} %{unsure}"),
+        ("because of", "; ".join(domain.evidence)),
+        ("model", model),
+        *(("decided", reason) for reason in report.switched),
+        ("color drift", f"{describe_drift(report.held_drift, 2)} CIEDE2000 (1 is just visible)"),
+        ("gate", f"{gate.action}{against}"),
+        ("sharpness", f"{report.sharpness_ratio:.2f} of the model's raw output"),
+        *(("note", note) for note in notes_of(report)),
+    ]
+    head = f"{given.path} {given.width}x{given.height} -> {made.path} {made.width}x{made.height}  {report.seconds:.1f} s"
+    return [head, *(f"  {name:<12}{text}" for name, text in lines if text)]
 
 
 def describe_plan(plan: PlanReport) -> str:
@@ -73,13 +80,13 @@ def describe_plan(plan: PlanReport) -> str:
         took = f", about {step.seconds:.1f} s" if step.seconds is not None else ""
         lines.append(f"{number}. {step.network or step.kind}: to {step.result}, {_gibibytes(step.peak_memory_bytes)}{took}")
     if plan.seconds is not None and plan.network_seconds is not None:
-        lines.append(f"about {plan.seconds:.1f} s in all, of which networks {plan.network_seconds:.1f} s")
+        lines.append(f"about {plan.seconds:.1f} s in all, of which models {plan.network_seconds:.1f} s")
     own = plan.process_memory_bytes
     of_process = f", of which the program itself {_gibibytes(own)}" if own is not None else ""
     lines.append(f"peak memory about {_gibibytes(plan.peak_memory_bytes)}{of_process}")
     if plan.scratch_bytes:
         lines.append(f"works in temporary files of up to {_gibibytes(plan.scratch_bytes)}, because memory is short")
-    lines.append(f"network: {plan.reason}" + (f"; better: {plan.better}" if plan.better else ""))
+    lines.append(f"model: {plan.reason}" + (f"; better: {plan.better}" if plan.better else ""))
     return "\n".join((*lines, *plan.notes))
 
 

@@ -68,7 +68,7 @@ def test_damage_switches_what_the_kind_of_image_asks_for(domain, damage, expecte
 
 def test_the_reason_names_the_measurement_its_value_and_the_limit():
     _, reasons = settle(RECIPES["photo"], replace(CLEAN, restore_strength=0.8, jpeg_quality=62.4))
-    assert "restore deblock: jpeg quality is 62.4, below 92" in reasons
+    assert "restore deblock: traces of JPEG compression of quality 62, below 92" in reasons
 
 
 def test_what_is_not_on_auto_is_never_switched():

@@ -91,7 +91,7 @@ def test_measured_noise_is_restored_and_reported(host, stored):
     noisy = torch.nn.functional.interpolate(noisy, scale_factor=3, mode="nearest")
     noisy = (noisy * 0.2 + 0.4 + torch.randn(noisy.shape, generator=torch.Generator().manual_seed(1)) * 0.05).clamp(0, 1)
     result, report = through(host, noisy, "FidelityPrepare", **PREPARE)
-    assert "restore denoise: restore strength is" in report
+    assert "restore denoise: damage rated" in report
     assert result.diff(dim=3).abs().mean() < 0.7 * noisy.diff(dim=3).abs().mean()
 
 

@@ -143,7 +143,7 @@ def test_a_result_stays_with_its_workflow_and_out_of_the_history(page, host, pho
           return gate.properties.fidelity_result;
         }"""
     )
-    assert tracked.startswith("✓ colors held")
+    assert tracked.startswith("✓ colors preserved")
     event = page.evaluate(
         """() => {
           const gate = window.app.graph.nodes.find((node) => node.type === "FidelityDeltaEGate");
@@ -156,7 +156,7 @@ def test_a_result_stays_with_its_workflow_and_out_of_the_history(page, host, pho
           return [kept, gate.properties.fidelity_result];
         }"""
     )
-    assert event[0].startswith("✓ colors held")
+    assert event[0].startswith("✓ colors preserved")
     assert event[1] == "✓ of this one"
 
 
@@ -189,7 +189,7 @@ def test_a_cached_result_is_shown_again_and_an_old_one_is_dim_while_a_prompt_run
     told = page.locator("[role=status]", has_text="drift")
     told.wait_for(timeout=60_000)
     text = page.evaluate(f"() => {find}.properties.fidelity_result")
-    assert text.startswith("✓ colors held")
+    assert text.startswith("✓ colors preserved")
     uploaded = page.evaluate("() => window.app.graph.nodes.find((node) => node.type.includes('LoadImage')).widgets[0].value")
     page.reload()
     page.wait_for_function("window.app && window.app.graph && window.app.extensionManager", timeout=90_000)

@@ -63,7 +63,7 @@ def test_a_better_network_is_named():
 @pytest.mark.parametrize(
     ("action", "shift", "mark", "word"),
     [
-        ("blend", 0.0, "✓", "colors held"),
+        ("blend", 0.0, "✓", "colors preserved"),
         ("blend", 0.2, "≈", "bicubic is blended in over"),
         ("reject", 0.2, "✗", "bicubic enlargement is returned"),
         ("report", 0.2, "✗", "beyond the limits, and stay so"),
@@ -88,7 +88,7 @@ def test_a_plan_and_what_came_of_it():
     assert planned[1] == "drawn-x2"
     assert re.fullmatch(r"peak memory at most \d+\.\d\d GiB", planned[2])
     made = summarize_enlargement(carry_out(source, decision)).split("\n")
-    assert re.match(r"✓ colors held: drift 0\.\d\d on average, \d\.\d\d at most", made[0])
+    assert re.match(r"✓ colors preserved: drift 0\.\d\d on average, \d\.\d\d at most", made[0])
     assert made[1] == "type: painting, 100 % sure"
     assert made[2] == "models: drawn-x2"
 
@@ -96,9 +96,13 @@ def test_a_plan_and_what_came_of_it():
 def test_what_measurements_switched_is_told_in_plain_words():
     source = scene(1, 3, 40, 30)
     decision = decide(source, ModelChooser(str(shipped_model("drawn", 2)), {}), Settings(Target(scale=2.0), "painting"), 2**32)
-    seen = ("restore deblock: jpeg quality is 58.3, below 92", "channels rgb: jpeg quality is 58.3, below 85", "as it is")
+    seen = (
+        "restore deblock: traces of JPEG compression of quality 58, below 92",
+        "channels rgb: traces of JPEG compression of quality 58, below 85",
+        "as it is",
+    )
     told = summarize_enlargement(replace(carry_out(source, decision), decision=replace(decision, reasons=seen))).split("\n")
-    assert told[3:5] == ["JPEG damage found and repaired (jpeg quality is 58.3, below 92)", "as it is"]
+    assert told[3:5] == ["JPEG damage found and repaired (traces of JPEG compression of quality 58, below 92)", "as it is"]
 
 
 def test_figures_of_one_size_and_of_two():

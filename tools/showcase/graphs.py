@@ -60,14 +60,14 @@ def _auto(name: str, networks: tuple[dict[str, str], ...], note: str) -> Graph:
             "**Choose your own picture above**: a photo, anime, line art, a painting. The file's metadata help detect which."
         ),
         "2 · Auto upscale": (
-            "Detects the type of image, restores measured damage, upscales, preserves colors, cleans up and "
+            "Detects the type of image, repairs measured damage, upscales, preserves colors, cleans up and "
             f"checks the result. Set *domain* if the type is wrong; *target* sets the size.\n\n{note}"
         ),
     }
     return Graph(groups, notes)
 
 
-_MENDED = "Noise, JPEG damage and banding are restored as strongly as they are measured; the report says how."
+_MENDED = "Noise, JPEG damage and banding are removed as strongly as the measurements call for; the report lists what was done."
 
 RIFE, FILM = (
     model_file(
@@ -166,7 +166,7 @@ GRAPHS: dict[str, Graph] = {
                 "one": Step("FidelityUpscale", {"upscale_model": ("first", 0), "image": ("source", 0)}, "70 %"),
                 "two": Step("FidelityUpscale", {"upscale_model": ("second", 0), "image": ("source", 0)}, "30 %"),
             },
-            "3 · Blend, hold the colors": {
+            "3 · Blend, correct the colors": {
                 "blend": Step(
                     "ImageBlend",
                     {"image1": ("one", 0), "image2": ("two", 0), "blend_factor": 0.3, "blend_mode": "normal"},
@@ -180,9 +180,9 @@ GRAPHS: dict[str, Graph] = {
                 "A faithful model and a crisp one, or two that err in different ways. Both must reach the same size: set the "
                 "same *target* in both."
             ),
-            "3 · Blend, hold the colors": (
-                "*blend_factor* is the share of the second. Colors are held once, after blending: what both models shifted "
-                "comes back."
+            "3 · Blend, correct the colors": (
+                "*blend_factor* is the share of the second. Hold Colors runs once, after blending, and undoes the color "
+                "shifts of both models."
             ),
         },
     ),
@@ -205,7 +205,7 @@ GRAPHS: dict[str, Graph] = {
             "1 · Source": "Crop a large picture first: every model runs on all of it.",
             "2 · Models": (
                 "Up to four models. Below each, a map of its color drift: black is none, red is 3 CIEDE2000 or "
-                "more. The first is bicubic."
+                "more. The leftmost result is plain bicubic, for comparison."
             ),
         },
     ),

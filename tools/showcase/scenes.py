@@ -96,13 +96,13 @@ CAT = Scene(lambda: as_jpeg(_small(draw_cat()), 70), _CAT)
 """For all other workflows."""
 
 CARDS = {
-    "anime-sdxl-tile": ("Redraw anime detail", "SDXL and its tile ControlNet, colors held"),
+    "anime-sdxl-tile": ("Redraw anime detail", "SDXL and its tile ControlNet, colors preserved"),
     "anime-sd-latent": ("Enlarge latents", "your Stable Diffusion checkpoint"),
     "hybrid-gan-diffusion": ("Upscaler, then diffusion", "an upscale model and SDXL, blended"),
     "photo-ccsr": ("Restore in few steps", "SD 1.5 and its tile ControlNet, truncated sampling"),
-    "photo-sdxl-tile": ("Invent photo detail", "SDXL and its tile ControlNet, colors held"),
-    "photo-seedvr2": ("Restore photos", "SeedVR2, colors held"),
-    "photo-supir": ("Restore photos boldly", "SUPIR and SDXL, in tiles, colors held"),
+    "photo-sdxl-tile": ("Invent photo detail", "SDXL and its tile ControlNet, colors preserved"),
+    "photo-seedvr2": ("Restore photos", "SeedVR2, colors preserved"),
+    "photo-supir": ("Restore photos boldly", "SUPIR and SDXL, in tiles, colors preserved"),
     "sd-x4-upscaler": ("Diffusion upscaler", "Stable Diffusion x4, in tiles"),
     "hold-colors-after-seedvr2-video": ("Restore a video", "SeedVR2, colors and flicker corrected"),
     "video-interpolate": ("Twice the frames", "RIFE or FILM, then enlarged"),

@@ -7,7 +7,9 @@
 Each image is downscaled and damaged once; the three heads restore it at one, two and four times its size. The body removes the
 damage for all three, so that is learned only once. The learning rate stays constant, so a run can be of any length. `--anneal`
 lowers it to zero on a copy of the state and writes weights from that, for some banks and scales only if so asked. `--through`
-names the network that will enlarge what is restored at its own size: the error of its result then counts as well.
+names the network that will enlarge what is restored at its own size: the error of its result then counts as well. `--teachers`
+names weights of x1 networks. Their mean over the image and its transposed self is closer to the truth than any one of them: a
+network that goes on from one of them (`--begin`) learns from that mean as much as from the truth.
 """
 
 import argparse
@@ -89,6 +91,14 @@ class Restorer(nn.Module):
             + functional.interpolate(image, scale_factor=scale)
             for scale in scales
         }
+
+    def load_weights_at(self, scale: int, weights: dict[str, Tensor]) -> None:
+        """Loads the state dict of a Compact network of one scale; the other heads stay as they are."""
+        last = f"body.{len(self.body)}."
+        known = self.state_dict()
+        for name, value in weights.items():
+            known[f"heads.{scale}.{name.removeprefix(last)}" if name.startswith(last) else name] = value.float()
+        self.load_state_dict(known)
 
     def weights_at(self, scale: int) -> dict[str, Tensor]:
         """The state dict of a Compact network of one scale."""
@@ -206,6 +216,31 @@ def miss_texture(result: Tensor, target: Tensor) -> Tensor:
     return (1 - alike).mean() + (1 - contrast).mean() / 2
 
 
+@dataclass(frozen=True)
+class Teachers:
+    """Frozen networks for x1 to learn from: the mean of what they restore."""
+
+    networks: Sequence[Restorer]
+
+    @torch.no_grad()
+    def restore(self, image: Tensor) -> Tensor:
+        """The mean over all networks, of an image and of its transposed self, ``(B, 3, H, W)``."""
+        views = (image.contiguous(memory_format=torch.channels_last), image.mT.contiguous(memory_format=torch.channels_last))
+        results = [[network(view, (1,))[1] for view in views] for network in self.networks]
+        return torch.stack([(plain + turned.mT) / 2 for plain, turned in results]).mean(dim=0)
+
+
+def load_teachers(paths: Sequence[Path]) -> Teachers:
+    """Loads weights for x1, as `save_weights` writes them, each with its settings beside it."""
+    networks: list[Restorer] = []
+    for path in paths:
+        settings = Settings(**json.loads(path.with_suffix(".json").read_text())["settings"])
+        network = Restorer(settings.features, settings.convolutions, settings.fold)
+        network.load_weights_at(1, load_file(path))
+        networks.append(network.eval().to(memory_format=torch.channels_last))  # pyright: ignore[reportCallIssue]
+    return Teachers(networks)
+
+
 def load_enlarger(path: Path) -> nn.Module:
     """Loads a shipped network, frozen: luma in, luma out."""
     network = Compact.load(load_file(path))
@@ -232,6 +267,7 @@ def train(
     enlarger: nn.Module | None = None,
     texture: float = 0.0,
     every: int = 200,
+    teachers: Teachers | None = None,
 ) -> tuple[Restorer, dict[str, Any]]:
     """Trains up to a step, resuming from the state file if it exists.
 
@@ -245,6 +281,7 @@ def train(
         enlarger: A frozen network that enlarges the image restored at its own size; the error of its result counts as well.
         texture: Weight of the error in texture; see `measure_loss`.
         every: Number of steps between saved states.
+        teachers: If given, half of the loss is the distance at x1 to what they restore.
 
     Returns:
         The network with averaged weights, and a record of how it was trained.
@@ -276,7 +313,10 @@ def train(
             results = list(restored.values())
             if enlarger:
                 results.append(enlarge_luma(enlarger, restored[1]))
+            taught = teachers.restore(low) if teachers else None
         loss = measure_loss(results, high, settings.slopes, texture)
+        if taught is not None:
+            loss = (loss + measure_loss([restored[1]], taught.float(), settings.slopes)) / 2
         descend(loss, network, averaged, optimizer, step, settings.average, max_norm=0.5)
         total += loss.item()
         if (step + 1) % every == 0 or step + 1 == stop:
@@ -305,20 +345,25 @@ def save_checkpoint(state_path: Path, output: Path) -> None:
 
 
 def begin_from(checkpoint: Path, state_path: Path, settings: Settings) -> None:
-    """Writes the state that a run resumes from, with a checkpoint's weights and a fresh optimizer.
+    """Writes the state that a run resumes from, with the weights of a checkpoint or of an x1 network and a fresh optimizer.
 
     Raises:
-        SystemExit: If the checkpoint is of another network.
+        SystemExit: If they are of another network.
     """
     record = json.loads(checkpoint.with_suffix(".json").read_text())
-    if record["settings"] != asdict(settings):
+    shape = ("features", "convolutions", "fold")
+    if any(record["settings"].get(name, 1) != getattr(settings, name) for name in shape):
         raise SystemExit(f"{checkpoint} was written with other settings: {record['settings']}")
     network = Restorer(settings.features, settings.convolutions, settings.fold)
-    network.load_state_dict({name: value.float() for name, value in load_file(checkpoint).items()})
+    weights = {name: value.float() for name, value in load_file(checkpoint).items()}
+    if any(name.startswith("heads.") for name in weights):
+        network.load_state_dict(weights)
+    else:
+        network.load_weights_at(1, weights)
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     parts = {"network": network, "averaged": network, "optimizer": optimizer}
     saved = {name: part.state_dict() for name, part in parts.items()}
-    told = {"settings": record["settings"], "step": record["steps"], "curve": record["loss_curve"]}
+    told = {"settings": asdict(settings), "step": record["steps"], "curve": record["loss_curve"]}
     torch.save({**saved, **told}, state_path)
 
 
@@ -344,13 +389,16 @@ def main() -> None:
     parser.add_argument("--texture", type=float, default=0.0, help="weight of the error in texture")
     parser.add_argument("--output", type=Path, help="path of the weights to write, without the suffix -x1.safetensors")
     parser.add_argument("--checkpoint", type=Path, help="file to write the state's weights to instead of training")
-    parser.add_argument("--begin", type=Path, help="checkpoint to begin from, if there is no state yet")
+    parser.add_argument("--begin", type=Path, help="checkpoint or x1 weights to begin from, if there is no state yet")
+    parser.add_argument("--teachers", type=Path, nargs="*", default=[], help="weights of x1 networks to learn from as well")
     parser.add_argument("--threads", type=int, default=1)
-    for name in ("features", "convolutions", "fold", "batch", "patch_px"):
+    names = ("features", "convolutions", "fold", "batch", "patch_px", "learning_rate")
+    for name in names:
         default = getattr(Settings(), name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help=f"see Settings; default {default}")
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=type(default), default=default, help=f"see Settings; default {default}")
     options = parser.parse_args()
-    settings = Settings(*(getattr(options, name) for name in ("features", "convolutions", "fold", "batch", "patch_px")))
+    settings = Settings(*(getattr(options, name) for name in names))
     torch.set_num_threads(options.threads)
     if options.checkpoint:
         save_checkpoint(options.state, options.checkpoint)
@@ -362,10 +410,11 @@ def main() -> None:
     banks = open_banks(options.banks)
     enlarger = load_enlarger(options.through) if options.through else None
     chosen = (options.anneal, options.scales, enlarger, options.texture)
-    network, record = train(settings, banks, options.state, options.steps, *chosen)
+    teachers = load_teachers(options.teachers) if options.teachers else None
+    network, record = train(settings, banks, options.state, options.steps, *chosen, teachers=teachers)
     if options.output:
         record |= {"scales": list(options.scales), "through": options.through.name if options.through else None}
-        record["texture"] = options.texture
+        record |= {"texture": options.texture, "teachers": [path.stem for path in options.teachers]}
         record["banks"] = [f"{path.name}: {len(bank.crops)} crops" for path, bank in zip(options.banks, banks, strict=True)]
         save_weights(network, record, options.output, options.scales)
 

@@ -1,12 +1,21 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
 from tools.training.bank import SIDE_PX
-from tools.training.restore import Restorer, Settings, begin_from, open_banks, save_checkpoint, train
+from tools.training.restore import (
+    Restorer,
+    Settings,
+    begin_from,
+    load_teachers,
+    open_banks,
+    save_checkpoint,
+    save_weights,
+    train,
+)
 
 SMALL = Settings(features=8, convolutions=1, fold=2, batch=2, patch_px=24)
 
@@ -43,3 +52,44 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, banks):
     save_checkpoint(tmp_path / "state.pt", tmp_path / "half.safetensors")
     with pytest.raises(SystemExit, match="other settings"):
         begin_from(tmp_path / "half.safetensors", tmp_path / "new.pt", Settings())
+
+
+def test_teachers_restore_by_their_mean_over_the_image_and_its_transposed_self(tmp_path, random_image):
+    paths = []
+    for name, fold in (("a", 1), ("b", 2)):
+        torch.manual_seed(fold)
+        network = Restorer(8, 1, fold)
+        with torch.no_grad():
+            for parameter in network.heads.parameters():
+                parameter.normal_(std=0.1)
+        save_weights(network, {"settings": asdict(replace(SMALL, fold=fold))}, tmp_path / name, (1,))
+        paths.append(tmp_path / f"{name}-x1.safetensors")
+    teachers, image = load_teachers(paths), random_image(2, 3, 12, 16)
+    views = [network(view, (1,))[1] for network in teachers.networks for view in (image, image.mT)]
+    expected = (views[0] + views[1].mT + views[2] + views[3].mT) / 4
+    assert torch.allclose(teachers.restore(image), expected, atol=1e-5)
+
+
+def test_a_run_begins_from_x1_weights_and_learns_from_teachers(tmp_path, banks):
+    network, record = train(SMALL, banks, tmp_path / "state.pt", 1, scales=(1,), every=1)
+    save_weights(network, record, tmp_path / "first", (1,))
+    weights = tmp_path / "first-x1.safetensors"
+    begin_from(weights, tmp_path / "new.pt", replace(SMALL, learning_rate=1e-3))
+    begun = torch.load(tmp_path / "new.pt", weights_only=True)["network"]
+    for name, value in network.weights_at(1).items():
+        head = name.removeprefix(f"body.{len(network.body)}.")
+        assert torch.allclose(begun[f"heads.1.{head}" if head in ("weight", "bias") else name], value, atol=2e-3)
+    settings = replace(SMALL, learning_rate=1e-3)
+    losses = {
+        with_teachers: train(
+            settings,
+            banks,
+            tmp_path / "new.pt",
+            2,
+            anneal=1,
+            scales=(1,),
+            teachers=load_teachers([weights]) if with_teachers else None,
+        )[1]["loss_curve"][-1][1]
+        for with_teachers in (False, True)
+    }
+    assert losses[True] < losses[False]  # a network is near to itself, and far from the truth of noise
