@@ -1,6 +1,6 @@
 """The architecture of the shipped networks, without spandrel, whose import takes as long as PyTorch's."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -44,8 +44,26 @@ class Compact(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Enlarges ``(B, 3, H, W)``."""
-        enlarged = functional.interpolate(image, scale_factor=self.upscale, mode="nearest")
-        return functional.pixel_shuffle(self.body(image), self.upscale) + enlarged
+        return functional.pixel_shuffle(self.body(image), self.upscale) + repeat_pixels(image, self.upscale)
+
+
+class Change(nn.Module):
+    """What a Compact network, of this module or of spandrel's, adds to its input with pixels repeated."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Binds to the layers of the network; the weights are shared, not copied."""
+        super().__init__()
+        layers: Iterable[nn.Module] = network.body  # pyright: ignore[reportAssignmentType]
+        self.body, self.upscale = nn.Sequential(*layers), int(network.upscale)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The change of ``(B, 3, H, W)``, at the size of the result."""
+        return functional.pixel_shuffle(self.body(image), self.upscale)
+
+
+def repeat_pixels(image: Tensor, scale: int) -> Tensor:
+    """Enlarges an image by repeating its pixels."""
+    return functional.interpolate(image, scale_factor=scale, mode="nearest")
 
 
 @dataclass(frozen=True)

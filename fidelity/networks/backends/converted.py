@@ -95,6 +95,10 @@ class Engine(ABC):
             ModelRefusedError: If something that conversion to this precision needs is not installed.
         """
 
+    def adds_in_float32(self, network: TorchNetwork) -> bool:  # noqa: ARG002
+        """See `fidelity.networks.network.Network.adds_in_float32`."""
+        return False
+
     def version(self) -> str:
         """The library's version."""
         library: Any = import_module(self.name)
@@ -191,7 +195,8 @@ class Engine(ABC):
 
     def _key(self, network: TorchNetwork, precision: Precision, device: torch.device) -> str:
         """A name for a network's conversion: its weights, its architecture, the library's version and the variant."""
-        kind = f"{network.architecture} {network.scale} {self.version()} {self.variant(precision, device)}"
+        part = " change" if self.adds_in_float32(network) else ""
+        kind = f"{network.architecture} {network.scale} {self.version()} {self.variant(precision, device)}{part}"
         digest = hashlib.sha256(kind.strip().encode())
         for name, values in network.descriptor.model.state_dict().items():
             digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
@@ -204,8 +209,6 @@ class ConvertedNetwork:
 
     One request at a time: each uses all processors, or the whole GPU.
     """
-
-    adds_in_float32 = False
 
     def __init__(
         self,
@@ -237,6 +240,10 @@ class ConvertedNetwork:
     @property
     def backend(self) -> str:
         return self._fallback.backend if self._fallback else self._engine.name
+
+    @property
+    def adds_in_float32(self) -> bool:
+        return self._engine.adds_in_float32(self._torch)
 
     @property
     def name(self) -> str:

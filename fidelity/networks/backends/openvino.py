@@ -17,6 +17,7 @@ from ...choices import Precision
 from ...errors import ModelRefusedError
 from ...quiet import no_warnings
 from ..calibration import calibration_images
+from .compact import COMPACT, Change, repeat_pixels
 from .converted import Engine, Run, sample_for
 from .torch import TorchNetwork
 
@@ -37,6 +38,9 @@ class OpenVINO(Engine):
     def precisions_on(self, device: torch.device) -> Sequence[Precision]:  # noqa: ARG002
         return ("fp32", "bf16", "fp16", "int8")
 
+    def adds_in_float32(self, network: TorchNetwork) -> bool:
+        return network.architecture == COMPACT
+
     def version(self) -> str:
         return _import("openvino").__version__
 
@@ -44,7 +48,9 @@ class OpenVINO(Engine):
         openvino = _import("openvino")
         if precision == "int8" and not find_spec("nncf"):
             raise ModelRefusedError("precision int8: NNCF, which quantizes networks, is not installed; pip install nncf")
-        module = network.to(torch.device("cpu"), "fp32").descriptor.model
+        module: torch.nn.Module = network.to(torch.device("cpu"), "fp32").descriptor.model
+        if self.adds_in_float32(network):  # here, as in PyTorch: in bfloat16, gradients would have steps
+            module = Change(module).eval()
         with no_warnings():  # of sizes that become constants: the check at another size finds those
             model = openvino.convert_model(module, example_input=sample_for(network))
             if precision == "int8":
@@ -53,7 +59,7 @@ class OpenVINO(Engine):
 
     def compile(
         self,
-        network: TorchNetwork,  # noqa: ARG002
+        network: TorchNetwork,
         folder: Path,
         precision: Precision,
         device: torch.device,  # noqa: ARG002
@@ -64,8 +70,11 @@ class OpenVINO(Engine):
             options["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
         compiled = core.compile_model(core.read_model(folder / _FILE), "CPU", options)
 
+        adds, scale = self.adds_in_float32(network), network.scale
+
         def run(samples: Tensor) -> Tensor:
-            return torch.from_numpy(next(iter(compiled(samples.numpy()).values())))
+            result = torch.from_numpy(next(iter(compiled(samples.numpy()).values())))
+            return repeat_pixels(samples, scale).add_(result) if adds else result
 
         return run
 

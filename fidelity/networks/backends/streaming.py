@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .compact import repeat_pixels
+
 STRIP_BYTES = 3 * 2**20
 """Approximate size of one layer's output for one strip."""
 
@@ -57,7 +59,7 @@ class ConvolutionStream:
         if strip is None:
             return None
         count = strip.shape[2]
-        base = functional.interpolate(self._waiting[:, :, :count], scale_factor=self._scale, mode="nearest")
+        base = repeat_pixels(self._waiting[:, :, :count], self._scale)
         self._waiting = self._waiting[:, :, count:]
         return base.add_(functional.pixel_shuffle(strip, self._scale))
 

@@ -69,6 +69,19 @@ def test_shipped_networks_agree(path, photo, engine):
     assert report.precision == "fp32"
 
 
+@pytest.mark.skipif(not is_there("openvino"), reason="OpenVINO is not installed")
+def test_half_precision_leaves_no_steps_in_gradients(monkeypatch):
+    """The picture itself is added in float32: bfloat16 has no more than 256 levels between a half and one."""
+    network = load_model(SHIPPED_WEIGHTS / "natural-x2.safetensors")
+    gradient = torch.linspace(0.5, 1, 600).expand(1, 3, 32, -1).contiguous()
+    exact, _ = Runner(network, CPU, "fp32", backend="torch").run(gradient)
+    made, report = Runner(network, CPU, "bf16", backend="openvino").run(gradient)
+    assert report.precision == "bf16"
+    assert (made - exact).abs().mean() < 4e-4  # rounding all of it would give 1e-3
+    monkeypatch.setattr("fidelity.networks.device.gains_from_bf16", lambda: True)
+    assert Runner(network, CPU, "auto", backend="openvino").precision == "bf16"
+
+
 def test_tiles_and_any_size_give_the_same(network, photo, engine):
     runner = Runner(network, CPU, "fp32", backend=engine.name)
     exact, _ = Runner(network, CPU, "fp32", backend="torch").run(photo)
