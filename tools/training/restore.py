@@ -8,8 +8,8 @@ Each image is downscaled and damaged once; the three heads restore it at one, tw
 damage for all three, so that is learned only once. The learning rate stays constant, so a run can be of any length. `--anneal`
 lowers it to zero on a copy of the state and writes weights from that, for some banks and scales only if so asked. `--through`
 names the network that will enlarge what is restored at its own size: the error of its result then counts as well. `--teachers`
-names weights of x1 networks. Their mean over the image and its transposed self is closer to the truth than any one of them: a
-network that goes on from one of them (`--begin`) learns from that mean as much as from the truth.
+names weights of x1 networks. Their mean over four views of the image is closer to the truth than any one of them: a network
+that goes on from one of them (`--begin`) learns from that mean as much as from the truth.
 """
 
 import argparse
@@ -224,10 +224,15 @@ class Teachers:
 
     @torch.no_grad()
     def restore(self, image: Tensor) -> Tensor:
-        """The mean over all networks, of an image and of its transposed self, ``(B, 3, H, W)``."""
-        views = (image.contiguous(memory_format=torch.channels_last), image.mT.contiguous(memory_format=torch.channels_last))
-        results = [[network(view, (1,))[1] for view in views] for network in self.networks]
-        return torch.stack([(plain + turned.mT) / 2 for plain, turned in results]).mean(dim=0)
+        """The mean over all networks and four views, ``(B, 3, H, W)``: as it is, transposed, and both turned by a half."""
+        total = torch.zeros_like(image, dtype=torch.float32)
+        for network in self.networks:
+            for turns in (0, 2):
+                view = image.rot90(turns, (2, 3))
+                total += network(view.contiguous(memory_format=torch.channels_last), (1,))[1].rot90(turns, (2, 3))
+                turned = network(view.mT.contiguous(memory_format=torch.channels_last), (1,))[1].mT
+                total += turned.rot90(turns, (2, 3))
+        return total / (4 * len(self.networks))
 
 
 def load_teachers(paths: Sequence[Path]) -> Teachers:

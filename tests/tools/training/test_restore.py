@@ -54,7 +54,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, banks):
         begin_from(tmp_path / "half.safetensors", tmp_path / "new.pt", Settings())
 
 
-def test_teachers_restore_by_their_mean_over_the_image_and_its_transposed_self(tmp_path, random_image):
+def test_teachers_restore_by_their_mean_over_four_views(tmp_path, random_image):
     paths = []
     for name, fold in (("a", 1), ("b", 2)):
         torch.manual_seed(fold)
@@ -65,8 +65,17 @@ def test_teachers_restore_by_their_mean_over_the_image_and_its_transposed_self(t
         save_weights(network, {"settings": asdict(replace(SMALL, fold=fold))}, tmp_path / name, (1,))
         paths.append(tmp_path / f"{name}-x1.safetensors")
     teachers, image = load_teachers(paths), random_image(2, 3, 12, 16)
-    views = [network(view, (1,))[1] for network in teachers.networks for view in (image, image.mT)]
-    expected = (views[0] + views[1].mT + views[2] + views[3].mT) / 4
+    whole = [
+        back(network(there(image).contiguous(), (1,))[1])
+        for network in teachers.networks
+        for there, back in (
+            (lambda one: one, lambda one: one),
+            (lambda one: one.mT, lambda one: one.mT),
+            (lambda one: one.flip(2, 3), lambda one: one.flip(2, 3)),
+            (lambda one: one.flip(2, 3).mT, lambda one: one.mT.flip(2, 3)),
+        )
+    ]
+    expected = torch.stack(whole).mean(dim=0)
     assert torch.allclose(teachers.restore(image), expected, atol=1e-5)
 
 
