@@ -1,16 +1,18 @@
 // Shows on a node what it decided: the domain, the drift, what the gate did, and its heat map.
 //
 // A node with a result sends `fidelity`, a text whose first line is a headline that starts with a mark; `fidelity_workflow`,
-// the id of the workflow it ran in; and optionally `fidelity_map`, a picture that the host keeps temporarily. They are stored
-// in the node's properties, and so in the saved workflow. A result that arrives while another workflow is open waits until its
+// the id of the workflow it ran in; and optionally `fidelity_map`, a picture that the host keeps temporarily, or
+// `fidelity_pair`, two such pictures to compare. They are stored in the node's properties, and so in the saved workflow. A result that arrives while another workflow is open waits until its
 // own is open again. While a prompt runs, what stands on the nodes is dimmed until it is confirmed. The host sends nothing for
 // a node whose result it has cached: what that node told last is looked up in the host's history.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { make_slider } from "./slider.js";
 
 const MIN_HEIGHTS = {
   FidelityAutoUpscale: 150,
+  FidelityBeforeAfter: 260,
   FidelityClassifyDomain: 90,
   FidelityClipQuality: 90,
   FidelityDeltaEGate: 180,
@@ -24,7 +26,9 @@ const MIN_HEIGHTS = {
 const COLORS = { "✓": "#5fb865", "≈": "#d9a441", "✗": "#e0625a", "·": "#8ab4d8" };
 const RESULT = "fidelity_result";
 const MAP = "fidelity_map";
+const PAIR = "fidelity_pair";
 const EMPTY = "· shows here what was decided, after Run";
+const NO_PAIR = "· shows both with a slider between them, after Run";
 const LEGEND = "color drift: black is none, red is CIEDE2000 of 3 or more";
 const HISTORY = "/history?max_items=64";
 const results = new Map(); // by workflow id: results by node id
@@ -48,9 +52,9 @@ function show(node) {
   if (!node.fidelity) {
     return;
   }
-  const { headline, details, map, legend } = node.fidelity;
+  const { headline, details, map, legend, slider } = node.fidelity;
   const text = node.properties[RESULT], place = node.properties[MAP];
-  const [first, ...rest] = (typeof text === "string" && text ? text : EMPTY).split("\n");
+  const [first, ...rest] = (typeof text === "string" && text ? text : slider ? NO_PAIR : EMPTY).split("\n");
   headline.textContent = first;
   headline.style.color = COLORS[first[0]] || "inherit";
   details.textContent = rest.join("\n");
@@ -60,6 +64,8 @@ function show(node) {
   if (kept) {
     map.src = picture_url(place);
   }
+  const pair = node.properties[PAIR];
+  slider?.compare(Array.isArray(pair) && pair.every((one) => typeof one?.filename === "string") ? pair.map(picture_url) : null);
 }
 
 // Finds a node by its execution id; inside a subgraph, the ids of the enclosing nodes come first.
@@ -90,12 +96,13 @@ function place_result(node, result) {
   }
   node.properties[RESULT] = result.text;
   node.properties[MAP] = result.map;
+  node.properties[PAIR] = result.pair;
   dim([node], 1);
   show(node);
 }
 
 function read_result(output) {
-  return { kind: output.fidelity_workflow?.[1], text: output.fidelity[0], map: output.fidelity_map?.[0] };
+  return { kind: output.fidelity_workflow?.[1], text: output.fidelity[0], map: output.fidelity_map?.[0], pair: output.fidelity_pair };
 }
 
 // Shows again what nodes told last in the open workflow, by their execution ids.
@@ -146,8 +153,12 @@ function add_result(node, height) {
     legend.textContent = "";
   });
   box.setAttribute("role", "status");
-  box.append(headline, details, map, legend);
-  node.fidelity = { box, headline, details, map, legend };
+  const slider = node.comfyClass === "FidelityBeforeAfter" ? make_slider() : null;
+  if (slider) { // the pictures take all the room that the text leaves
+    Object.assign(box.style, { display: "flex", flexDirection: "column" });
+  }
+  box.append(headline, details, ...(slider ? [slider.box] : []), map, legend);
+  node.fidelity = { box, headline, details, map, legend, slider };
   const widget = node.addDOMWidget("result", "fidelity_result", box, {
     serialize: false, hideOnZoom: false, getMinHeight: () => height, getValue: () => node.properties[RESULT] || "",
   });

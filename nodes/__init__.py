@@ -14,7 +14,7 @@ from .diffusion.sampling import FidelityDiffusionPass, FidelityRestorationGuidan
 from .diffusion.truncated import FidelityTruncatedSampling
 from .faces import FidelityRestoreFaces
 from .files import FidelityLoadImage, FidelitySaveImage
-from .measure import FidelityCompareModels, FidelityMeasure
+from .measure import FidelityBeforeAfter, FidelityCompareModels, FidelityMeasure
 from .upscale import FidelityLoadUpscaleModel, FidelityUpscale
 from .video import FidelityLoadVideo, FidelityVideoUpscale
 
@@ -29,6 +29,7 @@ NODES: list[type[io.ComfyNode]] = [
     FidelityUpscale,
     FidelityConsistency,
     FidelityDeltaEGate,
+    FidelityBeforeAfter,
     FidelityMeasure,
     FidelityClipQuality,
     FidelityCompareModels,

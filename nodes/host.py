@@ -182,13 +182,16 @@ WORKFLOW_INPUT = [io.Hidden.extra_pnginfo]
 """What a node that shows its result asks the host for: the workflow it runs in."""
 
 
-def show_result(node: type[io.ComfyNode], summary: str, heat_map: Tensor | None = None) -> dict[str, Any]:
+def show_result(
+    node: type[io.ComfyNode], summary: str, heat_map: Tensor | None = None, pair: tuple[Tensor, Tensor] | None = None
+) -> dict[str, Any]:
     """Shows on a node what it decided; js/results.js displays it.
 
     Args:
         node: The node.
         summary: From `fidelity.report.summary`.
         heat_map: An optional picture, ``(B, H, W, 3)``, shown at reduced size; for a batch, the brightest.
+        pair: Two optional pictures of one size, ``(1, 3, H, W)``, shown with a slider between them.
     """
     shown: dict[str, Any] = {"fidelity": [summary]}
     workflow = (node.hidden.extra_pnginfo or {}).get("workflow") if node.hidden else None
@@ -200,6 +203,8 @@ def show_result(node: type[io.ComfyNode], summary: str, heat_map: Tensor | None 
         share = min(1, _SHOWN_PX / max(shown_map.shape[2:]))
         small = resize(shown_map, (max(1, round(share * shown_map.shape[2])), max(1, round(share * shown_map.shape[3]))))
         shown["fidelity_map"] = preview(small.clamp(0, 1).movedim(1, -1)).as_dict()["images"]
+    if pair:
+        shown["fidelity_pair"] = [preview(one.movedim(1, -1)).as_dict()["images"][0] for one in pair]
     return shown
 
 

@@ -9,9 +9,9 @@ from ..fidelity.choices import AUTO_SCALE
 from ..fidelity.decide.target import resolve_target
 from ..fidelity.imaging.drift import drift_map
 from ..fidelity.networks.compute import Compute
-from ..fidelity.report.comparison import compare_models, describe_compared, draw_sheet, report_compared
+from ..fidelity.report.comparison import compare_models, describe_compared, draw_sheet, match_for_screen, report_compared
 from ..fidelity.report.measure import measure_images
-from ..fidelity.report.summary import summarize_metrics
+from ..fidelity.report.summary import summarize_metrics, summarize_pair
 from ..fidelity.steps.gate import paint_heat_map
 from . import host
 from .target import read_target, target_input
@@ -62,6 +62,32 @@ class FidelityMeasure(io.ComfyNode):
         numbers = (drift["mean"], drift["max"], decibels, figures.get("ssim") or 0.0)
         shown = host.show_result(cls, summarize_metrics(figures), heat)
         return io.NodeOutput(*numbers, heat, json.dumps(figures, indent=1), ui=shown)
+
+
+class FidelityBeforeAfter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FidelityBeforeAfter",
+            display_name="Before and After (Fidelity)",
+            category=host.CATEGORY,
+            description="Shows two images on the node with a slider between them. The one before is enlarged bicubically to "
+            "the size of the one after, so what the slider shows is what was gained over that.",
+            search_aliases=["before after", "compare images", "image comparison", "slider"],
+            is_output_node=True,
+            hidden=host.WORKFLOW_INPUT,
+            inputs=[
+                io.Image.Input("before", tooltip="Shown on the left: the source. For a batch, the first image."),
+                io.Image.Input("after", tooltip="Shown on the right: the result. For a batch, the first image."),
+            ],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, before: io.Image.Type, after: io.Image.Type) -> io.NodeOutput:
+        first, second = host.to_engine(before, "before")[:1], host.to_engine(after, "after")[:1]
+        told = summarize_pair((first.shape[2], first.shape[3]), (second.shape[2], second.shape[3]))
+        return io.NodeOutput(ui=host.show_result(cls, told, pair=match_for_screen(first, second)))
 
 
 class FidelityCompareModels(io.ComfyNode):

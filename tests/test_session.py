@@ -155,7 +155,7 @@ def test_the_users_strength_takes_the_place_of_the_measured_one(installed, photo
     for image in (photo, noisy(photo)):
         half = decision(image, 0.5)
         assert (half.restore_strength, half.planned.restorer is None) == (0.5, False)
-        assert "restore strength 0.50 of 1, chosen by the user" in half.reasons
+        assert "restored at 0.50 of full strength, chosen by the user" in half.reasons
         assert decision(image, 0.0).planned.restorer is None
     source = noisy(photo)
     full, half = (run_passes(source, decision(source, strength)).reference for strength in (1.0, 0.5))

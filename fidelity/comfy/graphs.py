@@ -11,8 +11,8 @@ Prompt = dict[str, dict[str, Any]]
 
 _WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 _SEEDS = ("seed", "noise_seed")
-BROWSER_ONLY = ("Note", "MarkdownNote", "ImageCompare")
-"""Nodes that run only in the browser and have no outputs for other nodes."""
+BROWSER_ONLY = ("Note", "MarkdownNote", "ImageCompare", "FidelityBeforeAfter")
+"""Nodes that only show something in the browser and have no outputs for other nodes."""
 _AFTER_GENERATE = ("fixed", "increment", "decrement", "randomize")
 _MUTED, _BYPASSED = 2, 4
 _PICTURE_LOADERS = ("LoadImage", "FidelityLoadImage")

@@ -130,7 +130,8 @@ def decide(
         reasons += describe_half(restorer)
     if planned.restorer:
         source = "based on the measured damage" if judged is conditions else "chosen by the user"
-        reasons += (f"restore strength {judged.restore_strength:.2f} of 1, {source}",)
+        share = f"{judged.restore_strength:.2f} of full" if judged.restore_strength < 0.995 else "full"
+        reasons += (f"restored at {share} strength, {source}",)
     return Decision(verdict, conditions, recipe, reasons + planned.notes, planned, judged.restore_strength, margin)
 
 

@@ -133,6 +133,26 @@ def compare_models(
     return made
 
 
+_SCREEN_PX = 2048
+
+
+def match_for_screen(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """Two images at one size, that of the one after or the largest of its shape that a screen has room for.
+
+    Args:
+        before: ``(1, 1, 3 or 4, h, w)`` in [0, 1]; resized bicubically, whatever its size.
+        after: ``(1, 1, 3 or 4, H, W)`` in [0, 1].
+
+    Returns:
+        Both, ``(1, 3, H, W)``, transparency over grey.
+    """
+    height, width = after.shape[2:]
+    share = min(1.0, _SCREEN_PX / max(height, width))
+    size = (max(1, round(share * height)), max(1, round(share * width)))
+    shown = [resize(flatten_alpha(image), size).clamp(0, 1).expand(-1, 3, -1, -1) for image in (before, after)]
+    return shown[0], shown[1]
+
+
 def check_reference(reference: Tensor | None, size: tuple[int, int]) -> None:
     """Raises a RefusedError if there is a reference and its size is not that of the results."""
     if reference is not None and tuple(reference.shape[2:]) != tuple(size):

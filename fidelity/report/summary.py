@@ -117,6 +117,13 @@ def _tell(drift: Drift) -> str:
     return f"drift {drift.mean:.2f} on average, {drift.max:.2f} at most (1 is just visible)"
 
 
+def summarize_pair(before: tuple[int, int], after: tuple[int, int]) -> str:
+    """What the slider between two images of (height, width) shows."""
+    (height, width), (new_height, new_width) = before, after
+    enlarged = " enlarged bicubically," if before != after else ""
+    return f"· {width}x{height}{enlarged} on the left, {new_width}x{new_height} on the right"
+
+
 def summarize_judgement(scores: dict[str, float], model: str) -> str:
     """CLIP's scores, in percent, and which CLIP."""
     others = ", ".join(f"{name} {_percent(score)}" for name, score in scores.items() if name != "quality")

@@ -128,6 +128,27 @@ def test_nodes_show_what_they_decided_also_after_a_reload(page, host, photo, ren
     ]
 
 
+@pytest.mark.parametrize("renderer", ["canvas", "vue"])
+def test_a_slider_shows_before_and_after_and_follows_the_pointer(page, host, photo, renderer):
+    load(page, "keep-colors-after-any-upscaler", renderer)
+    host.post("/free", {"free_memory": True})
+    time.sleep(1)
+    press_run(page, host.upload(photo))
+    told = page.locator("[role=status]", has_text="enlarged bicubically, on the left")
+    told.wait_for(timeout=10_000)
+    pictures = [told.get_by_alt_text(name).element_handle() for name in ("before", "after")]
+    sizes = []
+    for picture in pictures:
+        page.wait_for_function("(one) => one.complete && one.naturalWidth > 0", arg=picture, timeout=10_000)
+        sizes.append(picture.evaluate("(one) => [one.naturalWidth, one.naturalHeight]"))
+    assert sizes[0] == sizes[1]
+    clipped = "(one) => parseFloat(one.style.clipPath.split(' ')[1])"
+    middle, box = pictures[0].evaluate(clipped), pictures[1].bounding_box()
+    assert 45 < middle < 55
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"])
+    assert 60 < pictures[0].evaluate(clipped) < 80  # the rest of the picture before is cut off
+
+
 def test_a_result_stays_with_its_workflow_and_out_of_the_history(page, host, photo):
     """It may come while another workflow is open, and is no step that could be undone."""
     host.post("/free", {"free_memory": True})
@@ -197,7 +218,7 @@ def test_a_cached_result_is_shown_again_and_an_old_one_is_dim_while_a_prompt_run
     page.keyboard.press("Escape")
     load(page, name, "canvas")
     assert not page.evaluate(f"() => {find}.properties.fidelity_result")
-    assert page.locator("[role=status]", has_text="after Run").count() == 1
+    assert page.locator("[role=status]", has_text="what was decided, after Run").count() == 1
     press_run(page, uploaded)
     page.wait_for_function(f"() => {find}.properties.fidelity_result", timeout=60_000)
     assert page.evaluate(f"() => {find}.properties.fidelity_result") == text

@@ -17,6 +17,7 @@ NODES = {
     "FidelityTruncatedSampling",
     "FidelityDiffusionPass",
     "FidelityRestoreFaces",
+    "FidelityBeforeAfter",
     "FidelityMeasure",
     "FidelityClipQuality",
     "FidelityCompareModels",
@@ -330,7 +331,7 @@ def test_one_node_meets_a_sheet_and_settings_reach_the_report(host, photo):
     report = json.loads(outputs["3"]["text"][0])
     assert report["domain"]["label"] == "line_art"
     assert report["recipe"]["passes"] == "stepwise"
-    assert "restore strength 0.50 of 1, chosen by the user" in str(report)
+    assert "restored at 0.50 of full strength, chosen by the user" in str(report)
 
 
 def test_two_loaders_of_one_model_keep_their_own_backend(host, photo):

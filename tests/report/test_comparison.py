@@ -20,6 +20,7 @@ from fidelity.report.comparison import (
     describe_compared,
     draw_difference,
     draw_sheet,
+    match_for_screen,
     report_compared,
 )
 from fidelity.report.measure import measure_images
@@ -223,3 +224,10 @@ def test_grey_and_transparent_images_are_compared_too(models, random_image, chan
 def test_a_reference_of_another_size_is_refused(models, small, photo):
     with pytest.raises(ValueError, match="reference is 112x96 px; wanted 56x48"):
         compare_models(small, models, (48, 56), photo)
+
+
+def test_a_pair_for_the_screen_has_one_size_that_a_screen_has_room_for(random_image):
+    before, after = match_for_screen(random_image(1, 3, 10, 12), random_image(1, 4, 40, 48))
+    assert before.shape == after.shape == (1, 3, 40, 48)
+    before, after = match_for_screen(random_image(1, 1, 10, 20), random_image(1, 3, 1500, 3000))
+    assert before.shape == after.shape == (1, 3, 1024, 2048)

@@ -69,7 +69,7 @@ def save_step(image: Link, name: str, report: Link | None = None) -> Step:
 
 
 def compare_step(after: Link, before: Link = ("source", 0)) -> Step:
-    return Step("ImageCompare", {"image_a": before, "image_b": after}, "Before and after (Nodes 2.0)")
+    return Step("FidelityBeforeAfter", {"before": before, "after": after}, "Before and after")
 
 
 def finish_steps(name: str, image: Link, source: Link = ("source", 0)) -> dict[str, Step]:

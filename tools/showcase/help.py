@@ -194,6 +194,12 @@ def video() -> Image.Image:
 
 DRAWINGS: dict[str, Callable[[], Image.Image]] = {
     "FidelityAutoUpscale": auto,
+    "FidelityBeforeAfter": lambda: row(
+        [
+            ("before", middle(resize(draw_source(), (400, 400)).clamp(0, 1))),
+            ("after", middle(drawn_scene())),
+        ]
+    ),
     "FidelityClassifyDomain": verdict,
     "FidelityCleanup": lambda: case("bilateral", "stairs, antialias"),
     "FidelityClipQuality": crops,

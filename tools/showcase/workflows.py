@@ -50,7 +50,7 @@ _ARRANGE = """
     node.properties.ver = versions[node.properties.cnr_id];
     if (titles[node.id]) node.title = titles[node.id];
     if (models[node.id]) node.properties.models = models[node.id];
-    if (["ImageCompare", "PreviewImage"].includes(node.type)) node.size[1] = Math.max(node.size[1], 420);
+    if (["FidelityBeforeAfter", "PreviewImage"].includes(node.type)) node.size[1] = Math.max(node.size[1], 420);
     if (["FidelityLoadVideo", "SaveVideo"].includes(node.type)) node.size[1] = Math.max(node.size[1], 460);
     if (node.type === "FidelitySaveImage") node.size[1] = 580;
     if (["FidelityLoadImage"].includes(node.type)) node.size[1] = Math.max(node.size[1], 420);

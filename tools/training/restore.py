@@ -306,7 +306,7 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         first, curve = state["step"], state["curve"]
     stop = first + anneal if anneal else steps
-    total, started = 0.0, time.perf_counter()
+    total, counted, started = 0.0, 0, time.perf_counter()
     for step, (low, high) in zip(range(first, stop), draw_batches(banks, settings, first), strict=False):
         rate = settings.learning_rate * min(1.0, (step + 1) / settings.warmup)
         if anneal:
@@ -323,10 +323,10 @@ def train(
         if taught is not None:
             loss = (loss + measure_loss([restored[1]], taught.float(), settings.slopes)) / 2
         descend(loss, network, averaged, optimizer, step, settings.average, max_norm=0.5)
-        total += loss.item()
+        total, counted = total + loss.item(), counted + 1
         if (step + 1) % every == 0 or step + 1 == stop:
-            mean = total / ((step - first) % every + 1)
-            total = 0.0
+            mean = total / counted
+            total, counted = 0.0, 0
             curve.append([step + 1, round(mean, 6)])
             print(f"{step + 1}/{stop} loss {mean:.5f} {time.perf_counter() - started:.0f} s", flush=True)
             if not anneal:
