@@ -1,28 +1,40 @@
 """`fidelity measure`."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from . import options
-from .terminal import refusing, say
+from .terminal import refusing, say, show_progress
 
 
 def measure_command(
     reference: Annotated[Path, typer.Argument(help="The source or the ground truth.")],
     candidate: Annotated[Path, typer.Argument(help="The image to measure.")],
+    clip: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(
+            metavar="MODEL FILE", help="Also judge the candidate with CLIP (CLIP-IQA): open_clip's name of it, and its weights."
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Compare two images: PSNR, SSIM, CIEDE2000, BRISQUE and more; if their sizes differ, the drift at the smaller size."""
     from ..files.read import read_image
     from ..imaging.drift import Drift
     from ..report.measure import measure_images
+    from ..report.open_clip import judge_with_clip
     from ..report.text import describe_drift
 
-    with refusing() as refused:
-        metrics = measure_images(read_image(reference, "srgb").image, read_image(candidate, "srgb").image)
+    with refusing() as refused, show_progress() as progress:
+        first, second = (read_image(path, "srgb").image for path in (reference, candidate))
+        metrics = measure_images(first, second)
+        if clip:
+            scores = judge_with_clip(second, *clip, partial(progress, "CLIP") if progress else None)
+            metrics |= {f"clip_{name}": score for name, score in scores.items()}
     if refused:
         raise typer.Exit(1)
     if as_json:
@@ -36,6 +48,7 @@ def measure_command(
             say(f"{name:<17} {shown}{_UNITS.get(name, '') if value is not None else ''}")
 
 
+_CLIP = ("sharpness", "noisiness", "brightness", "colorfulness")
 _BANDS = {"color": "drift, color", "full": "drift, full", "ciede2000": "drift, full"}
 """How the bands of drift are told: blurred by 1.5 source pixels, so that sharpness does not count, and not blurred."""
 
@@ -48,5 +61,6 @@ _UNITS = {
     "sharpness_ratio": " (1: as sharp as the reference)",
     "brisque": " (candidate alone; 0 best, 100 worst)",
     "niqe": " (candidate alone; lower is better)",
+    **{f"clip_{name}": " (candidate alone; 1 best; compare only with the same CLIP)" for name in ("quality", *_CLIP)},
 }
 """What is said after a figure."""

@@ -70,7 +70,7 @@ def detect(path: Path) -> str | None:
     Raises:
         ModelRefusedError: If the file is damaged, no state dict, or contains code.
     """
-    state_dict = _read_state_dict(path)
+    state_dict = read_state_dict(path)
     register_architectures()
     try:
         found = (support for support in MAIN_REGISTRY.architectures("detection") if support.detect(state_dict))
@@ -85,7 +85,7 @@ def load_descriptor(path: Path) -> ImageModelDescriptor[Any]:
     Raises:
         ModelRefusedError: If the file is not a network, has an unknown architecture, or contains code.
     """
-    state_dict = _read_state_dict(path)
+    state_dict = read_state_dict(path)
     register_architectures()
     try:
         descriptor = ModelLoader(device="cpu").load_from_state_dict(state_dict)
@@ -118,7 +118,12 @@ def _describe(descriptor: CompactDescriptor) -> ImageModelDescriptor[Any]:
     return known
 
 
-def _read_state_dict(path: Path) -> StateDict:
+def read_state_dict(path: Path) -> StateDict:
+    """Reads a file of weights, without running any code in it.
+
+    Raises:
+        ModelRefusedError: If it holds anything else, or is damaged.
+    """
     try:
         if path.suffix.lower() == ".safetensors":
             content = load_file(path, device="cpu")
