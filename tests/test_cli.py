@@ -641,6 +641,24 @@ def test_a_line_for_each_image_and_one_for_all(image_file, tmp_path):
     assert run(app, [*one, "-q", "-v"]).exit_code == 2
 
 
+def test_the_result_is_opened_if_asked(image_file, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("fidelity.commands.terminal.typer.launch", lambda path: opened.append(path) or 0)
+    one, folder, page = image_file(), tmp_path / "o", tmp_path / "p.html"
+    made = ["-o", str(tmp_path / "o.png"), "--scale", "2", "--domain", "photo", "--open"]
+    assert run(app, ["upscale", str(one), *made]).exit_code == 0
+    assert run(app, ["upscale", str(tmp_path / "none.png"), *made]).exit_code == 1
+    assert run(app, ["upscale", str(one), *made, "--dry-run", "--existing", "rename"]).exit_code == 0
+    several = ["upscale", str(one), str(image_file("b.png")), "-o", str(folder), "--scale", "2", "--domain", "photo", "--open"]
+    assert run(app, several).exit_code == 0
+    sheet = ["compare", str(one), "--models", "natural-x2", "-o", str(tmp_path / "sheet.png"), "--page", str(page), "--open"]
+    assert run(app, sheet).exit_code == 0
+    assert opened == [str(tmp_path / "o.png"), str(folder), str(page)]
+    monkeypatch.setattr("fidelity.commands.terminal.typer.launch", lambda path: 3)
+    told = run(app, ["upscale", str(one), *made, "--existing", "overwrite"])
+    assert told.exit_code == 0 and "no program was found to open it with" in told.stdout
+
+
 def test_what_another_command_is_for_is_told(image_file, tmp_path, make_clip):
     clip = str(make_clip())
     assert "a video is enlarged by: fidelity video" in run(app, ["upscale", clip, "-o", str(tmp_path / "o.png")]).stderr

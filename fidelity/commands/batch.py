@@ -13,7 +13,7 @@ import typer
 from ..choices import DEFAULT_VIDEO_CODEC
 from ..errors import RefusedError
 from . import options
-from .terminal import StageProgress, as_usage, refusing, say_line, show_progress
+from .terminal import StageProgress, as_usage, open_result, refusing, say_line, show_progress
 
 if TYPE_CHECKING:
     from ..batch.driver import Cluster
@@ -95,6 +95,7 @@ def batch_command(
     strip_gps: options.StripGps = False,
     flatten: options.Flatten = None,
     max_megapixels: options.MaxMegapixels = None,
+    open_it: options.Open = False,
     quiet: options.Quiet = False,
     existing: Annotated[str | None, typer.Option(hidden=True, callback=_refuse_existing)] = None,
 ) -> None:
@@ -147,6 +148,10 @@ def batch_command(
     if failures is None:
         say_line(f"interrupted; what is finished is in {out}, and the same command resumes")
         raise typer.Exit(130)
+    if open_it and not refused:
+        from ..batch.pages import PAGE_NAME
+
+        open_result(out / PAGE_NAME)
     if refused or failures:
         raise typer.Exit(1)
 

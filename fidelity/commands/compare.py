@@ -11,7 +11,7 @@ import typer
 from ..choices import AUTO_SCALE, DEFAULT_EXISTING, MODEL_SUFFIXES
 from ..errors import RefusedError
 from . import options
-from .terminal import as_usage, refusing, say, show_progress
+from .terminal import as_usage, open_result, refusing, say, show_progress
 
 _CROP = re.compile(r"(\d+)x(\d+)(?:\+(\d+)\+(\d+))?")
 _Crop = tuple[int, int, int | None, int | None]
@@ -36,6 +36,7 @@ def compare_command(
     existing: options.Existing = DEFAULT_EXISTING,
     models_dir: options.ModelsDir = None,
     device: options.Device = "auto",
+    open_it: options.Open = False,
     as_json: options.Json = False,
 ) -> None:
     """Enlarge one image with several models; show and measure the raw outputs, unrestored and uncorrected, side by side."""
@@ -79,6 +80,8 @@ def compare_command(
             written = build_page(results, source.name, truth).encode()
             write_whole(page, lambda file: file.write(written))
         say(json.dumps(report_compared(results), indent=2) if as_json else "\n".join(map(describe_compared, results)))
+        if open_it:
+            open_result(page or out)
     if refused:
         raise typer.Exit(1)
 

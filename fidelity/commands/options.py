@@ -203,6 +203,9 @@ MaxMegapixels = Annotated[
         rich_help_panel=FILES,
     ),
 ]
+Open = Annotated[
+    bool, typer.Option("--open", help="Open the result with the system's program for it when done.", rich_help_panel=TOLD)
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print refusals only.", rich_help_panel=TOLD)]
 FileFormat = Literal["png", "jpg", "jpeg", "webp", "avif", "tif", "tiff"]
 Quality = Annotated[

@@ -43,6 +43,12 @@ def say(text: str) -> None:
             _refuse(f"standard output: cannot be written ({error.strerror})", lost_output)
 
 
+def open_result(path: Path) -> None:
+    """Opens a file or a folder with the system's program for it; without one, a line says so."""
+    if typer.launch(str(path)) != 0:
+        say_line(f"{path}: no program was found to open it with")
+
+
 lost_output: list[str] = []
 """What was printed about output that could not be written."""
 

@@ -1,6 +1,7 @@
 """`fidelity upscale`."""
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 from ..choices import DEFAULT_EXISTING, HdrChoice, Tileable
 from ..errors import RefusedError
 from . import options
-from .terminal import as_usage, refusing, say, say_line, show_progress
+from .terminal import as_usage, open_result, refusing, say, say_line, show_progress
 
 if TYPE_CHECKING:
     from ..job import FileOptions
@@ -97,6 +98,7 @@ def upscale_command(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="File for the JSON report.", rich_help_panel=options.TOLD)
     ] = None,
+    open_it: options.Open = False,
     quiet: options.Quiet = False,
     verbose: Annotated[
         bool,
@@ -132,7 +134,6 @@ def upscale_command(
     )
     depth = 16 if bits == "16" else 8
     export = as_usage(lambda: Export(depth) if quality is None else Export(depth, quality, lossless=False))
-    export = replace(export, pyramid=pyramid)
     is_folder = _is_folder(out, inputs, files)
     suffix = options.read_format(format or "png") if is_folder else out.suffix.lower()
     if not is_folder and format:
@@ -151,10 +152,22 @@ def upscale_command(
     if refused:
         raise typer.Exit(1)
     file_options = FileOptions(
-        export, bits == "auto", color_space, not strip_gps, size_suffix, existing, hdr, sources, background, max_megapixels
+        replace(export, pyramid=pyramid),
+        bits == "auto",
+        color_space,
+        not strip_gps,
+        size_suffix,
+        existing,
+        hdr,
+        sources,
+        background,
+        max_megapixels,
     )
     pairs = list(zip(files, outputs, strict=True))
-    failures += _show_jobs(pairs, session, file_options) if dry_run else _run_jobs(pairs, session, file_options, report, detail)
+    if dry_run:
+        failures += _show_jobs(pairs, session, file_options)
+    else:
+        failures += _run_jobs(pairs, session, file_options, report, detail, open_it)
     if failures:
         raise typer.Exit(1)
 
@@ -181,7 +194,12 @@ def _find(inputs: list[Path], recursive: bool, out: Path) -> tuple[list[Path], l
 
 
 def _run_jobs(
-    pairs: list[tuple[Path, Path]], session: "Session", file_options: "FileOptions", report: Path | None, detail: str
+    pairs: list[tuple[Path, Path]],
+    session: "Session",
+    file_options: "FileOptions",
+    report: Path | None,
+    detail: str,
+    opens: bool,
 ) -> int:
     """Enlarges the files, prints a line for each and writes the report; returns how many failed."""
     from ..files.journal import parts_folder
@@ -221,7 +239,19 @@ def _run_jobs(
             content = json.dumps([to_json(reports[index]) for index in sorted(reports)], indent=2) + "\n"
             write_whole(report, lambda file: file.write(content.encode()))
         failures += len(refused)
+    if opens and reports:
+        made = reports[min(reports)].output
+        assert made
+        open_result(
+            Path(os.path.commonpath([one.parent for _, one in pairs])) if len(pairs) > 1 else _find_page(Path(made.path))
+        )
     return failures
+
+
+def _find_page(result: Path) -> Path:
+    """What shows a result: of tiles for the web, the page beside them."""
+    page = result.with_suffix(".html")
+    return page if result.suffix == ".dzi" and page.exists() else result
 
 
 def _show_jobs(pairs: list[tuple[Path, Path]], session: "Session", file_options: "FileOptions") -> int:

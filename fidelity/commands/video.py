@@ -17,7 +17,7 @@ from ..choices import (
 )
 from ..errors import RefusedError
 from . import options
-from .terminal import as_usage, refusing
+from .terminal import as_usage, open_result, refusing
 from .video_jobs import PIPE, VideoJobs
 
 if TYPE_CHECKING:
@@ -169,6 +169,7 @@ def video_command(
             rich_help_panel=options.TOLD,
         ),
     ] = None,
+    open_it: options.Open = False,
     verbose: Annotated[
         bool,
         typer.Option(
@@ -215,6 +216,8 @@ def video_command(
         session = Session(settings, compute, options.find_models(models_dir))
         jobs = VideoJobs(pairs, session, video_options, report, verbose)
         failures = jobs.forecast() if dry_run else jobs.run()
+        if open_it and not dry_run and str(out) != str(PIPE) and out.exists():
+            open_result(out)
     if refused or failures:
         raise typer.Exit(1)
 
