@@ -19,7 +19,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # a __getattr__ that type checkers saw would hide every misspelled name
-    from .api import Upscaled, classify, measure, upscale
+    from .api import Picture, Upscaled, classify, measure, upscale
+    from .decide.domain import Verdict
     from .decide.settings import Settings
     from .decide.target import PrintSize, Target
     from .errors import MemoryLimitError, ModelNotFoundError, ModelRefusedError, RefusedError
@@ -37,7 +38,9 @@ _HOMES = {
     "upscale": ".api",
     "classify": ".api",
     "measure": ".api",
+    "Picture": ".api",
     "Upscaled": ".api",
+    "Verdict": ".decide.domain",
     "Session": ".session",
     "Settings": ".decide.settings",
     "Target": ".decide.target",
@@ -57,6 +60,7 @@ __all__ = [
     "MemoryLimitError",
     "ModelNotFoundError",
     "ModelRefusedError",
+    "Picture",
     "PrintSize",
     "RefusedError",
     "Report",
@@ -64,6 +68,7 @@ __all__ = [
     "Settings",
     "Target",
     "Upscaled",
+    "Verdict",
     "classify",
     "measure",
     "upscale",

@@ -32,7 +32,7 @@ from .report.measure import measure_images
 from .report.report import Report, facts_of, report_input
 from .session import Session, StageProgress
 
-Picture = str | PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any] | Tensor
+Picture = str | PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[Any] | Tensor
 """An image as callers have it:
 
 - a path: any file that `fidelity upscale` reads;
@@ -46,7 +46,7 @@ Picture = str | PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any] |
 ImageT = TypeVar("ImageT", Image.Image, NDArray[Any], Tensor)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Upscaled(Generic[ImageT]):
     """An enlarged image and its report.
 
@@ -98,7 +98,7 @@ class Upscaled(Generic[ImageT]):
 
 @overload
 def upscale(
-    picture: str | PathLike[str] | bytes | IO[bytes] | Image.Image,
+    picture: str | PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image,
     scale: float | None = None,
     *,
     size: tuple[int, int] | None = None,
@@ -161,6 +161,8 @@ def upscale(
     settings = settings or Settings()
     check_type(settings, Settings, "settings")
     check_type(compute, Compute, "compute")
+    if progress is not None and not callable(progress):  # pyright: ignore[reportUnnecessaryComparison]  callers may not check types
+        raise RefusedError(f"progress is {progress!r}; wanted a function of (stage, done, total)")
     if scale is not None or size is not None:
         settings = replace(settings, target=Target(scale, size))
     if compute.device is None and not isinstance(picture, Tensor):
@@ -168,8 +170,9 @@ def upscale(
     session = Session(settings, compute, find_installed(_extra_folder(models_dir)))
     made = session.run(image, _provenance(given), progress)
     report = Report.of(made, session.settings, session.compute)
-    if source and source.path is not UNNAMED:
-        report = replace(report, input=report_input(source.path, (image.shape[2], image.shape[3]), source.notes))
+    path = source.path if source and source.path is not UNNAMED else None
+    read = report_input(path, (image.shape[2], image.shape[3]), source.notes if source else ())
+    report = replace(report, input=read)
     return Upscaled(_like(made.image, given, source), made.image, report, source)
 
 
@@ -229,7 +232,7 @@ def _open(picture: "Picture | _Content", color_space: Any = "source") -> tuple[T
         source = read_content(picture.content, picture.name, color_space)
         return source.image, source
     if isinstance(picture, Tensor):
-        image, source = picture, None
+        image, source = picture.detach(), None
     elif isinstance(picture, np.ndarray):
         image = _from_array(picture)
         source = SourceFile(UNNAMED, image, None, None, _depth_of(picture), None, None, {}, Captions(), ())
@@ -246,6 +249,8 @@ def _as_path(path: str | PathLike[str]) -> Path:
     if not isinstance(path, str | PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not check types
         raise RefusedError(f"a path of type {type(path).__name__}; wanted a string or a path")
     text = fspath(path)
+    if "\0" in text:
+        raise RefusedError(f"a path with a null character ({text!r}); wanted that of a file")
     if not text:
         raise RefusedError("an empty path; wanted that of a file")
     if "://" in text:
@@ -270,8 +275,11 @@ def _settle(picture: Picture) -> "Picture | _Content":
     stream, name = cast("IO[bytes]", picture), getattr(picture, "name", None)
     try:
         content = stream.read()
+        was_read = not content and stream.seekable() and stream.tell() > 0
     except (OSError, ValueError) as error:
         raise RefusedError(f"an open file that cannot be read ({error}); wanted one open in binary mode") from error
+    if was_read:
+        raise RefusedError("an open file that was read to its end before; wanted it at its start, by seek(0)")
     if not isinstance(content, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not check types
         raise RefusedError("a file open as text; wanted one open in binary mode")
     return _Content(content, Path(name) if isinstance(name, str) and name else UNNAMED)

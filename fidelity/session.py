@@ -202,6 +202,7 @@ class Session:
         if not isinstance(image, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not check types
             seen = type(image).__name__
             raise RefusedError(f"an image of type {seen}; wanted a tensor (B, C, H, W): fidelity.upscale takes the others")
+        image = image.detach()
         check_image(image)
         check_range(image)
         return self.carry_out(image, self.decide(image, provenance), progress)

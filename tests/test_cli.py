@@ -492,7 +492,7 @@ def test_existing_results_are_refused_before_any_work_skipped_numbered_or_replac
     (out / "b.png").unlink()
     refused = run(app, base)
     assert (refused.exit_code, sorted(path.name for path in out.iterdir())) == (1, ["a.png"])
-    assert "a.png already exists; choose another name, or --existing overwrite, skip or rename" in refused.stderr.replace(
+    assert "a.png already exists; choose another folder, or --existing overwrite, skip or rename" in refused.stderr.replace(
         "\n", ""
     )
     skipped = run(app, [*base, "--existing", "skip", "--report", str(tmp_path / "r.json")])
@@ -639,6 +639,14 @@ def test_a_line_for_each_image_and_one_for_all(image_file, tmp_path):
     told = [line.split()[0] for line in run(app, [*one, "--verbose"]).stdout.splitlines()[1:]]
     assert told[:3] == ["type", "because", "model"] and told[-3:] == ["color", "gate", "sharpness"]
     assert run(app, [*one, "-q", "-v"]).exit_code == 2
+
+
+def test_anime_is_short_for_the_domain_that_suits_tv_anime(image_file, tmp_path):
+    report = tmp_path / "r.json"
+    made = ["upscale", str(image_file()), "-o", str(tmp_path / "o.png"), "--scale", "2", "--domain", "anime"]
+    assert run(app, [*made, "--report", str(report)]).exit_code == 0
+    assert json.loads(report.read_text())[0]["domain"]["label"] == "anime_sd"
+    assert run(app, ["upscale", "--domain", "animal", *made[1:-2]]).exit_code == 2
 
 
 def test_the_result_is_opened_if_asked(image_file, tmp_path, monkeypatch):

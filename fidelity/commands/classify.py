@@ -43,7 +43,7 @@ def classify_command(
                 details = {"conditions": to_json(conditions), "recipe": settings_of(recipe), "switched": list(reasons)}
                 verdicts.append({"path": str(source)} | to_json(DomainReport.of(verdict)) | details)
                 if not as_json:
-                    unsure = "" if verdict.is_sure else f"  (unsure: recipe {verdict.recipe_domain})"
+                    unsure = "" if verdict.is_sure else f"  (unsure, treated as {verdict.recipe_domain})"
                     why = "; ".join((*verdict.evidence, *reasons))
                     say_line(f"{source}  {verdict.label} {verdict.confidence:.2f}{unsure}  {why}")
             failures += len(refused)

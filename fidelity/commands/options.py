@@ -89,7 +89,7 @@ Preset = Annotated[
 DomainOption = Annotated[
     DomainChoice,
     typer.Option(
-        help="Type of the image; sets the other defaults. anime_sd suits TV anime too.",
+        help="Type of the image; sets the other defaults. anime_sd, or anime for short, suits TV anime too.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -148,7 +148,10 @@ Backend = Annotated[
 ]
 Codec = Annotated[
     VideoCodec,
-    typer.Option(help="What the video is encoded as; ffv1 is lossless, prores is for editing.", rich_help_panel=FILES),
+    typer.Option(
+        help="What the video is encoded as; h264 plays everywhere, ffv1 is lossless, prores is for editing.",
+        rich_help_panel=FILES,
+    ),
 ]
 Crf = Annotated[
     int | None,

@@ -184,7 +184,8 @@ def _find(inputs: list[Path], recursive: bool, out: Path) -> tuple[list[Path], l
             found = find_images(path, recursive, out)
             files, folders = files + found.files, folders + found.folders
             if found.other_files:
-                say_line(f"{path}: {found.other_files} other file{'s' if found.other_files > 1 else ''} skipped")
+                videos = f", {found.videos} of them videos: fidelity video {path} -o OUT" if found.videos else ""
+                say_line(f"{path}: {found.other_files} other file{'s' if found.other_files > 1 else ''} skipped{videos}")
         failures += len(refused)
         for folder in found.unread_folders if not refused else ():
             with refusing() as refused:
@@ -293,7 +294,8 @@ def _show_job(source: Path, output: Path, session: "Session", file_options: "Fil
     seconds = forecast(job.decision, session.compute, job.file.image.shape[1]).seconds
     (height, width), (new_height, new_width) = job.decision.source, job.decision.target
     sizes = f"{source} {width}x{height} -> {job.output} {new_width}x{new_height}"
-    return f"{sizes}  {job.decision.recipe.domain}  {planned.choice.path.name}  about {seconds:.1f} s", seconds
+    restored = ", restored" if planned.restorer else ""
+    return f"{sizes}  {job.decision.recipe.domain}, {planned.choice.path.stem}{restored}  about {seconds:.1f} s", seconds
 
 
 def _is_folder(out: Path, inputs: list[Path], files: list[Path]) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -16,11 +17,21 @@ _WANTED = {
 """What is wanted of a value, by pydantic's names of errors and with their details."""
 
 
+_ALIASES = {("--domain", "anime"): "anime_sd"}
+"""Values of options that people try, with what they are taken for."""
+
+
 class PlainGroup(TyperGroup):
     """Subcommands whose options are refused in the words of this command, not in those of the library that checks them.
 
     Where a command does not say that it was interrupted, as while it imports the engine, this does.
     """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads the arguments; see `_ALIASES`."""
+        for place, (before, after) in enumerate(pairwise(args), 1):
+            args[place] = _ALIASES.get((before, after), after)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the subcommand."""

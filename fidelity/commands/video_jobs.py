@@ -125,7 +125,8 @@ class VideoJobs:
         yield from (f"note: {detail}" for detail in made.details)
         for scene in made.scenes:
             model = Path(scene.model).stem if scene.model else "resized only"
-            reasons = "; ".join(scene.reasons)
+            restored = () if scene.restore_strength else ("not restored",)
+            reasons = "; ".join((*restored, *scene.reasons))
             yield f"scene {scene.scene + 1} from frame {scene.first + 1}: {scene.domain}, {model}: {reasons}"
 
     def forecast(self) -> int:
@@ -216,7 +217,7 @@ def _describe(made: "VideoReport") -> list[str]:
     frames = f"{made.frames} frames in {made.seconds:.1f} s ({made.frames_per_second:.2f} fps)"
     resumed = f", {made.resumed_at} of them by an earlier run" if made.resumed_at else ""
     drift = f"color drift mean {made.drift.mean:.2f}, largest {made.drift.max:.2f} {made.output['difference']}"
-    worst = f", most in frame {made.worst.frame} at {made.worst.seconds:.2f} s" if made.worst else ""
+    worst = f", most in frame {made.worst.frame + 1} at {made.worst.seconds:.2f} s" if made.worst else ""
     return [f"{sizes}{decided}  {frames}{resumed}", f"{drift}{worst}", *(f"note: {note}" for note in made.notes)]
 
 

@@ -304,7 +304,7 @@ def _measure_palette(whole: Tensor) -> Features:
     high, low = whole.amax(dim=1), whole.amin(dim=1)
     saturation = (high - low) / high.clamp(min=_STEP)
     luma = rgb_to_ycbcr(whole)[:, 0]
-    codes = (whole * 15.999).long()
+    codes = (whole.clamp(0, 1) * 15.999).long()
     counts = torch.bincount(((codes[:, 0] * 16 + codes[:, 1]) * 16 + codes[:, 2]).flatten(), minlength=4096)
     shares = counts.sort(descending=True).values.float() / counts.sum()
     used = shares[shares > 0]

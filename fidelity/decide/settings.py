@@ -1,6 +1,7 @@
 """Every setting of an enlargement that a user can choose, checked on construction."""
 
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from typing import Any, Literal, get_args, get_type_hints
 
 from ..choices import Domain, GrainChoice, RestoreChoice, Tileable
@@ -55,7 +56,7 @@ class Settings:
             value = getattr(self, name)
             if known and value not in known:
                 raise RefusedError(f"{name} is {value!r}; wanted {', '.join(dict.fromkeys(known))}")
-        if self.restore_strength is not None and not isinstance(self.restore_strength, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not check types
+        if self.restore_strength is not None and not isinstance(self.restore_strength, Real):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not check types
             raise RefusedError(f"restore_strength is {self.restore_strength!r}; wanted a number from 0 to 1")
         if self.restore_strength is not None and not 0 <= self.restore_strength <= 1:
             raise RefusedError(f"restore_strength is {self.restore_strength}; wanted 0 to 1")

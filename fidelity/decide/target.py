@@ -1,9 +1,10 @@
 """The size of a result: what the user asks for, and the exact pixels that follow."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields
 from math import inf, sqrt
+from numbers import Integral, Real
 from typing import Any
 
 from ..choices import SizePreset
@@ -59,20 +60,28 @@ class Target:
             if name in _PAIRS:
                 object.__setattr__(self, name, _check_pair(name, value))
                 continue
+            if name == "print_size" and not isinstance(value, PrintSize):
+                raise RefusedError(f"{name} is {value!r}; wanted a fidelity.PrintSize, as in PrintSize(29.7, 21.0, dpi=300)")
             numbers = astuple(value) if isinstance(value, PrintSize) else (value,)
-            if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+            if not all(_is_number(number) for number in numbers):
                 raise RefusedError(f"{name} is {value!r}; wanted a number")
             if not all(0 < number < inf for number in numbers):
                 raise RefusedError(f"{name} is {value}; wanted a finite number above 0")
+            if not isinstance(value, PrintSize | int | float):  # NumPy's
+                object.__setattr__(self, name, int(value) if isinstance(value, Integral) else float(value))
 
 
 _PAIRS = ("size", "fit", "screen")
 
 
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real)  # NumPy's too
+
+
 def _check_pair(name: str, value: Any) -> tuple[int, int]:
     """Returns two whole numbers of pixels above 0; refuses anything else."""
-    sides = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
-    if len(sides) != 2 or not all(isinstance(side, int | float) and not isinstance(side, bool) for side in sides):
+    sides = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
+    if len(sides) != 2 or not all(_is_number(side) for side in sides):
         raise RefusedError(f"{name} is {value!r}; wanted (height, width) in pixels")
     if not all(0 < side < inf and side == int(side) for side in sides):
         raise RefusedError(f"{name} is {sides[1]}x{sides[0]}; wanted whole numbers of pixels above 0")

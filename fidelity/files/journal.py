@@ -62,8 +62,8 @@ class Journal:
             self._file.close()
             changed = ", ".join(_differences(head["identity"], self._identity))
             raise OtherRunError(
-                f"{folder}: holds an interrupted run with another {changed}; wanted the same to resume it, or "
-                "--existing overwrite to begin anew"
+                f"{folder}: holds an interrupted run with another {changed}; wanted the same to resume it, another "
+                "output, or --existing overwrite to begin anew"
             )
         self.entries = list(_whole_entries(lines))
         self._kept = lines[: 1 + len(self.entries)]
@@ -127,9 +127,17 @@ def _differences(there: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
         if name in ("options", "settings") and isinstance(before, dict) and isinstance(now, dict):
             yield from _differences(before, now)
         elif all(isinstance(value, str) and len(value) <= _LONGEST_SHOWN for value in (before, now)):
-            yield f"{name} ({before} there, {now} here)"
+            yield f"{_NAMES.get(name, name)} ({_tell(before)} there, {_tell(now)} here)"
         else:
-            yield name
+            yield _NAMES.get(name, name)
+
+
+_NAMES = {"window": "--preview"}
+"""Names of options where they differ from those of the command."""
+
+
+def _tell(value: object) -> object:
+    return "the default" if value == "None" else value
 
 
 _LONGEST_SHOWN = 40

@@ -248,6 +248,8 @@ class FoundImages:
     """Number of other files there, without hidden ones and those that systems leave."""
     unread_folders: list[Path] = field(default_factory=list[Path])
     """Subfolders that cannot be read."""
+    videos: int = 0
+    """Those of the other files that are videos, by their ending."""
     broken_links: list[Path] = field(default_factory=list[Path])
     """Those of the other files that have the name of an image and are links to nothing."""
 
@@ -269,7 +271,7 @@ def find_images(path: Path, recursive: bool = False, excluded: Path | None = Non
     if not path.is_dir():
         return FoundImages([path], [Path()])
     found: list[Path] = []
-    left = 0
+    left = videos = 0
     left_out = excluded.resolve() if excluded else None
     unread: list[Path] = []
     broken: list[Path] = []
@@ -282,13 +284,14 @@ def find_images(path: Path, recursive: bool = False, excluded: Path | None = Non
                 found.append(item)
             else:
                 left += 1
+                videos += item.suffix.lower() in VIDEO_SUFFIXES
                 broken += [item] if item.suffix.lower() in (*READ_SUFFIXES, *others) and is_broken_link(item) else []
     if path in unread:
         raise FileRefusedError(f"{path}: is a folder that cannot be read")
     if not found:
         hint = "" if recursive else "; --recursive searches subfolders too"
         raise FileRefusedError(f"{path}: no images in this folder; wanted {', '.join(READ_SUFFIXES)}{hint}")
-    return FoundImages(found, [item.parent.relative_to(path) for item in found], left, unread, broken)
+    return FoundImages(found, [item.parent.relative_to(path) for item in found], left, unread, videos, broken)
 
 
 def is_broken_link(path: Path) -> bool:
@@ -364,7 +367,8 @@ def refuse_existing(paths: Sequence[Path], sources: Keys | None = None) -> None:
     there = [path for path in paths if (exists(path) or path.is_symlink()) and _key(path) not in (sources or {})]
     if there:
         seen = "already exists" if len(there) == 1 else f"and {len(there) - 1} more of {len(paths)} results already exist"
-        raise FileRefusedError(f"{there[0]} {seen}; choose another name, or --existing overwrite, skip or rename")
+        other = "name" if len(paths) == 1 else "folder"  # several results lie in one
+        raise FileRefusedError(f"{there[0]} {seen}; choose another {other}, or --existing overwrite, skip or rename")
 
 
 def check_report(path: Path, first: bytes = b"[") -> None:

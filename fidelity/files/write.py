@@ -191,6 +191,8 @@ def check_options(suffix: str, bits: int | None, quality: int | None) -> None:
     Raises:
         FileRefusedError: If the format does not support more than 8 bits or has no quality setting.
     """
+    if quality is not None and (isinstance(quality, bool) or not isinstance(quality, int)):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not check types
+        raise FileRefusedError(f"quality is {quality!r}; wanted a whole number from 1 to 100")
     if bits == 16 and suffix in FORMATS and FORMATS[suffix] not in _DEEP_BITS:
         raise FileRefusedError(f"{FORMATS[suffix]} stores 8 bits per channel; wanted .png, .tif or .avif for more")
     if bits == 16 and suffix in FORMATS and not is_deep(suffix):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import torch
 from torch import Tensor
@@ -26,6 +26,17 @@ class Compute:
     """Memory limit that upscaling is planned for; the free memory if None."""
     backend: BackendChoice = "auto"
     """The library that runs networks; see `fidelity.networks.backend.with_backend`."""
+
+    if TYPE_CHECKING:  # a device may also be given by its name
+
+        def __init__(
+            self,
+            device: torch.device | str | None = None,
+            precision: PrecisionChoice = "auto",
+            tile_px: int | None = None,
+            memory_bytes: int | None = None,
+            backend: BackendChoice = "auto",
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", _find_device(self.device))

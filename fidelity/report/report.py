@@ -42,9 +42,10 @@ class DomainReport:
 
 @dataclass(frozen=True)
 class InputReport:
-    """The source file."""
+    """The source."""
 
-    path: str
+    path: str | None
+    """None if it was given by its content, or from memory."""
     width: int
     """In pixels."""
     height: int
@@ -149,7 +150,7 @@ class Report:
     peak_memory_bytes: int
     """Peak memory of this process so far, device memory included."""
     input: InputReport | None = None
-    """None if the source was not a file."""
+    """None if the engine was given a tensor."""
     output: OutputReport | None = None
     """None if the result was not written to a file."""
     kind: Literal["enlargement"] = field(default="enlargement", init=False)
@@ -407,9 +408,9 @@ def _drift_facts(color: Drift, action: str) -> Facts:
     return {"driftMean": color.mean, "driftP99": color.p99, "driftMax": color.max, "gate": action}
 
 
-def report_input(path: Path, size: tuple[int, int], notes: tuple[str, ...]) -> InputReport:
-    """The report of a source file; `size` is (height, width)."""
-    return InputReport(str(path), size[1], size[0], notes)
+def report_input(path: Path | None, size: tuple[int, int], notes: tuple[str, ...]) -> InputReport:
+    """The report of a source; `size` is (height, width)."""
+    return InputReport(str(path) if path else None, size[1], size[0], notes)
 
 
 def report_output(path: Path, size: tuple[int, int], bits: int) -> OutputReport:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..decide.catalogue import find_download
 from ..imaging.drift import Drift
 from .report import PlanReport, Report
 
@@ -45,7 +46,7 @@ def summarize_reports(reports: Sequence[Report], failures: int, seconds: float) 
     if not reports:
         return f"none enlarged{refused}"
     mean, worst = sum(one.held_drift.mean for one in reports) / len(reports), max(reports, key=lambda one: one.held_drift.mean)
-    assert worst.input
+    assert worst.input and worst.input.path
     return (
         f"{len(reports)} enlarged{refused} in {seconds:.1f} s; color drift {mean:.2f} CIEDE2000 on average, "
         f"most in {Path(worst.input.path).name} ({worst.held_drift.mean:.2f})"
@@ -86,8 +87,14 @@ def describe_plan(plan: PlanReport) -> str:
     lines.append(f"peak memory about {_gibibytes(plan.peak_memory_bytes)}{of_process}")
     if plan.scratch_bytes:
         lines.append(f"works in temporary files of up to {_gibibytes(plan.scratch_bytes)}, because memory is short")
-    lines.append(f"model: {plan.reason}" + (f"; better: {plan.better}" if plan.better else ""))
+    lines.append(f"model: {plan.reason}" + (f"; better: {_tell_better(plan.better)}" if plan.better else ""))
     return "\n".join((*lines, *plan.notes))
+
+
+def _tell_better(better: str) -> str:
+    """A better model: the command that gets it, or its page."""
+    name, _, page = better.partition(", ")
+    return f"fidelity models get {name}" if find_download(name) else f"{name}, {page}"
 
 
 def describe_drift(drift: Drift, digits: int = 3) -> str:

@@ -194,7 +194,7 @@ class VideoJob:
             if not sink.count:
                 raise RefusedError(f"{self.source.path}: {self.source.fault or self.tell_beyond()}")
             sink.finish()
-        return self.report(sink.records, pipeline.scenes, done, time.perf_counter() - started)
+        return self.report(sink.records, sink.scenes, done, time.perf_counter() - started)
 
     def tell_beyond(self) -> str:
         """Why no frame lies in the part that was asked for."""
@@ -210,7 +210,7 @@ class VideoJob:
 
         Args:
             records: Of all frames.
-            scenes: What was decided in this run.
+            scenes: What was decided for all scenes.
             done: How many frames an earlier run had finished.
             seconds: Wall time of this run.
         """

@@ -120,7 +120,6 @@ class Pipeline:
         self._workers, self._inner_threads = plan_threads(task.device, task.options.at_once)
         self._encode = _Mailbox(2 * self._workers, self._stopped)
         self._errors: list[BaseException] = []
-        self.scenes: list[SceneRecord] = []
         self._steadier = Steadier()
         self._decided: tuple[int, Decision] | None = None
         self._last_read: tuple[int, Picture] | None = None
@@ -243,7 +242,7 @@ class Pipeline:
             pictures = [self._task.maker.read(frame.levels) for frame in samples]
             decision = self._task.maker.decide(pictures)
             self._decided = (place.scene, decision)
-            self.scenes.append(describe_scene(place, decision, self._task.steadies))
+            self._task.sink.note_scene(describe_scene(place, decision, self._task.steadies))
         return self._decided[1]
 
     def _enlarge(self, picture: Picture, decision: Decision, before: Tensor | None) -> Enlarged:

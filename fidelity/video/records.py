@@ -132,6 +132,12 @@ class SceneRecord:
     reasons: tuple[str, ...]
     """Why, as text."""
 
+    @staticmethod
+    def of(content: dict[str, Any]) -> "SceneRecord":
+        """The record that JSON holds."""
+        others: dict[str, Any] = {name: value for name, value in content.items() if name != "reasons"}
+        return SceneRecord(**others, reasons=tuple(content["reasons"]))
+
 
 @dataclass(frozen=True)
 class VideoReport:
@@ -143,7 +149,7 @@ class VideoReport:
     """What was written: path, size, codec, bits, how drift was measured, streams copied and dropped."""
     frames: int
     scenes: tuple[SceneRecord, ...]
-    """Those that this run worked on; those of the run that it resumed are in that one's report."""
+    """All of them, also those of a run that this one resumed."""
     drift: Drift
     """Mean of the frames' means, largest 99th percentile, largest maximum."""
     worst: FrameRecord | None

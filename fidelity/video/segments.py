@@ -25,7 +25,7 @@ from ..files.journal import Journal, discard_parts, parts_folder, read_entries, 
 from ..imaging.yuv import PlaneFormat
 from .codecs import Encoding, pixel_format
 from .colors import ColorCodes, MasteringLight
-from .records import FrameRecord
+from .records import FrameRecord, SceneRecord
 
 STEP_MS = 10
 """Milliseconds between two frames in a segment's file, whatever the video's own."""
@@ -75,6 +75,8 @@ class Segment:
     """Length of the file with what the next segment needs of this one; 0 if it needs nothing."""
     records: tuple[FrameRecord, ...] = field(default=())
     """What was measured of its frames."""
+    scenes: tuple[SceneRecord, ...] = field(default=())
+    """What was decided for the scenes that begin in it."""
 
     @property
     def end(self) -> int:
@@ -117,7 +119,9 @@ class SegmentWriter:
         self._durations.append(duration)
         self._mux(self._stream.encode(frame))
 
-    def close(self, first: int, records: Sequence[FrameRecord], state_bytes: int = 0) -> Segment:
+    def close(
+        self, first: int, records: Sequence[FrameRecord], state_bytes: int = 0, scenes: Sequence[SceneRecord] = ()
+    ) -> Segment:
         """Finishes the file and gives it its name; see `Segment` for what is noted of it."""
         self._mux(self._stream.encode(None))
         self._container.close()
@@ -127,7 +131,8 @@ class SegmentWriter:
         self._part.replace(self._path)
         sync(self._path.parent)
         size, pts = self._path.stat().st_size, tuple(self._places)
-        return Segment(self._path.name, size, first, pts, tuple(self._durations), self._delay, state_bytes, tuple(records))
+        durations, told = tuple(self._durations), (tuple(records), tuple(scenes))
+        return Segment(self._path.name, size, first, pts, durations, self._delay, state_bytes, *told)
 
     def discard(self) -> None:
         """Removes an unfinished file."""
@@ -258,7 +263,9 @@ SEGMENT_FILES = ("segment-*.mkv", "segment-*.mkv.part", "state-*.npy", "joined.p
 def _to_segment(entry: dict[str, Any]) -> Segment | None:
     try:
         records = tuple(FrameRecord.of(record) for record in entry["records"])
-        lists: dict[str, Any] = {name: tuple(entry[name]) for name in ("pts", "durations")} | {"records": records}
+        scenes = tuple(SceneRecord.of(scene) for scene in entry["scenes"])
+        lists: dict[str, Any] = {name: tuple(entry[name]) for name in ("pts", "durations")}
+        lists |= {"records": records, "scenes": scenes}
         return Segment(**entry | lists)
     except (KeyError, TypeError):
         return None

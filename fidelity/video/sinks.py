@@ -21,7 +21,7 @@ from .codecs import pixel_format
 from .colors import FULL_RANGE, LIMITED_RANGE
 from .join import Copied, join
 from .options import VideoOptions
-from .records import FrameRecord
+from .records import FrameRecord, SceneRecord
 from .segments import SEGMENT_FILES, Format, Segment, SegmentJournal, SegmentWriter, to_video_frame
 from .source import SourceFrame, VideoSource
 
@@ -36,6 +36,13 @@ class Sink(ABC):
         """Frames taken, and those of an earlier run."""
         self.records: list[FrameRecord] = []
         """What was measured of them."""
+        self.scenes: list[SceneRecord] = []
+        """What was decided for their scenes, and maybe for the next ones."""
+
+    def note_scene(self, scene: SceneRecord) -> None:
+        """Notes what was decided for a scene, unless an earlier run did so and this one only goes on with it."""
+        if all(scene.scene != known.scene for known in self.scenes):
+            self.scenes.append(scene)
 
     def __enter__(self) -> "Sink":
         return self
@@ -84,6 +91,7 @@ class FileSink(Sink):
                 self._journal = SegmentJournal(output, identity)
         self.done = self.count = self._journal.done
         self.records = [record for segment in self._journal.segments for record in segment.records]
+        self.scenes = [scene for segment in self._journal.segments for scene in segment.scenes]
         self._writer: SegmentWriter | None = None
         self._open_records: list[FrameRecord] = []
 
@@ -124,7 +132,9 @@ class FileSink(Sink):
             return
         with _Told(self._output):
             state_bytes = self._journal.write_state(state)
-            self._journal.add(self._writer.close(self._journal.done, self._open_records, state_bytes))
+            first, last = self._open_records[0].frame, self._open_records[-1].frame
+            scenes = [scene for scene in self.scenes if first <= scene.first <= last]
+            self._journal.add(self._writer.close(self._journal.done, self._open_records, state_bytes, scenes))
         self._writer, self._open_records = None, []
 
     def load_state(self) -> Tensor | None:

@@ -131,6 +131,8 @@ class VideoSource:
             self._check()
         try:
             self.info = self._probe()
+        except av.error.InvalidDataError as error:
+            raise VideoRefusedError(f"{self.path}: not a video, or of no known format") from error
         except (av.error.FFmpegError, OSError) as error:
             raise VideoRefusedError(f"{self.path}: cannot be read as a video ({one_line(error)})") from error
         except RefusedError as error:

@@ -16,7 +16,7 @@ from ..session import Session, StageProgress
 from .job import VideoJob
 from .join import join
 from .options import VideoOptions
-from .records import FrameRecord, VideoReport
+from .records import FrameRecord, SceneRecord, VideoReport
 from .scenes import SceneFinder
 from .segments import SEGMENT_FILES
 from .sinks import PartSink
@@ -108,6 +108,7 @@ def join_parts(
     started = time.perf_counter()
     job = VideoJob(source, output, session, options)
     records: list[FrameRecord] = []
+    scenes: list[SceneRecord] = []
     with ExitStack() as stack:
         sinks = [_open_part(job, output, part) for part in parts]
         for part, sink in zip(parts, sinks, strict=True):
@@ -115,6 +116,7 @@ def join_parts(
             if sink.done != part.end:
                 raise RefusedError(f"{output}: part {part.number + 1} of {len(parts)} is not finished; wanted the same command")
             records += sink.records
+            scenes += sink.scenes
         folders = [parts_folder(part.path(output)) for part in parts]
         pairs = zip(folders, sinks, strict=True)
         segments = [replace(one, file=f"../{folder.name}/{one.file}") for folder, sink in pairs for one in sink.segments]
@@ -125,7 +127,7 @@ def join_parts(
         sync(output.parent)
     for folder in folders:
         discard_parts(folder, SEGMENT_FILES)
-    return job.report(records, (), 0, time.perf_counter() - started)
+    return job.report(records, scenes, 0, time.perf_counter() - started)
 
 
 def _open_part(job: VideoJob, output: Path, part: Part) -> PartSink:

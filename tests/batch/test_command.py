@@ -93,3 +93,9 @@ def test_the_known_columns_of_a_manifest_are_in_the_help():
 
     told = said(runner.invoke(app, ["batch", "--help"], env={"COLUMNS": "200"}))
     assert f"Columns: source, output, {', '.join(ROW_OPTIONS)}." in told
+
+
+def test_results_do_not_go_into_the_folder_that_is_searched(calls, tmp_path):
+    refused = runner.invoke(app, ["batch", str(tmp_path), "-o", str(tmp_path)])
+    assert refused.exit_code == 2 and not calls
+    assert "is the input folder" in said(refused)

@@ -120,7 +120,7 @@ def test_a_folder_of_videos_is_enlarged_although_one_is_damaged(season, tmp_path
     (out / "e3.mkv").unlink()
     again = fidelity(*arguments)
     assert again.returncode == 1 and not (out / "e3.mkv").exists()
-    assert b"e1.mkv already exists; choose another name, or --existing" in again.stderr
+    assert b"e1.mkv already exists; choose another folder, or --existing" in again.stderr
     skipping = fidelity(*arguments, "--existing", "skip")
     assert skipping.returncode == 1 and (out / "e3.mkv").exists()
     assert skipping.stdout.decode().splitlines()[-1].startswith("1 of 3 enlarged, 1 skipped, 1 failed, in ")
@@ -199,7 +199,7 @@ def test_an_existing_result_is_skipped_without_an_error(make_clip, tmp_path):
     ("arguments", "told", "code"),
     [
         (["none.mp4", "-o", "out.mp4"], "no such file", 1),
-        (["README.md", "-o", "out.mp4"], "cannot be read as a video", 1),
+        (["README.md", "-o", "out.mp4"], "not a video, or of no known format", 1),
         (["README.md", "-o", "out.mp4", "--preview", "soon"], "wanted LENGTH or LENGTH@START", 2),
     ],
 )

@@ -302,6 +302,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(suffix, make_clip, session,
     assert resumed.resumed_at > 0
     assert output.read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()
     assert [record.drift for record in resumed.records] == [record.drift for record in whole.records]
+    assert resumed.scenes == whole.scenes and len(whole.scenes) == 2
     assert not parts_folder(output).exists()
 
 

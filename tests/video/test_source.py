@@ -133,7 +133,10 @@ def test_a_cover_picture_is_no_video(tmp_path, make_clip):
 
 @pytest.mark.parametrize(
     ("name", "content", "told"),
-    [("empty.mp4", b"", "cannot be read as a video"), ("text.mp4", b"hello " * 100, "cannot be read as a video")],
+    [
+        ("empty.mp4", b"", "not a video, or of no known format"),
+        ("text.mp4", b"hello " * 100, "not a video, or of no known format"),
+    ],
 )
 def test_what_is_no_video_is_refused_in_one_line(name, content, told, tmp_path):
     (tmp_path / name).write_bytes(content)
