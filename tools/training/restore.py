@@ -9,7 +9,7 @@ damage for all three, so that is learned only once. The learning rate stays cons
 lowers it to zero on a copy of the state and writes weights from that, for some banks and scales only if so asked. `--through`
 names the network that will enlarge what is restored at its own size: the error of its result then counts as well. `--teachers`
 names weights of x1 networks. Their mean over four views of the image is closer to the truth than any one of them: a network
-that goes on from one of them (`--begin`) learns from that mean as much as from the truth.
+that goes on from one of them (`--begin`) learns from that mean as much as from the truth. In chroma, only the first one counts.
 """
 
 import argparse
@@ -218,21 +218,25 @@ def miss_texture(result: Tensor, target: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Teachers:
-    """Frozen networks for x1 to learn from: the mean of what they restore."""
+    """Frozen networks for x1 to learn from: the mean of what they restore in luma, and what the first restores in chroma."""
 
     networks: Sequence[Restorer]
 
     @torch.no_grad()
     def restore(self, image: Tensor) -> Tensor:
-        """The mean over all networks and four views, ``(B, 3, H, W)``: as it is, transposed, and both turned by a half."""
-        total = torch.zeros_like(image, dtype=torch.float32)
-        for network in self.networks:
-            for turns in (0, 2):
-                view = image.rot90(turns, (2, 3))
-                total += network(view.contiguous(memory_format=torch.channels_last), (1,))[1].rot90(turns, (2, 3))
-                turned = network(view.mT.contiguous(memory_format=torch.channels_last), (1,))[1].mT
-                total += turned.rot90(turns, (2, 3))
-        return total / (4 * len(self.networks))
+        """What they restore of ``(B, 3, H, W)``, each by four views: as it is, transposed, and both turned by a half."""
+        means = [_mean_of_views(network, image) for network in self.networks]
+        return means[0] + luma_of(torch.stack(means).mean(dim=0) - means[0])
+
+
+def _mean_of_views(network: Restorer, image: Tensor) -> Tensor:
+    total = torch.zeros_like(image, dtype=torch.float32)
+    for turns in (0, 2):
+        view = image.rot90(turns, (2, 3))
+        total += network(view.contiguous(memory_format=torch.channels_last), (1,))[1].rot90(turns, (2, 3))
+        turned = network(view.mT.contiguous(memory_format=torch.channels_last), (1,))[1].mT
+        total += turned.rot90(turns, (2, 3))
+    return total / 4
 
 
 def load_teachers(paths: Sequence[Path]) -> Teachers:
