@@ -39,6 +39,9 @@ DRAWN_CONFIDENCE = 0.65
 much as a natural one on a drawing, and from 0.5 to this, hardly half of the images are drawings. It also exceeds the three
 fifths that an image unlike any domain gets."""
 
+DAMAGED_DRAWN_CONFIDENCE = 0.55
+"""The same for a damaged image, of which a part still looks like a photograph's texture (see tools/benchmarks/README.md)."""
+
 LIKELY_CONFIDENCE = 0.5
 """Least confidence at which the recipe of an undrawn label is followed."""
 
@@ -80,6 +83,8 @@ class Verdict:
     """Scores of all five domains; they add up to 1."""
     evidence: tuple[str, ...]
     """Why, as readable text: metadata first, then measurements."""
+    is_damaged: bool = False
+    """Whether the image was also judged as it is after restoration."""
 
     @property
     def recipe_domain(self) -> Domain:
@@ -89,7 +94,8 @@ class Verdict:
         drawing. If they are likely enough together, this is the most likely of them; otherwise it is the label if that is not
         one of them and has half the probability, and else `SAFE_DOMAIN`.
         """
-        if sum(self.scores[domain] for domain in DRAWN_DOMAINS) >= DRAWN_CONFIDENCE:
+        least = DAMAGED_DRAWN_CONFIDENCE if self.is_damaged else DRAWN_CONFIDENCE
+        if sum(self.scores[domain] for domain in DRAWN_DOMAINS) >= least:
             return max(DRAWN_DOMAINS, key=self.scores.__getitem__)
         return self.label if self.confidence >= LIKELY_CONFIDENCE and self.label not in DRAWN_DOMAINS else SAFE_DOMAIN
 
@@ -132,7 +138,7 @@ def classify(image: Tensor, provenance: Provenance | None = None, texture: Featu
         scores = weigh(scores, provenance)
         evidence = provenance.evidence + evidence
     label = max(DOMAINS, key=scores.__getitem__)
-    return Verdict(label, scores[label], scores, evidence)
+    return Verdict(label, scores[label], scores, evidence, is_damaged=weight > 0)
 
 
 def _restore_view(image: Tensor) -> Tensor:

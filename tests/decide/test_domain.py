@@ -112,6 +112,12 @@ def test_half_a_drawing_is_not_enough_for_a_drawn_network():
     assert Verdict("line_art", 0.5, scores, ()).recipe_domain == SAFE_DOMAIN
 
 
+def test_a_damaged_drawing_needs_less_of_its_kind():
+    scores = {"photo": 0.3, "anime_flux": 0.0, "anime_sd": 0.25, "line_art": 0.35, "painting": 0.1}
+    assert Verdict("line_art", 0.35, scores, ()).recipe_domain == SAFE_DOMAIN
+    assert Verdict("line_art", 0.35, scores, (), is_damaged=True).recipe_domain == "line_art"
+
+
 def test_a_likely_painting_takes_its_recipe_though_it_is_not_sure():
     scores = {"photo": 0.3, "anime_flux": 0.0, "anime_sd": 0.0, "line_art": 0.1, "painting": 0.6}
     verdict = Verdict("painting", 0.6, scores, ())

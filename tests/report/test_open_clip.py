@@ -26,7 +26,8 @@ TINY = {
 def tiny(tmp_path):
     """A model of open_clip's with random weights, by its name and its file."""
     (tmp_path / "tiny-clip.json").write_text(json.dumps(TINY))
-    open_clip.add_model_config(tmp_path / "tiny-clip.json")
+    (tmp_path / "other-clip.json").write_text(json.dumps(TINY | {"embed_dim": 24}))
+    open_clip.add_model_config(tmp_path)
     torch.manual_seed(0)
     model = open_clip.create_model("tiny-clip", load_weights=False).eval()
     save_file(model.state_dict(), tmp_path / "tiny.safetensors")
@@ -62,7 +63,7 @@ def test_the_command_prints_them_with_the_others(tiny, image_file):
     ("name", "message"),
     [
         ("nothing", "knows no model nothing"),
-        ("ViT-B-32", "not the weights of ViT-B-32"),
+        ("other-clip", "not the weights of other-clip"),
         ("ViT-L-14-336", "wanted a vision transformer that sees 224 px"),
         ("roberta-ViT-B-32", "needs a tokenizer from the internet"),
     ],
