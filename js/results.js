@@ -2,9 +2,10 @@
 //
 // A node with a result sends `fidelity`, a text whose first line is a headline that starts with a mark; `fidelity_workflow`,
 // the id of the workflow it ran in; and optionally `fidelity_map`, a picture that the host keeps temporarily, or
-// `fidelity_pair`, two such pictures to compare. They are stored in the node's properties, and so in the saved workflow. A result that arrives while another workflow is open waits until its
-// own is open again. While a prompt runs, what stands on the nodes is dimmed until it is confirmed. The host sends nothing for
-// a node whose result it has cached: what that node told last is looked up in the host's history.
+// `fidelity_pair`, two such pictures to compare. They are stored in the node's properties, and so in the saved workflow. A
+// result that arrives while another workflow is open waits until its own is open again. While a prompt runs, what stands on
+// the nodes is dimmed until it is confirmed. The host sends nothing for a node whose result it has cached: what that node told
+// last is looked up in the host's history.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
@@ -102,7 +103,9 @@ function place_result(node, result) {
 }
 
 function read_result(output) {
-  return { kind: output.fidelity_workflow?.[1], text: output.fidelity[0], map: output.fidelity_map?.[0], pair: output.fidelity_pair };
+  return {
+    kind: output.fidelity_workflow?.[1], text: output.fidelity[0], map: output.fidelity_map?.[0], pair: output.fidelity_pair,
+  };
 }
 
 // Shows again what nodes told last in the open workflow, by their execution ids.

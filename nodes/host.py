@@ -29,7 +29,7 @@ from ..fidelity.decide.model_choice import ModelChoice, ModelChooser
 from ..fidelity.decide.recipes import RECIPES
 from ..fidelity.errors import RefusedError
 from ..fidelity.files.paths import READ_SUFFIXES
-from ..fidelity.imaging.resample import resize
+from ..fidelity.imaging.resample import resize, size_within
 from ..fidelity.imaging.tensors import check_finite, check_image
 from ..fidelity.networks.backend import check_backend
 from ..fidelity.networks.backends.torch import TorchNetwork
@@ -200,8 +200,7 @@ def show_result(
     if heat_map is not None:
         brightest = int(heat_map.float().mean(dim=(1, 2, 3)).argmax())
         shown_map = to_engine(heat_map[brightest : brightest + 1]).float()
-        share = min(1, _SHOWN_PX / max(shown_map.shape[2:]))
-        small = resize(shown_map, (max(1, round(share * shown_map.shape[2])), max(1, round(share * shown_map.shape[3]))))
+        small = resize(shown_map, size_within((shown_map.shape[2], shown_map.shape[3]), _SHOWN_PX))
         shown["fidelity_map"] = preview(small.clamp(0, 1).movedim(1, -1)).as_dict()["images"]
     if pair:
         shown["fidelity_pair"] = [preview(one.movedim(1, -1)).as_dict()["images"][0] for one in pair]

@@ -641,11 +641,23 @@ def test_a_line_for_each_image_and_one_for_all(image_file, tmp_path):
     assert run(app, [*one, "-q", "-v"]).exit_code == 2
 
 
+def test_measuring_loads_no_networks_unless_clip_is_asked_for(image_file):
+    path = str(image_file())
+    script = (
+        "import sys; from fidelity.cli import app; sys.argv[1:] = ['measure', *sys.argv[1:]]\n"
+        "try:\n    app()\nexcept SystemExit:\n    assert 'spandrel' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", script, path, path], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_anime_is_short_for_the_domain_that_suits_tv_anime(image_file, tmp_path):
     report = tmp_path / "r.json"
     made = ["upscale", str(image_file()), "-o", str(tmp_path / "o.png"), "--scale", "2", "--domain", "anime"]
     assert run(app, [*made, "--report", str(report)]).exit_code == 0
     assert json.loads(report.read_text())[0]["domain"]["label"] == "anime_sd"
+    again = [*made[:-2], "--domain=anime", "--existing", "overwrite"]
+    assert run(app, again).exit_code == 0
     assert run(app, ["upscale", "--domain", "animal", *made[1:-2]]).exit_code == 2
 
 

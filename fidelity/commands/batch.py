@@ -105,9 +105,7 @@ def batch_command(
     if "://" in str(out):
         raise typer.BadParameter(f"{out} is no folder; wanted one that all workers can write to", param_hint="-o")
     del existing
-    if any(Path(source).is_dir() and Path(source).resolve() == out.resolve() for source in sources or []):
-        reason = "is the input folder: results would be enlarged again next time; wanted another one"
-        raise typer.BadParameter(f"{out} {reason}", param_hint="-o")
+    options.refuse_own_input(map(Path, sources or []), out)
 
     from ..batch.driver import Cluster
     from ..batch.sources import find_items

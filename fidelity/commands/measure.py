@@ -26,13 +26,14 @@ def measure_command(
     from ..files.read import read_image
     from ..imaging.drift import Drift
     from ..report.measure import measure_images
-    from ..report.open_clip import judge_with_clip
     from ..report.text import describe_drift
 
     with refusing() as refused, show_progress() as progress:
         first, second = (read_image(path, "srgb").image for path in (reference, candidate))
         metrics = measure_images(first, second)
         if clip:
+            from ..report.open_clip import judge_with_clip  # whose import takes as long as PyTorch's
+
             scores = judge_with_clip(second, *clip, partial(progress, "CLIP") if progress else None)
             metrics |= {f"clip_{name}": score for name, score in scores.items()}
     if refused:
@@ -45,10 +46,10 @@ def measure_command(
             say(f"{_BANDS[name]:<17} {describe_drift(Drift(**value))} CIEDE2000")
         else:
             shown = f"{value:.4f}" if isinstance(value, float) else "–" if value is None else str(value)
-            say(f"{name:<17} {shown}{_UNITS.get(name, '') if value is not None else ''}")
+            unit = _CLIP_UNIT if name.startswith("clip_") else _UNITS.get(name, "")
+            say(f"{name:<17} {shown}{unit if value is not None else ''}")
 
 
-_CLIP = ("sharpness", "noisiness", "brightness", "colorfulness")
 _BANDS = {"color": "drift, color", "full": "drift, full", "ciede2000": "drift, full"}
 """How the bands of drift are told: blurred by 1.5 source pixels, so that sharpness does not count, and not blurred."""
 
@@ -61,6 +62,6 @@ _UNITS = {
     "sharpness_ratio": " (1: as sharp as the reference)",
     "brisque": " (candidate alone; 0 best, 100 worst)",
     "niqe": " (candidate alone; lower is better)",
-    **{f"clip_{name}": " (candidate alone; 1 best; compare only with the same CLIP)" for name in ("quality", *_CLIP)},
 }
 """What is said after a figure."""
+_CLIP_UNIT = " (candidate alone; 1 best; compare only with the same CLIP)"

@@ -1,5 +1,6 @@
 """Options that several subcommands share, and their parsers. Nothing here imports the engine at load time."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
@@ -281,6 +282,19 @@ def read_restore(text: str) -> tuple[RestoreChoice, float | None]:
     if not 0 <= strength <= 1:
         raise RefusedError(f"--restore is {text!r}; wanted {', '.join(_RESTORE)} or a strength from 0 to 1")
     return "auto", strength
+
+
+def refuse_own_input(inputs: Iterable[Path], out: Path, otherwise: str = "") -> None:
+    """Refuses, as a usage error, to write results into a folder that is searched for images.
+
+    Args:
+        inputs: Files and folders.
+        out: The folder of results.
+        otherwise: What could be wanted besides another folder.
+    """
+    if any(path.is_dir() and path.resolve() == out.resolve() for path in inputs):
+        reason = f"is the input folder: results would be enlarged again next time; wanted another one{otherwise}"
+        raise typer.BadParameter(f"{out} {reason}", param_hint="-o")
 
 
 def read_format(name: FileFormat) -> str:

@@ -110,9 +110,8 @@ def upscale_command(
     if quiet and verbose:
         raise typer.BadParameter("--verbose was given too; wanted one of them", param_hint="--quiet")
     files, folders, failures = _find(inputs, recursive, out)
-    if not failures and not size_suffix and any(path.is_dir() and path.resolve() == out.resolve() for path in inputs):
-        reason = "is the input folder: results would be enlarged again next time; wanted another one, or --size-suffix"
-        raise typer.BadParameter(f"{out} {reason}", param_hint="-o")
+    if not failures and not size_suffix:
+        options.refuse_own_input(inputs, out, ", or --size-suffix")
     if not files:
         raise typer.Exit(1)  # before the second or two that importing PyTorch takes
 
@@ -222,9 +221,8 @@ def _run_jobs(
                     made = outcome.report()
                     reports[outcome.index] = made
                     if detail != "quiet":
-                        lines = describe_report(made) if detail == "verbose" else [summarize_report(made)]
-                        say_line(place + lines[0])
-                        for line in lines[1:]:
+                        first, *more = describe_report(made) if detail == "verbose" else [summarize_report(made)]
+                        for line in (place + first, *more):
                             say_line(line)
                 failures += len(refused)
         except KeyboardInterrupt:

@@ -29,8 +29,11 @@ class PlainGroup(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Reads the arguments; see `_ALIASES`."""
-        for place, (before, after) in enumerate(pairwise(args), 1):
+        for place, (before, after) in enumerate(pairwise(["", *args])):
+            option, equals, value = after.partition("=")
             args[place] = _ALIASES.get((before, after), after)
+            if (option, value) in _ALIASES:
+                args[place] = f"{option}{equals}{_ALIASES[option, value]}"
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:

@@ -216,7 +216,7 @@ def video_command(
         session = Session(settings, compute, options.find_models(models_dir))
         jobs = VideoJobs(pairs, session, video_options, report, verbose)
         failures = jobs.forecast() if dry_run else jobs.run()
-        if open_it and not dry_run and str(out) != str(PIPE) and out.exists():
+        if open_it and not dry_run and out != PIPE and out.exists():
             open_result(out)
     if refused or failures:
         raise typer.Exit(1)

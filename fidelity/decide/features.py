@@ -15,7 +15,7 @@ from torch.nn import functional
 from ..imaging.color import rgb_to_ycbcr
 from ..imaging.drift import flatten_alpha
 from ..imaging.filters import box_mean
-from ..imaging.resample import resize
+from ..imaging.resample import resize, size_within
 from ..imaging.tensors import check_image
 from .embedding import embed
 
@@ -129,11 +129,8 @@ def shrink(image: Tensor, longest_px: int) -> Tensor:
         height, width = (length // factor * factor for length in image.shape[2:])
         diagonal = [image[..., step:height:factor, step:width:factor] for step in range(min(factor, 4))]
         image = sum(diagonal[1:], diagonal[0]) / len(diagonal)
-    longest = max(image.shape[2:])
-    if longest <= longest_px:
-        return image
-    size = (max(1, round(image.shape[2] * longest_px / longest)), max(1, round(image.shape[3] * longest_px / longest)))
-    return resize(image, size).clamp_(0, 1)
+    size = size_within((image.shape[2], image.shape[3]), longest_px)
+    return image if size == tuple(image.shape[2:]) else resize(image, size).clamp_(0, 1)
 
 
 def _at_least(image: Tensor, side_px: int) -> Tensor:

@@ -1,11 +1,13 @@
 """The size of a result: what the user asks for, and the exact pixels that follow."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from math import inf, sqrt
 from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 from ..choices import SizePreset
 from ..errors import RefusedError
@@ -80,7 +82,7 @@ def _is_number(value: Any) -> bool:
 
 def _check_pair(name: str, value: Any) -> tuple[int, int]:
     """Returns two whole numbers of pixels above 0; refuses anything else."""
-    sides = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
+    sides = tuple(value) if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else ()
     if len(sides) != 2 or not all(_is_number(side) for side in sides):
         raise RefusedError(f"{name} is {value!r}; wanted (height, width) in pixels")
     if not all(0 < side < inf and side == int(side) for side in sides):

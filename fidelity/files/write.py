@@ -83,6 +83,8 @@ class Export:
     def __post_init__(self) -> None:
         if self.bits not in (8, 16):
             raise RefusedError(f"bits is {self.bits}; wanted 8 or 16")
+        if isinstance(self.quality, bool) or not isinstance(self.quality, int):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not check types
+            raise RefusedError(f"quality is {self.quality!r}; wanted a whole number from 1 to 100")
         if not 1 <= self.quality <= 100:
             raise RefusedError(f"quality is {self.quality}; wanted 1 to 100")
 
@@ -191,8 +193,6 @@ def check_options(suffix: str, bits: int | None, quality: int | None) -> None:
     Raises:
         FileRefusedError: If the format does not support more than 8 bits or has no quality setting.
     """
-    if quality is not None and (isinstance(quality, bool) or not isinstance(quality, int)):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not check types
-        raise FileRefusedError(f"quality is {quality!r}; wanted a whole number from 1 to 100")
     if bits == 16 and suffix in FORMATS and FORMATS[suffix] not in _DEEP_BITS:
         raise FileRefusedError(f"{FORMATS[suffix]} stores 8 bits per channel; wanted .png, .tif or .avif for more")
     if bits == 16 and suffix in FORMATS and not is_deep(suffix):

@@ -51,6 +51,12 @@ class _Block:
     """``(outputs, inputs)`` in the working dtype, on the image's device."""
 
 
+def size_within(size: tuple[int, int], longest_px: int) -> tuple[int, int]:
+    """The (height, width) of an image whose long edge is reduced to a length, or its own if that is no longer."""
+    longest = max(*size, longest_px)
+    return max(1, round(size[0] * longest_px / longest)), max(1, round(size[1] * longest_px / longest))
+
+
 def resize(image: Tensor, size: tuple[int, int], kernel: Kernel = "bicubic") -> Tensor:
     """Resizes an image to exactly `size`, antialiased when it shrinks, as Pillow does.
 

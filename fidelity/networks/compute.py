@@ -31,11 +31,11 @@ class Compute:
 
         def __init__(
             self,
-            device: torch.device | str | None = None,
-            precision: PrecisionChoice = "auto",
-            tile_px: int | None = None,
-            memory_bytes: int | None = None,
-            backend: BackendChoice = "auto",
+            device: torch.device | str | None = ...,
+            precision: PrecisionChoice = ...,
+            tile_px: int | None = ...,
+            memory_bytes: int | None = ...,
+            backend: BackendChoice = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:

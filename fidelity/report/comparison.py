@@ -16,7 +16,7 @@ from ..errors import RefusedError
 from ..files.paths import one_line
 from ..files.write import quantise
 from ..imaging.drift import Drift, drift_map, flatten_alpha, measure_drift, overshoot_percent, sharpness, summarize_drift
-from ..imaging.resample import resize
+from ..imaging.resample import resize, size_within
 from ..networks.compute import AUTO_COMPUTE, Compute
 from ..networks.loader import load_model
 from ..progress import Progress
@@ -146,9 +146,7 @@ def match_for_screen(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Both, ``(1, 3, H, W)``, transparency over grey.
     """
-    height, width = after.shape[2:]
-    share = min(1.0, _SCREEN_PX / max(height, width))
-    size = (max(1, round(share * height)), max(1, round(share * width)))
+    size = size_within((after.shape[2], after.shape[3]), _SCREEN_PX)
     shown = [resize(flatten_alpha(image), size).clamp(0, 1).expand(-1, 3, -1, -1) for image in (before, after)]
     return shown[0], shown[1]
 

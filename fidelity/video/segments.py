@@ -131,8 +131,8 @@ class SegmentWriter:
         self._part.replace(self._path)
         sync(self._path.parent)
         size, pts = self._path.stat().st_size, tuple(self._places)
-        durations, told = tuple(self._durations), (tuple(records), tuple(scenes))
-        return Segment(self._path.name, size, first, pts, durations, self._delay, state_bytes, *told)
+        durations = tuple(self._durations)
+        return Segment(self._path.name, size, first, pts, durations, self._delay, state_bytes, tuple(records), tuple(scenes))
 
     def discard(self) -> None:
         """Removes an unfinished file."""

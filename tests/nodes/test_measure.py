@@ -59,3 +59,14 @@ def test_networks_stand_side_by_side_and_one_that_fails_is_told(host, photo):
     assert [line.split(":")[0] for line in lines] == ["bicubic", "natural-x2.safetensors", "text.pth", "upconv.safetensors"]
     assert "damaged or not a model file" in lines[2]
     assert json.loads(outputs["6"]["text"][0])[1]["drift_mean"] < 0.5
+
+
+def test_before_and_after_are_shown_at_one_size(host, photo):
+    graph = {
+        "1": node("LoadImage", image=host.upload(photo[..., ::2, ::2])),
+        "2": node("LoadImage", image=host.upload(photo)),
+        "3": node("FidelityBeforeAfter", before=["1", 0], after=["2", 0]),
+    }
+    shown = host.run(graph)["3"]
+    assert shown["fidelity"] == ["· 56x48 enlarged bicubically, on the left, 112x96 on the right"]
+    assert len(shown["fidelity_pair"]) == 2 and all(one["type"] == "temp" for one in shown["fidelity_pair"])
